@@ -1,0 +1,130 @@
+r"""Where a tensor was seen: path, step, call, port, and the stage that the path belongs to.
+
+    >>> a = Address.parse("unet.conv_in@step=3,call=0:input.sample")
+    >>> a.path, a.step, a.call, a.port
+    ('unet.conv_in', 3, 0, 'input.sample')
+    >>> str(a), a.stage
+    ('unet.conv_in@step=3,call=0:input.sample', 'unet')
+    >>> matches(r"unet\..*:output", "unet.conv_in@step=0:output")
+    True
+
+`PATH[@step=N][,call=N]:PORT` is fixed by the contract. `@` opens the index part, so an address with a
+call and no step reads `PATH@call=1:PORT`. Every pattern must match the whole address.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from parity.errors import AddressError
+
+__all__ = ["STAGES", "Address", "matches", "pattern", "stage_of"]
+
+STAGES: Final = (
+    "weights", "attributes", "tokens", "conditioning", "schedule", "unet", "guidance", "sampler", "vae", "image",
+    "batch", "loss", "gradients", "clipped", "update", "ema",
+)  # fmt: skip
+
+_STAGE_OF_COMPONENT: Final = {
+    "tokenizer": "tokens",
+    "tokenizer_2": "tokens",
+    "text_encoder": "conditioning",
+    "text_encoder_2": "conditioning",
+    "encode_prompt": "conditioning",
+    "add_time_ids": "conditioning",
+    "scheduler.set_timesteps": "schedule",
+    "prepare_latents": "schedule",
+    "unet": "unet",
+    "guidance": "guidance",
+    "scheduler.scale_model_input": "sampler",
+    "scheduler.step": "sampler",
+    "scheduler": "schedule",
+    "vae": "vae",
+    "postprocess": "image",
+}
+_FORM = re.compile(r"(?P<path>[^@:]+)(?:@(?:step=(?P<step>\d+))?,?(?:call=(?P<call>\d+))?)?:(?P<port>[^@:]+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """A place in a run. `step` is None outside the loop, `call` is None when there is only one."""
+
+    path: str
+    port: str
+    step: int | None = None
+    call: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read the text form.
+
+        Raises:
+            AddressError: the text has another form.
+        """
+        found = _FORM.fullmatch(text)
+        if found is None:
+            message = f"{text!r} is not an address; write PATH[@step=N][,call=N]:PORT, for example unet.conv_in@step=0:output"
+            raise AddressError(message)
+        step, call = found["step"], found["call"]
+        return cls(
+            path=found["path"],
+            port=found["port"],
+            step=None if step is None else int(step),
+            call=None if call is None else int(call),
+        )
+
+    def __str__(self) -> str:
+        """Return the text form."""
+        return f"{self.path}{self.index}:{self.port}"
+
+    @property
+    def index(self) -> str:
+        """The part between path and port: `@step=3,call=0`, or nothing."""
+        parts = [f"{key}={value}" for key, value in (("step", self.step), ("call", self.call)) if value is not None]
+        return "@" + ",".join(parts) if parts else ""
+
+    @property
+    def stage(self) -> str:
+        """The stage of the port or else of the path."""
+        return stage_of(self.path, self.port)
+
+
+@lru_cache(maxsize=65536)
+def stage_of(path: str, port: str = "output") -> str:
+    """Return the stage of a path and port.
+
+    Raises:
+        AddressError: the path belongs to no known component.
+    """
+    if port.startswith("attribute."):
+        return "attributes"
+    if not port.startswith(("input", "output")):
+        return "weights"
+    parts = path.split(".")
+    for length in range(len(parts), 0, -1):
+        stage = _STAGE_OF_COMPONENT.get(".".join(parts[:length]))
+        if stage is not None:
+            return stage
+    message = f"{path!r} belongs to no known component; components are {', '.join(_STAGE_OF_COMPONENT)}"
+    raise AddressError(message)
+
+
+def pattern(text: str) -> re.Pattern[str]:
+    """Compile a pattern on addresses.
+
+    Raises:
+        AddressError: the pattern is not a regular expression.
+    """
+    try:
+        return re.compile(text)
+    except re.error as error:
+        message = f"{text!r} is not a regular expression: {error}; patterns match the whole address, so a dot is written \\."
+        raise AddressError(message) from error
+
+
+def matches(text: str, address: str) -> bool:
+    """Tell whether the pattern `text` matches the whole address."""
+    return pattern(text).fullmatch(address) is not None

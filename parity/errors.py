@@ -1,0 +1,81 @@
+"""Every error that the harness raises on purpose.
+
+One root, `ParityError`. A leaf also inherits the builtin that fits, so callers may catch either. The
+command line maps the two families to exit codes: `InputError` (what the user gave cannot be used) is 2,
+every other `ParityError` (the tool or a child process failed) is 3.
+
+A message states the fact, both values and the address, and after a semicolon what to do next.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "AddressError",
+    "AlignmentError",
+    "CaseError",
+    "ChildError",
+    "FrameworkMissingError",
+    "InputError",
+    "ParityError",
+    "RepairError",
+    "ToleranceError",
+    "TraceError",
+    "WeightsError",
+    "nearest",
+]
+
+
+class ParityError(Exception):
+    """Root of all errors raised on purpose."""
+
+
+class InputError(ParityError, ValueError):
+    """Something given by the user cannot be used; exit code 2."""
+
+
+class AddressError(InputError):
+    """A text is not an address, or no record has it."""
+
+
+class CaseError(InputError):
+    """A case file has an unknown key, a wrong value or names something that is not there."""
+
+
+class TraceError(InputError):
+    """A trace is damaged, incomplete, foreign or not a trace."""
+
+
+class WeightsError(InputError):
+    """A checkpoint lacks tensors, has surplus ones, or holds wrong shapes."""
+
+
+class AlignmentError(InputError):
+    """The candidate's alignment table names something that one of the sides does not have."""
+
+
+class ToleranceError(InputError):
+    """A tolerance rule is malformed or matches no pair."""
+
+
+class RepairError(InputError):
+    """A repair names a parameter, an attribute or an edit that the candidate does not have."""
+
+
+class FrameworkMissingError(InputError, ImportError):
+    """A framework needed for one side is not installed."""
+
+
+class ChildError(ParityError, RuntimeError):
+    """A child process of the harness failed; exit code 3."""
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Return `, did you mean 'x'?` for the closest of `choices`, or nothing."""
+    close = get_close_matches(name, list(choices), n=1, cutoff=0.5)
+    return f", did you mean {close[0]!r}?" if close else ""

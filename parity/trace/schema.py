@@ -1,0 +1,142 @@
+"""The data of a trace: a record, a run, and the manifest above them.
+
+The manifest is `manifest.json`; records are lines of each run's `records.jsonl`. Both are plain JSON that
+any language can write; docs/trace-format.md specifies them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+__all__ = ["SCHEMA", "Checks", "Island", "Manifest", "Record", "Row", "RunInfo", "WeightDigests"]
+
+SCHEMA = 1
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One tensor, or one value that is no tensor, with its address.
+
+    A tensor has `shape`, `dtype` and `digest`; `shard` names the file that holds its bytes and `offset` where
+    they start in it (None when empty or when only the store knows). A plain value has only `value`, with
+    `kind` "value".
+    """
+
+    address: str
+    stage: str
+    kind: Literal["tensor", "value"] = "tensor"
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
+    digest: str = ""
+    shard: str | None = None
+    offset: int | None = None
+    value: Any = None
+    native: str | None = None
+    island: str | None = None
+
+
+class RunInfo(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """One run of a trace; `mode` is `run`, `forced` or `steps` on the reference's side, else the replay mode."""
+
+    mode: Literal["run", "forced", "steps", "free", "layers"]
+    dtype: str
+    complete: bool = False
+    records: int = 0
+    bytes_recorded: int = 0
+    bytes_stored: int = 0
+    wall_s: float = 0.0
+
+
+class WeightDigests(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Digests of one parameter in the reference's name, layout and shape.
+
+    Keys of `digests`: a layout (`identity`, `transpose`, `flip0`, `flip1`, …), then `/` and a rounding
+    (`own`, `float16`, `bfloat16`). The candidate stores `identity/own` alone. `initial` is set by a candidate whose parameter was
+    never loaded.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    digests: dict[str, str]
+    native: str | None = None
+    initial: bool = False
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One row of the alignment: a reference path and call beside the candidate's.
+
+    Attributes:
+        path: The reference's path.
+        call: The reference's call within (path, step), or None for every call.
+        native: The candidate's own path of a cell, or the name of a function of its adapter.
+        native_call: Which call of the native cell within the step, where one cell serves several paths.
+        function: True when `native` names a function and no cell.
+        kind: The kind of operator (`linear`, `conv`, `silu`, …), which selects the platform's floor; None for
+            a composite.
+        ports: Reference input key -> the candidate's argument name. Empty: the inputs in order.
+        inputs: Layout transform for each reference input key, from the closed list in `parity.align`.
+        output: Layout transform from the candidate's output to the reference's.
+        made: Reference input keys that the candidate makes by itself (a causal mask).
+    """
+
+    path: str
+    native: str
+    call: int | None = None
+    native_call: int | None = None
+    function: bool = False
+    kind: str | None = None
+    ports: dict[str, str] = {}
+    inputs: dict[str, str] = {}
+    output: str | None = None
+    made: tuple[str, ...] = ()
+
+
+class Island(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An operator of the float64 run that returned or consumed a narrower floating tensor."""
+
+    path: str
+    operator: str
+    dtype: str
+    file: str
+    function: str
+    count: int = 1
+
+
+class Checks(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What the recorder proved about itself; None means not measured.
+
+    `neutral`: outputs with and without hooks are bit-identical. `repeatable`: the run twice gives the same
+    bytes; if not, `repeat_max_abs` holds each address's own difference, a lower bound of its floor.
+    """
+
+    neutral: bool | None = None
+    repeatable: bool | None = None
+    repeat_max_abs: dict[str, float] = {}
+
+
+class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Everything about a trace that is not a tensor."""
+
+    schema: int = SCHEMA
+    side: Literal["reference", "candidate"]
+    name: str
+    status: Literal["recording", "complete"] = "recording"
+    case: dict[str, Any]
+    case_digest: str
+    sources: dict[str, str] = {}
+    provenance: dict[str, Any] = {}
+    policy: str = ""
+    store: Literal["hdf5", "npy"] = "hdf5"
+    runs: dict[str, RunInfo] = {}
+    weights: dict[str, WeightDigests] = {}
+    attributes: dict[str, dict[str, Any]] = {}
+    modules: dict[str, str] = {}
+    alignment: list[Row] | None = None
+    not_compared: dict[str, str] = {}
+    islands: list[Island] = []
+    checks: Checks = msgspec.field(default_factory=Checks)
+    floors: dict[str, dict[str, dict[str, float]]] = {}
+    reference_digest: str | None = None
+    command: list[str] = []
+    wall_s: float = 0.0
