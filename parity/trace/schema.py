@@ -37,10 +37,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class RunInfo(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """One run of a trace; `mode` is `run`, `forced` or `steps` on the reference's side, else the replay mode."""
+    """One run of a trace; `mode` is `run`, `forced` or `steps` on the reference's side, else the replay mode.
+
+    `only` is the pattern that a partial replay was restricted to.
+    """
 
     mode: Literal["run", "forced", "steps", "free", "layers"]
     dtype: str
+    only: str | None = None
     complete: bool = False
     records: int = 0
     bytes_recorded: int = 0
@@ -52,8 +56,8 @@ class WeightDigests(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Digests of one parameter in the reference's name, layout and shape.
 
     Keys of `digests`: a layout (`identity`, `transpose`, `flip0`, `flip1`, …), then `/` and a rounding
-    (`own`, `float16`, `bfloat16`). The candidate stores `identity/own` alone. `initial` is set by a candidate whose parameter was
-    never loaded.
+    (`own`, `float16`, `bfloat16`). The candidate stores `identity/own` alone. `initial` is set by a candidate
+    whose parameter was never loaded.
     """
 
     shape: tuple[int, ...]
@@ -63,33 +67,37 @@ class WeightDigests(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     initial: bool = False
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One row of the alignment: a reference path and call beside the candidate's.
+class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One row of the alignment: a reference path, call and output port beside the candidate's.
 
     Attributes:
         path: The reference's path.
-        call: The reference's call within (path, step), or None for every call.
+        port: The reference's output port that this row yields.
+        call: The reference's call within (path, step), or None: the reference's call n is the native call n.
         native: The candidate's own path of a cell, or the name of a function of its adapter.
-        native_call: Which call of the native cell within the step, where one cell serves several paths.
+        native_call: Which call of the native cell within the step, where the reference's path has several
+            native ones.
         function: True when `native` names a function and no cell.
+        replay: The function of the adapter that replays the whole path from its inputs in mode layers, where
+            the native cell itself does not take them (a block is several cells).
         kind: The kind of operator (`linear`, `conv`, `silu`, …), which selects the platform's floor; None for
             a composite.
-        ports: Reference input key -> the candidate's argument name. Empty: the inputs in order.
-        inputs: Layout transform for each reference input key, from the closed list in `parity.align`.
+        ports: Reference input keys in the order of the native cell's arguments.
+        input: Layout transform of the first input, from the closed list in `parity.align`.
         output: Layout transform from the candidate's output to the reference's.
-        made: Reference input keys that the candidate makes by itself (a causal mask).
     """
 
     path: str
     native: str
+    port: str = "output"
     call: int | None = None
     native_call: int | None = None
     function: bool = False
+    replay: str | None = None
     kind: str | None = None
-    ports: dict[str, str] = {}
-    inputs: dict[str, str] = {}
+    ports: tuple[str, ...] = ()
+    input: str | None = None
     output: str | None = None
-    made: tuple[str, ...] = ()
 
 
 class Island(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

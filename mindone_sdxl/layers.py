@@ -1,0 +1,287 @@
+"""The leaves: linear, convolution, norms, embedding, activations, sinusoid.
+
+Every leaf is a cell, so that hooks see it, and every attribute that decides its numbers (`eps`, `num_groups`,
+`stride`, `approximate`...) is read when it is called, so that it can be inspected and changed.
+
+Two ways to compute, chosen by the parameters' type. float64 is composed from operators that are exact on CPU: there
+the convolution has no float64 kernel, the layer norm kernel computes in float32, the group norm holds its epsilon in
+float32, and a Python number beside a float64 tensor is rounded to float32 (hence `constant`). The other types use the
+primitives, with norms in float32 whatever the type.
+
+    >>> cell = GroupNorm(8, 2, eps=1e-5, dtype=mindspore.float32)
+    >>> cell.eps
+    1e-05
+
+Parameters are created without memory and without values; `weights.load` gives them both.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import mindspore
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+from mindspore.common.initializer import initializer
+from mindspore.nn.utils import no_init_parameters
+
+__all__ = [
+    "GELU",
+    "Conv2d",
+    "Embedding",
+    "GroupNorm",
+    "Identity",
+    "LayerNorm",
+    "Linear",
+    "Pointwise",
+    "Projection",
+    "QuickGELU",
+    "SiLU",
+    "Sinusoid",
+    "constant",
+    "new_parameter",
+    "numpy_type",
+    "scalar",
+]
+
+DType = mindspore.Type
+_VERSION = tuple(int(part) for part in mindspore.__version__.split(".")[:2])
+# The convolution kernel on CPU became 200 times slower in 2.9; unfold and matmul took its place.
+_SLOW_CONVOLUTION = (2, 9)
+_matmul = ops.MatMul()
+_matmul_transposed = ops.MatMul(transpose_b=True)
+_batch_matmul = ops.BatchMatMul()
+_batch_matmul_transposed = ops.BatchMatMul(transpose_b=True)
+
+
+def numpy_type(dtype: DType) -> np.dtype:
+    """The numpy type that holds values of a MindSpore type; float32 for bfloat16, which numpy lacks."""
+    return np.dtype(np.float32 if dtype == mindspore.bfloat16 else mindspore.dtype_to_nptype(dtype))
+
+
+def scalar(value: float, dtype: DType) -> Tensor:
+    """A 0-d tensor with exactly this value in this type."""
+    return Tensor(np.array(value, numpy_type(dtype)), dtype)
+
+
+@lru_cache(maxsize=256)
+def constant(value: float, dtype: DType) -> Tensor:
+    """`scalar`, made once for each value and type; for the constants of formulas."""
+    return scalar(value, dtype)
+
+
+def new_parameter(shape: tuple[int, ...], dtype: DType, name: str) -> Parameter:
+    """A parameter that has a shape and a type but neither memory nor values yet."""
+    with no_init_parameters():
+        return Parameter(initializer("zeros", shape, dtype), name=name)
+
+
+class Linear(nn.Cell):
+    """`x @ weight.T + bias` on the last axis; weight is [out, in]."""
+
+    def __init__(self, in_size: int, out_size: int, *, dtype: DType, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = new_parameter((out_size, in_size), dtype, "weight")
+        self.bias = new_parameter((out_size,), dtype, "bias") if bias else None
+
+    def construct(self, x: Tensor) -> Tensor:
+        out_size, in_size = self.weight.shape
+        out = _matmul_transposed(x.reshape(-1, in_size), self.weight)
+        if self.bias is not None:
+            out = out + self.bias
+        return out.reshape(*x.shape[:-1], out_size)
+
+
+class Projection(nn.Cell):
+    """`x @ weight` on the last axis; weight is [in, out], and there is no bias."""
+
+    def __init__(self, in_size: int, out_size: int, *, dtype: DType) -> None:
+        super().__init__()
+        self.weight = new_parameter((in_size, out_size), dtype, "weight")
+
+    def construct(self, x: Tensor) -> Tensor:
+        in_size, out_size = self.weight.shape
+        return _matmul(x.reshape(-1, in_size), self.weight).reshape(*x.shape[:-1], out_size)
+
+
+class Pointwise(nn.Cell):
+    """A 1x1 convolution applied to tokens [batch, tokens, channels]; weight is [out, in, 1, 1]."""
+
+    def __init__(self, in_size: int, out_size: int, *, dtype: DType) -> None:
+        super().__init__()
+        self.weight = new_parameter((out_size, in_size, 1, 1), dtype, "weight")
+        self.bias = new_parameter((out_size,), dtype, "bias")
+
+    def construct(self, x: Tensor) -> Tensor:
+        out_size, in_size = self.weight.shape[:2]
+        out = _matmul_transposed(x.reshape(-1, in_size), self.weight.reshape(out_size, in_size)) + self.bias
+        return out.reshape(*x.shape[:-1], out_size)
+
+
+class Conv2d(nn.Cell):
+    """A convolution of [batch, channels, height, width] with zero padding on all sides."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, *, dtype: DType, stride: int = 1, padding: int = 0
+    ) -> None:
+        super().__init__()
+        self.weight = new_parameter((out_channels, in_channels, kernel_size, kernel_size), dtype, "weight")
+        self.bias = new_parameter((out_channels,), dtype, "bias")
+        self.stride = stride
+        self.padding = padding
+
+    def construct(self, x: Tensor) -> Tensor:
+        out_channels, _, size, _ = self.weight.shape
+        if size == 1 and self.stride == 1 and self.padding == 0:
+            out = self._images(x.reshape(x.shape[0], x.shape[1], -1))
+            return out.reshape(x.shape[0], out_channels, *x.shape[2:])
+        if self._by_matmul(x.dtype):
+            columns = ops.unfold(x, size, 1, self.padding, self.stride)
+            height, width = ((n + 2 * self.padding - size) // self.stride + 1 for n in x.shape[2:])
+            return self._images(columns).reshape(x.shape[0], out_channels, height, width)
+        convolution = _convolution(out_channels, size, self.stride, self.padding)
+        return convolution(x, self.weight) + self.bias.reshape(1, -1, 1, 1)
+
+    def _images(self, columns: Tensor) -> Tensor:
+        """The weight times the columns [batch, values under the kernel, places], one image at a time."""
+        weight = self.weight.reshape(self.weight.shape[0], -1)
+        bias = self.bias.reshape(-1, 1)
+        images = [_matmul(weight, columns[index]) + bias for index in range(columns.shape[0])]
+        return ops.stack(images) if len(images) > 1 else images[0].reshape(1, *images[0].shape)
+
+    @staticmethod
+    def _by_matmul(dtype: DType) -> bool:
+        if mindspore.get_context("device_target") != "CPU":
+            return False
+        return dtype == mindspore.float64 or _VERSION >= _SLOW_CONVOLUTION
+
+
+@lru_cache(maxsize=256)
+def _convolution(out_channels: int, size: int, stride: int, padding: int) -> ops.Conv2D:
+    return ops.Conv2D(out_channels, size, pad_mode="pad", pad=padding, stride=stride)
+
+
+class GroupNorm(nn.Cell):
+    """Group normalisation of [batch, channels, ...]."""
+
+    def __init__(self, channels: int, num_groups: int, *, eps: float, dtype: DType) -> None:
+        super().__init__()
+        self.gamma = new_parameter((channels,), dtype, "gamma")
+        self.beta = new_parameter((channels,), dtype, "beta")
+        self.num_groups = num_groups
+        self.eps = eps
+
+    def construct(self, x: Tensor) -> Tensor:
+        if x.dtype == mindspore.float64:
+            grouped = _normalised(x.reshape(x.shape[0], self.num_groups, -1), self.eps).reshape(x.shape)
+            shape = (1, -1) + (1,) * (x.ndim - 2)
+            return grouped * self.gamma.reshape(shape) + self.beta.reshape(shape)
+        gamma, beta = self.gamma.astype(mindspore.float32), self.beta.astype(mindspore.float32)
+        out = ops.group_norm(x.astype(mindspore.float32), self.num_groups, gamma, beta, self.eps)
+        return out.astype(x.dtype)
+
+
+class LayerNorm(nn.Cell):
+    """Layer normalisation of the last axis."""
+
+    def __init__(self, size: int, *, eps: float, dtype: DType) -> None:
+        super().__init__()
+        self.gamma = new_parameter((size,), dtype, "gamma")
+        self.beta = new_parameter((size,), dtype, "beta")
+        self.eps = eps
+
+    def construct(self, x: Tensor) -> Tensor:
+        if x.dtype == mindspore.float64:
+            return _normalised(x, self.eps) * self.gamma + self.beta
+        gamma, beta = self.gamma.astype(mindspore.float32), self.beta.astype(mindspore.float32)
+        return _layer_norm(self.eps)(x.astype(mindspore.float32), gamma, beta)[0].astype(x.dtype)
+
+
+@lru_cache(maxsize=16)
+def _layer_norm(eps: float) -> ops.LayerNorm:
+    return ops.LayerNorm(begin_norm_axis=-1, begin_params_axis=-1, epsilon=eps)
+
+
+def _normalised(x: Tensor, eps: float) -> Tensor:
+    """Mean 0 and variance 1 along the last axis, by operators that keep float64."""
+    centred = x - x.mean(-1, keep_dims=True)
+    variance = (centred * centred).mean(-1, keep_dims=True)
+    return centred / ops.sqrt(variance + constant(eps, x.dtype))
+
+
+class Embedding(nn.Cell):
+    """Rows of a table by integer ids [...]."""
+
+    def __init__(self, rows: int, size: int, *, dtype: DType) -> None:
+        super().__init__()
+        self.embedding_table = new_parameter((rows, size), dtype, "embedding_table")
+
+    def construct(self, ids: Tensor) -> Tensor:
+        return ops.gather(self.embedding_table, ids, 0)
+
+
+class SiLU(nn.Cell):
+    """`x * sigmoid(x)`."""
+
+    def construct(self, x: Tensor) -> Tensor:
+        return ops.silu(x)
+
+
+class GELU(nn.Cell):
+    """The Gaussian error linear unit; `approximate` is "none" (by erf) or "tanh"."""
+
+    def __init__(self, approximate: str = "none") -> None:
+        super().__init__()
+        self.approximate = approximate
+
+    def construct(self, x: Tensor) -> Tensor:
+        return gelu(x, self.approximate)
+
+
+class QuickGELU(nn.Cell):
+    """`x * sigmoid(slope * x)`, CLIP's first activation."""
+
+    def __init__(self, slope: float = 1.702) -> None:
+        super().__init__()
+        self.slope = slope
+
+    def construct(self, x: Tensor) -> Tensor:
+        return x * ops.sigmoid(x * constant(self.slope, x.dtype))
+
+
+def gelu(x: Tensor, approximate: str) -> Tensor:
+    """The Gaussian error linear unit, exact for "none" and by tanh for "tanh"."""
+    half, one = constant(0.5, x.dtype), constant(1.0, x.dtype)
+    if approximate == "none":
+        return x * half * (one + ops.erf(x * constant(0.5**0.5, x.dtype)))
+    inner = x + x * x * x * constant(0.044715, x.dtype)
+    return x * half * (one + ops.tanh(inner * constant((2 / np.pi) ** 0.5, x.dtype)))
+
+
+class Identity(nn.Cell):
+    """Gives back what it is given; stands where training has dropout."""
+
+    def construct(self, x: Tensor) -> Tensor:
+        return x
+
+
+class Sinusoid(nn.Cell):
+    """Numbers [n] to their embedding [n, size]: cosines, then sines, at frequencies from 1 down to 1 / max_period.
+
+    The frequencies come from numpy's float64: the exponential on CPU is too coarse. Angles are computed in float32 or
+    better, whatever the model's type.
+    """
+
+    def __init__(self, size: int, *, dtype: DType, max_period: float = 10000.0) -> None:
+        super().__init__()
+        self.size = size
+        self.max_period = max_period
+        self.dtype = dtype
+        half = size // 2
+        frequencies = np.exp(-np.log(max_period) * np.arange(half, dtype=np.float64) / half)
+        self.angle_dtype = mindspore.float64 if dtype == mindspore.float64 else mindspore.float32
+        self.frequencies = Tensor(frequencies.astype(numpy_type(self.angle_dtype)))
+
+    def construct(self, timesteps: Tensor) -> Tensor:
+        angles = timesteps.reshape(-1, 1).astype(self.angle_dtype) * self.frequencies
+        return ops.cat((ops.cos(angles), ops.sin(angles)), axis=1).astype(self.dtype)

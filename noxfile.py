@@ -1,0 +1,77 @@
+"""The two commands of the README: `nox -s parity` and `nox -s tests`.
+
+Both use one environment, `.nox/env-3.11` (or 3.12), made with pip from pyproject.toml and constraints.txt and made
+again only when one of these changes. PARITY_TORCH_INDEX names the index that torch comes from, for example the
+one with its CPU builds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.sessions = ["parity"]
+
+ROOT = Path(__file__).parent
+VERSIONS = ("3.11", "3.12")
+OPEN_CLIP = "open_clip_torch==3.3.0"  # only its file of BPE merges is read, so none of its dependencies
+
+
+def interpreter(session: nox.Session) -> tuple[str, str]:
+    """Return (version, path) of the first supported Python: the one that runs nox, else one on PATH."""
+    running = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if running in VERSIONS:
+        return running, sys.executable
+    for version in VERSIONS:
+        path = shutil.which(f"python{version}")
+        if path is not None:
+            return version, path
+    session.error(f"needs Python {' or '.join(VERSIONS)}, found only {running}; install one of them and start again")
+
+
+def environment(session: nox.Session) -> Path:
+    """Return the folder with the environment's programs; set it up when it is new or its pins changed."""
+    version, path = interpreter(session)
+    folder = ROOT / ".nox" / f"env-{version}"
+    programs = folder / ("Scripts" if os.name == "nt" else "bin")
+    pins = b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt", "noxfile.py"))
+    stamp, wanted = folder / "pins", hashlib.sha256(pins).hexdigest()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return programs
+    session.log("setting up %s (a few minutes and 3 GB the first time)", folder)
+    session.run(path, "-m", "venv", "--clear", str(folder), external=True)
+    pip = [str(programs / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    index = os.environ.get("PARITY_TORCH_INDEX")
+    session.run(*pip, *(["--index-url", index] if index else []), "-c", "constraints.txt", "torch", external=True)
+    session.run(*pip, "-c", "constraints.txt", "-e", ".[torch,mindspore,dev]", external=True)
+    session.run(*pip, "--no-deps", OPEN_CLIP, external=True)
+    stamp.write_text(wanted)
+    return programs
+
+
+@nox.session(venv_backend="none")
+def parity(session: nox.Session) -> None:
+    """Record, replay, compare, diagnose and report: the tiny case, or `-- CASE.toml`, or `-- --plant NAME`."""
+    python = str(environment(session) / "python")
+    arguments = list(session.posargs)
+    if not arguments or arguments[0].startswith("-"):
+        arguments.insert(0, "fixtures/cases/tiny.toml")
+    session.run(python, "-m", "parity", "run", *arguments, external=True)
+
+
+@nox.session(venv_backend="none")
+def tests(session: nox.Session) -> None:
+    """Lint, types, import contract, every test, and one full parity run among them."""
+    programs = environment(session)
+    if not session.posargs:
+        session.run(str(programs / "ruff"), "check", ".", external=True)
+        session.run(str(programs / "ruff"), "format", "--check", ".", external=True)
+        session.run(str(programs / "mypy"), external=True)
+        session.run(str(programs / "lint-imports"), external=True)
+    session.run(str(programs / "python"), "-m", "pytest", *session.posargs, external=True)

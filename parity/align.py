@@ -1,0 +1,138 @@
+"""The alignment: which native cell or function of a candidate stands for which path of the reference.
+
+The table is explicit and comes from the candidate's adapter, derived from the model's configuration. A row
+may name a layout transform of a closed list:
+
+    >>> import numpy as np
+    >>> transform("slice:1/3", np.arange(6).reshape(1, 6), (1, 2))
+    array([[2, 3]])
+    >>> transform("nchw-to-tokens", np.zeros((2, 5, 3, 4)), (2, 12, 5)).shape
+    (2, 12, 5)
+
+Every transform moves elements and computes nothing. `Alignment` answers, for a native call, which addresses
+of the reference it yields, and for a reference path, which row replays it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from parity.address import Address
+from parity.errors import AlignmentError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from parity.trace import RunReader
+    from parity.trace.schema import Row
+
+__all__ = ["NAMED_TRANSFORMS", "REASONS", "Alignment", "Calls", "transform"]
+
+NAMED_TRANSFORMS: Final = ("nchw-to-tokens", "tokens-to-nchw", "reshape", "slice:I/N")
+REASONS: Final = ("never called", "container", "identity", "no counterpart", "excluded by the case")
+
+
+def transform(name: str | None, array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Return `array` in the other side's layout; `shape` is the shape that it has there.
+
+    Raises:
+        AlignmentError: the transform is not of the closed list.
+    """
+    if name is None:
+        return array
+    if name == "nchw-to-tokens":
+        return np.moveaxis(array, 1, -1).reshape(array.shape[0], -1, array.shape[1])
+    if name == "tokens-to-nchw":
+        return np.moveaxis(array, -1, 1)[..., None]
+    if name == "reshape":
+        return array.reshape(shape) if array.size == np.prod(shape, dtype=int) else array
+    if name.startswith("slice:"):
+        index, count = (int(part) for part in name.removeprefix("slice:").split("/"))
+        width = array.shape[-1] // count
+        return array[..., index * width : (index + 1) * width]
+    message = f"{name!r} is not a layout transform; the list is {', '.join(NAMED_TRANSFORMS)}"
+    raise AlignmentError(message)
+
+
+class Calls:
+    """Which steps and calls a run of the reference has for each path, and how it writes their addresses."""
+
+    def __init__(self, run: RunReader) -> None:
+        """Read the addresses of one run of the reference."""
+        self._ports: dict[tuple[str, int | None, int | None], list[str]] = {}
+        self._indexed: set[tuple[str, int | None]] = set()
+        self.order: list[tuple[str, int | None, int | None]] = []
+        for record in run.records:
+            address = Address.parse(record.address)
+            key = (address.path, address.step, address.call)
+            if key not in self._ports:
+                self._ports[key] = []
+                self.order.append(key)
+            self._ports[key].append(address.port)
+            if address.call is not None:
+                self._indexed.add((address.path, address.step))
+
+    def key(self, path: str, step: int | None, call: int) -> tuple[str, int | None, int | None]:
+        """Return (path, step, call) with call None where the reference made only one."""
+        return path, step, call if (path, step) in self._indexed else None
+
+    def ports(self, path: str, step: int | None, call: int | None) -> list[str]:
+        """Return the recorded ports of one call; empty when the reference did not make it."""
+        return self._ports.get((path, step, call), [])
+
+    def __contains__(self, key: object) -> bool:
+        """Tell whether the reference made this call."""
+        return key in self._ports
+
+
+class Alignment:
+    """The rows of one candidate, checked against the reference's module paths."""
+
+    def __init__(self, rows: Iterable[Row], not_compared: Mapping[str, str], known: Iterable[str]) -> None:
+        """Index `rows`; `known` are the reference's module paths and named functions.
+
+        Raises:
+            AlignmentError: a row or an exclusion names a path that the reference lacks, a path is both, or a
+                reason is not of the closed list.
+        """
+        self.rows = tuple(rows)
+        self.not_compared = dict(not_compared)
+        self._by_native: dict[str, list[Row]] = defaultdict(list)
+        self._by_path: dict[str, list[Row]] = defaultdict(list)
+        paths = set(known)
+        for row in self.rows:
+            if row.path not in paths:
+                message = f"the alignment names {row.path!r}, which the reference does not have{nearest(row.path, paths)}"
+                raise AlignmentError(message)
+            self._by_native[row.native].append(row)
+            self._by_path[row.path].append(row)
+        for path, reason in self.not_compared.items():
+            if reason not in REASONS:
+                message = f"{path}: {reason!r} is no reason for not comparing; the list is {', '.join(REASONS)}"
+                raise AlignmentError(message)
+            if path in self._by_path:
+                message = f"{path} has a row in the alignment and is listed as not compared ({reason}); remove one"
+                raise AlignmentError(message)
+
+    @property
+    def natives(self) -> list[str]:
+        """Native paths of the cells to be tapped."""
+        return [native for native, rows in self._by_native.items() if not all(row.function for row in rows)]
+
+    def yields(self, native: str, native_call: int) -> list[tuple[Row, int]]:
+        """Return the rows that one native call yields, each with the reference's call."""
+        found = []
+        for row in self._by_native[native]:
+            if row.native_call is None and row.call is None:
+                found.append((row, native_call))
+            elif row.native_call in (None, native_call):
+                found.append((row, row.call if row.call is not None else native_call))
+        return found
+
+    def for_path(self, path: str, call: int | None) -> Row | None:
+        """Return the row that replays this call of a path in mode layers, or None."""
+        rows = [row for row in self._by_path.get(path, []) if row.call is None or row.call == (call or 0)]
+        return next((row for row in rows if row.replay or row.function), rows[0] if rows else None)

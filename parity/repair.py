@@ -1,0 +1,93 @@
+"""Repairs: edits of a candidate that a counterfactual replay applies before it runs.
+
+A repair file is JSON, `{"edits": [...]}`; `parity replay --repair FILE` applies them all. Four kinds are
+enough: change a weight's layout, set an attribute, shift the injected noise, and substitute a path's output by
+the reference's.
+
+    >>> decode(b'{"edits": [{"kind": "attribute", "path": "unet.conv_norm_out", "name": "eps", "value": 1e-5}]}')
+    [AttributeEdit(path='unet.conv_norm_out', name='eps', value=1e-05)]
+
+Paths and addresses are the reference's; the candidate's adapter maps them to its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from parity.errors import RepairError
+
+__all__ = ["AttributeEdit", "Edit", "NoiseEdit", "SubstituteEdit", "WeightEdit", "decode", "read", "write"]
+
+Change = Literal["transpose", "transpose01", "transpose23", "flip0", "flip1", "flip2", "flip3"]
+
+
+class _Edit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+    """Base of the edits; `kind` tells them apart in JSON."""
+
+
+class WeightEdit(_Edit, frozen=True, kw_only=True, tag="weight"):
+    """Change the layout of one parameter, `address` being the reference's `PATH:PARAMETER`."""
+
+    address: str
+    change: Change
+
+
+class AttributeEdit(_Edit, frozen=True, kw_only=True, tag="attribute"):
+    """Set an attribute (canonical name) of the module at the reference's path."""
+
+    path: str
+    name: str
+    value: float | int | str | bool | None
+
+
+class NoiseEdit(_Edit, frozen=True, kw_only=True, tag="noise"):
+    """Give step i the noise recorded for step i + shift (cyclically), to undo a shift of the candidate's."""
+
+    shift: int
+
+
+class SubstituteEdit(_Edit, frozen=True, kw_only=True, tag="substitute"):
+    """Replace the output of the module at the reference's path by the recorded one."""
+
+    path: str
+
+
+Edit = WeightEdit | AttributeEdit | NoiseEdit | SubstituteEdit
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    edits: list[Edit]
+
+
+def decode(text: bytes) -> list[Edit]:
+    """Read a repair file's bytes.
+
+    Raises:
+        RepairError: they are not a list of known edits.
+    """
+    try:
+        return msgspec.json.decode(text, type=_File).edits
+    except msgspec.MsgspecError as error:
+        message = f"not a repair file: {error}; write {{\"edits\": [{{\"kind\": \"weight\", …}}]}}"
+        raise RepairError(message) from error
+
+
+def read(path: str | Path) -> list[Edit]:
+    """Read a repair file.
+
+    Raises:
+        RepairError: it is not there or is no repair file.
+    """
+    try:
+        return decode(Path(path).read_bytes())
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror}; give the repair file that parity diagnose wrote"
+        raise RepairError(message) from error
+
+
+def write(edits: list[Edit], path: str | Path) -> None:
+    """Write a repair file."""
+    Path(path).write_bytes(msgspec.json.format(msgspec.json.encode(_File(edits)), indent=1))

@@ -1,0 +1,400 @@
+"""Replay a recorded reference in a candidate and write the candidate's trace.
+
+A candidate is two objects. `Candidate` is cheap: its name, and the alignment that it derives from the model's
+configuration without importing a framework. `System` is one loaded model in one type: it runs free, stage by
+stage or one layer at a time on inputs that this module hands to it, and reports what it computes through a
+`Tap`. The tap maps native calls to addresses of the reference and writes the records; a system that knows
+nothing of addresses can still be compared.
+
+Modes (DESIGN section 4): `free` gets the initial latents and the noise; `steps` gets the reference's tensors at
+the start of every stage and step; `layers` gets each module's recorded inputs.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+
+from parity import provenance
+from parity.address import Address, pattern, stage_of
+from parity.align import Alignment, Calls, transform
+from parity.digests import digest
+from parity.dtypes import is_float, narrow, widen
+from parity.errors import AlignmentError, InputError, TraceError, nearest
+from parity.repair import NoiseEdit, SubstituteEdit
+from parity.trace import Manifest, RunInfo, RunReader, RunWriter, Trace, TraceWriter
+from parity.trace.schema import WeightDigests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from parity.repair import Edit
+    from parity.trace.schema import Row
+
+__all__ = ["MODES", "Candidate", "Given", "Options", "Parameter", "Request", "System", "Tap", "find", "replay"]
+
+Mode = Literal["free", "steps", "layers"]
+MODES: tuple[Mode, ...] = ("free", "steps", "layers")
+Progress = "Callable[[str, int, int], None]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a candidate is built from.
+
+    Attributes:
+        model: The weights that the case names: a diffusers folder or a single file.
+        weights: The candidate's own checkpoint; None: the candidate converts `model` itself, into `folder`.
+        folder: Where the candidate's trace is written.
+        dtype: The type to build the model in.
+        device: `CPU` or `Ascend`.
+        manifest: The reference's manifest.
+        source: A checkout or installation of a candidate that is not a package here.
+        plant: A fault to build in (a Python file, see docs/faults.md), for tests of the harness itself.
+    """
+
+    model: Path
+    weights: Path | None
+    folder: Path
+    dtype: str
+    device: str
+    manifest: Manifest
+    source: Path | None = None
+    plant: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """A loaded parameter in the reference's name, layout and shape; `loaded` is False when nothing filled it."""
+
+    address: str
+    native: str
+    array: np.ndarray
+    loaded: bool = True
+
+
+class System(Protocol):
+    """One loaded model in one type."""
+
+    def weights(self) -> Iterable[Parameter]:
+        """Yield every parameter, pulled back to the reference's name, layout and shape."""
+
+    def attributes(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return, by the reference's path, the attributes that decide numerics, under canonical names."""
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what the framework contributes to the provenance."""
+
+    def floors(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Return kind -> dtype -> {rel_l2, rel_max}: this platform's own error of each operator."""
+
+    def observe(self, natives: Sequence[str], seen: Callable[[str, Any], Any]) -> AbstractContextManager[None]:
+        """Call `seen(native, output)` after each call of these cells; a result other than None replaces it."""
+
+    def numpy(self, value: Any) -> dict[str, np.ndarray]:
+        """Return the arrays of a native output by port suffix (`""` for a single tensor)."""
+
+    def native(self, array: np.ndarray) -> Any:
+        """Return a native tensor, floats in the system's type."""
+
+    def free(self, given: Given, tap: Tap) -> None:
+        """Run everything from prompts, latents and noise."""
+
+    def steps(self, given: Given, tap: Tap) -> None:
+        """Run every stage and step from the reference's tensors at its start."""
+
+    def layer(self, row: Row, inputs: Mapping[str, Any], given: Given, step: int | None) -> Mapping[str, Any]:
+        """Run one module or function on `inputs` (by the reference's keys); return outputs by port."""
+
+    def apply(self, edit: Edit) -> None:
+        """Apply one repair."""
+
+
+class Candidate(Protocol):
+    """A side under test."""
+
+    name: str
+
+    def alignment(self, request: Request) -> tuple[Sequence[Row], Mapping[str, str]]:
+        """Return the rows, and the paths that are not compared with their reasons; imports no framework."""
+
+    def build(self, request: Request) -> System:
+        """Load the model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the command line chooses for a replay."""
+
+    modes: tuple[Mode, ...] = MODES
+    dtypes: tuple[str, ...] = ()
+    device: str = "CPU"
+    weights: Path | None = None
+    source: Path | None = None
+    only: str | None = None
+    edits: tuple[Edit, ...] = ()
+    plant: Path | None = None
+    store: Literal["hdf5", "npy"] = "hdf5"
+    command: tuple[str, ...] = ()
+
+
+@dataclass(kw_only=True)
+class Given:
+    """The reference's recorded tensors, as a candidate of one type may use them."""
+
+    run: RunReader
+    calls: Calls
+    case: Mapping[str, Any]
+    dtype: str
+    noise_shift: int = 0
+    _noise: np.ndarray | None = field(default=None, repr=False)
+
+    def tensor(self, address: str) -> np.ndarray:
+        """Return the tensor at an address, floats in the candidate's type, the rest as recorded."""
+        array, name = self.run.tensor(address), self.run.record(address).dtype
+        return narrow(widen(array, name), self.dtype) if is_float(name) else np.asarray(array)
+
+    def value(self, address: str) -> Any:
+        """Return the recorded plain value at an address."""
+        return self.run.value(address)
+
+    def inputs(self, path: str, step: int | None, call: int | None) -> dict[str, Any]:
+        """Return one call's inputs by key: arrays and plain values, keys as in the port without `input.`."""
+        found: dict[str, Any] = {}
+        for port in self.calls.ports(path, step, call):
+            if port.startswith("input."):
+                text = str(Address(path=path, step=step, call=call, port=port))
+                plain = self.run.record(text).kind == "value"
+                found[port.removeprefix("input.")] = self.value(text) if plain else self.tensor(text)
+        return found
+
+    @property
+    def step_count(self) -> int:
+        """How many sampler steps the reference made."""
+        return len({key[1] for key in self.calls.order if key[0] == "scheduler.step"})
+
+    @property
+    def noise(self) -> np.ndarray:
+        """The noise of every step, `[steps, batch, 4, height/8, width/8]`, unit variance."""
+        if self._noise is None:
+            steps = [self.tensor(f"scheduler.step@step={step}:input.noise") for step in range(self.step_count)]
+            self._noise = np.roll(np.stack(steps), -self.noise_shift, axis=0)
+        return self._noise
+
+
+class Tap:
+    """Receives what a system computes and writes it at the reference's addresses."""
+
+    def __init__(self, run: RunWriter, given: Given, alignment: Alignment, system: System, only: str | None) -> None:
+        """Write to `run`; `only` is a pattern on addresses, or None for all."""
+        self._run, self._given, self._alignment, self._system = run, given, alignment, system
+        self._only = None if only is None else pattern(only)
+        self._substitutes: frozenset[str] = frozenset()
+        self._counts: dict[str, int] = {}
+        self._step: int | None = None
+
+    def step(self, step: int | None) -> None:
+        """Enter a step of the loop (None: leave it); calls are counted anew."""
+        self._step = step
+        self._counts.clear()
+
+    def cell(self, native: str, output: Any) -> Any:
+        """Take the output of one call of a native cell; return what shall replace it, or None."""
+        call = self._counts.get(native, 0)
+        self._counts[native] = call + 1
+        arrays = self._system.numpy(output)
+        replacement = None
+        for row, reference_call in self._alignment.yields(native, call):
+            if not row.function:
+                self.write(row, self._step, reference_call, arrays)
+                if row.path in self._substitutes and row.port == "output" and row.output is None:
+                    replacement = self._recorded(row.path, reference_call)
+        return replacement
+
+    def function(self, name: str, outputs: Mapping[str, np.ndarray], call: int = 0) -> None:
+        """Take the outputs (by port, arrays) of one call of a named function."""
+        for row, reference_call in self._alignment.yields(name, call):
+            if row.function:
+                self.write(row, self._step, reference_call, outputs)
+
+    def value(self, path: str, port: str, value: Any, call: int = 0) -> None:
+        """Take a plain value."""
+        text = self._text(path, port, self._step, call)
+        if self._wanted(text):
+            self._run.value(text, value)
+
+    def write(self, row: Row, step: int | None, call: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write the arrays of one row: `""` at the row's own port, other keys at their port."""
+        for key, array in arrays.items():
+            text = self._text(row.path, key or row.port, step, call)
+            if self._wanted(text):
+                shape = self._given.run.record(text).shape if text in self._given.run else array.shape
+                self._run.tensor(text, transform(row.output, array, shape), native=row.native)
+
+    def substituting(self, edits: Iterable[Edit]) -> None:
+        """Replace outputs of the paths that these edits name."""
+        self._substitutes = frozenset(edit.path for edit in edits if isinstance(edit, SubstituteEdit))
+
+    def _recorded(self, path: str, call: int) -> np.ndarray | None:
+        text = self._text(path, "output", self._step, call)
+        return self._given.tensor(text) if text in self._given.run else None
+
+    def _wanted(self, text: str) -> bool:
+        return self._only is None or self._only.fullmatch(text) is not None
+
+    def _text(self, path: str, port: str, step: int | None, call: int) -> str:
+        path, step, known = self._given.calls.key(path, step, call)
+        if known is None and call:  # a call more than the reference made is unexpected, and must show as such
+            known = call
+        return str(Address(path=path, step=step, call=known, port=port))
+
+
+def find(name: str, group: str = "parity.candidates") -> Any:
+    """Return a candidate (or reference) by the name of its entry point, or as `MODULE:ATTR`.
+
+    Raises:
+        InputError: nothing has that name, or the module cannot be imported.
+    """
+    points = {point.name: point for point in metadata.entry_points(group=group)}
+    point = points.get(name) or (metadata.EntryPoint(name, name, group) if ":" in name else None)
+    if point is None:
+        message = f"no {group.removeprefix('parity.')[:-1]} is named {name!r}{nearest(name, points)}; there are {', '.join(points)}, or give MODULE:ATTR"
+        raise InputError(message)
+    try:
+        return point.load()
+    except (ImportError, AttributeError) as error:
+        message = f"{name} cannot be loaded: {error}; check the name and that its package is installed"
+        raise InputError(message) from error
+
+
+def replay(trace: Path, candidate: Candidate, out: Path, options: Options, progress: Callable[[str, int, int], None]) -> Trace:
+    """Replay `trace` in `candidate` and write the candidate's trace to `out`.
+
+    Raises:
+        TraceError: the reference's trace is damaged, not complete or lacks a run that a type needs.
+        AlignmentError: the candidate lacks a cell that its table names.
+        WeightsError: the checkpoint does not fit.
+    """
+    reference = Trace.open(trace)
+    working = str(reference.manifest.case["precision"]["dtype"])
+    dtypes = options.dtypes or tuple(dict.fromkeys(("float64", working)))
+    model = _model_path(reference.manifest, trace)
+    requests = {
+        dtype: Request(
+            model=model, weights=options.weights, folder=out, dtype=dtype, device=options.device,
+            manifest=reference.manifest, source=options.source, plant=options.plant,
+        )
+        for dtype in dtypes
+    }  # fmt: skip
+    first = requests[dtypes[0]]
+    rows, not_compared = candidate.alignment(first)
+    alignment = Alignment(rows, not_compared, _known_paths(reference))
+    writer = TraceWriter(out, _manifest(reference, candidate, alignment, options))
+    started = time.perf_counter()
+    for dtype in dtypes:
+        progress(f"load {dtype}", 0, 1)
+        system = candidate.build(requests[dtype])
+        for edit in options.edits:
+            if not isinstance(edit, (NoiseEdit, SubstituteEdit)):
+                system.apply(edit)
+        if dtype == dtypes[0]:
+            _describe(writer.manifest, system)
+        writer.manifest.floors |= {kind: writer.manifest.floors.get(kind, {}) | by for kind, by in system.floors().items()}
+        source = reference.run("float64" if dtype == "float64" and "float64" in reference.manifest.runs else working)
+        given = Given(
+            run=source, calls=Calls(source), case=reference.manifest.case, dtype=dtype,
+            noise_shift=sum(edit.shift for edit in options.edits if isinstance(edit, NoiseEdit)),
+        )  # fmt: skip
+        for mode in options.modes:
+            with writer.run(f"{mode}-{dtype}", mode=mode, dtype=dtype, only=options.only) as run:
+                tap = Tap(run, given, alignment, system, options.only)
+                tap.substituting(options.edits)
+                _run_mode(mode, system, given, tap, alignment, progress)
+    writer.manifest.wall_s = time.perf_counter() - started
+    writer.finish()
+    return Trace.open(out)
+
+
+def _run_mode(mode: Mode, system: System, given: Given, tap: Tap, alignment: Alignment, progress: Any) -> None:
+    """Run one mode of one system."""
+    if mode == "layers":
+        _layers(system, given, tap, alignment, progress)
+        return
+    progress(f"{mode} {given.dtype}", 0, 1)
+    with system.observe(alignment.natives, tap.cell):
+        (system.free if mode == "free" else system.steps)(given, tap)
+    progress(f"{mode} {given.dtype}", 1, 1)
+
+
+def _layers(system: System, given: Given, tap: Tap, alignment: Alignment, progress: Any) -> None:
+    """Replay every recorded call of every aligned path on its recorded inputs."""
+    calls = [key for key in given.calls.order if alignment.for_path(key[0], key[2]) is not None]
+    for done, (path, step, call) in enumerate(calls):
+        row = alignment.for_path(path, call)
+        ports = given.calls.ports(path, step, call)
+        outputs = [str(Address(path=path, step=step, call=call, port=port)) for port in ports if port.startswith("output")]
+        if row is None or not any(tap._wanted(text) for text in outputs):  # noqa: SLF001
+            continue
+        if done % 50 == 0:
+            progress(f"layers {given.dtype}", done, len(calls))
+        arrays = system.layer(row, given.inputs(path, step, call), given, step)
+        tap.write(row, step, call or 0, arrays)
+    progress(f"layers {given.dtype}", len(calls), len(calls))
+
+
+def _describe(manifest: Manifest, system: System) -> None:
+    """Put weights, attributes and provenance of a loaded system into the manifest."""
+    manifest.weights = {
+        parameter.address: WeightDigests(
+            shape=parameter.array.shape, dtype=str(parameter.array.dtype), native=parameter.native,
+            digests={"identity/own": digest(parameter.array)}, initial=not parameter.loaded,
+        )
+        for parameter in system.weights()
+    }  # fmt: skip
+    manifest.attributes = {path: dict(values) for path, values in system.attributes().items()}
+    manifest.provenance = provenance.describe(system.provenance())
+
+
+def _manifest(reference: Trace, candidate: Candidate, alignment: Alignment, options: Options) -> Manifest:
+    """Return the manifest of a candidate's trace before its first run."""
+    return Manifest(
+        side="candidate",
+        name=candidate.name,
+        case=reference.manifest.case,
+        case_digest=reference.manifest.case_digest,
+        sources=reference.manifest.sources,
+        store=options.store,
+        alignment=list(alignment.rows),
+        not_compared=alignment.not_compared,
+        reference_digest=reference.digest,
+        command=list(options.command),
+    )
+
+
+def _known_paths(reference: Trace) -> set[str]:
+    """Return the reference's module paths and the paths of its records."""
+    paths = set(reference.manifest.modules)
+    for name in reference.manifest.runs:
+        paths.update(Address.parse(record.address).path for record in reference.run(name).records)
+    return paths
+
+
+def _model_path(manifest: Manifest, trace: Path) -> Path:
+    """Return the weights that the case names, as recorded, or beside the trace when it travelled.
+
+    Raises:
+        TraceError: they are at neither place.
+    """
+    recorded = Path(str(manifest.provenance.get("model_path", "")))
+    named = manifest.case["model"].get("folder") or manifest.case["model"].get("file")
+    for path in (recorded, Path(named), *(parent / named for parent in trace.resolve().parents)):
+        if str(path) not in {"", "."} and path.exists():
+            return path
+    message = f"the weights {named} of the trace {trace} are not here; copy them beside the trace or start from the folder that holds them"
+    raise TraceError(message)

@@ -1,0 +1,259 @@
+"""What every renderer says about a result, worked out once: sentences, the stage table, the price, the gaps.
+
+Renderers only draw. What is here is text and counts; the numbers stay in the pairs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import msgspec
+
+from parity.address import STAGES
+from parity.report.card import first_pair
+from parity.report.words import NOTHING, as_float, count, number, plain, ratio, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from parity.result import Pair, Result
+
+__all__ = [
+    "COLUMNS", "FAILING", "Cell", "PriceRow", "StageRow", "compared", "coverage", "excess", "excused", "headline", "not_measured",
+    "price", "quiet", "stages", "verdict_of",
+]  # fmt: skip
+
+Shown = Literal["MATCH", "MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED", "inherited", "not measured"]
+
+FAILING: Final = frozenset({"MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED"})
+EXCUSES: Final = frozenset({"contains", "inherited", "equivalent"})
+SEMANTICS_LIMIT: Final = 1e-9
+PRECISION_LIMIT: Final = 3.0
+COLUMNS: Final = (
+    ("audit", "audit"), ("semantics", "layers"), ("semantics", "steps"), ("semantics", "free"),
+    ("precision", "layers"), ("precision", "steps"), ("precision", "free"),
+)  # fmt: skip
+_SEVERITY: Final = ("MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED", "inherited", "MATCH")
+_LISTED: Final = 12
+
+
+class Cell(msgspec.Struct, frozen=True, kw_only=True):
+    """One stage under one question and mode: the verdict, how many pairs, how many failed, the worst number."""
+
+    verdict: Shown
+    total: int
+    failed: int
+    worst: str
+
+
+class StageRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One stage: its verdict, its pairs, and a cell for each of `COLUMNS` (None where nothing was measured)."""
+
+    stage: str
+    verdict: Shown
+    pairs: int
+    cells: list[Cell | None]
+
+
+class PriceRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What the divergence costs at one place: measures by name, as text."""
+
+    what: str
+    measures: dict[str, str]
+
+
+def excused(pair: Pair) -> bool:
+    """Tell whether a failing pair is explained by another one and does not count against the whole."""
+    return pair.verdict in FAILING and not EXCUSES.isdisjoint(pair.flags)
+
+
+def verdict_of(pair: Pair) -> Shown:
+    """Return the verdict as it is shown: an excused failure reads `inherited`."""
+    return "inherited" if excused(pair) else pair.verdict
+
+
+def excess(pair: Pair) -> float | None:
+    """Return how many times over its limit a pair is (1 is the limit), or None without a number."""
+    found = as_float(pair.ratio_to_floor)
+    if pair.question == "precision" and found is not None:
+        return found / PRECISION_LIMIT
+    distance = as_float(pair.rel_l2)
+    return None if distance is None or pair.question != "semantics" else distance / SEMANTICS_LIMIT
+
+
+def headline(result: Result) -> str:
+    """Return the first line: the first divergence, address first; else the verdict first."""
+    found = result.first_divergence
+    if found is not None:
+        slugs = [
+            f"{visible(cause.slug)}, {'confirmed' if cause.confirmed else 'not confirmed'}"
+            for cause in result.causes
+            if cause.address.partition("@")[0].partition(":")[0] == found.address.partition("@")[0].partition(":")[0]
+        ]
+        where = f"first divergence, stage {visible(found.stage)}, {found.question}"
+        return f"{visible(found.address)}: {result.verdict}; {where}{'; ' + slugs[0] if slugs else ''}"
+    gaps = {name: result.counts.get(name, 0) for name in ("MISSING", "UNEXPECTED")}
+    told = ", ".join(f"{amount} {name.lower()}" for name, amount in gaps.items() if amount)
+    if result.verdict == "MATCH":
+        return f"MATCH: {count(len(result.pairs), 'pair')} agree, none differs beyond its limit"
+    if not result.pairs:
+        return f"{result.verdict}: nothing was compared"
+    unexplained = len(result.coverage.unexplained)
+    paths = f"{count(unexplained, 'path')} not compared without a reason" if unexplained else ""
+    return f"{result.verdict}: {'; '.join(part for part in (told, paths) if part) or 'see the pairs that fail'}"
+
+
+def compared(result: Result) -> list[str]:
+    """Return one sentence per (question, mode, type): how many pairs, how many of each verdict."""
+    groups: dict[tuple[str, str, str], list[Pair]] = defaultdict(list)
+    for pair in result.pairs:
+        groups[pair.question, pair.mode, pair.dtype or ""].append(pair)
+    rank = {column: place for place, column in enumerate(COLUMNS)}
+    sentences = []
+    for (question, mode, dtype), pairs in sorted(groups.items(), key=lambda item: (rank.get(item[0][:2], len(rank)), item[0])):
+        name = "audits" if question == "audit" else f"{question}, {mode}"
+        if dtype and question != "audit":
+            name += f", {dtype}"
+        tally = Counter(verdict_of(pair) for pair in pairs)
+        told = ", ".join(f"{tally[verdict]:,} {verdict}" for verdict in reversed(_SEVERITY) if tally[verdict])
+        sentences.append(f"{name}: {told}{_worst_of(pairs)}")
+    return sentences
+
+
+def _worst_of(pairs: Iterable[Pair]) -> str:
+    """Return `; worst 1.3x of the limit` style words, or nothing."""
+    told = _worst(pairs)
+    return f"; worst {told}" if told else ""
+
+
+def _worst(pairs: Iterable[Pair]) -> str:
+    """Return the largest distance of these pairs, in the unit that judges them."""
+    pairs = list(pairs)
+    ratios = [(as_float(pair.ratio_to_floor) or 0.0) for pair in pairs if pair.ratio_to_floor is not None and pair.question == "precision"]
+    if ratios:
+        return ratio(max(ratios), PRECISION_LIMIT)
+    distances = [as_float(pair.rel_l2) or 0.0 for pair in pairs if pair.rel_l2 is not None]
+    return number(max(distances)) if distances else ""
+
+
+def quiet(verdicts: Iterable[str]) -> Shown:
+    """Return the gravest of several shown verdicts."""
+    found = set(verdicts)
+    return next((verdict for verdict in _SEVERITY if verdict in found), "not measured")  # type: ignore[return-value]
+
+
+def stages(result: Result) -> list[StageRow]:
+    """Return the stages in order: those with pairs, and those that the result names."""
+    grouped: dict[str, list[Pair]] = defaultdict(list)
+    for pair in result.pairs:
+        grouped[pair.stage].append(pair)
+    names = [stage for stage in STAGES if stage in grouped or stage in result.stages]
+    names += sorted((set(grouped) | set(result.stages)) - set(names))
+    return [_stage(name, grouped.get(name, []), result.stages.get(name)) for name in names]
+
+
+def _stage(name: str, pairs: list[Pair], told: str | None) -> StageRow:
+    """Return one row; the pairs decide the verdict, the result's own word stands where there are none."""
+    by_column: dict[tuple[str, str], list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        by_column[pair.question, pair.mode].append(pair)
+    cells = [_cell(by_column[column]) if by_column[column] else None for column in COLUMNS]
+    verdict = quiet(verdict_of(pair) for pair in pairs) if pairs else (visible(told) if told else "not measured")
+    return StageRow(stage=visible(name), verdict=verdict, pairs=len(pairs), cells=cells)  # type: ignore[arg-type]
+
+
+def _cell(pairs: list[Pair]) -> Cell:
+    """Summarise the pairs of one stage, question and mode."""
+    failed = sum(pair.verdict in FAILING for pair in pairs)
+    return Cell(verdict=quiet(map(verdict_of, pairs)), total=len(pairs), failed=failed, worst=_worst(pairs))
+
+
+def price(result: Result) -> list[PriceRow]:
+    """Return the price table: one row per place of `result.price`, numbers short."""
+    rows = []
+    for name, value in result.price.items():
+        measures = value if isinstance(value, dict) else {"value": value}
+        told = {visible(str(key)).replace("_", " "): _measure(item) for key, item in measures.items()}
+        rows.append(PriceRow(what=visible(name).replace("_", " "), measures=told))
+    return rows
+
+
+def _measure(value: object) -> str:
+    """Return one measure of the price as text."""
+    if isinstance(value, float):
+        return number(value, 3) if abs(value) < 0.1 or abs(value) >= 1e4 else f"{value:.4g}"  # noqa: PLR2004 - readable digits
+    return plain(value)
+
+
+def coverage(result: Result) -> list[tuple[str, str]]:
+    """Return (what, how much) of the coverage, then one line per reason why something was not compared."""
+    found = result.coverage
+    rows = [
+        ("paths compared", f"{found.compared:,} of {found.paths:,}"),
+        ("modules that own a parameter", f"{found.parameter_owners_compared:,} of {found.parameter_owners:,}"),
+        ("pairs", f"{found.pairs or len(result.pairs):,}"),
+    ]
+    reasons = Counter(found.not_compared.values())
+    rows += [(f"not compared: {visible(reason)}", f"{amount:,}") for reason, amount in sorted(reasons.items())]
+    if found.unexplained:
+        rows.append(("not compared, no reason", listed(found.unexplained)))
+    return rows
+
+
+def listed(names: list[str]) -> str:
+    """Return the first names and how many more there are."""
+    more = len(names) - _LISTED
+    return ", ".join(visible(name) for name in names[:_LISTED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def not_measured(result: Result) -> list[str]:
+    """Return what this result cannot speak about, one sentence each; empty only when all was measured."""
+    present = {(pair.question, pair.mode) for pair in result.pairs}
+    gaps = []
+    if not any(question == "semantics" for question, _ in present):
+        gaps.append("semantics: there is no float64 run of both sides, so what is computed was not judged apart from how accurately")
+    if not any(question == "precision" for question, _ in present):
+        gaps.append("precision: there is no run in the working type")
+    gaps += [f"{question}, {mode}: this replay was not made" for question in ("semantics", "precision") for mode in ("layers", "steps", "free")
+             if any(other == question for other, _ in present) and (question, mode) not in present]  # fmt: skip
+    if not any(question == "audit" for question, _ in present):
+        gaps.append("audits: weights, attributes, tokens and schedule were not audited")
+    for check, sentence in (("neutral", "that recording changes nothing"), ("repeatable", "that the reference repeats itself")):
+        if result.checks.get(check) is None:
+            gaps.append(f"{sentence} was not checked")
+    gaps += [f"stage {visible(stage)}: {visible(verdict)}" for stage, verdict in result.stages.items() if verdict.lower() == "not measured"]
+    gaps += [f"{visible(reason)}: {count(amount, 'path')} of the reference" for reason, amount in
+             sorted(Counter(result.coverage.not_compared.values()).items())]  # fmt: skip
+    if result.coverage.unexplained:
+        gaps.append(f"without a reason: {listed(result.coverage.unexplained)}")
+    if not result.price:
+        gaps.append("the price at the final latents and the image")
+    unconfirmed = sum(not cause.confirmed for cause in result.causes)
+    if unconfirmed:
+        gaps.append(f"{count(unconfirmed, 'cause')} not confirmed by a counterfactual replay")
+    if first_pair(result) is not None and not result.causes:
+        gaps.append("the cause of the first divergence; run parity diagnose")
+    return gaps
+
+
+def provenance(result: Result) -> list[tuple[str, str, str]]:
+    """Return rows (what, reference, candidate); what belongs to neither side stands in the first of the two."""
+    known: dict[str, Any] = result.provenance
+    sides = [known.get(role) if isinstance(known.get(role), dict) else {} for role in ("reference", "candidate")]
+    reference, candidate = (_flat(side or {}) for side in sides)
+    rows = [(key, reference.get(key, NOTHING), candidate.get(key, NOTHING)) for key in dict.fromkeys((*reference, *candidate))]
+    rest = _flat({key: value for key, value in known.items() if key not in {"reference", "candidate"}})
+    return rows + [(key, value, "") for key, value in rest.items()]
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return nested tables as dotted keys with text values."""
+    flat: dict[str, str] = {}
+    for key, value in table.items():
+        name = prefix + visible(str(key))
+        if isinstance(value, dict):
+            flat.update(_flat(value, name + "."))
+        else:
+            flat[name] = " ".join(plain(item) for item in value) if isinstance(value, (list, tuple)) else plain(value)
+    return flat

@@ -1,0 +1,213 @@
+"""A tiny SDXL of the real classes, built so that no bug can hide in it.
+
+A model with constant norms, zero biases or huge activations lets many faults pass: a wrong epsilon, a
+skipped bias, a transposed weight. This one has random norm weights and biases everywhere, embeddings of
+std 0.02 and a text residual stream of std near 0.03 (where a LayerNorm epsilon matters), a square
+`text_projection`, head sizes different from head counts, and groups that are neither one nor the channel
+count. Its UNet mostly predicts the noise that is in its input, as a trained one does, so latents shrink
+from sigma to order one and the image is not saturated.
+
+    python -m torch_refs.tiny fixtures/tiny
+
+writes an ordinary diffusers folder of about 45 MB, the same bytes every time: each parameter comes from a
+numpy generator seeded by its own name. The weights mean nothing; images are coloured texture.
+
+Limits: numpy's normal draws are stable across versions of numpy that keep PCG64 and the ziggurat method.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import xxhash
+from diffusers import AutoencoderKL, EulerAncestralDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from torch_refs.tokenizer_files import VOCABULARY_SIZE, write_tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["build", "main"]
+
+_SEED = 2024
+_TEXT_WIDTHS = (64, 96)
+_PASSED_CHANNELS = 4
+_BIAS_STD = 0.1
+
+
+def build(folder: Path) -> None:
+    """Write the diffusers folder; files of an earlier build are overwritten."""
+    write_tokenizer(folder / "tokenizer", pad_token="<|endoftext|>")
+    write_tokenizer(folder / "tokenizer_2", pad_token="!")
+    unet = _unet()
+    _fill(unet, "unet")
+    _pass_noise_through(unet)
+    vae = _vae()
+    _fill(vae, "vae")
+    with torch.no_grad():
+        vae.decoder.conv_out.weight.mul_(0.35)
+        vae.encoder.conv_out.weight.mul_(1.5)
+    text_encoder = CLIPTextModel(_text_configuration(0))
+    _fill(text_encoder, "text_encoder")
+    text_encoder_2 = CLIPTextModelWithProjection(_text_configuration(1))
+    _fill(text_encoder_2, "text_encoder_2")
+    pipeline = StableDiffusionXLPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        text_encoder_2=text_encoder_2,
+        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+        tokenizer_2=CLIPTokenizer.from_pretrained(folder / "tokenizer_2"),
+        unet=unet,
+        scheduler=_scheduler(),
+        force_zeros_for_empty_prompt=True,
+        add_watermarker=False,
+    )
+    pipeline.save_config(folder)
+    for name in ("vae", "text_encoder", "text_encoder_2", "unet", "scheduler"):
+        getattr(pipeline, name).save_pretrained(folder / name)
+
+
+def _text_configuration(index: int) -> CLIPTextConfig:
+    """Return the configuration of the first or the second text encoder, ids as in SDXL's own files."""
+    width = _TEXT_WIDTHS[index]
+    return CLIPTextConfig(
+        vocab_size=VOCABULARY_SIZE,
+        hidden_size=width,
+        intermediate_size=4 * width,
+        projection_dim=width,
+        num_hidden_layers=(4, 5)[index],
+        num_attention_heads=4,
+        max_position_embeddings=77,
+        hidden_act=("quick_gelu", "gelu")[index],
+        layer_norm_eps=1e-5,
+        pad_token_id=1,
+        bos_token_id=0,
+        eos_token_id=2,
+    )
+
+
+def _unet() -> UNet2DConditionModel:
+    """Return the UNet; `attention_head_dim` holds head counts, as in SDXL's configuration."""
+    embedding = 32
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=4,
+        out_channels=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(64, 128, 128),
+        layers_per_block=2,
+        norm_num_groups=32,
+        cross_attention_dim=sum(_TEXT_WIDTHS),
+        transformer_layers_per_block=(1, 1, 2),
+        attention_head_dim=(4, 8, 8),
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=embedding,
+        projection_class_embeddings_input_dim=6 * embedding + _TEXT_WIDTHS[1],
+    )
+
+
+def _vae() -> AutoencoderKL:
+    """Return the autoencoder: four levels, one attention head in the middle, float32 when the rest is float16."""
+    return AutoencoderKL(
+        in_channels=3,
+        out_channels=3,
+        latent_channels=4,
+        sample_size=128,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(64, 64, 128, 128),
+        layers_per_block=1,
+        norm_num_groups=32,
+        scaling_factor=0.13025,
+        force_upcast=True,
+    )
+
+
+def _scheduler() -> EulerAncestralDiscreteScheduler:
+    """Return SDXL's schedule for the ancestral Euler sampler."""
+    return EulerAncestralDiscreteScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        timestep_spacing="leading",
+        steps_offset=1,
+        prediction_type="epsilon",
+    )
+
+
+@torch.no_grad()
+def _fill(model: nn.Module, component: str) -> None:
+    """Give every parameter its random values, scaled by what kind of module owns it."""
+    for path, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            address = f"{component}.{path}:{name}"
+            generator = np.random.Generator(np.random.PCG64(xxhash.xxh3_64_intdigest(address, seed=_SEED)))
+            values = generator.standard_normal(tuple(parameter.shape), dtype=np.float32)
+            mean, std = _moments(component, path, module, name)
+            parameter.copy_(torch.from_numpy(values * np.float32(std) + np.float32(mean)))
+
+
+def _moments(component: str, path: str, module: nn.Module, name: str) -> tuple[float, float]:
+    """Return mean and standard deviation of one parameter."""
+    if isinstance(module, nn.Embedding):
+        return 0.0, 0.02
+    if isinstance(module, nn.GroupNorm | nn.LayerNorm):
+        return (1.0, 0.25) if name == "weight" else (0.0, _BIAS_STD)
+    gain = _gain(component, path)
+    if name == "bias":
+        return 0.0, _BIAS_STD * gain
+    return 0.0, gain / math.sqrt(module.weight[0].numel())
+
+
+def _gain(component: str, path: str) -> float:
+    """Return the gain of a linear or convolution layer: small where it adds to a residual stream."""
+    if path.endswith(("out_proj", "fc2")) and component.startswith("text_encoder"):
+        return 0.025
+    if path.endswith(("conv2", "to_out.0", "ff.net.2", "proj_out")):
+        return 0.5
+    if path.endswith("conv_out"):
+        return 0.6
+    return 1.0
+
+
+@torch.no_grad()
+def _pass_noise_through(unet: UNet2DConditionModel) -> None:
+    """Lead the sample past the blocks to the output, so that the prediction resembles the noise in it.
+
+    Each latent channel enters as a pair (+x, -x) that shares a group of the last norm. It reaches the last
+    resnet through the skip connection, and silu(a) - silu(-a) = a restores it at the output.
+    """
+    middle = unet.conv_in.kernel_size[0] // 2
+    last = unet.up_blocks[-1].resnets[-1]
+    hidden = last.conv_shortcut.in_channels - unet.conv_in.out_channels
+    for channel in range(_PASSED_CHANNELS):
+        for sign, place in ((1.0, 2 * channel), (-1.0, 2 * channel + 1)):
+            unet.conv_in.weight[place, channel, middle, middle] += 2.0 * sign
+            last.conv_shortcut.weight[place, hidden + place, 0, 0] += 2.0
+            unet.conv_out.weight[channel, place, middle, middle] += 0.9 * sign
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build the folder named on the command line."""
+    parser = argparse.ArgumentParser(prog="python -m torch_refs.tiny", description="Write the tiny SDXL.")
+    parser.add_argument("folder", type=Path, help="where the diffusers folder goes, for example fixtures/tiny")
+    folder = parser.parse_args(arguments).folder
+    started = time.perf_counter()
+    build(folder)
+    sys.stderr.write(f"{folder} written in {time.perf_counter() - started:.1f} s\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
