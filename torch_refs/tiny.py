@@ -9,7 +9,7 @@ from sigma to order one and the image is not saturated.
 
     python -m torch_refs.tiny fixtures/tiny
 
-writes an ordinary diffusers folder of about 45 MB, the same bytes every time: each parameter comes from a
+writes an ordinary diffusers folder of about 90 MB, the same bytes every time: each parameter comes from a
 numpy generator seeded by its own name. The weights mean nothing; images are coloured texture.
 
 Limits: numpy's normal draws are stable across versions of numpy that keep PCG64 and the ziggurat method.
@@ -30,6 +30,7 @@ import xxhash
 from diffusers import AutoencoderKL, EulerAncestralDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers.utils import logging
 
 from torch_refs.tokenizer_files import VOCABULARY_SIZE, write_tokenizer
 
@@ -42,6 +43,20 @@ _SEED = 2024
 _TEXT_WIDTHS = (64, 96)
 _PASSED_CHANNELS = 4
 _BIAS_STD = 0.1
+_GAINS = (
+    ("self_attn.out_proj", 0.012),  # adds to the text encoders' residual stream of std 0.03
+    ("mlp.fc2", 0.012),
+    ("attn2.to_k", 20.0),  # reads text embeddings of that std
+    ("attn2.to_v", 20.0),
+    ("vae.decoder.conv_in", 0.05),  # reads latents divided by the scaling factor
+    ("vae.encoder.conv_out", 1.0),
+    ("vae.decoder.conv_out", 0.7),
+    ("conv_out", 0.5),
+    ("conv2", 0.5),  # each adds to a residual stream of std 1
+    ("to_out.0", 0.5),
+    ("ff.net.2", 0.5),
+    ("proj_out", 0.5),
+)
 
 
 def build(folder: Path) -> None:
@@ -53,9 +68,6 @@ def build(folder: Path) -> None:
     _pass_noise_through(unet)
     vae = _vae()
     _fill(vae, "vae")
-    with torch.no_grad():
-        vae.decoder.conv_out.weight.mul_(0.35)
-        vae.encoder.conv_out.weight.mul_(1.5)
     text_encoder = CLIPTextModel(_text_configuration(0))
     _fill(text_encoder, "text_encoder")
     text_encoder_2 = CLIPTextModelWithProjection(_text_configuration(1))
@@ -104,12 +116,12 @@ def _unet() -> UNet2DConditionModel:
         out_channels=4,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(64, 128, 128),
+        block_out_channels=(64, 64, 128),
         layers_per_block=2,
         norm_num_groups=32,
         cross_attention_dim=sum(_TEXT_WIDTHS),
         transformer_layers_per_block=(1, 1, 2),
-        attention_head_dim=(4, 8, 8),
+        attention_head_dim=(4, 4, 8),
         use_linear_projection=True,
         addition_embed_type="text_time",
         addition_time_embed_dim=embedding,
@@ -152,7 +164,7 @@ def _fill(model: nn.Module, component: str) -> None:
     for path, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             address = f"{component}.{path}:{name}"
-            generator = np.random.Generator(np.random.PCG64(xxhash.xxh3_64_intdigest(address, seed=_SEED)))
+            generator = np.random.Generator(np.random.PCG64(xxhash.xxh3_64_intdigest(address.encode(), seed=_SEED)))
             values = generator.standard_normal(tuple(parameter.shape), dtype=np.float32)
             mean, std = _moments(component, path, module, name)
             parameter.copy_(torch.from_numpy(values * np.float32(std) + np.float32(mean)))
@@ -171,14 +183,9 @@ def _moments(component: str, path: str, module: nn.Module, name: str) -> tuple[f
 
 
 def _gain(component: str, path: str) -> float:
-    """Return the gain of a linear or convolution layer: small where it adds to a residual stream."""
-    if path.endswith(("out_proj", "fc2")) and component.startswith("text_encoder"):
-        return 0.025
-    if path.endswith(("conv2", "to_out.0", "ff.net.2", "proj_out")):
-        return 0.5
-    if path.endswith("conv_out"):
-        return 0.6
-    return 1.0
+    """Return the gain of a linear or convolution layer, so that every stream stays where faults show."""
+    whole = f"{component}.{path}"
+    return next((gain for ending, gain in _GAINS if whole.endswith(ending)), 1.0)
 
 
 @torch.no_grad()
@@ -203,6 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m torch_refs.tiny", description="Write the tiny SDXL.")
     parser.add_argument("folder", type=Path, help="where the diffusers folder goes, for example fixtures/tiny")
     folder = parser.parse_args(arguments).folder
+    logging.disable_progress_bar()
     started = time.perf_counter()
     build(folder)
     sys.stderr.write(f"{folder} written in {time.perf_counter() - started:.1f} s\n")
