@@ -39,7 +39,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class RunInfo(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One run of a trace; `mode` is `run`, `forced` or `steps` on the reference's side, else the replay mode.
 
-    `only` is the pattern that a partial replay was restricted to.
+    `only` is the pattern that a partial replay was restricted to. `records_digest` is the xxh3-128 of
+    records.jsonl once the run is complete; empty is not checked.
     """
 
     mode: Literal["run", "forced", "steps", "free", "layers"]
@@ -50,6 +51,7 @@ class RunInfo(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     bytes_recorded: int = 0
     bytes_stored: int = 0
     wall_s: float = 0.0
+    records_digest: str = ""
 
 
 class WeightDigests(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -124,7 +126,11 @@ class Checks(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Everything about a trace that is not a tensor."""
+    """Everything about a trace that is not a tensor.
+
+    `origin` is the digest of the trace that this one was packed from. `digest` is the file's own
+    (parity.trace.manifest), empty in memory.
+    """
 
     schema: int = SCHEMA
     side: Literal["reference", "candidate"]
@@ -148,3 +154,5 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     reference_digest: str | None = None
     command: list[str] = []
     wall_s: float = 0.0
+    origin: str | None = None
+    digest: str = ""

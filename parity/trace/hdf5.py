@@ -1,0 +1,192 @@
+"""The HDF5 store: one shard is one file, a tensor one contiguous dataset, readable by `h5ls -r`.
+
+The tree follows the path: `unet.conv_in@step=0:output` is the dataset `/unet/conv_in/@step=0:output`. Its
+space is allocated when it is created, so its place in the file is known at once and the bytes are written
+there directly, without the library's lock. Offsets are multiples of eight.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+import h5py
+import numpy as np
+from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5s, h5t
+
+from parity.dtypes import storage
+from parity.errors import TraceError
+from parity.trace.names import open_inside, tree_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from parity.trace.schema import Record
+
+__all__ = ["Hdf5Shard", "read_dataset"]
+
+_ALIGNMENT: Final = 8
+_LIBRARY_ERRORS: Final = (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError)
+
+
+def _link_creation() -> h5p.PropLCID:
+    """Return the properties of a link whose missing groups are created."""
+    properties = h5p.create(h5p.LINK_CREATE)
+    properties.set_create_intermediate_group(True)
+    return properties
+
+
+def _dataset_creation() -> h5p.PropDCID:
+    """Return the properties of a dataset that has its space at once and is never filled."""
+    properties = h5p.create(h5p.DATASET_CREATE)
+    properties.set_layout(h5d.CONTIGUOUS)
+    properties.set_alloc_time(h5d.ALLOC_TIME_EARLY)
+    properties.set_fill_time(h5d.FILL_TIME_NEVER)
+    properties.set_obj_track_times(False)
+    return properties
+
+
+class Hdf5Shard:
+    """A shard being written."""
+
+    def __init__(self, folder: Path, number: int) -> None:
+        """Create the file; OSError where that fails."""
+        self.name = f"tensors-{number:04d}.h5"
+        self._path = folder / self.name
+        access = h5p.create(h5p.FILE_ACCESS)
+        access.set_alignment(1, _ALIGNMENT)
+        access.set_meta_block_size(1 << 16)
+        self._file = h5f.create(os.fsencode(self._path), h5f.ACC_EXCL, fapl=access)
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        self._links = _link_creation()
+        self._properties = _dataset_creation()
+        self._groups: dict[tuple[str, ...], h5g.GroupID] = {}
+        self._spaces: dict[tuple[int, ...], h5s.SpaceID] = {}
+        self._types: dict[str, h5t.TypeID] = {}
+
+    def put(self, address: str, array: np.ndarray, dtype: str) -> tuple[str, int | None]:
+        """Write a tensor in its storage form; return the file that holds it and the offset in it."""
+        groups, name = tree_name(address)
+        shape = array.shape
+        if shape not in self._spaces:
+            self._spaces[shape] = h5s.create_simple(shape) if shape else h5s.create(h5s.SCALAR)
+        if dtype not in self._types:
+            self._types[dtype] = h5t.py_create(storage(dtype), logical=True)
+        dataset = h5d.create(self._group(groups), name.encode(), self._types[dtype], self._spaces[shape], dcpl=self._properties)
+        if dtype == "bfloat16":
+            _write_text(dataset, "dtype", dtype)
+        if array.size == 0:
+            return self.name, None
+        offset = int(dataset.get_offset())
+        view = array.reshape(-1).view(np.uint8).data
+        place = offset
+        while view:
+            written = os.pwrite(self._descriptor, view, place)
+            view, place = view[written:], place + written
+        return self.name, offset
+
+    def link(self, address: str, first: str) -> None:
+        """Give the dataset of the address `first` a further name."""
+        groups, name = tree_name(address)
+        first_groups, first_name = tree_name(first)
+        self._group(groups).links.create_hard(name.encode(), self._group(first_groups), first_name.encode())
+
+    def close(self) -> None:
+        """Write what is pending and sync; afterwards the shard is whole."""
+        self._release()
+        self._file.close()
+        os.fsync(self._descriptor)
+        os.close(self._descriptor)
+
+    def abandon(self) -> None:
+        """Remove the shard, whatever state it is in."""
+        self._release()
+        os.close(self._descriptor)
+        self._path.unlink(missing_ok=True)
+        self._file.close()
+
+    def _group(self, groups: tuple[str, ...]) -> h5g.GroupID:
+        """Return the group, created when new."""
+        found = self._groups.get(groups)
+        if found is None:
+            path = "/".join(groups).encode()
+            found = h5g.open(self._file, path) if self._exists(groups) else h5g.create(self._file, path, lcpl=self._links)
+            self._groups[groups] = found
+        return found
+
+    def _exists(self, groups: tuple[str, ...]) -> bool:
+        """Tell whether a group is there already, as the parent of another."""
+        where: h5f.FileID | h5g.GroupID = self._file
+        for depth, part in enumerate(groups, start=1):
+            known = self._groups.get(groups[:depth])
+            if known is None:
+                if not where.links.exists(part.encode()):
+                    return False
+                known = self._groups[groups[:depth]] = h5g.open(where, part.encode())
+            where = known
+        return True
+
+    def _release(self) -> None:
+        """Drop the open groups, which would keep the file open."""
+        self._groups.clear()
+
+
+def _write_text(dataset: h5d.DatasetID, name: str, text: str) -> None:
+    """Attach a fixed-length ASCII attribute."""
+    kind = h5t.C_S1.copy()
+    kind.set_size(len(text))
+    kind.set_strpad(h5t.STR_NULLPAD)
+    attribute = h5a.create(dataset, name.encode(), kind, h5s.create(h5s.SCALAR))
+    attribute.write(np.array(text.encode(), dtype=f"S{len(text)}"))
+
+
+def read_dataset(folder: Path, record: Record, first: str) -> np.ndarray:
+    """Read a tensor through the library, where its record has no offset.
+
+    Args:
+        folder: The run's folder.
+        record: The tensor's record.
+        first: The address under which the shard holds it.
+
+    Raises:
+        TraceError: it is not there, lies behind a link that leaves the file, or is not as the record says.
+    """
+    shard = record.shard or ""
+    os.close(open_inside(folder, shard))
+    groups, name = tree_name(first)
+    where = f"{folder / shard}: {record.address!r}"
+    try:
+        with h5py.File(folder / shard, "r") as file:
+            place: h5f.FileID | h5g.GroupID = file.id
+            for part in (*groups, name):
+                if place.links.get_info(part.encode()).type != h5l.TYPE_HARD:
+                    message = f"{where} lies behind a soft or external link at {part!r}; a trace has only hard links"
+                    raise TraceError(message)
+                place = h5o.open(place, part.encode())
+            return _read_plain(place, record, where)
+    except _LIBRARY_ERRORS as error:
+        if isinstance(error, TraceError):
+            raise
+        message = f"{where} cannot be read: {error}; expected a dataset /{'/'.join((*groups, name))}"
+        raise TraceError(message) from error
+
+
+def _read_plain(dataset: object, record: Record, where: str) -> np.ndarray:
+    """Read a dataset that is contiguous, inside the file, and of the recorded type and shape."""
+    if not isinstance(dataset, h5d.DatasetID):
+        message = f"{where} is no dataset"
+        raise TraceError(message)
+    wanted = storage(record.dtype)
+    if dataset.dtype != wanted or dataset.shape != record.shape:
+        message = f"{where} is {dataset.dtype}{list(dataset.shape)}; expected {wanted}{list(record.shape)}"
+        raise TraceError(message)
+    properties = dataset.get_create_plist()
+    if properties.get_layout() != h5d.CONTIGUOUS or properties.get_external_count():
+        message = f"{where} is not contiguous in its own file; a trace has no chunked, virtual or external datasets"
+        raise TraceError(message)
+    if dataset.get_storage_size() != wanted.itemsize * int(np.prod(record.shape, dtype=object)):
+        message = f"{where} has {dataset.get_storage_size()} bytes of storage, fewer than its shape {list(record.shape)} needs"
+        raise TraceError(message)
+    array = np.empty(record.shape, wanted)
+    dataset.read(h5s.ALL, h5s.ALL, array)
+    return array

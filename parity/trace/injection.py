@@ -1,0 +1,116 @@
+"""Injection files: the initial latents and each step's noise, as files that other programs read too.
+
+For one image they are `init_latent.npy` `[1, 4, h, w]` and `init_noise_scheduler.npy` `[steps, 1, 4, h, w]`, the
+names and shapes that mindone reads. For several images each has its own pair, numbered from 0000 in the order
+of the batch. All are float32 of unit variance: the latents before the sampler's `init_noise_sigma`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from parity.errors import TraceError
+from parity.trace.names import open_inside
+from parity.trace.npy import read_header
+
+__all__ = ["Injection", "read_injection", "write_injection"]
+
+_CHANNELS: Final = 4
+_LATENTS: Final = "init_latent"
+_NOISE: Final = "init_noise_scheduler"
+_NUMBERED = re.compile(rf"{_LATENTS}_([0-9]{{4}})\.npy")
+
+
+class Injection(NamedTuple):
+    """`latents` [images, 4, h, w] and `noise` [steps, images, 4, h, w], float32."""
+
+    latents: np.ndarray
+    noise: np.ndarray
+
+
+def write_injection(folder: str | Path, latents: np.ndarray, noise: np.ndarray) -> list[Path]:
+    """Write the files of a batch and return their paths.
+
+    Args:
+        folder: Where to.
+        latents: [images, 4, h, w], float32, before `init_noise_sigma`.
+        noise: [steps, images, 4, h, w], float32.
+
+    Raises:
+        TraceError: a type or a shape is another one, or the files cannot be written.
+    """
+    folder = Path(folder)
+    _check(folder, latents, noise)
+    images = latents.shape[0]
+    paths: list[Path] = []
+    for image in range(images):
+        number = "" if images == 1 else f"_{image:04d}"
+        for name, array in ((_LATENTS, latents[image : image + 1]), (_NOISE, noise[:, image : image + 1])):
+            path = folder / f"{name}{number}.npy"
+            try:
+                np.save(path, array, allow_pickle=False)
+            except OSError as error:
+                message = f"{path} cannot be written: {error}"
+                raise TraceError(message) from error
+            paths.append(path)
+    return paths
+
+
+def read_injection(folder: str | Path) -> Injection:
+    """Read the files of a batch.
+
+    Raises:
+        TraceError: a file is missing, damaged, or of another type or shape.
+    """
+    folder = Path(folder)
+    numbers = sorted(found[1] for entry in folder.glob(f"{_LATENTS}_*.npy") if (found := _NUMBERED.fullmatch(entry.name)))
+    if numbers and (folder / f"{_LATENTS}.npy").exists():
+        message = f"{folder} has both {_LATENTS}.npy and {_LATENTS}_{numbers[0]}.npy; keep the files of one batch"
+        raise TraceError(message)
+    if numbers != [f"{image:04d}" for image in range(len(numbers))]:
+        message = f"{folder} has {_LATENTS} files {', '.join(numbers)}; expected them numbered from 0000 without a gap"
+        raise TraceError(message)
+    suffixes = [f"_{number}" for number in numbers] or [""]
+    latents = [_read(folder, f"{_LATENTS}{suffix}.npy") for suffix in suffixes]
+    noise = [_read(folder, f"{_NOISE}{suffix}.npy") for suffix in suffixes]
+    for suffix, one, steps in zip(suffixes, latents, noise, strict=True):
+        if one.shape != (1, *latents[0].shape[1:]) or steps.shape != (noise[0].shape[0], *one.shape):
+            message = (
+                f"{folder}: {_LATENTS}{suffix}.npy has shape {list(one.shape)} and {_NOISE}{suffix}.npy {list(steps.shape)}; "
+                f"expected [1, 4, h, w] and [steps, 1, 4, h, w], the same for every image"
+            )
+            raise TraceError(message)
+    found = Injection(np.concatenate(latents), np.concatenate(noise, axis=1))
+    _check(folder, *found)
+    return found
+
+
+def _check(folder: Path, latents: np.ndarray, noise: np.ndarray) -> None:
+    """Check types and shapes of a batch."""
+    fits = latents.ndim == 4 and latents.shape[1] == _CHANNELS and latents.shape[0] and noise.shape[1:] == latents.shape  # noqa: PLR2004 - [images, 4, h, w]
+    if not fits or noise.ndim != 5:  # noqa: PLR2004 - [steps, images, 4, h, w]
+        message = (
+            f"{folder}: latents of shape {list(latents.shape)} and noise of shape {list(noise.shape)}; "
+            f"expected [images, 4, h, w] and [steps, images, 4, h, w]"
+        )
+        raise TraceError(message)
+    if latents.dtype != np.float32 or noise.dtype != np.float32:
+        message = f"{folder}: latents are {latents.dtype} and noise is {noise.dtype}; expected float32"
+        raise TraceError(message)
+
+
+def _read(folder: Path, name: str) -> np.ndarray:
+    """Read one file without ever unpickling."""
+    with os.fdopen(open_inside(folder, name), "rb") as file:
+        dtype, shape, fortran, offset = read_header(file, f"{folder / name}")
+        data = file.read()
+    needed = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if min(shape, default=0) < 0 or needed != len(data) or dtype.newbyteorder("<") != np.dtype("<f4"):
+        message = f"{folder / name} is {dtype}{list(shape)} with {len(data)} bytes at {offset}; expected float32 and {needed} bytes"
+        raise TraceError(message)
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C").astype("<f4")

@@ -1,0 +1,125 @@
+"""The `.npy` store: one tensor is one file, named by its percent-encoded address, readable by `np.load`.
+
+A shard is a batch of such files in the folder `npy`, synced together. A record names its file and where in it
+the elements start, so a reader of records needs no header; `read_header` serves files without a record, and
+refuses pickles and structured types.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy_format
+
+from parity.dtypes import storage
+from parity.errors import TraceError
+from parity.trace.names import file_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["FOLDER", "NpyShard", "read_header"]
+
+FOLDER = "npy"
+_MANY_FILES = 64
+
+
+class NpyShard:
+    """A batch of `.npy` files being written."""
+
+    def __init__(self, folder: Path, number: int) -> None:
+        """Create the folder; `number` only counts the batches."""
+        self.name = f"{FOLDER}#{number}"
+        self._folder = folder / FOLDER
+        self._folder.mkdir(exist_ok=True)
+        self._headers: dict[tuple[str, tuple[int, ...]], bytes] = {}
+        self._names: list[str] = []
+
+    def put(self, address: str, array: np.ndarray, dtype: str) -> tuple[str, int | None]:
+        """Write a tensor in its storage form; return the file that holds it and the offset in it."""
+        name = file_name(address)
+        header = self._headers.get((dtype, array.shape))
+        if header is None:
+            header = self._headers[dtype, array.shape] = _header(array.shape, dtype)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = os.open(self._folder / name, flags, 0o666)
+        try:
+            self._names.append(name)
+            _write_all(descriptor, header, array.reshape(-1).view(np.uint8).data if array.size else memoryview(b""))
+        finally:
+            os.close(descriptor)
+        return f"{FOLDER}/{name}", len(header) if array.size else None
+
+    def link(self, address: str, first: str) -> None:
+        """Do nothing: a further address of the same bytes stands in records.jsonl alone."""
+
+    def close(self) -> None:
+        """Sync every file of the batch and their folder."""
+        if len(self._names) > _MANY_FILES:
+            os.sync()
+        else:
+            for name in self._names:
+                _sync(self._folder / name)
+        _sync(self._folder)
+
+    def abandon(self) -> None:
+        """Remove the files of the batch."""
+        for name in self._names:
+            (self._folder / name).unlink(missing_ok=True)
+
+
+def _header(shape: tuple[int, ...], dtype: str) -> bytes:
+    """Return the bytes before the elements."""
+    from io import BytesIO
+
+    buffer = BytesIO()
+    content = {"descr": npy_format.dtype_to_descr(storage(dtype)), "fortran_order": False, "shape": shape}
+    npy_format.write_array_header_1_0(buffer, content)
+    return buffer.getvalue()
+
+
+def _write_all(descriptor: int, header: bytes, data: memoryview) -> None:
+    """Write both parts, however many calls that takes."""
+    written = os.writev(descriptor, [header, data])
+    rest = data[max(0, written - len(header)) :]
+    if written < len(header):
+        os.write(descriptor, header[written:])
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _sync(path: Path) -> None:
+    """Bring a file or a folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_header(file: BinaryIO, where: str) -> tuple[np.dtype[np.generic], tuple[int, ...], bool, int]:
+    """Return type, shape, whether in Fortran order, and the offset of the elements.
+
+    Raises:
+        TraceError: the file is no `.npy`, is damaged, or holds objects or structures.
+    """
+    try:
+        version = npy_format.read_magic(file)
+        if version == (1, 0):
+            shape, fortran, dtype = npy_format.read_array_header_1_0(file)
+        elif version == (2, 0):
+            shape, fortran, dtype = npy_format.read_array_header_2_0(file)
+        else:
+            message = f"{where}: .npy format {version[0]}.{version[1]}; expected 1.0 or 2.0"
+            raise TraceError(message)
+    except (OSError, ValueError, TypeError, SyntaxError, KeyError, EOFError, OverflowError, RecursionError, MemoryError) as error:
+        if isinstance(error, TraceError):
+            raise
+        message = f"{where} is no .npy file: {error}"
+        raise TraceError(message) from error
+    if dtype.hasobject or dtype.names is not None or dtype.subdtype is not None:
+        message = f"{where} holds {dtype}, which is no plain type; objects are never unpickled"
+        raise TraceError(message)
+    return dtype, shape, fortran, file.tell()

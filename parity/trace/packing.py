@@ -1,0 +1,83 @@
+"""Cutting out of a trace what travels: the records whose address matches a pattern, as a trace of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from parity.address import pattern
+from parity.errors import TraceError
+from parity.trace.names import open_inside
+from parity.trace.reader import Trace
+from parity.trace.records import restored_value
+from parity.trace.schema import Manifest
+from parity.trace.writer import TraceWriter
+
+if TYPE_CHECKING:
+    from parity.trace.run_reader import RunReader
+    from parity.trace.run_writer import RunWriter
+
+__all__ = ["pack"]
+
+_INJECTION: Final = re.compile(r"init_(latent|noise_scheduler)(_[0-9]{4})?\.npy")
+
+
+def pack(trace: Trace, only: str, out: str | Path) -> Trace:
+    """Write the records whose whole address matches `only` to a new trace, and open it.
+
+    The new trace keeps the identity (`digest`) of the old one, so that its partner still fits; each of its runs
+    says what it was restricted to. Weight digests, alignment, floors and injection files go along.
+
+    Raises:
+        AddressError: `only` is not a regular expression.
+        TraceError: nothing matches, `out` holds a trace already, or a tensor is damaged.
+    """
+    expression = pattern(only)
+    out = Path(out)
+    chosen = {name: [each for each in trace.run(name).records if expression.fullmatch(each.address)] for name in trace.runs}
+    if not any(chosen.values()):
+        message = f"{trace.folder}: no address matches {only!r}; `parity show {trace.folder}` lists them"
+        raise TraceError(message)
+    manifest = msgspec.convert(msgspec.to_builtins(trace.manifest), type=Manifest)
+    manifest.runs = {}
+    manifest.origin = trace.digest
+    writer = TraceWriter(out, manifest)
+    for name, records in chosen.items():
+        run = trace.run(name)
+        if not records:
+            continue
+        with writer.run(name, run.info.mode, run.info.dtype, _both(run.info.only, only)) as target:
+            for record in records:
+                _copy(run, record.address, target)
+    for entry in sorted(trace.folder.iterdir()):
+        if _INJECTION.fullmatch(entry.name) and not trace.plain:
+            with os.fdopen(open_inside(trace.folder, entry.name), "rb") as file:
+                (out / entry.name).write_bytes(file.read())
+    writer.finish()
+    return Trace.open(out)
+
+
+def _copy(run: RunReader, address: str, target: RunWriter) -> None:
+    """Record one address again."""
+    record = run.record(address)
+    if record.kind == "value":
+        target.value(address, restored_value(record.value), native=record.native, stage=record.stage)
+        return
+    target.tensor(
+        address,
+        run.tensor(address, check=True),
+        dtype=record.dtype,
+        native=record.native,
+        island=record.island,
+        stage=record.stage,
+        copy=False,
+    )
+
+
+def _both(first: str | None, second: str) -> str:
+    """Return the pattern that matches where both match the whole address."""
+    return second if first is None else rf"(?=(?:{first})\Z)(?:{second})"

@@ -1,0 +1,148 @@
+"""Opening a trace.
+
+`Trace.open` checks everything but the tensors' bytes: the manifest and each records.jsonl against their
+digests, every record's address, type, shape and place. Tensors are read when asked for; `verify` reads all of
+them and compares digests.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+import xxhash
+
+from parity.errors import TraceError, nearest
+from parity.trace.digests import digest
+from parity.trace.manifest import read_manifest
+from parity.trace.plain import read_plain
+from parity.trace.run_reader import RunReader, read_records
+
+if TYPE_CHECKING:
+    from parity.trace.schema import Manifest
+
+__all__ = ["Trace", "Verified"]
+
+
+class Verified(msgspec.Struct, frozen=True, kw_only=True):
+    """What `Trace.verify` read: tensors and bytes are distinct ones."""
+
+    runs: int
+    records: int
+    tensors: int
+    size_bytes: int
+
+
+class Trace:
+    """A recorded trace. `plain` is true for a folder of `.npy` files without a manifest."""
+
+    def __init__(self, folder: Path, manifest: Manifest, runs: dict[str, RunReader], *, plain: bool) -> None:
+        """Wrap checked runs; use `Trace.open`."""
+        self.folder = folder
+        self.manifest = manifest
+        self.plain = plain
+        self._runs = runs
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | Path,
+        verify: bool = False,  # noqa: FBT001, FBT002 - part of the agreed interface
+        allow_incomplete: bool = False,  # noqa: FBT001, FBT002
+    ) -> Self:
+        """Open a trace.
+
+        Args:
+            folder: A trace's folder, or a plain folder of `.npy` files.
+            verify: Also compare every tensor's bytes with its digest.
+            allow_incomplete: Accept a trace whose recorder has not finished; what is there can be trusted.
+
+        Raises:
+            TraceError: it is no trace, is incomplete, or is damaged.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            message = f"{folder} is not a folder; give the folder that `parity record --out` wrote"
+            raise TraceError(message)
+        if (folder / "manifest.json").exists() or (folder / "manifest.json").is_symlink():
+            manifest = read_manifest(folder)
+            _check_complete(folder, manifest, allow_incomplete=allow_incomplete)
+            runs = {}
+            for name, info in manifest.runs.items():
+                if (folder / name).is_symlink() or not (folder / name).is_dir():
+                    message = f"{folder / name} is not a folder; the manifest lists run {name!r}"
+                    raise TraceError(message)
+                runs[name] = RunReader(folder / name, name, info, read_records(folder / name, info))
+            trace = cls(folder, manifest, runs, plain=False)
+        else:
+            manifest, run = read_plain(folder)
+            trace = cls(folder, manifest, {run.name: run}, plain=True)
+        if verify:
+            trace.verify()
+        return trace
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """The names of the runs."""
+        return tuple(self._runs)
+
+    def run(self, name: str) -> RunReader:
+        """Return a run.
+
+        Raises:
+            TraceError: there is none of this name.
+        """
+        found = self._runs.get(name)
+        if found is None:
+            message = f"{self.folder} has no run {name!r}{nearest(name, self._runs)}; its runs are {', '.join(self._runs) or 'none'}"
+            raise TraceError(message)
+        return found
+
+    @cached_property
+    def digest(self) -> str:
+        """The identity of what was recorded: case, addresses, types, shapes, bytes and values.
+
+        A packed trace keeps the identity of the trace that it was cut from, so that its partner still fits.
+        """
+        if self.manifest.origin is not None:
+            return self.manifest.origin
+        hasher = xxhash.xxh3_128(self.manifest.case_digest.encode())
+        for name in sorted(self._runs):
+            run = self._runs[name]
+            for record in run.records:
+                mark = record.digest
+                if record.kind == "tensor" and not mark:
+                    mark = digest(run.tensor(record.address), record.dtype)
+                hasher.update(msgspec.json.encode([name, record.address, record.kind, mark, record.value]))
+        return hasher.hexdigest()
+
+    def verify(self) -> Verified:
+        """Read every distinct tensor and compare it with its digest.
+
+        Raises:
+            TraceError: the first one whose bytes are not the recorded ones.
+        """
+        records = tensors = size = 0
+        for run in self._runs.values():
+            checked: set[tuple[str | None, int | None, str, str, tuple[int, ...]]] = set()
+            for record in run.records:
+                records += 1
+                key = (record.shard, record.offset, record.digest, record.dtype, record.shape)
+                if record.kind == "tensor" and key not in checked:
+                    checked.add(key)
+                    tensors += 1
+                    size += run.tensor(record.address, check=True).nbytes
+        return Verified(runs=len(self._runs), records=records, tensors=tensors, size_bytes=size)
+
+
+def _check_complete(folder: Path, manifest: Manifest, *, allow_incomplete: bool) -> None:
+    """Refuse a trace whose recorder has not finished."""
+    if allow_incomplete:
+        return
+    unfinished = [name for name, info in manifest.runs.items() if not info.complete]
+    if manifest.status != "complete" or unfinished:
+        runs = f", run {', '.join(unfinished)} unfinished" if unfinished else ""
+        message = f"{folder} is not complete (status {manifest.status!r}{runs}); continue it with --resume, or record it again"
+        raise TraceError(message)

@@ -1,0 +1,155 @@
+"""Lines of records.jsonl: encoding, decoding and the checks that make a record safe to use.
+
+JSON has no NaN and no infinity, so a value that is one is written as `{"float": "nan"}`:
+
+    >>> plain_value([1, float("inf")])
+    [1, {'float': 'inf'}]
+    >>> restored_value([1, {'float': 'inf'}])
+    [1, inf]
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from parity.address import STAGES, Address
+from parity.dtypes import storage
+from parity.errors import AddressError, TraceError
+from parity.trace.schema import Record
+
+__all__ = ["checked_size", "decode", "encode", "plain_value", "restored_value"]
+
+_DECODER = msgspec.json.Decoder(Record)
+_ENCODER = msgspec.json.Encoder()
+_DIGEST = re.compile("[0-9a-f]{32}")
+_LARGEST: Final = 2**63 - 1
+_MOST_DIMENSIONS: Final = 32
+_STAGES = frozenset(STAGES)
+_NON_FINITE: Final = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+def encode(record: Record) -> bytes:
+    """Return the record's line, with its newline."""
+    return _ENCODER.encode(record) + b"\n"
+
+
+def decode(data: bytes, where: str) -> list[Record]:
+    """Read complete lines and check each record by itself; `where` names the file in messages.
+
+    Raises:
+        TraceError: a line is no record, or its address occurs twice.
+    """
+    try:
+        records = _DECODER.decode_lines(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        _raise_first_bad_line(data, where)
+    seen: set[str] = set()
+    for record in records:
+        _check(record, where)
+        if record.address in seen:
+            message = f"{where}: address {record.address!r} occurs twice; an address is recorded once per run"
+            raise TraceError(message)
+        seen.add(record.address)
+    return records
+
+
+def _raise_first_bad_line(data: bytes, where: str) -> None:
+    """Name the line that cannot be decoded."""
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        try:
+            if line:
+                _DECODER.decode(line)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            message = f"{where}, line {number}: not a record: {error}; found {line[:80]!r}"
+            raise TraceError(message) from error
+    message = f"{where} is not lines of records"
+    raise TraceError(message)
+
+
+def _check(record: Record, where: str) -> None:
+    """Check everything of a record that does not need its shard."""
+    try:
+        address = Address.parse(record.address)
+    except AddressError as error:
+        message = f"{where}: {error}"
+        raise TraceError(message) from error
+    if str(address) != record.address:
+        message = f"{where}: address {record.address!r} is not in canonical form; expected {str(address)!r}"
+        raise TraceError(message)
+    if record.stage not in _STAGES:
+        message = f"{where}: {record.address!r} has stage {record.stage!r}; one of {', '.join(STAGES)}"
+        raise TraceError(message)
+    if record.kind == "value":
+        _check_value(record, where)
+        return
+    checked_size(record, where)
+    if _DIGEST.fullmatch(record.digest) is None:
+        message = f"{where}: {record.address!r} has digest {record.digest!r}; expected 32 hexadecimal digits"
+        raise TraceError(message)
+    if record.shard is None or (record.offset is not None and record.offset < 0):
+        message = f"{where}: {record.address!r} has shard {record.shard!r} and offset {record.offset}; a tensor needs both"
+        raise TraceError(message)
+
+
+def _check_value(record: Record, where: str) -> None:
+    """Check that a plain value is one that a recorder can have written."""
+    try:
+        restored_value(record.value)
+    except (TypeError, ValueError, KeyError, RecursionError) as error:
+        message = f"{where}: {record.address!r} has a value that is not None, bool, number, string or a list of them"
+        raise TraceError(message) from error
+
+
+def checked_size(record: Record, where: str) -> int:
+    """Return the tensor's size in bytes.
+
+    Raises:
+        TraceError: unknown type, negative or overflowing shape.
+    """
+    try:
+        item = storage(record.dtype).itemsize
+    except ValueError as error:
+        message = f"{where}: {record.address!r}: {error}"
+        raise TraceError(message) from error
+    shape = record.shape
+    extent = item * math.prod(length or 1 for length in shape)
+    if (shape and min(shape) < 0) or extent > _LARGEST or len(shape) > _MOST_DIMENSIONS:
+        message = f"{where}: {record.address!r} has shape {list(shape)}, which no {record.dtype} tensor can have"
+        raise TraceError(message)
+    return item * math.prod(shape)
+
+
+def plain_value(value: object) -> Any:
+    """Return `value` as JSON can hold it.
+
+    Raises:
+        TypeError: it is not None, a bool, a number, a string or a list of them.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else {"float": "nan" if math.isnan(value) else str(float(value))}
+    if isinstance(value, (list, tuple)):
+        return [plain_value(each) for each in value]
+    message = f"a value of type {type(value).__name__}; only None, bool, number, string or a list of them is recorded"
+    raise TypeError(message)
+
+
+def restored_value(value: Any) -> Any:
+    """Return the value that `plain_value` made JSON of."""
+    if isinstance(value, dict):
+        return _NON_FINITE[value["float"]]
+    if isinstance(value, list):
+        return [restored_value(each) for each in value]
+    return value

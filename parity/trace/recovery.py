@@ -1,0 +1,69 @@
+"""Finding what an interrupted run left whole, so that it can be continued.
+
+Whole is every complete line of records.jsonl, because a line is appended after its shard was closed and
+synced. A last line without its newline, and files that no record names, are what the interruption cut off.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from parity.errors import TraceError
+from parity.trace.names import size_inside
+from parity.trace.npy import FOLDER
+from parity.trace.records import checked_size, decode
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from parity.trace.schema import Record
+
+__all__ = ["Recovered", "recover"]
+
+_SHARD = re.compile(r"tensors-([0-9]{4,})\.h5")
+
+
+class Recovered(NamedTuple):
+    """What is whole: the records, their lines, and the number of the shard to write next."""
+
+    records: list[Record]
+    data: bytes
+    next_shard: int
+
+
+def recover(folder: Path) -> Recovered:
+    """Cut off what an interruption left unfinished in a run's folder and return the rest.
+
+    Raises:
+        TraceError: what should be whole is damaged.
+    """
+    path = folder / "records.jsonl"
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror}; the run cannot be continued, record it into a new folder"
+        raise TraceError(message) from error
+    whole = data[: data.rfind(b"\n") + 1]
+    records = decode(whole, str(path))
+    named = {record.shard for record in records if record.shard is not None}
+    sizes = {name: size_inside(folder, name) for name in named}
+    for record in records:
+        if record.shard is not None and (record.offset or 0) + checked_size(record, str(path)) > sizes[record.shard]:
+            message = f"{folder / record.shard}: {record.address!r} does not fit in its {sizes[record.shard]} bytes; the shard is damaged"
+            raise TraceError(message)
+    if len(whole) < len(data):
+        with path.open("r+b") as file:
+            file.truncate(len(whole))
+    numbers = [0]
+    for entry in folder.iterdir():
+        found = _SHARD.fullmatch(entry.name)
+        if found is not None and entry.name not in named:
+            entry.unlink()
+        elif found is not None:
+            numbers.append(int(found[1]) + 1)
+    if (folder / FOLDER).is_dir():
+        for entry in (folder / FOLDER).iterdir():
+            if f"{FOLDER}/{entry.name}" not in named:
+                entry.unlink()
+    return Recovered(records, whole, max(numbers))

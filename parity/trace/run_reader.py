@@ -1,0 +1,232 @@
+"""Reading one run: records first, tensors as views of the mapped shards.
+
+records.jsonl is the authority: it says where in which file a tensor's bytes begin, so a tensor is a view of
+the mapped file and costs no copy. Where a record has no offset the bytes are read through h5py or the `.npy`
+header. Arrays are read-only, little endian, in their storage type (bfloat16 as uint16).
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import xxhash
+
+from parity.dtypes import storage, widen
+from parity.errors import AddressError, TraceError, nearest
+from parity.trace.digests import digest
+from parity.trace.hdf5 import read_dataset
+from parity.trace.names import open_inside, size_inside
+from parity.trace.npy import FOLDER, read_header
+from parity.trace.records import checked_size, decode, restored_value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from parity.address import Address
+    from parity.trace.schema import Record, RunInfo
+
+__all__ = ["RunReader"]
+
+_SMALL_FILE: Final = 1 << 16
+_EXACT_INTEGER: Final = 2**53
+
+
+class RunReader:
+    """A recorded run. Iterating yields addresses in order of completion; safe to use from several threads."""
+
+    def __init__(self, folder: Path, name: str, info: RunInfo, records: list[Record]) -> None:
+        """Wrap checked records; `Trace` makes these."""
+        self.name = name
+        self.info = info
+        self.records = records
+        self._folder = folder
+        self._by_address = {record.address: record for record in records}
+        self._mapped: dict[str, mmap.mmap] = {}
+        self._holders: dict[tuple[str, str], str] = {}
+
+    def __len__(self) -> int:
+        """Return the number of records."""
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield addresses in order of completion."""
+        return iter(self._by_address)
+
+    def __contains__(self, address: object) -> bool:
+        """Tell whether the address is recorded."""
+        return str(address) in self._by_address
+
+    def record(self, address: str | Address) -> Record:
+        """Return the record of an address.
+
+        Raises:
+            AddressError: there is none.
+        """
+        text = str(address)
+        found = self._by_address.get(text)
+        if found is None:
+            message = f"{self._folder}: no record of {text!r}{nearest(text, self._by_address)}; the run has {len(self)} records"
+            raise AddressError(message)
+        return found
+
+    def value(self, address: str | Address) -> Any:
+        """Return a recorded value that is no tensor.
+
+        Raises:
+            AddressError: the address is not recorded.
+            TraceError: a tensor is recorded there.
+        """
+        record = self.record(address)
+        if record.kind != "value":
+            message = f"{self._folder}: {record.address!r} is a {record.dtype} tensor; read it with tensor()"
+            raise TraceError(message)
+        return restored_value(record.value)
+
+    def tensor(self, address: str | Address, *, check: bool = False) -> np.ndarray:
+        """Return a tensor in its storage type; with `check` its bytes are compared with its digest.
+
+        Raises:
+            AddressError: the address is not recorded.
+            TraceError: a plain value is recorded there, or the bytes cannot be read or are not the recorded ones.
+        """
+        record = self._by_address.get(address) if type(address) is str else None
+        if record is None:
+            record = self.record(address)
+        if record.kind != "tensor":
+            message = f"{self._folder}: {record.address!r} is the value {record.value!r}; read it with value()"
+            raise TraceError(message)
+        array = self._read(record)
+        if check and record.digest and digest(array, record.dtype) != record.digest:
+            message = (
+                f"{self._folder / (record.shard or '')}: {record.address!r} is damaged: its bytes have digest "
+                f"{digest(array, record.dtype)}; expected {record.digest}"
+            )
+            raise TraceError(message)
+        return array
+
+    def wide(self, address: str | Address) -> np.ndarray:
+        """Return a tensor as float64, exactly.
+
+        Raises:
+            AddressError: the address is not recorded.
+            TraceError: as `tensor`, or the tensor has no exact float64 form.
+        """
+        array = self.tensor(address)
+        record = self.record(address)
+        inexact = array.dtype.kind in "iu" and array.itemsize == 8 and array.size and (
+            int(array.max()) > _EXACT_INTEGER or int(array.min()) < -_EXACT_INTEGER
+        )
+        if array.dtype.kind == "c" or inexact:
+            message = f"{self._folder}: {record.address!r} is {record.dtype} and has no exact float64 form; read it with tensor()"
+            raise TraceError(message)
+        return widen(array, record.dtype)
+
+    def _read(self, record: Record) -> np.ndarray:
+        """Return the elements of a tensor's record."""
+        kind = storage(record.dtype)
+        shape = record.shape
+        count = 1
+        for length in shape:
+            count *= length
+        if count == 0:
+            empty = np.empty(shape, kind)
+            empty.flags.writeable = False
+            return empty
+        if record.offset is None:
+            return self._read_without_offset(record)
+        data = self._bytes(record.shard or "")
+        end = record.offset + count * kind.itemsize
+        if end > len(data):
+            message = f"{self._folder / (record.shard or '')}: {record.address!r} ends at byte {end}; the file has {len(data)}"
+            raise TraceError(message)
+        return np.frombuffer(data, kind, count, record.offset).reshape(shape)
+
+    def _bytes(self, shard: str) -> mmap.mmap | bytes:
+        """Return the content of a file of the run: mapped, or read where it is small."""
+        found = self._mapped.get(shard)
+        if found is not None:
+            return found
+        descriptor = open_inside(self._folder, shard)
+        try:
+            size = os.fstat(descriptor).st_size
+            if size <= _SMALL_FILE and shard.startswith(f"{FOLDER}/"):
+                return os.read(descriptor, size)
+            mapped = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:
+            message = f"{self._folder / shard} cannot be read: {error}"
+            raise TraceError(message) from error
+        finally:
+            os.close(descriptor)
+        if not shard.startswith(f"{FOLDER}/"):
+            self._mapped[shard] = mapped
+        return mapped
+
+    def _read_without_offset(self, record: Record) -> np.ndarray:
+        """Read through h5py, or by the header of a `.npy` file."""
+        shard = record.shard or ""
+        if shard.endswith(".npy"):
+            array = self._read_npy(record)
+        else:
+            if not self._holders:
+                for each in reversed(self.records):
+                    self._holders[each.shard or "", each.digest] = each.address
+            array = read_dataset(self._folder, record, self._holders[shard, record.digest])
+        array.flags.writeable = False
+        return array
+
+    def _read_npy(self, record: Record) -> np.ndarray:
+        """Read a `.npy` file whose elements begin where its header says."""
+        shard = record.shard or ""
+        where = f"{self._folder / shard}: {record.address!r}"
+        with os.fdopen(open_inside(self._folder, shard), "rb") as file:
+            kind, shape, fortran, offset = read_header(file, where)
+        if shape != record.shape or kind.newbyteorder("<") != storage(record.dtype):
+            message = f"{where} is {kind}{list(shape)}; expected {storage(record.dtype)}{list(record.shape)}"
+            raise TraceError(message)
+        data = self._bytes(shard)
+        count = record_count(record)
+        if offset + count * kind.itemsize > len(data):
+            message = f"{where} ends at byte {offset + count * kind.itemsize}; the file has {len(data)}"
+            raise TraceError(message)
+        array = np.frombuffer(data, kind, count, offset).reshape(shape, order="F" if fortran else "C")
+        return np.asarray(array, dtype=storage(record.dtype), order="C")
+
+
+def record_count(record: Record) -> int:
+    """Return the number of elements."""
+    return checked_size(record, record.address) // storage(record.dtype).itemsize
+
+
+def read_records(folder: Path, info: RunInfo) -> list[Record]:
+    """Read records.jsonl and check it against the run's entry in the manifest and the sizes of its shards.
+
+    Raises:
+        TraceError: it is damaged, is not what the manifest says, or points outside its shards.
+    """
+    path = folder / "records.jsonl"
+    with os.fdopen(open_inside(folder, "records.jsonl"), "rb") as file:
+        data = file.read()
+    if not info.complete:
+        data = data[: data.rfind(b"\n") + 1]
+    elif info.records_digest and xxhash.xxh3_128_hexdigest(data) != info.records_digest:
+        message = f"{path} is damaged: its digest is {xxhash.xxh3_128_hexdigest(data)}; expected {info.records_digest}"
+        raise TraceError(message)
+    records = decode(data, str(path))
+    if info.complete and info.records != len(records):
+        message = f"{path} has {len(records)} records; expected {info.records}"
+        raise TraceError(message)
+    sizes: dict[str, int] = {}
+    for record in records:
+        if record.shard is None:
+            continue
+        size = sizes.get(record.shard)
+        if size is None:
+            size = sizes[record.shard] = size_inside(folder, record.shard)
+        if record.offset is not None and record.offset + checked_size(record, str(path)) > size:
+            message = f"{folder / record.shard} has {size} bytes; {record.address!r} needs {checked_size(record, str(path))} at offset {record.offset}"
+            raise TraceError(message)
+    return records

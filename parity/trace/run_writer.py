@@ -1,0 +1,305 @@
+"""Writing one run: the caller's thread copies, a background thread hashes, dedups and writes.
+
+A tensor whose type, shape and bytes were seen before in the run is not written again: within the open shard
+its address becomes a further name of the dataset, later only a record. Records wait until their shard is
+closed and synced, so what stands in records.jsonl can be trusted whenever the process is killed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+
+import msgspec
+import numpy as np
+import xxhash
+
+from parity.address import STAGES, Address
+from parity.errors import AddressError, TraceError
+from parity.trace.digests import canonical, digest
+from parity.trace.hdf5 import Hdf5Shard
+from parity.trace.npy import NpyShard
+from parity.trace.pipeline import Pipeline
+from parity.trace.records import encode, plain_value
+from parity.trace.recovery import Recovered
+from parity.trace.schema import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
+
+    from parity.trace.schema import RunInfo
+
+__all__ = ["RunWriter"]
+
+_ITEM_COST: Final = 512
+_MOST_RECORDS_PER_SHARD: Final = 1 << 15
+
+
+class _Pending(NamedTuple):
+    """A record on its way: `array` is None for a plain value, whose JSON is in `value`."""
+
+    address: str
+    stage: str
+    array: np.ndarray | None
+    dtype: str
+    value: Any
+    native: str | None
+    island: str | None
+
+
+class _Stored(NamedTuple):
+    """Where the bytes of a digest are: `shard_number` and `address` name the dataset that holds them."""
+
+    shard: str
+    offset: int | None
+    shard_number: int
+    address: str
+
+
+class RunWriter:
+    """Records one run. Use it as a context manager; leaving it makes every record durable."""
+
+    def __init__(
+        self,
+        folder: Path,
+        info: RunInfo,
+        recovered: Recovered,
+        *,
+        store: str,
+        shard_bytes: int,
+        queue_bytes: int,
+        finished: Callable[[], None],
+    ) -> None:
+        """Continue after `recovered`, which is empty for a new run; `finished` saves the manifest."""
+        self.info = info
+        self._folder = folder
+        self._store: type[Hdf5Shard] | type[NpyShard] = Hdf5Shard if store == "hdf5" else NpyShard
+        self._shard_bytes = shard_bytes
+        self._finished = finished
+        self._known = {record.address: record for record in recovered.records}
+        self._seen: set[str] = set()
+        self._stored = {
+            record.digest: _Stored(record.shard, record.offset, -1, record.address)
+            for record in recovered.records
+            if record.shard is not None
+        }
+        self._hasher = xxhash.xxh3_128(recovered.data)
+        self._number = recovered.next_shard
+        self._shard: Hdf5Shard | NpyShard | None = None
+        self._shard_size = 0
+        self._lines: list[bytes] = []
+        self._start = time.perf_counter()
+        self._open = True
+        self._pipeline: Pipeline[_Pending] = Pipeline(self._write, queue_bytes, f"parity trace {folder.name}")
+
+    def tensor(
+        self,
+        address: str | Address,
+        array: np.ndarray,
+        *,
+        dtype: str | None = None,
+        native: str | None = None,
+        island: str | None = None,
+        stage: str | None = None,
+        copy: bool = True,
+    ) -> None:
+        """Record a tensor.
+
+        Args:
+            address: Where it was seen.
+            array: Its elements; bfloat16 as uint16.
+            dtype: The true type, needed for bfloat16 alone.
+            native: The candidate's own path.
+            island: The operator that computed it in a narrower type than the run's.
+            stage: Its stage, where the address alone does not tell it.
+            copy: False hands the array over: the caller will never write to it again.
+
+        Raises:
+            TraceError: the address is recorded already or is none, the type is none of parity.dtypes, or
+                writing has failed.
+        """
+        text, stage = self._admit(address, stage)
+        if not isinstance(array, (np.ndarray, np.generic)):
+            message = f"{text!r} is a {type(array).__name__}; expected a numpy array (bfloat16 as uint16 with dtype='bfloat16')"
+            raise TraceError(message)
+        array = np.asarray(array)
+        name = dtype or array.dtype.name
+        try:
+            stored = canonical(array, name)
+        except ValueError as error:
+            message = f"{text!r} cannot be recorded: {error}"
+            raise TraceError(message) from error
+        if stored is array and copy:
+            stored = array.copy(order="C")
+        self._put(_Pending(text, stage, stored, name, None, native, island), stored.nbytes)
+
+    def value(
+        self, address: str | Address, value: object, *, native: str | None = None, stage: str | None = None
+    ) -> None:
+        """Record a value that is no tensor: None, a bool, a number, a string or a list of them.
+
+        Raises:
+            TraceError: it is something else, the address is recorded already or is none, or writing has failed.
+        """
+        text, stage = self._admit(address, stage)
+        try:
+            plain = plain_value(value)
+            msgspec.json.encode(plain)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            message = f"{text!r} cannot be recorded: {error}"
+            raise TraceError(message) from error
+        self._put(_Pending(text, stage, None, "", plain, native, None), 0)
+
+    def __contains__(self, address: str | Address) -> bool:
+        """Tell whether the address is recorded, now or before a resume."""
+        text = str(address)
+        return text in self._seen or text in self._known
+
+    def __enter__(self) -> Self:
+        """Return the writer."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Make all records durable. After an exception of the body the run stays incomplete.
+
+        Raises:
+            TraceError: writing failed and the body did not raise already.
+        """
+        self._open = False
+        try:
+            self._pipeline.close()
+            self._close_shard()
+        except Exception as failure:
+            self._abandon()
+            self._finished()
+            if error is None:
+                raise self._explained(failure) from failure
+            return
+        self.info.wall_s += time.perf_counter() - self._start
+        if error is None:
+            self.info.complete = True
+            self.info.records_digest = self._hasher.hexdigest()
+        self._finished()
+
+    def _admit(self, address: str | Address, stage: str | None) -> tuple[str, str]:
+        """Return the canonical address and its stage, once per address."""
+        if not self._open:
+            message = f"{address!s}: the run {self._folder.name} is closed; record inside its with block"
+            raise TraceError(message)
+        try:
+            parsed = address if isinstance(address, Address) else Address.parse(address)
+            text = str(parsed)
+            stage = stage or parsed.stage
+        except AddressError as error:
+            message = f"cannot be recorded: {error}"
+            raise TraceError(message) from error
+        if stage not in STAGES:
+            message = f"{text!r} has stage {stage!r}; one of {', '.join(STAGES)}"
+            raise TraceError(message)
+        if text in self._seen:
+            message = f"{text!r} is recorded twice in run {self._folder.name}; count calls in the address"
+            raise TraceError(message)
+        self._seen.add(text)
+        return text, stage
+
+    def _put(self, pending: _Pending, size: int) -> None:
+        """Queue a record; the thread's failure, if any, surfaces here."""
+        try:
+            self._pipeline.put(pending, size + _ITEM_COST)
+        except Exception as failure:
+            raise self._explained(failure) from failure
+
+    def _explained(self, failure: Exception) -> TraceError:
+        """Return the one error that the user sees."""
+        if isinstance(failure, TraceError):
+            return TraceError(*failure.args)
+        message = (
+            f"{self._folder}: writing the trace failed: {failure}; its finished shards are intact, "
+            f"make room or repair the disk, then resume"
+        )
+        return TraceError(message)
+
+    def _write(self, pending: _Pending) -> None:
+        """Write one record; runs in the background thread."""
+        array = pending.array
+        mark = "" if array is None else digest(array, pending.dtype)
+        if pending.address in self._known:
+            self._compare(pending, mark)
+            return
+        shard, offset = (None, None) if array is None else self._place(pending, mark)
+        record = Record(
+            address=pending.address,
+            stage=pending.stage,
+            kind="value" if array is None else "tensor",
+            shape=() if array is None else array.shape,
+            dtype=pending.dtype,
+            digest=mark,
+            shard=shard,
+            offset=offset,
+            value=pending.value,
+            native=pending.native,
+            island=pending.island,
+        )
+        self._lines.append(encode(record))
+        self.info.records += 1
+        self.info.bytes_recorded += 0 if array is None else array.nbytes
+        if self._shard_size >= self._shard_bytes or len(self._lines) >= _MOST_RECORDS_PER_SHARD:
+            self._close_shard()
+
+    def _place(self, pending: _Pending, mark: str) -> tuple[str, int | None]:
+        """Store the bytes unless they are stored already; return file and offset."""
+        known = self._stored.get(mark)
+        if known is not None:
+            if self._shard is not None and known.shard_number == self._number:
+                self._shard.link(pending.address, known.address)
+            return known.shard, known.offset
+        if self._shard is None:
+            self._shard = self._store(self._folder, self._number)
+        array = canonical(pending.array, pending.dtype) if pending.array is not None else np.empty(0)
+        shard, offset = self._shard.put(pending.address, array, pending.dtype)
+        self._stored[mark] = _Stored(shard, offset, self._number, pending.address)
+        self._shard_size += array.nbytes
+        self.info.bytes_stored += array.nbytes
+        return shard, offset
+
+    def _compare(self, pending: _Pending, mark: str) -> None:
+        """Check a record that was there before the resume."""
+        known = self._known[pending.address]
+        found = (mark, pending.dtype, pending.value)
+        if found != (known.digest, known.dtype, known.value):
+            before, now = (known.digest or repr(known.value)), (mark or repr(pending.value))
+            message = (
+                f"{self._folder}: {pending.address!r} was recorded as {known.dtype} {before} before the interruption and is "
+                f"{pending.dtype} {now} now; this run does not continue that one, record into a new folder"
+            )
+            raise TraceError(message)
+
+    def _close_shard(self) -> None:
+        """Close and sync the shard, then append its records."""
+        if self._shard is not None:
+            self._shard.close()
+            self._shard = None
+            self._shard_size = 0
+            self._number += 1
+        if self._lines:
+            data = b"".join(self._lines)
+            self._lines.clear()
+            with (self._folder / "records.jsonl").open("ab") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            self._hasher.update(data)
+
+    def _abandon(self) -> None:
+        """Remove the unfinished shard; what it held is recorded again on resume."""
+        shard, self._shard = self._shard, None
+        if shard is not None:
+            try:
+                shard.abandon()
+            except (OSError, RuntimeError, ValueError):
+                return

@@ -1,0 +1,194 @@
+"""Writing a trace: the folder, its manifest, and its runs.
+
+    with-blocks are the runs; `finish` says that nothing is missing:
+
+        writer = TraceWriter(folder, manifest)
+        with writer.run("float32", mode="run", dtype="float32") as run:
+            run.tensor("unet.conv_in@step=0:output", array)
+        writer.finish()
+
+Until `finish` the manifest says `recording`, and a reader refuses the trace unless it is told otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+import xxhash
+
+from parity.errors import TraceError
+from parity.trace.manifest import read_manifest, seal
+from parity.trace.names import check_run_name
+from parity.trace.records import checked_size
+from parity.trace.recovery import Recovered, recover
+from parity.trace.run_writer import RunWriter
+from parity.trace.schema import RunInfo
+
+if TYPE_CHECKING:
+    from parity.trace.schema import Manifest
+
+__all__ = ["TraceWriter"]
+
+_MEBIBYTE: Final = 1 << 20
+
+
+class TraceWriter:
+    """A trace being recorded. `manifest` may be changed at any time; `save_manifest` writes it."""
+
+    def __init__(
+        self,
+        folder: str | Path,
+        manifest: Manifest,
+        resume: bool = False,  # noqa: FBT001, FBT002 - part of the agreed interface
+        *,
+        shard_bytes: int = 256 * _MEBIBYTE,
+        queue_bytes: int = 256 * _MEBIBYTE,
+    ) -> None:
+        """Create the folder, or continue an interrupted trace.
+
+        Args:
+            folder: The trace's folder.
+            manifest: What is known so far; its `store` picks the store.
+            resume: Continue the trace that is there; without one, begin.
+            shard_bytes: A shard is closed once it holds this many new bytes.
+            queue_bytes: How much may wait to be written; the caller waits beyond that.
+
+        Raises:
+            TraceError: a trace is there already, or is another one than is to be continued.
+        """
+        self.folder = Path(folder)
+        self.manifest = manifest
+        self._shard_bytes = shard_bytes
+        self._queue_bytes = queue_bytes
+        self._started: set[str] = set()
+        self._running: RunWriter | None = None
+        there = (self.folder / "manifest.json").exists()
+        if there and not resume:
+            message = f"{self.folder} holds a trace already; choose another folder, or resume it"
+            raise TraceError(message)
+        if there:
+            self._continue(read_manifest(self.folder))
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = f"{self.folder} cannot be made a trace: {error.strerror}"
+            raise TraceError(message) from error
+        manifest.status = "recording"
+        self.save_manifest()
+
+    def _continue(self, before: Manifest) -> None:
+        """Take over the runs of the interrupted trace, which must be of the same case and kind."""
+        for field in ("side", "name", "case_digest", "policy", "store"):
+            old, new = getattr(before, field), getattr(self.manifest, field)
+            if old != new:
+                message = f"{self.folder}: cannot resume: its {field} is {old!r} and this recording's is {new!r}; choose another folder"
+                raise TraceError(message)
+        self.manifest.runs = before.runs
+
+    def run(
+        self, name: str, mode: Literal["run", "forced", "steps", "free", "layers"], dtype: str, only: str | None = None
+    ) -> RunWriter:
+        """Begin or continue a run.
+
+        Args:
+            name: Its folder, for example `layers-float64`.
+            mode: What kind of run it is.
+            dtype: The type that it runs in.
+            only: The pattern that the run is restricted to.
+
+        Raises:
+            TraceError: the name is unsafe or taken, or another run is open.
+        """
+        check_run_name(name)
+        if self._running is not None:
+            message = f"{self.folder}: a run is open; leave its with block before run {name!r} begins"
+            raise TraceError(message)
+        if name in self._started:
+            message = f"{self.folder}: run {name!r} is recorded already; a trace has one run of a name"
+            raise TraceError(message)
+        info = RunInfo(mode=mode, dtype=dtype, only=only)
+        before = self.manifest.runs.get(name)
+        recovered = self._recovered(name, info, before)
+        sizes = {record.address: checked_size(record, name) for record in recovered.records if record.kind == "tensor"}
+        distinct = {record.digest: record.address for record in recovered.records if record.kind == "tensor"}
+        info.records = len(recovered.records)
+        info.bytes_recorded = sum(sizes.values())
+        info.bytes_stored = sum(sizes[address] for address in distinct.values())
+        if before is not None:
+            info.wall_s = before.wall_s
+        self.manifest.runs[name] = info
+        self._started.add(name)
+        self.save_manifest()
+        self._running = RunWriter(
+            self.folder / name,
+            info,
+            recovered,
+            store=self.manifest.store,
+            shard_bytes=self._shard_bytes,
+            queue_bytes=self._queue_bytes,
+            finished=self._run_finished,
+        )
+        return self._running
+
+    def _recovered(self, name: str, info: RunInfo, before: RunInfo | None) -> Recovered:
+        """Return what an interrupted recorder left of the run, making its folder where there is none."""
+        folder = self.folder / name
+        if before is None:
+            try:
+                folder.mkdir()
+                (folder / "records.jsonl").touch()
+            except OSError as error:
+                message = f"{folder} cannot be made a run: {error.strerror}; choose another folder for the trace"
+                raise TraceError(message) from error
+            return Recovered([], b"", 0)
+        if (before.mode, before.dtype, before.only) != (info.mode, info.dtype, info.only):
+            message = (
+                f"{folder}: cannot resume: it is mode {before.mode!r}, type {before.dtype}, only {before.only!r} and this "
+                f"run is {info.mode!r}, {info.dtype}, {info.only!r}; choose another folder"
+            )
+            raise TraceError(message)
+        folder.mkdir(exist_ok=True)
+        (folder / "records.jsonl").touch()
+        return recover(folder)
+
+    def _run_finished(self) -> None:
+        """Note that the open run was left."""
+        self._running = None
+        self.save_manifest()
+
+    def save_manifest(self) -> None:
+        """Write manifest.json so that at any moment the old or the new one is there, whole.
+
+        Raises:
+            TraceError: it cannot be written.
+        """
+        path = self.folder / "manifest.json"
+        scratch = self.folder / "manifest.json.tmp"
+        try:
+            with scratch.open("wb") as file:
+                file.write(seal(self.manifest))
+                file.flush()
+                os.fsync(file.fileno())
+            scratch.replace(path)
+        except OSError as error:
+            message = f"{path} cannot be written: {error.strerror}; make room or repair the disk, then resume"
+            raise TraceError(message) from error
+        except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+            message = f"{path} cannot be written: the manifest is not JSON: {error}"
+            raise TraceError(message) from error
+
+    def finish(self) -> None:
+        """Say that the trace is complete.
+
+        Raises:
+            TraceError: a run is open or was left by an exception.
+        """
+        unfinished = [name for name, info in self.manifest.runs.items() if not info.complete]
+        if unfinished:
+            message = f"{self.folder}: run {', '.join(unfinished)} is not complete; record it to its end before finish"
+            raise TraceError(message)
+        self.manifest.status = "complete"
+        self.save_manifest()
