@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from parity.result import Pair, Result
 
 __all__ = [
-    "COLUMNS", "FAILING", "Cell", "PriceRow", "StageRow", "compared", "coverage", "excess", "excused", "headline", "not_measured",
-    "price", "quiet", "stages", "verdict_of",
+    "COLUMNS", "FAILING", "Cell", "PriceRow", "StageRow", "compared", "coverage", "excess", "excused", "flat", "headline", "lead", "listed",
+    "not_measured", "price", "provenance", "quiet", "stages", "verdict_of", "worst",
 ]  # fmt: skip
 
 Shown = Literal["MATCH", "MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED", "inherited", "not measured"]
@@ -104,16 +104,36 @@ def headline(result: Result) -> str:
     return f"{result.verdict}: {'; '.join(part for part in (told, paths) if part) or 'see the pairs that fail'}"
 
 
+def lead(result: Result) -> str:
+    """Return two or three sentences for the top of the page: what happened, why, and what follows from it."""
+    found = result.first_divergence
+    failing = [pair for pair in result.pairs if pair.verdict in FAILING]
+    inherited = sum(map(excused, failing))
+    sentences = []
+    if found is None:
+        sentences.append(headline(result).partition(": ")[2] + ".")
+    else:
+        sentences.append(f"The first divergence is {visible(found.address)} (stage {visible(found.stage)}, {found.question}).")
+    if result.causes:
+        cause = result.causes[0]
+        sure = "confirmed by running the candidate again with the repair" if cause.confirmed else "not confirmed"
+        sentences.append(f"Its cause is {visible(cause.slug)}, {sure}." if len(result.causes) == 1 else
+                         f"{len(result.causes)} causes were found; the first is {visible(cause.slug)}, {sure}.")  # fmt: skip
+    if failing:
+        sentences.append(f"{count(len(failing) - inherited, 'pair')} of {len(result.pairs):,} fail by themselves, {inherited:,} only inherit.")
+    return " ".join(sentences)
+
+
 def compared(result: Result) -> list[str]:
     """Return one sentence per (question, mode, type): how many pairs, how many of each verdict."""
     groups: dict[tuple[str, str, str], list[Pair]] = defaultdict(list)
     for pair in result.pairs:
-        groups[pair.question, pair.mode, pair.dtype or ""].append(pair)
+        groups[pair.question, pair.mode, "" if pair.question == "audit" else pair.dtype or ""].append(pair)
     rank = {column: place for place, column in enumerate(COLUMNS)}
     sentences = []
     for (question, mode, dtype), pairs in sorted(groups.items(), key=lambda item: (rank.get(item[0][:2], len(rank)), item[0])):
         name = "audits" if question == "audit" else f"{question}, {mode}"
-        if dtype and question != "audit":
+        if dtype:
             name += f", {dtype}"
         tally = Counter(verdict_of(pair) for pair in pairs)
         told = ", ".join(f"{tally[verdict]:,} {verdict}" for verdict in reversed(_SEVERITY) if tally[verdict])
@@ -123,11 +143,11 @@ def compared(result: Result) -> list[str]:
 
 def _worst_of(pairs: Iterable[Pair]) -> str:
     """Return `; worst 1.3x of the limit` style words, or nothing."""
-    told = _worst(pairs)
+    told = worst(pairs)
     return f"; worst {told}" if told else ""
 
 
-def _worst(pairs: Iterable[Pair]) -> str:
+def worst(pairs: Iterable[Pair]) -> str:
     """Return the largest distance of these pairs, in the unit that judges them."""
     pairs = list(pairs)
     ratios = [(as_float(pair.ratio_to_floor) or 0.0) for pair in pairs if pair.ratio_to_floor is not None and pair.question == "precision"]
@@ -166,7 +186,7 @@ def _stage(name: str, pairs: list[Pair], told: str | None) -> StageRow:
 def _cell(pairs: list[Pair]) -> Cell:
     """Summarise the pairs of one stage, question and mode."""
     failed = sum(pair.verdict in FAILING for pair in pairs)
-    return Cell(verdict=quiet(map(verdict_of, pairs)), total=len(pairs), failed=failed, worst=_worst(pairs))
+    return Cell(verdict=quiet(map(verdict_of, pairs)), total=len(pairs), failed=failed, worst=worst(pairs))
 
 
 def price(result: Result) -> list[PriceRow]:
@@ -241,19 +261,19 @@ def provenance(result: Result) -> list[tuple[str, str, str]]:
     """Return rows (what, reference, candidate); what belongs to neither side stands in the first of the two."""
     known: dict[str, Any] = result.provenance
     sides = [known.get(role) if isinstance(known.get(role), dict) else {} for role in ("reference", "candidate")]
-    reference, candidate = (_flat(side or {}) for side in sides)
+    reference, candidate = (flat(side or {}) for side in sides)
     rows = [(key, reference.get(key, NOTHING), candidate.get(key, NOTHING)) for key in dict.fromkeys((*reference, *candidate))]
-    rest = _flat({key: value for key, value in known.items() if key not in {"reference", "candidate"}})
+    rest = flat({key: value for key, value in known.items() if key not in {"reference", "candidate"}})
     return rows + [(key, value, "") for key, value in rest.items()]
 
 
-def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
+def flat(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
     """Return nested tables as dotted keys with text values."""
-    flat: dict[str, str] = {}
+    found: dict[str, str] = {}
     for key, value in table.items():
         name = prefix + visible(str(key))
         if isinstance(value, dict):
-            flat.update(_flat(value, name + "."))
+            found.update(flat(value, name + "."))
         else:
-            flat[name] = " ".join(plain(item) for item in value) if isinstance(value, (list, tuple)) else plain(value)
-    return flat
+            found[name] = " ".join(plain(item) for item in value) if isinstance(value, (list, tuple)) else plain(value)
+    return found

@@ -1,0 +1,195 @@
+"""`report.html`: the whole result in one file that needs no network and no server.
+
+The page is drawn from a Jinja2 template beside this module; styles and scripts are written into it, and so
+is Plotly's own script, read from the installed package. Its content security policy forbids every request,
+so that a hostile address could not make one either. The same result gives the same bytes: nothing in the
+page depends on when or where it was rendered.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from parity.report import card, charts, columns, summary, words
+
+if TYPE_CHECKING:
+    from parity.result import Cause, Result
+
+__all__ = ["page", "write"]
+
+_CHART_TITLES: Final = {
+    "depth": (
+        "Error over depth",
+        "One point per module, in the order of execution, worst over steps. The layer replay shows each module's own error, "
+        "the free run adds what it inherits: where the layer line stays low and the free line rises, the error came from "
+        "upstream. A cross fails by itself. Crosses and the layer line belong below the dashed limit.",
+    ),
+    "steps": (
+        "Error over steps",
+        "How the error grows from step to step. In the free run it accumulates; in the step and layer replays every step "
+        "starts from the reference, so a line that jumps there has its fault in that very step.",
+    ),
+    "heat": (
+        "Layers and steps",
+        "Rows are modules in the order of execution, columns are steps. Blue is within the limit, orange is beyond it; each "
+        "unit of the scale is a factor of ten. A row that is orange throughout is a wrong module, a column a wrong step.",
+    ),
+}  # fmt: skip
+_PNG: Final = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+")
+_HINTS: Final = {
+    "MATCH": "within its limit",
+    "MISMATCH": "beyond its limit",
+    "INCOMPARABLE": "the tensors cannot be compared",
+    "MISSING": "the candidate has no such record",
+    "UNEXPECTED": "the reference has no such record",
+    "inherited": "fails, and another pair explains it",
+    "not measured": "nothing was compared",
+}
+
+
+def write(result: Result, path: Path) -> None:
+    """Write the page of `result`."""
+    path.write_text(page(result), encoding="utf-8", newline="\n")
+
+
+def page(result: Result) -> str:
+    """Return the page of `result`."""
+    environment = Environment(
+        loader=PackageLoader("parity.report", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"visible": words.visible, "number": words.number, "plain": words.plain}
+    figures = charts.figures(result)
+    return environment.get_template("report.html.j2").render(
+        **_summary(result),
+        charts=[{"name": name, "title": _CHART_TITLES[name][0], "read": _CHART_TITLES[name][1], "questions": list(figures[name])} for name in figures],
+        figures_json=Markup(columns.page_json(figures)),  # noqa: S704 - page_json leaves no markup
+        pairs_json=Markup(columns.page_json(columns.columns(result.pairs))),  # noqa: S704 - page_json leaves no markup
+        plotly=Markup(_plotly() if figures else ""),  # noqa: S704 - the installed package's own script
+        asset=_asset,
+    )
+
+
+def _summary(result: Result) -> dict[str, Any]:
+    """Return everything in the page that is text."""
+    pair = card.first_pair(result)
+    return {
+        "result": result,
+        "sides": card.sides(result),
+        "lead": summary.lead(result),
+        "tiles": _tiles(result),
+        "meters": _meters(result),
+        "card": card.of(result, pair) if pair is not None else None,
+        "causes": [_cause(cause) for cause in result.causes],
+        "stages": summary.stages(result),
+        "columns": summary.COLUMNS,
+        "hints": _HINTS,
+        "coverage": result.coverage,
+        "reasons": _reasons(result),
+        "price": summary.price(result),
+        "pictures": _pictures(result),
+        "gaps": summary.not_measured(result),
+        "provenance": summary.provenance(result),
+        "facts": _facts(result),
+        "islands": [summary.flat(island) for island in result.islands],
+        "commands": {words.visible(name): words.visible(command) for name, command in result.commands.items()},
+    }
+
+
+def _tiles(result: Result) -> list[dict[str, str]]:
+    """Return the numbers that stand under the verdict."""
+    failing = [pair for pair in result.pairs if pair.verdict in summary.FAILING]
+    inherited = sum(summary.excused(pair) for pair in failing)
+    tiles = [_tile("pairs compared", f"{len(result.pairs):,}", f"{len(failing) - inherited:,} fail by themselves, {inherited:,} inherit")]
+    for question, label, note in (
+        ("semantics", "worst local error, float64", "relative; the limit is 1e-9"),
+        ("precision", "worst local multiple of the floor", "working type; the limit is 3x"),
+    ):
+        worst = summary.worst(pair for pair in result.pairs if (pair.question, pair.mode) == (question, "layers"))
+        if worst:
+            tiles.append(_tile(label, worst, note))
+    covered = result.coverage
+    tiles.append(_tile("paths compared", f"{covered.compared:,} of {covered.paths:,}", f"{len(covered.unexplained):,} without a reason"))
+    for row in summary.price(result):
+        name, value = next(iter(row.measures.items()), ("", ""))
+        tiles.append(_tile(f"price: {row.what}", value, name))
+    return tiles
+
+
+def _tile(label: str, value: str, note: str) -> dict[str, str]:
+    """Return one number with its label and what it means."""
+    return {"label": label, "value": value, "note": note}
+
+
+def _meters(result: Result) -> list[dict[str, Any]]:
+    """Return the shares of the coverage."""
+    found = result.coverage
+    return [
+        {"what": "paths compared", "done": found.compared, "all": found.paths},
+        {"what": "modules that own a parameter compared", "done": found.parameter_owners_compared, "all": found.parameter_owners},
+    ]
+
+
+def _facts(result: Result) -> list[tuple[str, dict[str, str]]]:
+    """Return the tables that are folded under the provenance."""
+    return [
+        ("The case", summary.flat(result.case)),
+        ("What the recorder proved about itself", summary.flat(result.checks)),
+        ("What the platform costs: each operator against float64", summary.flat(result.platform)),
+        ("Traces", summary.flat(result.traces)),
+        ("Time", {words.visible(name): f"{value:.1f} s" for name, value in result.wall_s.items()}),
+    ]
+
+
+def _cause(cause: Cause) -> dict[str, Any]:
+    """Return one cause as texts."""
+    return {
+        "slug": words.visible(cause.slug),
+        "address": words.visible(cause.address),
+        "confirmed": cause.confirmed,
+        "confidence": f"{cause.confidence:.0%}",
+        "evidence": [words.visible(sentence) for sentence in cause.evidence],
+        "before": words.number(cause.before) if cause.before is not None else "",
+        "after": words.number(cause.after) if cause.after is not None else "",
+        "repair": words.visible(cause.repair),
+        "others": summary.listed(cause.others),
+    }
+
+
+def _reasons(result: Result) -> list[tuple[str, list[str]]]:
+    """Return each reason why paths were not compared, with those paths."""
+    by_reason: dict[str, list[str]] = {}
+    for path, reason in sorted(result.coverage.not_compared.items()):
+        by_reason.setdefault(words.visible(reason), []).append(words.visible(path))
+    return sorted(by_reason.items())
+
+
+def _pictures(result: Result) -> list[dict[str, str]]:
+    """Return the image rows that are complete and are PNG data, in order."""
+    pictures = []
+    for place in range(len(result.images)):
+        row = {name: result.images.get(f"{name}_{place}", "") for name in ("reference", "candidate", "difference")}
+        if all(_PNG.fullmatch(uri) for uri in row.values()):
+            pictures.append(row | {"caption": words.visible(result.images.get(f"caption_{place}", ""))})
+    return pictures
+
+
+def _asset(name: str) -> Markup:
+    """Return a style sheet or script of this package."""
+    text = (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
+    return Markup(text)  # noqa: S704 - our own file
+
+
+def _plotly() -> str:
+    """Return Plotly's script from the installed package, without importing the package."""
+    found = find_spec("plotly")
+    if found is None or found.origin is None:
+        message = "plotly is not installed; the report draws its figures with it: pip install plotly"
+        raise ImportError(message)
+    script = (Path(found.origin).parent / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
+    return script.replace("</script", "<\\/script")
