@@ -19,6 +19,8 @@ one. With `output_only` the inputs do not correspond: the native cell is only th
   in the VAE, where a row's input and output are images [batch, channels, height, width].
 * text_attention, text_layer: (hidden_states=, attention_mask=) against (x, mask), where mask is made here; the
   attention's output is position 0 of a tuple in diffusers.
+* text_encoder: (ids) in both; hidden_states[-2], last_hidden_state and pooler_output (the second encoder: text_embeds)
+  against positions 0, 1 and 2 of the output.
 * down_block: the output is position 0 of a tuple in diffusers.
 * sinusoid: (timesteps) against (timesteps).
 * unet, vae.encoder, vae.decoder: one tensor out; the UNet's inputs are (sample, timestep, encoder_hidden_states=,

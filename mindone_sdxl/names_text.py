@@ -18,13 +18,16 @@ def text_pairs(config: SDXLConfig) -> Iterator[ModulePair]:
     """Rows of both text encoders, in order of execution."""
     if (config.text_encoder.kind, config.text_encoder_2.kind) != ("clip", "open_clip"):
         raise ConfigError("text_encoder must be of kind 'clip' and text_encoder_2 of kind 'open_clip'")
-    yield from _clip(config.text_encoder, "text_encoder", "conditioner.embedders.0.transformer.text_model")
-    yield from _open_clip(config.text_encoder_2, "text_encoder_2.text_model", "conditioner.embedders.1.model")
+    first, second = "conditioner.embedders.0.transformer.text_model", "conditioner.embedders.1.model"
+    yield from _clip(config.text_encoder, "text_encoder", first)
+    yield ModulePair(diffusers="text_encoder", native=first, kind="text_encoder", output_only=True)
+    yield from _open_clip(config.text_encoder_2, "text_encoder_2.text_model", second)
     yield ModulePair(
         diffusers="text_encoder_2.text_projection",
         native="conditioner.embedders.1.model.text_projection",
         kind="projection",
     )
+    yield ModulePair(diffusers="text_encoder_2", native=second, kind="text_encoder", output_only=True)
 
 
 def _clip(config: TextEncoderConfig, diffusers: str, native: str) -> Iterator[ModulePair]:

@@ -41,6 +41,7 @@ Kind = Literal[
     "text_attention",
     "text_mlp",
     "text_layer",
+    "text_encoder",
     "encoder",
     "decoder",
     "unet",

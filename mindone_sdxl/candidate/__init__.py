@@ -1,0 +1,52 @@
+"""The one place where this port knows of the harness: it makes the port a candidate of `parity`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from mindone_sdxl.candidate.rows import not_compared, rows
+from mindone_sdxl.config import from_diffusers
+from mindone_sdxl.errors import MindOneError
+from parity.errors import AlignmentError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from parity.replay import Request, System
+    from parity.trace.schema import Row
+
+__all__ = ["MindoneSDXL", "candidate"]
+
+_LARGE_MODEL_BYTES = 2**30
+
+
+class MindoneSDXL:
+    """`mindone_sdxl` as a candidate: the alignment from the configuration, the model in one type."""
+
+    name = "mindone_sdxl"
+
+    def alignment(self, request: Request) -> tuple[Sequence[Row], Mapping[str, str]]:
+        """Return the rows, and the paths that are not compared with their reasons.
+
+        Raises:
+            AlignmentError: the model's configuration cannot be read or is not supported.
+        """
+        try:
+            config = from_diffusers(request.model)
+        except MindOneError as error:
+            message = f"{request.model}: {error}"
+            raise AlignmentError(message) from error
+        return rows(config), not_compared(config)
+
+    def build(self, request: Request) -> System:
+        """Load the model; small ones run fastest with one thread."""
+        size = sum(path.stat().st_size for path in request.model.rglob("*.safetensors"))
+        if size < _LARGE_MODEL_BYTES:
+            os.environ.setdefault("OMP_NUM_THREADS", "1")
+        from mindone_sdxl.candidate.system import build  # noqa: PLC0415 - loads MindSpore
+
+        return build(request)
+
+
+candidate = MindoneSDXL()

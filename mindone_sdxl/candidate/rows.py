@@ -1,0 +1,136 @@
+"""The alignment of this port with diffusers, derived from the table in `names`; imports no framework.
+
+`names.module_pairs` says which cell does the work of which module. Here each pair becomes a row: the order in which
+the reference's inputs go into the cell, the platform's kind of operator, and, where the cell itself does not take the
+module's inputs, the function of `system` that replays it. Roots, blocks of several cells, and functions that are no
+module are added.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mindone_sdxl.names import module_pairs
+from parity.trace.schema import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mindone_sdxl.config import SDXLConfig, UNetConfig
+    from mindone_sdxl.names import ModulePair
+
+__all__ = ["FUNCTIONS", "not_compared", "rows"]
+
+UNET, TEXT, TEXT_2 = (
+    "model.diffusion_model",
+    "conditioner.embedders.0.transformer.text_model",
+    "conditioner.embedders.1.model",
+)
+
+# kind of module -> the reference's input keys in the order of the cell's arguments
+_PORTS: Final[dict[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("linear", "fused_linear", "projection", "pointwise", "conv", "group_norm", "layer_norm"), ("input",)),
+    **dict.fromkeys(("embedding", "position_embedding", "silu", "gelu", "quick_gelu"), ("input",)),
+    **dict.fromkeys(("geglu", "feed_forward", "downsample", "upsample", "text_mlp"), ("hidden_states",)),
+    **dict.fromkeys(("attention", "transformer_block", "spatial_transformer"), ("hidden_states", "encoder_hidden_states")),
+    "sinusoid": ("timesteps",),
+    "resnet": ("input_tensor", "temb"),
+    "time_embedding": ("sample",),
+    "mid_block": ("hidden_states", "temb", "encoder_hidden_states"),
+    "text_embeddings": ("input_ids",),
+    "encoder": ("sample",),
+    "decoder": ("sample",),
+    "down_block": ("hidden_states",),
+    "up_block": ("hidden_states",),
+}
+# kind of module -> the platform's operator whose own rounding bounds it; composites have none
+_OPERATORS: Final = {"silu": "silu", "gelu": "gelu", "quick_gelu": "quick_gelu"}
+_OUTPUT: Final = {"text_attention": "output.0"}
+# kinds that are replayed by a function: they need a mask, or several cells
+_REPLAYED: Final = {"text_attention": "masked", "text_layer": "masked"}
+
+FUNCTIONS: Final = (
+    "tokenizer", "tokenizer_2", "encode_prompt", "add_time_ids", "scheduler.set_timesteps", "prepare_latents",
+    "scheduler.scale_model_input", "guidance", "scheduler.step", "vae.decode", "vae.encode", "postprocess",
+)  # fmt: skip
+
+
+def rows(config: SDXLConfig) -> list[Row]:
+    """Return the whole table for one model."""
+    pairs = module_pairs(config)
+    found = [row for pair in pairs if (row := _of_pair(pair)) is not None]
+    found.extend(_unet_blocks(config.unet))
+    found.append(Row(path="unet", native=UNET, port="output.0", replay="unet"))
+    found.extend(_text_roots("text_encoder", TEXT, config.text_encoder.layers, f"{TEXT}.embeddings"))
+    found.extend(_text_roots("text_encoder_2", TEXT_2, config.text_encoder_2.layers, None))
+    integers = {"tokenizer", "tokenizer_2"}
+    found.extend(
+        Row(path=name, native=name, function=True, output="integer-width" if name in integers else None)
+        for name in FUNCTIONS
+    )
+    return found
+
+
+def not_compared(config: SDXLConfig) -> dict[str, str]:
+    """Return the reference's paths that have no row, with their reason."""
+    return {pair.diffusers: "identity" for pair in module_pairs(config) if pair.kind == "identity"}
+
+
+def _of_pair(pair: ModulePair) -> Row | None:
+    """Return the row of one pair of the table; None for identities, roots and blocks of several cells."""
+    several = pair.output_only or pair.kind in {"identity", "unet"}
+    if several:
+        return None
+    return Row(
+        path=pair.diffusers,
+        port=_OUTPUT.get(pair.kind, "output"),
+        call=pair.call,
+        native=pair.native,
+        native_call=None if pair.call is None else 0,
+        replay=_REPLAYED.get(pair.kind),
+        kind=_OPERATORS.get(pair.kind),
+        ports=_PORTS.get(pair.kind, ()),
+        output=None if pair.part is None else "slice:{}/{}".format(*pair.part),
+    )
+
+
+def _unet_blocks(config: UNetConfig) -> Iterator[Row]:
+    """Yield the rows of down and up blocks, each of which is several numbered cells here."""
+    number = 1
+    for level in range(config.level_count):
+        last = level + 1 == config.level_count
+        count = config.resnets_per_level + (not last)
+        natives = [f"{UNET}.input_blocks.{number + index}" for index in range(count)]
+        path, number = f"unet.down_blocks.{level}", number + count
+        yield Row(path=path, native=natives[-1], port="output.0", replay="down_block")
+        for index, native in enumerate(natives):
+            yield Row(path=path, native=native, port=f"output.1.{index}", replay="down_block")
+    for up in range(config.level_count):
+        last = (up + 1) * (config.resnets_per_level + 1) - 1
+        yield Row(path=f"unet.up_blocks.{up}", native=f"{UNET}.output_blocks.{last}", replay="up_block")
+
+
+def _text_roots(component: str, native: str, layers: int, embeddings: str | None) -> Iterator[Row]:
+    """Yield the rows of a text encoder as a whole, and of its stack of layers.
+
+    The second encoder's inner model is a module of its own in diffusers (`text_model`); its pooled output before the
+    projection is the projection's input here.
+    """
+    second = component == "text_encoder_2"
+    inner = f"{component}.text_model" if second else component
+    stack = f"{native}.transformer" if second else f"{native}.encoder"
+    layer = f"{stack}.resblocks" if second else f"{stack}.layers"
+    for path in dict.fromkeys((inner, component)):
+        root = {"path": path, "replay": "text_encoder"}
+        yield Row(native=native, take="1", port="output.last_hidden_state", **root)
+        # The input of the first layer is the sum of the embeddings, which is no cell of its own in OpenCLIP.
+        yield Row(native=embeddings or f"{layer}.0", take="" if embeddings else "input.0", port="output.hidden_states.0", **root)
+        for index in range(layers):
+            yield Row(native=f"{layer}.{index}", port=f"output.hidden_states.{index + 1}", **root)
+    if second:
+        yield Row(path=inner, native=f"{native}.text_projection", take="input.0", port="output.pooler_output", replay="text_encoder")
+        yield Row(path=component, native=native, take="2", port="output.text_embeds", replay="text_encoder")
+        yield Row(path=f"{inner}.embeddings", native=f"{layer}.0", take="input.0", replay="embeddings")
+    else:
+        yield Row(path=inner, native=native, take="2", port="output.pooler_output", replay="text_encoder")
+    yield Row(path=f"{inner}.encoder", native=stack, take="1", port="output.last_hidden_state", replay="stack")

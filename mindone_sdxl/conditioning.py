@@ -1,0 +1,127 @@
+"""What the UNet is conditioned on: text embeddings as context, and one vector of pooled text and sizes.
+
+The context is the input of each text encoder's last layer, side by side. The vector is the second encoder's pooled
+embedding followed by a sinusoid of each of the six time ids: original height and width, crop top and left, target
+height and width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+from mindone_sdxl.config import SDXLConfig
+from mindone_sdxl.errors import InputError
+from mindone_sdxl.layers import DType, Sinusoid
+from mindone_sdxl.text_encoders import CLIPText, OpenCLIPText
+
+__all__ = ["Conditioner", "Conditioning", "TextEmbeddings", "time_ids"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEmbeddings:
+    """Both encoders' view of some prompts.
+
+    Args:
+        context: [batch, tokens, context_size].
+        pooled: [batch, projection_size].
+    """
+
+    context: Tensor
+    pooled: Tensor
+
+    def zeros(self) -> TextEmbeddings:
+        """Embeddings of the same shape that are all zero: an absent negative prompt."""
+        return TextEmbeddings(context=ops.zeros_like(self.context), pooled=ops.zeros_like(self.pooled))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditioning:
+    """What the UNet receives besides latents and timesteps, for a guided batch: the unconditional half first.
+
+    Args:
+        context: [batch, tokens, context_size].
+        vector: [batch, vector_size].
+    """
+
+    context: Tensor
+    vector: Tensor
+
+
+def time_ids(original: Sequence[int], crop: Sequence[int], target: Sequence[int], batch: int) -> np.ndarray:
+    """Float64 [batch, 6] of sizes (height, width) and the crop's corner (top, left).
+
+    Raises:
+        InputError: one of them is not a pair.
+    """
+    for name, pair in (("original", original), ("crop", crop), ("target", target)):
+        if len(pair) != 2:  # noqa: PLR2004
+            raise InputError(f"{name} is {tuple(pair)}, expected two numbers (vertical, horizontal)")
+    return np.tile(np.array([*original, *crop, *target], dtype=np.float64), (batch, 1))
+
+
+class _CLIPEmbedder(nn.Cell):
+    """Carries the first text encoder under the path that its checkpoint names have."""
+
+    def __init__(self, text_model: CLIPText) -> None:
+        super().__init__()
+        self.transformer = nn.Cell()
+        self.transformer.text_model = text_model
+
+    def construct(self, ids: Tensor) -> Tensor:
+        return self.transformer.text_model(ids).penultimate
+
+
+class _OpenCLIPEmbedder(nn.Cell):
+    """Carries the second text encoder under the path that its checkpoint names have."""
+
+    def __init__(self, model: OpenCLIPText) -> None:
+        super().__init__()
+        self.model = model
+
+    def construct(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        output = self.model(ids)
+        return output.penultimate, output.pooled
+
+
+class Conditioner(nn.Cell):
+    """Token ids and time ids to context and vector."""
+
+    def __init__(self, config: SDXLConfig, *, dtype: DType) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.embedders = nn.CellList(
+            [
+                _CLIPEmbedder(CLIPText(config.text_encoder, dtype=dtype)),
+                _OpenCLIPEmbedder(OpenCLIPText(config.text_encoder_2, dtype=dtype)),
+            ]
+        )
+        self.add_time_proj = Sinusoid(config.unet.size_embedding_size, dtype=dtype)
+
+    @property
+    def text_encoder(self) -> CLIPText:
+        """The first text encoder."""
+        return self.embedders[0].transformer.text_model
+
+    @property
+    def text_encoder_2(self) -> OpenCLIPText:
+        """The second text encoder."""
+        return self.embedders[1].model
+
+    def text(self, ids: Tensor, ids_2: Tensor) -> TextEmbeddings:
+        """Embeddings of token ids [batch, tokens] of the two tokenizers."""
+        first = self.embedders[0](ids)
+        second, pooled = self.embedders[1](ids_2)
+        return TextEmbeddings(context=ops.cat((first, second), axis=-1), pooled=pooled)
+
+    def vector(self, pooled: Tensor, ids: Tensor) -> Tensor:
+        """The pooled embedding [batch, size] followed by the sinusoids of the time ids [batch, 6]."""
+        sizes = self.add_time_proj(ids.reshape(-1)).reshape(ids.shape[0], -1)
+        return ops.cat((pooled, sizes), axis=-1)
+
+    def construct(self, ids: Tensor, ids_2: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
+        embeddings = self.text(ids, ids_2)
+        return embeddings.context, self.vector(embeddings.pooled, sizes)

@@ -1,0 +1,60 @@
+"""Between latents at a noise level and what the network takes and gives.
+
+The network was trained at whole timesteps: a sigma is replaced by the nearest one of its table, in the scale of its
+input and of its output. What comes out is always the noise prediction, `noise_pred`, in terms of the sampler's own
+sigma, so that `denoised = latents - sigma * noise_pred` whatever the network predicts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from mindspore import Tensor
+
+from mindone_sdxl.layers import scalar
+from mindone_sdxl.schedule import nearest
+
+__all__ = ["Denoiser", "denoised_from_noise", "noise_from_denoised"]
+
+
+def denoised_from_noise(latents: Tensor, noise_pred: Tensor, sigma: float) -> Tensor:
+    """The clean latents that a noise prediction implies."""
+    return latents - noise_pred * scalar(sigma, latents.dtype)
+
+
+def noise_from_denoised(latents: Tensor, denoised: Tensor, sigma: float) -> Tensor:
+    """The noise that a prediction of the clean latents implies."""
+    return (latents - denoised) / scalar(sigma, latents.dtype)
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """Scales the network's input and reads its output.
+
+    Args:
+        table: sigma of every training timestep, ascending; its type is that of the coefficients.
+        prediction: what the network predicts: the noise, or the velocity.
+    """
+
+    table: np.ndarray
+    prediction: Literal["epsilon", "v_prediction"] = "epsilon"
+
+    def timestep(self, sigma: float) -> int:
+        """The training timestep that stands for a sigma."""
+        return nearest(self.table, sigma)
+
+    def network_input(self, latents: Tensor, sigma: float) -> Tensor:
+        """Latents brought to unit variance."""
+        level = self.table[self.timestep(sigma)]
+        return latents / scalar(np.sqrt(level * level + level.dtype.type(1)), latents.dtype)
+
+    def noise_pred(self, output: Tensor, latents: Tensor, sigma: float) -> Tensor:
+        """The noise prediction that the network's output at these latents means."""
+        level = self.table[self.timestep(sigma)]
+        if self.prediction == "v_prediction":
+            one = level.dtype.type(1)
+            velocity = output * scalar(level / np.sqrt(level * level + one), latents.dtype)
+            output = velocity + latents * scalar(level / (level * level + one), latents.dtype)
+        return output if level == sigma else output * scalar(level / sigma, latents.dtype)

@@ -1,0 +1,156 @@
+"""Noise levels: the table of the training schedule, and where a sampler's steps lie on it or beside it.
+
+Float64 tables are the formulas as they stand. Float32 tables are what the reference of each discretization holds when
+it works in float32: `DiffusersDDPM` repeats diffusers' float32 arithmetic operation by operation (its table differs
+from the exact one by 1e-5), `LegacyDDPM` rounds the exact table, as Stability's code does.
+
+    >>> DiffusersDDPM(ScheduleConfig()).timesteps(3).tolist()
+    [667, 334, 1]
+    >>> LegacyDDPM(ScheduleConfig()).timesteps(3).tolist()
+    [999, 666, 333]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from mindone_sdxl.config import ScheduleConfig
+from mindone_sdxl.errors import InputError
+
+__all__ = ["DISCRETIZATIONS", "EDM", "DiffusersDDPM", "Discretization", "LegacyDDPM", "exact_table"]
+
+
+class Discretization(Protocol):
+    """Places the steps of a sampler."""
+
+    schedule: ScheduleConfig
+
+    def table(self, dtype: np.dtype) -> np.ndarray:
+        """Sigma of every training timestep, ascending [train_timesteps]."""
+
+    def sigmas(self, steps: int, dtype: np.dtype) -> np.ndarray:
+        """Sigma at the start of each step, descending [steps], without the final zero."""
+
+
+def exact_table(schedule: ScheduleConfig) -> np.ndarray:
+    """Sigma of every training timestep in float64, ascending."""
+    count = schedule.train_timesteps
+    if schedule.beta_schedule == "scaled_linear":
+        betas = np.linspace(schedule.beta_start**0.5, schedule.beta_end**0.5, count, dtype=np.float64) ** 2
+    else:
+        betas = np.linspace(schedule.beta_start, schedule.beta_end, count, dtype=np.float64)
+    kept = np.cumprod(1.0 - betas)
+    return np.sqrt((1.0 - kept) / kept)
+
+
+def float32_table(schedule: ScheduleConfig) -> np.ndarray:
+    """Sigma of every training timestep as float32 arithmetic gives it, ascending.
+
+    Source: https://github.com/huggingface/diffusers/blob/v0.35.1/src/diffusers/schedulers/scheduling_euler_ancestral_discrete.py
+    """
+    one = np.float32(1)
+    if schedule.beta_schedule == "scaled_linear":
+        betas = _float32_range(schedule.beta_start**0.5, schedule.beta_end**0.5, schedule.train_timesteps) ** 2
+    else:
+        betas = _float32_range(schedule.beta_start, schedule.beta_end, schedule.train_timesteps)
+    # The running product is carried in float64 and every entry rounded.
+    kept = np.cumprod((one - betas).astype(np.float64)).astype(np.float32)
+    return np.sqrt((one - kept) / kept)
+
+
+def _float32_range(start: float, end: float, count: int) -> np.ndarray:
+    """Evenly spaced numbers, each counted from the nearer end with one rounding of a product and sum."""
+    first, last = np.float32(start), np.float32(end)
+    step = np.float64((last - first) / np.float32(count - 1))
+    index = np.arange(count)
+    rising = np.float64(first) + step * index
+    falling = np.float64(last) - step * (count - 1 - index)
+    return np.where(index < count // 2, rising, falling).astype(np.float32)
+
+
+def _check_steps(steps: int, most: int, name: str) -> None:
+    if not 1 <= steps <= most:
+        raise InputError(f"{steps} steps; {name} places 1 to {most}")
+
+
+@dataclass(frozen=True)
+class LegacyDDPM:
+    """Steps evenly spaced over the training timesteps, the first one on the noisiest: Stability's choice."""
+
+    schedule: ScheduleConfig
+
+    def table(self, dtype: np.dtype) -> np.ndarray:
+        """Sigma of every training timestep, ascending."""
+        return exact_table(self.schedule).astype(dtype)
+
+    def timesteps(self, steps: int) -> np.ndarray:
+        """Training timestep of each step, descending int64 [steps].
+
+        Raises:
+            InputError: more steps than training timesteps, or none.
+        """
+        count = self.schedule.train_timesteps
+        _check_steps(steps, count, "LegacyDDPM")
+        if steps == count:
+            return np.arange(count - 1, -1, -1)
+        return np.linspace(count - 1, 0, steps, endpoint=False).astype(np.int64)
+
+    def sigmas(self, steps: int, dtype: np.dtype) -> np.ndarray:
+        """Sigma at the start of each step, descending."""
+        return self.table(dtype)[self.timesteps(steps)]
+
+
+@dataclass(frozen=True)
+class DiffusersDDPM:
+    """Steps at multiples of a whole stride plus an offset: diffusers' "leading" spacing."""
+
+    schedule: ScheduleConfig
+
+    def table(self, dtype: np.dtype) -> np.ndarray:
+        """Sigma of every training timestep, ascending."""
+        return exact_table(self.schedule) if np.dtype(dtype) == np.float64 else float32_table(self.schedule)
+
+    def timesteps(self, steps: int) -> np.ndarray:
+        """Training timestep of each step, descending int64 [steps].
+
+        Raises:
+            InputError: a step would lie beyond the last training timestep, or there is none.
+        """
+        count, offset = self.schedule.train_timesteps, self.schedule.steps_offset
+        _check_steps(steps, count - offset, "DiffusersDDPM")
+        return np.arange(steps)[::-1] * (count // steps) + offset
+
+    def sigmas(self, steps: int, dtype: np.dtype) -> np.ndarray:
+        """Sigma at the start of each step, descending."""
+        return self.table(dtype)[self.timesteps(steps)]
+
+
+@dataclass(frozen=True)
+class EDM:
+    """Sigmas evenly spaced in their rho-th root, beside the training schedule (Karras et al. 2022, equation 5)."""
+
+    schedule: ScheduleConfig
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    rho: float = 7.0
+
+    def table(self, dtype: np.dtype) -> np.ndarray:
+        """Sigma of every training timestep, ascending: the network's own table, which the steps do not lie on."""
+        return exact_table(self.schedule).astype(dtype)
+
+    def sigmas(self, steps: int, dtype: np.dtype) -> np.ndarray:
+        """Sigma at the start of each step, descending.
+
+        Raises:
+            InputError: no step.
+        """
+        _check_steps(steps, self.schedule.train_timesteps, "EDM")
+        ramp = np.linspace(0.0, 1.0, steps, dtype=np.float64)
+        high, low = self.sigma_max ** (1 / self.rho), self.sigma_min ** (1 / self.rho)
+        return ((high + ramp * (low - high)) ** self.rho).astype(dtype)
+
+
+DISCRETIZATIONS = {"LegacyDDPM": LegacyDDPM, "DiffusersDDPM": DiffusersDDPM, "EDM": EDM}

@@ -1,0 +1,253 @@
+"""Text to image and back: the networks, the schedule and a sampler put together.
+
+Nothing here draws a random number: initial noise, the noise of every step and the noise of a posterior sample are
+arguments. Every part can be called by itself.
+
+    pipeline = StableDiffusionXL.from_diffusers("sdxl-base-1.0")
+    conditioning = pipeline.condition(["a cat"], height=1024, width=1024)
+    sampler = EulerAncestral(pipeline.schedule(40))
+    latents = pipeline.sample(sampler, noise, conditioning, guider=VanillaCFG(5.0), noises=noises)
+    images = pipeline.postprocess(pipeline.decode(latents))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mindspore
+import numpy as np
+from mindspore import Tensor, ops
+
+from mindone_sdxl import config as configuration
+from mindone_sdxl.conditioning import Conditioning, TextEmbeddings, time_ids
+from mindone_sdxl.config import SDXLConfig
+from mindone_sdxl.denoiser import Denoiser
+from mindone_sdxl.discretization import DiffusersDDPM, Discretization
+from mindone_sdxl.errors import InputError
+from mindone_sdxl.files import read_diffusers
+from mindone_sdxl.guidance import Guider
+from mindone_sdxl.layers import DType, numpy_type, scalar
+from mindone_sdxl.model import SDXLModel
+from mindone_sdxl.samplers import Noises, Observer, Sampler
+from mindone_sdxl.schedule import Schedule, make_schedule
+from mindone_sdxl.tokenizer import CLIPTokenizer, pad_token_of
+from mindone_sdxl.weights import State, diffusers_to_mindspore, load
+
+__all__ = ["Posterior", "StableDiffusionXL"]
+
+_LOGVAR_RANGE = (-30.0, 20.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Posterior:
+    """What the autoencoder makes of an image: a normal distribution of unscaled latents [batch, channels, h, w]."""
+
+    mean: Tensor
+    logvar: Tensor
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Mean plus noise of unit variance brought to the posterior's standard deviation."""
+        # numpy's exponential: the one on CPU is too coarse.
+        logvar = np.clip(self.logvar.asnumpy().astype(np.float64), *_LOGVAR_RANGE)
+        std = Tensor(np.exp(0.5 * logvar).astype(numpy_type(self.mean.dtype)), self.mean.dtype)
+        return self.mean + std * noise
+
+
+class StableDiffusionXL:
+    """Stable Diffusion XL.
+
+    Args:
+        config: the model.
+        dtype: type of the networks; latents are kept in float64 beside float64 networks, else in float32.
+        tokenizers: for the two text encoders; needed for prompts, not for token ids.
+    """
+
+    def __init__(
+        self,
+        config: SDXLConfig,
+        dtype: DType = mindspore.float32,
+        *,
+        tokenizers: tuple[CLIPTokenizer, CLIPTokenizer] | None = None,
+    ) -> None:
+        self.config = config
+        self.dtype = dtype
+        self.latents_dtype = mindspore.float64 if dtype == mindspore.float64 else mindspore.float32
+        self.tokenizers = tokenizers
+        self.model = SDXLModel(config, dtype=dtype)
+
+    @classmethod
+    def from_diffusers(cls, folder: str | Path, dtype: DType = mindspore.float32) -> StableDiffusionXL:
+        """The model, weights and tokenizers of a diffusers SDXL folder."""
+        folder = Path(folder)
+        folders = folder / "tokenizer", folder / "tokenizer_2"
+        first, second = (CLIPTokenizer(path, pad_token=pad_token_of(path)) for path in folders)
+        pipeline = cls(configuration.from_diffusers(folder), dtype, tokenizers=(first, second))
+        pipeline.load(diffusers_to_mindspore(read_diffusers(folder), pipeline.config))
+        return pipeline
+
+    def load(self, state: State) -> None:
+        """Load a MindSpore checkpoint's state; strict, see `weights.load`."""
+        load(self.model, state, self.config)
+
+    def tokenize(self, prompts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Ids of prompts by both tokenizers, int32 [batch, 77] each."""
+        if self.tokenizers is None:
+            raise InputError("this pipeline was built without tokenizers; give token ids or a folder that has them")
+        first, second = self.tokenizers
+        return first(prompts), second(prompts)
+
+    def encode_ids(self, ids: np.ndarray, ids_2: np.ndarray) -> TextEmbeddings:
+        """Text embeddings of token ids [batch, tokens]."""
+        first, second = (Tensor(np.asarray(values, dtype=np.int32)) for values in (ids, ids_2))
+        return self.model.conditioner.text(first, second)
+
+    def encode_prompts(
+        self, prompts: Sequence[str], negative_prompts: Sequence[str] | None = None
+    ) -> tuple[TextEmbeddings, TextEmbeddings]:
+        """Text embeddings of the negative prompts and of the prompts.
+
+        Without negative prompts the first are zeros, or those of "" where the model was not trained for zeros. An
+        empty negative prompt that is given is encoded like any other.
+
+        Raises:
+            InputError: there are not as many negative prompts as prompts.
+        """
+        positive = self.encode_ids(*self.tokenize(prompts))
+        if negative_prompts is None and self.config.force_zeros_for_empty_prompt:
+            return positive.zeros(), positive
+        negative_prompts = [""] * len(prompts) if negative_prompts is None else negative_prompts
+        if len(negative_prompts) != len(prompts):
+            raise InputError(f"{len(negative_prompts)} negative prompts for {len(prompts)} prompts")
+        return self.encode_ids(*self.tokenize(negative_prompts)), positive
+
+    def vector(self, pooled: Tensor, ids: np.ndarray) -> Tensor:
+        """The UNet's vector from pooled embeddings and time ids [batch, 6]."""
+        angle_dtype = self.model.conditioner.add_time_proj.angle_dtype
+        return self.model.conditioner.vector(pooled, Tensor(ids.astype(numpy_type(angle_dtype))))
+
+    def condition(
+        self,
+        prompts: Sequence[str],
+        negative_prompts: Sequence[str] | None = None,
+        *,
+        height: int,
+        width: int,
+        original: Sequence[int] | None = None,
+        crop: Sequence[int] = (0, 0),
+        target: Sequence[int] | None = None,
+    ) -> Conditioning:
+        """Conditioning of a guided batch; sizes are (height, width), the crop (top, left)."""
+        size = (height, width)
+        ids = time_ids(original or size, crop, target or size, len(prompts))
+        return self.join(*self.encode_prompts(prompts, negative_prompts), ids)
+
+    def join(self, negative: TextEmbeddings, positive: TextEmbeddings, ids: np.ndarray) -> Conditioning:
+        """Conditioning of a guided batch, the unconditional half first, both with the same time ids [batch, 6]."""
+        context = ops.cat((negative.context, positive.context))
+        pooled = ops.cat((negative.pooled, positive.pooled))
+        return Conditioning(context=context, vector=self.vector(pooled, np.concatenate((ids, ids))))
+
+    def schedule(self, steps: int, discretization: Discretization | None = None) -> Schedule:
+        """The noise levels of a run, in float64 for float64 networks and else in float32."""
+        discretization = DiffusersDDPM(self.config.schedule) if discretization is None else discretization
+        return make_schedule(discretization, steps, numpy_type(self.latents_dtype))
+
+    def initial_latents(self, noise: np.ndarray, schedule: Schedule) -> Tensor:
+        """Noise of unit variance [batch, channels, height / 8, width / 8], at the level of the first step.
+
+        Raises:
+            InputError: the noise does not have that shape.
+        """
+        self._check_latents(noise.shape)
+        latents = Tensor(np.ascontiguousarray(noise, numpy_type(self.latents_dtype)))
+        return latents * scalar(schedule.init_noise_sigma, self.latents_dtype)
+
+    def _check_latents(self, shape: tuple[int, ...]) -> None:
+        channels, factor = self.config.unet.in_channels, 2 ** (self.config.unet.level_count - 1)
+        if len(shape) != 4 or shape[1] != channels:  # noqa: PLR2004
+            raise InputError(f"latents have shape {tuple(shape)}, expected [batch, {channels}, height, width]")
+        if shape[2] % factor or shape[3] % factor:
+            raise InputError(f"latents are {shape[2]} x {shape[3]}; height and width must be divisible by {factor}")
+
+    def denoiser(self, schedule: Schedule) -> Denoiser:
+        """What lies between latents and the network on this schedule."""
+        return Denoiser(schedule.table, self.config.schedule.prediction)
+
+    def predict_noise(
+        self, latents: Tensor, sigma: float, conditioning: Conditioning, guider: Guider, denoiser: Denoiser
+    ) -> Tensor:
+        """The guided noise prediction of latents at a noise level."""
+        batch = ops.cat([latents] * guider.halves) if guider.halves > 1 else latents
+        output = self.network(denoiser.network_input(batch, sigma), denoiser.timestep(sigma), conditioning)
+        return denoiser.noise_pred(guider(output), latents, sigma)
+
+    def network(self, scaled: Tensor, timestep: float, conditioning: Conditioning) -> Tensor:
+        """The UNet on scaled latents, all at one timestep; takes and gives the latents' type."""
+        timesteps = Tensor(np.full(scaled.shape[0], timestep, numpy_type(self.latents_dtype)))
+        inputs = scaled.astype(self.dtype), timesteps, conditioning.context, conditioning.vector
+        return self.model.unet(*inputs).astype(scaled.dtype)
+
+    def sample(
+        self,
+        sampler: Sampler,
+        noise: np.ndarray,
+        conditioning: Conditioning,
+        *,
+        guider: Guider,
+        noises: Noises | None = None,
+        observe: Observer | None = None,
+    ) -> Tensor:
+        """Clean latents from noise of unit variance.
+
+        Args:
+            noise: [batch, channels, height / 8, width / 8].
+            conditioning: twice as large a batch for a guider with two halves.
+            noises: [steps, batch, channels, height / 8, width / 8], for samplers that add noise.
+        """
+        rows = noise.shape[0] * guider.halves
+        if conditioning.context.shape[0] != rows:
+            raise InputError(f"conditioning has {conditioning.context.shape[0]} rows, {rows} are needed")
+        denoiser = self.denoiser(sampler.schedule)
+        latents = self.initial_latents(noise, sampler.schedule)
+        return sampler.sample(
+            lambda current, sigma: self.predict_noise(current, sigma, conditioning, guider, denoiser),
+            latents,
+            noises,
+            observe,
+        )
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images [batch, 3, height, width], about -1 to 1, of scaled latents."""
+        vae = self.config.vae
+        dtype = latents.dtype
+        latents = latents / scalar(vae.scaling_factor, dtype)
+        if vae.latents_std:
+            std, mean = (self._channels(values, dtype) for values in (vae.latents_std, vae.latents_mean))
+            latents = latents * std + mean
+        return self.model.vae.decode(latents.astype(self.model.vae.dtype))
+
+    def encode(self, image: Tensor) -> Posterior:
+        """The posterior of images [batch, 3, height, width] in -1 to 1."""
+        moments = self.model.vae.encode(image.astype(self.model.vae.dtype))
+        count = self.config.vae.latent_channels
+        return Posterior(mean=moments[:, :count], logvar=moments[:, count:])
+
+    def scale_latents(self, latents: Tensor) -> Tensor:
+        """Unscaled latents, as a posterior gives them, brought to the scale that the UNet works on."""
+        vae, dtype = self.config.vae, latents.dtype
+        if vae.latents_std:
+            std, mean = (self._channels(values, dtype) for values in (vae.latents_std, vae.latents_mean))
+            latents = (latents - mean) / std
+        return latents * scalar(vae.scaling_factor, dtype)
+
+    @staticmethod
+    def _channels(values: Sequence[float], dtype: DType) -> Tensor:
+        return Tensor(np.array(values, numpy_type(dtype)).reshape(1, -1, 1, 1))
+
+    @staticmethod
+    def postprocess(image: Tensor) -> np.ndarray:
+        """Images in -1 to 1 as uint8 [batch, height, width, 3], rounded to the nearest level."""
+        values = np.clip(image.asnumpy() / 2 + 0.5, 0, 1).transpose(0, 2, 3, 1)
+        return (values * 255).round().astype(np.uint8)

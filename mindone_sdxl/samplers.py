@@ -1,0 +1,125 @@
+"""Samplers: how latents move from one noise level to the next.
+
+A sampler is built for one `Schedule`. `step` is one step by itself: it takes the latents and the noise prediction at
+the start of step `index` and gives the latents at its end; ancestral samplers take their noise from `noises[index]`,
+so that all randomness comes from outside. `sample` is the loop. `predict(latents, sigma)` asks the network for the
+guided noise prediction; samplers that look ahead call it within a step.
+
+    noise_pred = predict(latents, schedule.sigmas[i])
+    latents = sampler.step(i, latents, noise_pred, noises)
+
+Coefficients are computed in the schedule's type, tensors stay in their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from mindspore import Tensor
+
+from mindone_sdxl.errors import InputError
+from mindone_sdxl.layers import numpy_type, scalar
+from mindone_sdxl.schedule import Schedule
+
+__all__ = ["EulerAncestral", "Noises", "Observer", "Predict", "Sampler", "ancestral_levels", "step_noise"]
+
+Predict = Callable[[Tensor, float], Tensor]
+Noises = Sequence[np.ndarray] | Sequence[Tensor] | np.ndarray
+Observer = Callable[[int, Tensor], None]
+
+
+def step_noise(noises: Noises | None, index: int, latents: Tensor) -> Tensor:
+    """The noise of one step, in the latents' shape and type.
+
+    Raises:
+        InputError: there is no noise, none for this step, or it has another shape.
+    """
+    if noises is None:
+        raise InputError("this sampler adds noise at every step; give noises [steps, batch, channels, height, width]")
+    if index >= len(noises):
+        raise InputError(f"noises has {len(noises)} entries, step {index} needs entry {index}")
+    noise = noises[index]
+    shape = tuple(noise.shape)
+    if shape != latents.shape and (1, *shape) != latents.shape:
+        raise InputError(f"noises[{index}] has shape {shape}, the latents have {latents.shape}")
+    if isinstance(noise, Tensor):
+        return noise.astype(latents.dtype).reshape(latents.shape)
+    return Tensor(np.ascontiguousarray(noise, numpy_type(latents.dtype)), latents.dtype).reshape(latents.shape)
+
+
+def ancestral_levels(sigma: np.floating, following: np.floating) -> tuple[np.floating, np.floating]:
+    """How far down to go, and how much noise to add, to arrive at the following level: (sigma_down, sigma_up)."""
+    # Products, not powers: a numpy scalar of float32 raised to a whole number becomes float64.
+    before, after = sigma * sigma, following * following
+    up = np.sqrt(after * (before - after) / before)
+    return np.sqrt(after - up * up), up
+
+
+class Sampler:
+    """The loop that all samplers share.
+
+    Args:
+        schedule: noise levels of the run.
+    """
+
+    uses_noise = False
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+
+    def step(
+        self,
+        index: int,
+        latents: Tensor,
+        noise_pred: Tensor,
+        noises: Noises | None = None,
+        predict: Predict | None = None,
+    ) -> Tensor:
+        """The latents at the end of step `index`."""
+        raise NotImplementedError
+
+    def reset(self) -> None:
+        """Forget earlier steps."""
+
+    def sample(
+        self, predict: Predict, latents: Tensor, noises: Noises | None = None, observe: Observer | None = None
+    ) -> Tensor:
+        """All steps.
+
+        Args:
+            latents: noise already at the level of the first step.
+            noises: one entry for each step, for samplers that add noise.
+            observe: called with the index and the latents after each step.
+        """
+        self.reset()
+        if self.uses_noise and noises is not None and len(noises) < self.schedule.steps:
+            raise InputError(f"noises has {len(noises)} entries for {self.schedule.steps} steps")
+        for index in range(self.schedule.steps):
+            noise_pred = predict(latents, self.schedule.sigmas[index])
+            latents = self.step(index, latents, noise_pred, noises, predict)
+            if observe is not None:
+                observe(index, latents)
+        return latents
+
+
+class EulerAncestral(Sampler):
+    """Euler's method down to a lower level than the next one, then fresh noise up to it."""
+
+    uses_noise = True
+
+    def step(
+        self,
+        index: int,
+        latents: Tensor,
+        noise_pred: Tensor,
+        noises: Noises | None = None,
+        predict: Predict | None = None,  # noqa: ARG002  one evaluation is enough
+    ) -> Tensor:
+        """The latents at the end of step `index`; the last step adds no noise."""
+        sigma, following = self.schedule.sigmas[index], self.schedule.sigmas[index + 1]
+        down, up = ancestral_levels(sigma, following)
+        moved = latents + noise_pred * scalar(down - sigma, latents.dtype)
+        if up == 0:
+            return moved
+        return moved + step_noise(noises, index, latents) * scalar(up, latents.dtype)

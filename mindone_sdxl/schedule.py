@@ -1,0 +1,61 @@
+"""The noise levels of one run: what a sampler walks down and what the network is told.
+
+    >>> from mindone_sdxl.config import ScheduleConfig
+    >>> from mindone_sdxl.discretization import DiffusersDDPM
+    >>> schedule = make_schedule(DiffusersDDPM(ScheduleConfig()), 3, np.dtype(np.float64))
+    >>> schedule.sigmas.shape, schedule.timesteps.tolist()
+    ((4,), [667.0, 334.0, 1.0])
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mindone_sdxl.discretization import Discretization
+
+__all__ = ["Schedule", "make_schedule", "nearest"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Noise levels, in the type in which the steps' coefficients are computed (float64 or float32).
+
+    Args:
+        sigmas: descending [steps + 1]; the last is 0.
+        timesteps: training timestep that the network is told at each step, as whole numbers in `sigmas`' type [steps].
+        table: sigma of every training timestep, ascending.
+    """
+
+    sigmas: np.ndarray
+    timesteps: np.ndarray
+    table: np.ndarray
+
+    @property
+    def steps(self) -> int:
+        """Number of steps."""
+        return len(self.timesteps)
+
+    @property
+    def init_noise_sigma(self) -> np.floating:
+        """Factor that brings unit-variance noise to the level of the first step."""
+        return np.sqrt(self.sigmas[0] * self.sigmas[0] + self.sigmas.dtype.type(1))
+
+
+def nearest(table: np.ndarray, sigma: float) -> int:
+    """The training timestep whose sigma is nearest."""
+    return int(np.abs(table - sigma).argmin())
+
+
+def make_schedule(discretization: Discretization, steps: int, dtype: np.dtype) -> Schedule:
+    """The schedule of a run.
+
+    Args:
+        dtype: float64 gives the exact formulas, float32 the reference's float32 values.
+    """
+    dtype = np.dtype(dtype)
+    table = discretization.table(dtype)
+    sigmas = np.append(discretization.sigmas(steps, dtype), dtype.type(0))
+    timesteps = np.array([nearest(table, sigma) for sigma in sigmas[:-1]], dtype=dtype)
+    return Schedule(sigmas=sigmas, timesteps=timesteps, table=table)
