@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mindone_sdxl.candidate.rows import not_compared, rows
 from mindone_sdxl.config import from_diffusers
-from mindone_sdxl.errors import MindOneError
+from mindone_sdxl.errors import SDXLError
 from parity.errors import AlignmentError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class MindoneSDXL:
         """
         try:
             config = from_diffusers(request.model)
-        except MindOneError as error:
+        except SDXLError as error:
             message = f"{request.model}: {error}"
             raise AlignmentError(message) from error
         return rows(config), not_compared(config)

@@ -1,0 +1,184 @@
+"""Mode layers: how paths that are no single cell are replayed from their recorded inputs.
+
+Each function takes the system, the rows of the path, the inputs by the reference's keys, what is given, and the
+step, and returns arrays by the reference's port.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from mindspore import Tensor, ops
+
+from mindone_sdxl.candidate.rows import TEXT, TEXT_2, UNET
+from parity.frameworks import mindspore_
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mindone_sdxl.candidate.system import MindoneSystem
+    from parity.replay import Given
+    from parity.trace.schema import Row
+
+__all__ = ["replay_function"]
+
+Inputs = "Mapping[str, Any]"
+
+
+def replay_function(
+    system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any], given: Given, step: int | None
+) -> Mapping[str, np.ndarray]:
+    """Replay one call of a block, a text encoder or a named function."""
+    name = rows[0].native if rows[0].function else rows[0].replay
+    tensors = {key: system.native(value) for key, value in inputs.items() if isinstance(value, np.ndarray)}
+    return _REPLAYS[name or ""](system, rows, {**inputs, **tensors}, given, step)
+
+
+def _masked(system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+    return {rows[0].port: system.masked(rows[0].native, inputs["hidden_states"].asnumpy()).asnumpy()}
+
+
+def _embeddings(system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+    encoder = system.cells[TEXT_2]
+    ids = inputs["input_ids"]
+    positions = Tensor(np.arange(ids.shape[1], dtype=np.int32).reshape(1, -1))
+    return {"output": (encoder.token_embedding(ids) + encoder.positional_embedding(positions)).asnumpy()}
+
+
+def _stack(system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+    hidden = inputs["inputs_embeds"].asnumpy()
+    outputs = mindspore_.arrays(system.masked(rows[0].native, hidden))
+    return {rows[0].port: outputs[rows[0].take]}
+
+
+def _text_encoder(system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+    """Run a text encoder as a whole and take every row's part of what its cells return."""
+    native = TEXT if rows[0].path == "text_encoder" else TEXT_2
+    seen: dict[tuple[str, str], np.ndarray] = {}
+
+    def note(path: str, taken: Any, output: Any) -> None:
+        seen.update({(path, key): array for key, array in mindspore_.arrays(output).items()})
+        seen.update({(path, f"input.{key}"): array for key, array in mindspore_.arrays(taken).items()})
+
+    with system.observe(list(dict.fromkeys(row.native for row in rows)), note):
+        output = system.cells[native](inputs["input_ids"])
+    seen.update({(native, key): array for key, array in mindspore_.arrays(output).items()})
+    return {row.port: seen[row.native, row.take] for row in rows}
+
+
+def _unet(system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+    sample, timestep = inputs["sample"], inputs["timestep"]
+    value = timestep.asnumpy() if isinstance(timestep, Tensor) else np.asarray(timestep)
+    numbers = np.float64 if system.dtype == "float64" else np.float32
+    timesteps = Tensor(np.broadcast_to(value, (sample.shape[0],)).astype(numbers))
+    ids = inputs["added_cond_kwargs.time_ids"].asnumpy()
+    vector = system.pipeline.vector(inputs["added_cond_kwargs.text_embeds"], ids)
+    output = system.cells[UNET](sample, timesteps, inputs["encoder_hidden_states"], vector)
+    return {rows[0].port: output.asnumpy()}
+
+
+def _down_block(system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+    hidden, found = inputs["hidden_states"], {}
+    skips = [row for row in rows if row.port.startswith("output.1.")]
+    for row in skips:
+        hidden = system.cells[row.native](hidden, inputs["temb"], inputs.get("encoder_hidden_states"))
+        found[row.port] = hidden.asnumpy()
+    return {"output.0": hidden.asnumpy(), **found}
+
+
+def _up_block(system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+    hidden = inputs["hidden_states"]
+    count = sum(key.startswith("res_hidden_states_tuple.") for key in inputs)
+    stem, _, last = rows[0].native.rpartition(".")
+    for index in range(count):
+        skip = inputs[f"res_hidden_states_tuple.{count - 1 - index}"]
+        cell = system.cells[f"{stem}.{int(last) - count + 1 + index}"]
+        hidden = cell(ops.cat((hidden, skip), axis=1), inputs["temb"], inputs.get("encoder_hidden_states"))
+    return {rows[0].port: hidden.asnumpy()}
+
+
+def _tokenizer(system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+    index = 1 if rows[0].path == "tokenizer_2" else 0
+    return {"output.input_ids": system.pipeline.tokenize(inputs["text"])[index]}
+
+
+def _encode_prompt(
+    system: MindoneSystem, _rows: Any, _inputs: Any, given: Given, _step: Any
+) -> dict[str, np.ndarray]:
+    """Put the recorded outputs of the text encoders together."""
+    found = {}
+    indexed = "text_encoder@call=1:output.hidden_states.0" in given.run
+    for call, half in enumerate(("", "negative_")):
+        at = f"@call={call}" if indexed else ""
+        if f"encode_prompt:output.{half}prompt_embeds" not in given.run:
+            continue
+        if f"text_encoder{at}:output.hidden_states.0" not in given.run or (call and not indexed):
+            shape = given.run.record(f"encode_prompt:output.{half}prompt_embeds").shape
+            pooled = given.run.record(f"encode_prompt:output.{half}pooled_prompt_embeds").shape
+            kind = given.tensor("encode_prompt:output.prompt_embeds").dtype
+            found |= {f"output.{half}prompt_embeds": np.zeros(shape, kind), f"output.{half}pooled_prompt_embeds": np.zeros(pooled, kind)}
+            continue
+        config = system.pipeline.config
+        first = given.tensor(f"text_encoder{at}:output.hidden_states.{config.text_encoder.layers - 1}")
+        second = given.tensor(f"text_encoder_2{at}:output.hidden_states.{config.text_encoder_2.layers - 1}")
+        joined = ops.cat((system.native(first), system.native(second)), axis=-1)
+        found[f"output.{half}prompt_embeds"] = joined.asnumpy()
+        found[f"output.{half}pooled_prompt_embeds"] = given.tensor(f"text_encoder_2{at}:output.text_embeds")
+    return found
+
+
+def _add_time_ids(system: MindoneSystem, _rows: Any, _inputs: Any, given: Given, _step: Any) -> dict[str, np.ndarray]:
+    kind = np.float64 if given.dtype == "float64" else np.float32
+    return {"output": np.concatenate([system.time_ids()] * system.guider.halves).astype(kind)}
+
+
+def _set_timesteps(system: MindoneSystem, *_: Any) -> dict[str, np.ndarray]:
+    return system.schedule_outputs()
+
+
+def _prepare_latents(system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+    return {"output": system.pipeline.initial_latents(inputs["noise"].asnumpy(), system.schedule).asnumpy()}
+
+
+def _scale_model_input(
+    system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], _given: Given, step: int | None
+) -> dict[str, np.ndarray]:
+    scaled = system.denoiser.network_input(inputs["sample"], system.schedule.sigmas[step or 0])
+    return {"output": scaled.asnumpy()}
+
+
+def _guidance(system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+    both = ops.cat((inputs["noise_pred_uncond"], inputs["noise_pred_text"]))
+    return {"output": system.guider(both).asnumpy()}
+
+
+def _scheduler_step(
+    system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], given: Given, step: int | None
+) -> dict[str, np.ndarray]:
+    latents = system.sampler.step(step or 0, inputs["sample"], inputs["model_output"], given.noise)
+    return {"output": latents.asnumpy()}
+
+
+def _vae_decode(system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+    return {"output": system.pipeline.model.vae.decode(inputs["z"]).asnumpy()}
+
+
+def _vae_encode(system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+    return system.encoded(inputs["x"], inputs["noise"])
+
+
+def _postprocess(_system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+    from mindone_sdxl.candidate.system import postprocessed  # noqa: PLC0415 - it builds on this module
+
+    return {"output": postprocessed(inputs["image"])}
+
+
+_REPLAYS = {
+    "masked": _masked, "embeddings": _embeddings, "stack": _stack, "text_encoder": _text_encoder, "unet": _unet,
+    "down_block": _down_block, "up_block": _up_block, "tokenizer": _tokenizer, "tokenizer_2": _tokenizer,
+    "encode_prompt": _encode_prompt, "add_time_ids": _add_time_ids, "scheduler.set_timesteps": _set_timesteps,
+    "prepare_latents": _prepare_latents, "scheduler.scale_model_input": _scale_model_input, "guidance": _guidance,
+    "scheduler.step": _scheduler_step, "vae.decode": _vae_decode, "vae.encode": _vae_encode,
+    "postprocess": _postprocess,
+}  # fmt: skip
