@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 __all__ = ["NAMED_TRANSFORMS", "REASONS", "Alignment", "Calls", "transform"]
 
-NAMED_TRANSFORMS: Final = ("nchw-to-tokens", "tokens-to-nchw", "reshape", "slice:I/N")
+NAMED_TRANSFORMS: Final = ("nchw-to-tokens", "tokens-to-nchw", "reshape", "slice:I/N", "integer-width")
 REASONS: Final = ("never called", "container", "identity", "no counterpart", "excluded by the case")
 
 
-def transform(name: str | None, array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Return `array` in the other side's layout; `shape` is the shape that it has there.
+def transform(name: str | None, array: np.ndarray, shape: Sequence[int], dtype: str = "") -> np.ndarray:
+    """Return `array` in the other side's layout; `shape` and `dtype` are what it has there.
 
     Raises:
         AlignmentError: the transform is not of the closed list.
@@ -49,6 +49,8 @@ def transform(name: str | None, array: np.ndarray, shape: Sequence[int]) -> np.n
         return np.moveaxis(array, -1, 1)[..., None]
     if name == "reshape":
         return array.reshape(shape) if array.size == np.prod(shape, dtype=int) else array
+    if name == "integer-width":
+        return array.astype(dtype) if dtype and array.dtype.kind in "iu" else array
     if name.startswith("slice:"):
         index, count = (int(part) for part in name.removeprefix("slice:").split("/"))
         width = array.shape[-1] // count
@@ -122,6 +124,10 @@ class Alignment:
         """Native paths of the cells to be tapped."""
         return [native for native, rows in self._by_native.items() if not all(row.function for row in rows)]
 
+    def takes_input(self, native: str) -> bool:
+        """Tell whether a row takes an input of this cell."""
+        return any(row.take.startswith("input.") for row in self._by_native[native])
+
     def yields(self, native: str, native_call: int) -> list[tuple[Row, int]]:
         """Return the rows that one native call yields, each with the reference's call."""
         found = []
@@ -132,7 +138,7 @@ class Alignment:
                 found.append((row, row.call if row.call is not None else native_call))
         return found
 
-    def for_path(self, path: str, call: int | None) -> Row | None:
-        """Return the row that replays this call of a path in mode layers, or None."""
+    def for_path(self, path: str, call: int | None) -> list[Row]:
+        """Return the rows of this call of a path; a row that replays the whole path comes first."""
         rows = [row for row in self._by_path.get(path, []) if row.call is None or row.call == (call or 0)]
-        return next((row for row in rows if row.replay or row.function), rows[0] if rows else None)
+        return sorted(rows, key=lambda row: not (row.replay or row.function))

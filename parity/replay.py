@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from parity import provenance
-from parity.address import Address, pattern, stage_of
+from parity.address import Address, pattern
 from parity.align import Alignment, Calls, transform
 from parity.digests import digest
 from parity.dtypes import is_float, narrow, widen
-from parity.errors import AlignmentError, InputError, TraceError, nearest
+from parity.errors import InputError, TraceError, nearest
 from parity.repair import NoiseEdit, SubstituteEdit
-from parity.trace import Manifest, RunInfo, RunReader, RunWriter, Trace, TraceWriter
+from parity.trace import Manifest, RunReader, RunWriter, Trace, TraceWriter
 from parity.trace.schema import WeightDigests
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ __all__ = ["MODES", "Candidate", "Given", "Options", "Parameter", "Request", "Sy
 
 Mode = Literal["free", "steps", "layers"]
 MODES: tuple[Mode, ...] = ("free", "steps", "layers")
-Progress = "Callable[[str, int, int], None]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +93,8 @@ class System(Protocol):
     def floors(self) -> dict[str, dict[str, dict[str, float]]]:
         """Return kind -> dtype -> {rel_l2, rel_max}: this platform's own error of each operator."""
 
-    def observe(self, natives: Sequence[str], seen: Callable[[str, Any], Any]) -> AbstractContextManager[None]:
-        """Call `seen(native, output)` after each call of these cells; a result other than None replaces it."""
+    def observe(self, natives: Sequence[str], seen: Callable[[str, Any, Any], Any]) -> AbstractContextManager[None]:
+        """Call `seen(native, inputs, output)` after each call of these cells; an array it returns replaces the output."""
 
     def numpy(self, value: Any) -> dict[str, np.ndarray]:
         """Return the arrays of a native output by port suffix (`""` for a single tensor)."""
@@ -109,8 +108,11 @@ class System(Protocol):
     def steps(self, given: Given, tap: Tap) -> None:
         """Run every stage and step from the reference's tensors at its start."""
 
-    def layer(self, row: Row, inputs: Mapping[str, Any], given: Given, step: int | None) -> Mapping[str, Any]:
-        """Run one module or function on `inputs` (by the reference's keys); return outputs by port."""
+    def layer(self, rows: Sequence[Row], inputs: Mapping[str, Any], given: Given, step: int | None) -> Mapping[str, Any]:
+        """Run one module or function on `inputs` (by the reference's keys); return arrays by the reference's port.
+
+        `rows` are those of one call; the first replays the path.
+        """
 
     def apply(self, edit: Edit) -> None:
         """Apply one repair."""
@@ -204,15 +206,17 @@ class Tap:
         self._step = step
         self._counts.clear()
 
-    def cell(self, native: str, output: Any) -> Any:
-        """Take the output of one call of a native cell; return what shall replace it, or None."""
+    def cell(self, native: str, inputs: Any, output: Any) -> Any:
+        """Take one call of a native cell; return an array that shall replace its output, or None."""
         call = self._counts.get(native, 0)
         self._counts[native] = call + 1
         arrays = self._system.numpy(output)
+        if self._alignment.takes_input(native):
+            arrays |= {f"input.{key}": array for key, array in self._system.numpy(inputs).items()}
         replacement = None
         for row, reference_call in self._alignment.yields(native, call):
-            if not row.function:
-                self.write(row, self._step, reference_call, arrays)
+            if not row.function and row.take in arrays:
+                self.write(row.path, {row.port: arrays[row.take]}, self._step, reference_call, row)
                 if row.path in self._substitutes and row.port == "output" and row.output is None:
                     replacement = self._recorded(row.path, reference_call)
         return replacement
@@ -221,21 +225,17 @@ class Tap:
         """Take the outputs (by port, arrays) of one call of a named function."""
         for row, reference_call in self._alignment.yields(name, call):
             if row.function:
-                self.write(row, self._step, reference_call, outputs)
+                self.write(row.path, outputs, self._step, reference_call, row)
 
-    def value(self, path: str, port: str, value: Any, call: int = 0) -> None:
-        """Take a plain value."""
-        text = self._text(path, port, self._step, call)
-        if self._wanted(text):
-            self._run.value(text, value)
-
-    def write(self, row: Row, step: int | None, call: int, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write the arrays of one row: `""` at the row's own port, other keys at their port."""
-        for key, array in arrays.items():
-            text = self._text(row.path, key or row.port, step, call)
-            if self._wanted(text):
-                shape = self._given.run.record(text).shape if text in self._given.run else array.shape
-                self._run.tensor(text, transform(row.output, array, shape), native=row.native)
+    def write(self, path: str, arrays: Mapping[str, np.ndarray], step: int | None, call: int, row: Row) -> None:
+        """Write arrays by port, brought to the reference's layout as `row` says."""
+        for port, array in arrays.items():
+            text = self._text(path, port, step, call)
+            if self.wanted(text):
+                if text in self._given.run and row.output is not None:
+                    record = self._given.run.record(text)
+                    array = transform(row.output, array, record.shape, record.dtype)  # noqa: PLW2901 - the same tensor
+                self._run.tensor(text, array, native=row.native)
 
     def substituting(self, edits: Iterable[Edit]) -> None:
         """Replace outputs of the paths that these edits name."""
@@ -245,7 +245,8 @@ class Tap:
         text = self._text(path, "output", self._step, call)
         return self._given.tensor(text) if text in self._given.run else None
 
-    def _wanted(self, text: str) -> bool:
+    def wanted(self, text: str) -> bool:
+        """Tell whether the address is to be written."""
         return self._only is None or self._only.fullmatch(text) is not None
 
     def _text(self, path: str, port: str, step: int | None, call: int) -> str:
@@ -334,17 +335,17 @@ def _run_mode(mode: Mode, system: System, given: Given, tap: Tap, alignment: Ali
 
 def _layers(system: System, given: Given, tap: Tap, alignment: Alignment, progress: Any) -> None:
     """Replay every recorded call of every aligned path on its recorded inputs."""
-    calls = [key for key in given.calls.order if alignment.for_path(key[0], key[2]) is not None]
+    calls = given.calls.order
     for done, (path, step, call) in enumerate(calls):
-        row = alignment.for_path(path, call)
+        rows = alignment.for_path(path, call)
         ports = given.calls.ports(path, step, call)
         outputs = [str(Address(path=path, step=step, call=call, port=port)) for port in ports if port.startswith("output")]
-        if row is None or not any(tap._wanted(text) for text in outputs):  # noqa: SLF001
+        if not rows or not any(tap.wanted(text) for text in outputs):
             continue
         if done % 50 == 0:
             progress(f"layers {given.dtype}", done, len(calls))
-        arrays = system.layer(row, given.inputs(path, step, call), given, step)
-        tap.write(row, step, call or 0, arrays)
+        arrays = system.layer(rows, given.inputs(path, step, call), given, step)
+        tap.write(path, arrays, step, call or 0, rows[0])
     progress(f"layers {given.dtype}", len(calls), len(calls))
 
 

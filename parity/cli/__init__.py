@@ -8,27 +8,20 @@ of the tool or of a child process, 130 interrupted.
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
 
 from parity.cli.commands import app
+from parity.errors import InputError, ParityError
 
 __all__ = ["app", "main"]
 
 
-def main() -> NoReturn:
+def main() -> None:
     """Run the command line and exit with its code."""
-    from parity.errors import InputError, ParityError  # noqa: PLC0415 - keeps --help fast
-
-    code: object = 0
     try:
-        code = app(standalone_mode=False)
+        app()
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
-        code = 2
+        sys.exit(2)
     except ParityError as error:
         sys.stderr.write(f"error: {error}\n")
-        code = 3
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; finished shards and files are intact\n")
-        code = 130
-    sys.exit(code if isinstance(code, int) else 0)
+        sys.exit(3)

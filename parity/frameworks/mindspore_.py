@@ -73,8 +73,10 @@ def tensor(array: np.ndarray) -> ms.Tensor:
 
 
 @contextmanager
-def observe(cells: Mapping[str, ms.nn.Cell], natives: Sequence[str], seen: Callable[[str, Any], Any]) -> Iterator[None]:
-    """Call `seen(native, output)` after each call of the named cells; an array it returns replaces the output.
+def observe(
+    cells: Mapping[str, ms.nn.Cell], natives: Sequence[str], seen: Callable[[str, Any, Any], Any]
+) -> Iterator[None]:
+    """Call `seen(native, inputs, output)` after each call of the named cells; an array it returns replaces the output.
 
     Raises:
         AlignmentError: a named cell does not exist.
@@ -92,9 +94,9 @@ def observe(cells: Mapping[str, ms.nn.Cell], natives: Sequence[str], seen: Calla
             handle.remove()
 
 
-def _hook(native: str, seen: Callable[[str, Any], Any]) -> Callable[..., Any]:
-    def hook(_cell: Any, _inputs: Any, output: Any) -> Any:
-        replacement = seen(native, output)
+def _hook(native: str, seen: Callable[[str, Any, Any], Any]) -> Callable[..., Any]:
+    def hook(_cell: Any, inputs: Any, output: Any) -> Any:
+        replacement = seen(native, inputs, output)
         return None if replacement is None else tensor(replacement)
 
     return hook

@@ -87,6 +87,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
         ports: Reference input keys in the order of the native cell's arguments.
         input: Layout transform of the first input, from the closed list in `parity.align`.
         output: Layout transform from the candidate's output to the reference's.
+        take: Which part of the native output this row yields, where it has several ("0", "2"); "input.N" takes
+            the cell's input N instead.
     """
 
     path: str
@@ -100,6 +102,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     ports: tuple[str, ...] = ()
     input: str | None = None
     output: str | None = None
+    take: str = ""
 
 
 class Island(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

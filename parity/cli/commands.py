@@ -1,0 +1,228 @@
+"""The commands. Each is a thin layer: read options, call the core, print."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from parity.result import Result
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="parity",
+    help="Where do two implementations of a model first disagree, by how much more than they must, and why?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+CaseFile = Annotated[Path, typer.Argument(help="A case in TOML.")]
+TraceFolder = Annotated[Path, typer.Argument(help="A recorded trace.")]
+ResultFolder = Annotated[Path, typer.Argument(help="A folder with result.json.")]
+Out = Annotated[Path, typer.Option("--out", help="The folder to write.")]
+Source = Annotated[Path | None, typer.Option("--source", help="A checkout or installation of the system.")]
+Types = Annotated[list[str] | None, typer.Option("--dtype", help="float64, float32, float16 or bfloat16; repeatable.")]
+Store = Annotated[Literal["hdf5", "npy"], typer.Option("--store", help="How tensors are stored.")]
+Only = Annotated[str | None, typer.Option("--only", help="A regular expression that must match the whole address.")]
+Reference = Annotated[str, typer.Option("--reference", help="diffusers, sgm or MODULE:ATTR.")]
+CandidateName = Annotated[str, typer.Option("--candidate", help="mindone_sdxl, gm, mindone or MODULE:ATTR.")]
+Weights = Annotated[Path | None, typer.Option("--weights", help="The candidate's checkpoint; default: converted.")]
+Modes = Annotated[list[str] | None, typer.Option("--mode", help="free, steps or layers; repeatable.")]
+Plant = Annotated[str | None, typer.Option("--plant", help="A fault of fixtures/faults, or a Python file, built in.")]
+TorchDevice = Annotated[str, typer.Option("--device", help="cpu or cuda[:N].")]
+Device = Annotated[str, typer.Option("--device", help="CPU or Ascend.")]
+Taps = Annotated[str | None, typer.Option("--taps", help="Record only addresses that match.")]
+Steps = Annotated[str | None, typer.Option("--steps", help="Record these steps only, for example 0,19,39.")]
+PixelSize = Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT instead of the case's.")]
+Tolerances = Annotated[Path | None, typer.Option("--tolerances", help="A TOML file of tolerance rules.")]
+Jobs = Annotated[int | None, typer.Option("--jobs", help="Threads; default: one per core.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
+
+
+@app.command()
+def record(
+    case: CaseFile,
+    out: Out,
+    reference: Reference = "diffusers",
+    source: Source = None,
+    dtype: Types = None,
+    device: TorchDevice = "cpu",
+    store: Store = "hdf5",
+    taps: Taps = None,
+    steps: Steps = None,
+    size: PixelSize = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a recording that was interrupted.")] = False,  # noqa: FBT002
+) -> None:
+    """Run the reference and write its trace."""
+    from parity.cli import flow
+
+    flow.record(
+        case, out, reference=reference, source=source, dtypes=dtype, device=device, store=store, taps=taps, steps=steps,
+        size=size, resume=resume,
+    )  # fmt: skip
+
+
+@app.command()
+def replay(
+    trace: TraceFolder,
+    out: Out,
+    candidate: CandidateName = "mindone_sdxl",
+    source: Source = None,
+    weights: Weights = None,
+    mode: Modes = None,
+    dtype: Types = None,
+    device: Device = "CPU",
+    only: Only = None,
+    repair: Annotated[Path | None, typer.Option("--repair", help="A file of edits to apply first.")] = None,
+    plant: Plant = None,
+    store: Store = "hdf5",
+) -> None:
+    """Replay a trace in a candidate and write the candidate's trace."""
+    from parity.cli import flow
+
+    flow.replay(
+        trace, out, candidate=candidate, source=source, weights=weights, modes=mode, dtypes=dtype, device=device,
+        only=only, repair=repair, plant=plant, store=store,
+    )  # fmt: skip
+
+
+@app.command()
+def compare(
+    trace: TraceFolder,
+    candidates: Annotated[list[Path], typer.Argument(help="Traces of candidates.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Write result.json and the reports here.")] = None,
+    tolerances: Tolerances = None,
+    jobs: Jobs = None,
+    json: Json = False,  # noqa: FBT002
+) -> None:
+    """Compare traces, judge every pair, and write the result."""
+    from parity.cli import flow
+
+    _finish(flow.compare(trace, candidates, out=out, tolerances=tolerances, jobs=jobs), json=json)
+
+
+@app.command()
+def diagnose(folder: ResultFolder, json: Json = False) -> None:  # noqa: FBT002
+    """Find the causes of a result's divergences, replay their repairs, and write the reports again."""
+    from parity.cli import flow
+
+    _finish(flow.diagnose(folder), json=json)
+
+
+@app.command()
+def run(
+    case: CaseFile,
+    out: Annotated[Path | None, typer.Option("--out", help="Default: reports/CASE[-PLANT].")] = None,
+    reference: Reference = "diffusers",
+    candidate: CandidateName = "mindone_sdxl",
+    plant: Plant = None,
+    weights: Weights = None,
+    mode: Modes = None,
+    dtype: Types = None,
+    size: PixelSize = None,
+    store: Store = "hdf5",
+    tolerances: Tolerances = None,
+    jobs: Jobs = None,
+    json: Json = False,  # noqa: FBT002
+) -> None:
+    """Record, replay, compare, diagnose and report, each side in its own process."""
+    from parity.cli import flow
+
+    result = flow.run(
+        case, out, reference=reference, candidate=candidate, plant=plant, weights=weights, modes=mode, dtypes=dtype,
+        size=size, store=store, tolerances=tolerances, jobs=jobs,
+    )  # fmt: skip
+    _finish(result, json=json)
+
+
+@app.command()
+def report(folder: ResultFolder) -> None:
+    """Write report.html and junit.xml of a saved result again."""
+    from parity import report as reports
+    from parity import result as results
+
+    for path in reports.write(results.read(folder), folder):
+        sys.stdout.write(f"{path}\n")
+
+
+@app.command()
+def show(
+    folder: Annotated[Path, typer.Argument(help="A trace, or a folder with result.json.")],
+    address: Annotated[str | None, typer.Argument(help="One address; default: a summary.")] = None,
+    json: Json = False,  # noqa: FBT002
+) -> None:
+    """Show what a trace or a result holds, or one tensor of it."""
+    from parity.report import show as shown
+
+    shown.show(folder, address, json=json)
+
+
+@app.command()
+def explain(folder: ResultFolder, address: Annotated[str | None, typer.Argument()] = None) -> None:
+    """Say everything that a result knows about one address; default: the first divergence."""
+    from parity.report import show as shown
+
+    shown.explain(folder, address)
+
+
+@app.command()
+def judge(
+    folder: ResultFolder,
+    tolerances: Annotated[Path, typer.Option("--tolerances", help="A TOML file of tolerance rules.")],
+    json: Json = False,  # noqa: FBT002
+) -> None:
+    """Judge a saved result again under other limits, without its tensors."""
+    from parity import compare as comparer
+    from parity import result as results
+
+    _finish(comparer.judge(results.read(folder), comparer.read_rules(tolerances)), json=json)
+
+
+@app.command()
+def verify(trace: TraceFolder) -> None:
+    """Read every byte of a trace and check its digests."""
+    from parity.trace import Trace
+
+    opened = Trace.open(trace, verify=True)
+    sys.stdout.write(f"{trace}: {sum(info.records for info in opened.manifest.runs.values())} records are intact\n")
+
+
+@app.command()
+def pack(trace: TraceFolder, only: Annotated[str, typer.Option("--only", help="Addresses to keep.")], out: Out) -> None:
+    """Cut out of a trace what must travel."""
+    from parity.trace import pack as packed
+
+    packed(trace, only, out)
+    sys.stdout.write(f"{out}\n")
+
+
+@app.command()
+def doctor(
+    floors: Annotated[bool, typer.Option("--floors", help="Measure each operator of the platform.")] = False,  # noqa: FBT002
+    dtype: Types = None,
+    device: Device = "CPU",
+) -> None:
+    """Say which frameworks are here and, with --floors, how accurate MindSpore's operators are."""
+    from parity.cli import flow
+
+    flow.doctor(floors=floors, dtypes=dtype or ["float32"], device=device)
+
+
+def _finish(result: Result, *, json: bool) -> None:
+    """Print a result and leave with its exit code."""
+    import msgspec
+    from rich.console import Console
+
+    from parity.report import terminal
+
+    if json:
+        sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
+    else:
+        terminal.render(result, Console())
+    raise typer.Exit(0 if result.verdict == "MATCH" else 1)

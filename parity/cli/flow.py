@@ -1,0 +1,239 @@
+"""What the larger commands do: one process for each side, the rest in this one."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from parity import case as cases
+from parity.cli.progress import bar, say
+from parity.dtypes import FloatName
+from parity.errors import ChildError, InputError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from parity.result import Result
+
+__all__ = ["compare", "diagnose", "doctor", "record", "replay", "run"]
+
+FAULTS = Path("fixtures") / "faults"
+
+
+def record(
+    case: Path, out: Path, *, reference: str, source: Path | None, dtypes: Sequence[str] | None, device: str, store: str,
+    taps: str | None, steps: str | None, size: str | None, resume: bool,
+) -> None:  # fmt: skip
+    """Run the reference in this process and write its trace."""
+    from parity import record as recorder
+
+    resolved = cases.load(case, _overrides(dtypes, size))
+    with bar("record") as progress:
+        recorder.record(
+            resolved, recorder.find(reference), out, dtypes=_types(dtypes), device=device, store=store, taps=taps,
+            steps=_numbers(steps), source=source, resume=resume, progress=progress,
+        )  # fmt: skip
+
+
+def replay(
+    trace: Path, out: Path, *, candidate: str, source: Path | None, weights: Path | None, modes: Sequence[str] | None,
+    dtypes: Sequence[str] | None, device: str, only: str | None, repair: Path | None, plant: str | None, store: Any,
+) -> None:  # fmt: skip
+    """Replay a trace in this process and write the candidate's."""
+    from parity import repair as repairs
+    from parity import replay as replayer
+
+    for mode in modes or ():
+        if mode not in replayer.MODES:
+            message = f"--mode {mode} is not a mode{nearest(mode, replayer.MODES)}; the modes are {', '.join(replayer.MODES)}"
+            raise InputError(message)
+    options = replayer.Options(
+        modes=tuple(modes or replayer.MODES), dtypes=tuple(_types(dtypes) or ()), device=device, weights=weights,  # type: ignore[arg-type]
+        source=source, only=only, edits=tuple(repairs.read(repair)) if repair else (), plant=_plant(plant, trace),
+        store=store, command=_command(candidate, source, weights, device, plant),
+    )  # fmt: skip
+    with bar("replay") as progress:
+        replayer.replay(trace, replayer.find(candidate), out, options, progress)
+
+
+def compare(trace: Path, candidates: Sequence[Path], *, out: Path | None, tolerances: Path | None, jobs: int | None) -> Result:
+    """Compare traces; write result.json and the reports when `out` is given."""
+    from parity import compare as comparer
+    from parity.trace import Trace
+
+    with bar("compare") as progress:
+        rules = comparer.read_rules(tolerances) if tolerances else []
+        opened = [Trace.open(path) for path in candidates]
+        result = comparer.compare(Trace.open(trace), opened, tolerances=rules, jobs=jobs, progress=progress)
+    result.traces = {"reference": str(trace), **{f"candidate_{index}": str(path) for index, path in enumerate(candidates)}}
+    if out is not None:
+        _write(result, out)
+    return result
+
+
+def diagnose(folder: Path) -> Result:
+    """Find causes, replay repairs, write result and reports again."""
+    from parity import diagnose as diagnosis
+    from parity import result as results
+
+    result = results.read(folder)
+    with bar("diagnose") as progress:
+        result = diagnosis.diagnose(result, folder, progress=progress)
+    _write(result, folder)
+    return result
+
+
+def run(
+    case: Path, out: Path | None, *, reference: str, candidate: str, plant: str | None, weights: Path | None,
+    modes: Sequence[str] | None, dtypes: Sequence[str] | None, size: str | None, store: str, tolerances: Path | None,
+    jobs: int | None,
+) -> Result:  # fmt: skip
+    """Do all four steps; each side runs in a process of its own."""
+    resolved = cases.load(case, _overrides(dtypes, size))
+    _ = resolved.model_path
+    if plant is not None:
+        _plant(plant, case)
+    out = out or Path("reports") / "-".join([case.stem, *([Path(plant).stem] if plant else [])])
+    traces = (out / "reference", out / "candidate")
+    for folder in traces:
+        if (folder / "manifest.json").exists():
+            shutil.rmtree(folder)
+    wall_s: dict[str, float] = {}
+    common = [*(f"--dtype={name}" for name in dtypes or ()), f"--store={store}"]
+    started = time.perf_counter()
+    _child("record", str(case), f"--out={traces[0]}", f"--reference={reference}", *common, *([f"--size={size}"] if size else []))
+    wall_s["record"] = time.perf_counter() - started
+    options = {"weights": weights, "plant": plant}
+    started = time.perf_counter()
+    _child(
+        "replay", str(traces[0]), f"--out={traces[1]}", f"--candidate={candidate}", *common,
+        *(f"--mode={mode}" for mode in modes or ()), *(f"--{key}={value}" for key, value in options.items() if value),
+    )  # fmt: skip
+    wall_s["replay"] = time.perf_counter() - started
+    started = time.perf_counter()
+    result = compare(traces[0], [traces[1]], out=None, tolerances=tolerances, jobs=jobs)
+    wall_s["compare"] = time.perf_counter() - started
+    result.wall_s = wall_s
+    result.commands = _commands(case, out, traces, candidate, options)
+    _write(result, out)
+    if result.verdict != "MATCH":
+        started = time.perf_counter()
+        result = diagnose(out)
+        result.wall_s["diagnose"] = time.perf_counter() - started
+    return result
+
+
+def doctor(*, floors: bool, dtypes: Sequence[str], device: str) -> None:
+    """Print the installed frameworks and, on request, MindSpore's floors."""
+    from parity.provenance import versions
+
+    found = versions("torch", "diffusers", "transformers", "mindspore", "numpy", "h5py", "sdxl-parity")
+    for name, version in found.items():
+        sys.stdout.write(f"{name:14} {version}\n")
+    if floors:
+        from parity.frameworks import mindspore_
+
+        mindspore_.start(device)
+        for dtype in _types(dtypes) or ():
+            for kind, by in mindspore_.floors(dtype).items():
+                numbers = by[dtype]
+                sys.stdout.write(f"{kind:14} {dtype:9} rel_l2 {numbers['rel_l2']:.1e}  rel_max {numbers['rel_max']:.1e}\n")
+
+
+def _write(result: Result, out: Path) -> None:
+    """Write result.json, report.html and junit.xml."""
+    from parity import report as reports
+    from parity import result as results
+
+    out.mkdir(parents=True, exist_ok=True)
+    results.write(result, out / "result.json")
+    for path in reports.write(result, out):
+        say(f"wrote {path}")
+
+
+def _child(command: str, *arguments: str) -> None:
+    """Run one command of this program in a new process; its stderr is ours.
+
+    Raises:
+        InputError: the child answered with exit code 2.
+        ChildError: it failed otherwise.
+    """
+    finished = subprocess.run([sys.executable, "-m", "parity", command, *arguments], check=False)  # noqa: S603
+    if finished.returncode == 130:  # noqa: PLR2004 - interrupted, as the contract says
+        raise KeyboardInterrupt
+    if finished.returncode == 2:  # noqa: PLR2004 - unusable input, already explained on stderr
+        message = f"`parity {command}` could not use its input (see above)"
+        raise InputError(message)
+    if finished.returncode:
+        message = f"`parity {command}` failed with exit code {finished.returncode} (see above); run it alone to look closer: parity {command} {' '.join(arguments)}"
+        raise ChildError(message)
+
+
+def _command(candidate: str, source: Path | None, weights: Path | None, device: str, plant: str | None) -> tuple[str, ...]:
+    """Return the options with which a counterfactual replay builds the same candidate again."""
+    given = {"source": source, "weights": weights, "device": device, "plant": plant}
+    return (f"--candidate={candidate}", *(f"--{key}={value}" for key, value in given.items() if value is not None))
+
+
+def _commands(case: Path, out: Path, traces: tuple[Path, Path], candidate: str, options: dict[str, Any]) -> dict[str, str]:
+    """Return the commands that the report shows."""
+    extra = "".join(f" --{key} {value}" for key, value in options.items() if value)
+    return {
+        "repeat": f"parity run {case} --out {out} --candidate {candidate}{extra}",
+        "replay": f"parity replay {traces[0]} --out {out}/again --candidate {candidate}{extra}",
+        "compare": f"parity compare {traces[0]} {traces[1]} --out {out}",
+    }
+
+
+def _overrides(dtypes: Sequence[str] | None, size: str | None) -> dict[str, Any]:
+    """Return the case's values that the command line sets."""
+    found: dict[str, Any] = {}
+    working = [name for name in _types(dtypes) or () if name != "float64"]
+    if working:
+        found["precision.dtype"] = working[0]
+    if size is not None:
+        width, cross, height = size.partition("x")
+        if not (cross and width.isdigit() and height.isdigit()):
+            message = f"--size {size} is not WIDTHxHEIGHT; write for example --size 256x192"
+            raise InputError(message)
+        found |= {"size.width": int(width), "size.height": int(height)}
+    return found
+
+
+def _types(dtypes: Sequence[str] | None) -> list[str] | None:
+    """Check names of floating types."""
+    for name in dtypes or ():
+        if name not in get_args(FloatName):
+            message = f"--dtype {name} is not a type{nearest(name, get_args(FloatName))}; one of {', '.join(get_args(FloatName))}"
+            raise InputError(message)
+    return list(dtypes) if dtypes else None
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    """Read `0,19,39`."""
+    if text is None:
+        return None
+    if not all(part.strip().isdigit() for part in text.split(",")):
+        message = f"--steps {text} is not a list of step numbers; write for example --steps 0,19,39"
+        raise InputError(message)
+    return [int(part) for part in text.split(",")]
+
+
+def _plant(name: str | None, near: Path) -> Path | None:
+    """Return the file of a planted fault: a path, or a name in fixtures/faults here or above `near`."""
+    if name is None or Path(name).suffix == ".py":
+        if name is not None and not Path(name).exists():
+            message = f"--plant {name} is not there; give a file, or a name of fixtures/faults"
+            raise InputError(message)
+        return Path(name) if name else None
+    known: dict[str, Path] = {}
+    for folder in (Path.cwd(), *near.resolve().parents):
+        known = {path.stem: path for path in sorted((folder / FAULTS).glob("*.py"))} | known
+    if name not in known:
+        message = f"no fault is named {name!r}{nearest(name, known)}; there are {', '.join(sorted(known)) or 'none here'}"
+        raise InputError(message)
+    return known[name]

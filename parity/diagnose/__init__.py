@@ -1,0 +1,162 @@
+"""Why the two sides differ: hypotheses from audits and tensors, confirmed by a replay with the repair applied.
+
+1. Exact audits name weights and attributes that differ (`audits`).
+2. Every suspect that no audit explains is fitted (`hypotheses`).
+3. One counterfactual replay applies all repairs. A cause is confirmed when every pair at its place matches then; a
+   larger module that failed only because it contains a repaired one is flagged `contains`.
+
+Nothing here knows what was planted: the input is the result and the two traces.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from parity.address import STAGES, Address, stage_of
+from parity.compare import summarise
+from parity.diagnose.audits import from_attributes, from_weights
+from parity.diagnose.counterfactual import replay_with
+from parity.diagnose.evidence import Evidence
+from parity.diagnose.hypotheses import HYPOTHESES
+from parity.repair import Edit, SubstituteEdit
+from parity.result import Cause
+from parity.trace import Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from parity.diagnose.evidence import Suspect
+    from parity.result import Pair, Result
+
+__all__ = ["causes_of", "diagnose"]
+
+_FAILED = {"MISMATCH", "INCOMPARABLE"}
+
+
+def diagnose(result: Result, folder: Path, *, progress: Callable[[str, int, int], None]) -> Result:
+    """Return the result with causes, `contains` flags, and the verdicts that follow from them.
+
+    Raises:
+        TraceError: a trace that the result names is gone or damaged.
+        ChildError: a counterfactual replay failed.
+    """
+    reference, candidate = Trace.open(result.traces["reference"]), Trace.open(result.traces["candidate_0"])
+    evidence = Evidence(result, reference, candidate)
+    progress("fit hypotheses", 0, 1)
+    causes = causes_of(evidence)
+    progress("fit hypotheses", 1, 1)
+    failing = [pair for pair in evidence.failing if pair.verdict == "MISMATCH"]
+    edits = _edits(causes)
+    if edits and failing and candidate.manifest.command:
+        progress("replay with the repairs", 0, 1)
+        after = replay_with(
+            edits, [*(pair.address for pair in failing), *_end(reference)], reference=reference, candidate=candidate,
+            folder=folder / "counterfactual", modes=("layers", "free"), dtype=failing[0].dtype or "float64",
+        )  # fmt: skip
+        _confirm(result, evidence, causes, after)
+        progress("replay with the repairs", 1, 1)
+    result.causes = sorted(causes, key=_order)
+    return summarise(result)
+
+
+def causes_of(evidence: Evidence) -> list[Cause]:
+    """Return the causes that audits and fits find, before any is confirmed."""
+    causes = [*from_weights(evidence), *from_attributes(evidence)]
+    explained = {path for cause in causes for path in (cause.address.partition(":")[0], *cause.others)}
+    fitted: dict[tuple[str, str], Cause] = {}
+    for suspect in evidence.suspects():
+        if suspect.path in explained or any(place.startswith(suspect.path + ".") for place in explained):
+            continue
+        cause = next((found for hypothesis in HYPOTHESES if (found := hypothesis(evidence, suspect))), None)
+        cause = cause or _unknown(suspect)
+        key = (cause.slug, cause.repair) if cause.slug != "unknown" else (cause.slug, cause.address)
+        if key in fitted:
+            fitted[key].others.append(cause.address)
+            fitted[key].edits.extend(cause.edits)
+        else:
+            fitted[key] = cause
+    _add_fits(evidence, causes)
+    return [*causes, *fitted.values()]
+
+
+def _add_fits(evidence: Evidence, causes: list[Cause]) -> None:
+    """Add to each audited attribute what its tensors say, where a fit agrees."""
+    suspects = {suspect.path: suspect for suspect in evidence.suspects()}
+    for cause in causes:
+        suspect = suspects.get(cause.address)
+        found = None if suspect is None else next((c for h in HYPOTHESES if (c := h(evidence, suspect))), None)
+        if found is not None and found.slug == cause.slug:
+            cause.evidence.extend(found.evidence)
+            cause.confidence = 1.0
+
+
+def _unknown(suspect: Suspect) -> Cause:
+    """Return the cause that only says where."""
+    pair = suspect.worst
+    facts = [f"{len(suspect.pairs)} outputs differ with identical inputs; the largest relative difference is {pair.rel_l2}"]
+    return Cause(
+        slug="unknown", address=suspect.path, confirmed=False, confidence=0.3, evidence=[*facts, pair.detail],
+        repair=f"compare how both sides compute {suspect.path}; its inputs match", edits=[],
+    )  # fmt: skip
+
+
+def _confirm(result: Result, evidence: Evidence, causes: list[Cause], after: Result) -> None:
+    """Mark what the counterfactual replay proved."""
+    now = {pair.address: pair for pair in after.pairs if pair.mode == "layers"}
+    before = {pair.address: pair for pair in evidence.layers}
+    for cause in causes:
+        places = {cause.address.partition(":")[0], *cause.others}
+        mine = [pair for pair in evidence.failing if Address.parse(pair.address).path in places]
+        if not mine or not cause.edits:
+            continue
+        worst = max(mine, key=lambda pair: pair.rel_l2 if isinstance(pair.rel_l2, float) else float("inf"))
+        cause.before = before[worst.address].rel_l2
+        cause.after = now[worst.address].rel_l2 if worst.address in now else None
+        cause.confirmed = all(pair.address in now and now[pair.address].verdict == "MATCH" for pair in mine)
+        said = "removes the divergence" if cause.confirmed else "does not remove the divergence"
+        cause.evidence.append(
+            f"replayed with the repair applied, {worst.address} goes from rel_l2 {_short(cause.before)} to {_short(cause.after)}: that {said}"
+        )
+        cause.confidence = 1.0 if cause.confirmed else min(cause.confidence, 0.5)
+    _flag_containers(result, now)
+    result.price["repaired"] = after.price
+
+
+def _flag_containers(result: Result, now: dict[str, Pair]) -> None:
+    """Flag `contains` on failing modules that match once a failing descendant of theirs is repaired."""
+    failing = [pair for pair in result.pairs if pair.mode == "layers" and pair.verdict == "MISMATCH"]
+    paths = {Address.parse(pair.address).path for pair in failing}
+    for pair in failing:
+        path = Address.parse(pair.address).path
+        holds = any(other.startswith(path + ".") for other in paths)
+        repaired = now.get(pair.address)
+        if holds and repaired is not None and repaired.verdict == "MATCH" and "contains" not in pair.flags:
+            pair.flags = [*pair.flags, "contains"]
+
+
+def _edits(causes: Iterable[Cause]) -> list[Edit]:
+    """Return all edits of the causes, and a substitution for each place that none repairs."""
+    found: list[Edit] = [msgspec.convert(edit, Edit) for cause in causes for edit in cause.edits]  # type: ignore[arg-type]
+    found.extend(SubstituteEdit(path=cause.address) for cause in causes if cause.slug == "unknown")
+    return found
+
+
+def _end(reference: Trace) -> list[str]:
+    """Return the addresses of the final latents and the image."""
+    steps = int(reference.manifest.case["sampling"]["steps"])
+    return [f"scheduler.step@step={steps - 1}:output", "postprocess:output"]
+
+
+def _order(cause: Cause) -> tuple[Any, ...]:
+    """Order causes by stage, then by confidence."""
+    path, _, port = cause.address.partition(":")
+    stage = "weights" if cause.slug.endswith("-weight") or cause.slug.startswith("weight-") else stage_of(path, port or "output")
+    return (STAGES.index(stage), -cause.confidence, cause.address)
+
+
+def _short(value: object) -> str:
+    """Return a number in three digits."""
+    return f"{value:.2e}" if isinstance(value, float) else str(value)

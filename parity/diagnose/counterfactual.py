@@ -1,0 +1,54 @@
+"""Counterfactual replays: apply the repairs to the candidate, replay what failed, and see what is left.
+
+The comparer imports no framework, so the repairs go into a file and a new process, `parity replay --repair FILE`,
+builds the same candidate again, edits it, and replays only the failing addresses (and the end of the free run, for
+the price). Its trace lies in `DIR/counterfactual/`.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from parity import repair
+from parity.compare import compare
+from parity.errors import ChildError
+from parity.trace import Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from parity.repair import Edit
+    from parity.result import Result
+
+__all__ = ["replay_with"]
+
+
+def replay_with(
+    edits: Sequence[Edit], addresses: Sequence[str], *, reference: Trace, candidate: Trace, folder: Path,
+    modes: Sequence[str], dtype: str,
+) -> Result:  # fmt: skip
+    """Replay `addresses` with the edits applied and return how they compare now.
+
+    Raises:
+        ChildError: the replay failed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    out = folder / "candidate"
+    if out.exists():
+        shutil.rmtree(out)
+    repair.write(list(edits), folder / "repair.json")
+    command = [
+        sys.executable, "-m", "parity", "replay", str(reference.folder), f"--out={out}",
+        *candidate.manifest.command, f"--repair={folder / 'repair.json'}", f"--dtype={dtype}",
+        *(f"--mode={mode}" for mode in modes), f"--only={'|'.join(re.escape(address) for address in addresses)}",
+    ]  # fmt: skip
+    finished = subprocess.run(command, check=False)  # noqa: S603 - our own program
+    if finished.returncode:
+        message = f"the counterfactual replay failed with exit code {finished.returncode} (see above); run it alone: {' '.join(command[1:])}"
+        raise ChildError(message)
+    return compare(reference, [Trace.open(out)])
