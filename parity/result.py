@@ -45,6 +45,8 @@ class Pair(msgspec.Struct, kw_only=True, omit_defaults=True):
         ratio_to_floor: The larger of E(cand)/F and M(cand)/Fmax scaled to their limits' units of F.
         scale: rms of the exact reference.
         detail: Facts in words: where the error sits, ulp, what values are at fault.
+        ground: What the basis is when no rule applies; empty for pairs that have no numbers.
+        hard: A fault that no tolerance excuses (`narrower type`, `half-precision grid`, `not finite`).
     """
 
     address: str
@@ -75,6 +77,8 @@ class Pair(msgspec.Struct, kw_only=True, omit_defaults=True):
     ratio_to_floor: Number | None = None
     worst: Worst | None = None
     detail: str = ""
+    ground: Literal["", "exact", "float64", "floor", "model"] = ""
+    hard: str = ""
 
 
 class Cause(msgspec.Struct, kw_only=True):
@@ -116,6 +120,7 @@ class Coverage(msgspec.Struct, kw_only=True):
 
     `paths` counts called module paths and named functions, `compared` those with at least one pair;
     `not_compared` maps every other path to a reason of the closed list, `unexplained` lists those without.
+    `excluded` maps the addresses that the case excludes to its reasons.
     """
 
     paths: int
@@ -125,6 +130,7 @@ class Coverage(msgspec.Struct, kw_only=True):
     not_compared: dict[str, str] = {}
     unexplained: list[str] = []
     pairs: int = 0
+    excluded: dict[str, str] = {}
 
 
 class Result(msgspec.Struct, kw_only=True):

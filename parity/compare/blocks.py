@@ -1,0 +1,115 @@
+"""Tensors cut into blocks that fit a core's cache, and their lossless way to float32 or float64.
+
+A distance is computed block by block: a block of every tensor of a pair is widened into a scratch buffer of
+this thread, worked on while it is in the cache, and forgotten. So memory is bounded by the scratch, whatever
+the tensor's size.
+
+    >>> x = np.arange(6, dtype=">f4").reshape(2, 3).T
+    >>> [block.tolist() for (block,) in blocks([x], 4)]
+    [[0.0, 3.0, 1.0, 4.0], [2.0, 5.0]]
+
+Half types are widened by integer arithmetic: numpy converts float16 at 1 GB/s, a shift and a multiplication
+by 2**112 do it at 4.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["BLOCK", "ROW", "Scratch", "blocks", "load32", "load64", "scratch"]
+
+BLOCK: Final = 16384
+"""Elements in a block."""
+
+ROW: Final = 512
+"""Elements summed in one float32 accumulation; longer sums would lose more than 1e-6."""
+
+_HALF_SCALE: Final = np.float32(2.0**112)
+_HALF_BITS: Final = np.int32(-0x70002000)  # sign, five bits of exponent, ten of mantissa, in float32's places
+
+
+class Scratch:
+    """The buffers of one thread: three of each width, and one for integers."""
+
+    __slots__ = ("double", "rows", "single", "words")
+
+    def __init__(self) -> None:
+        """Allocate them once."""
+        self.double = np.empty((4, BLOCK), np.float64)
+        self.single = np.empty((3, BLOCK), np.float32)
+        self.words = np.empty(BLOCK, np.int32)
+        self.rows = np.empty((2, BLOCK // ROW, 1, 1), np.float32)
+
+
+_local = threading.local()
+
+
+def scratch() -> Scratch:
+    """Return this thread's buffers."""
+    found: Scratch | None = getattr(_local, "scratch", None)
+    if found is None:
+        found = _local.scratch = Scratch()
+    return found
+
+
+def blocks(arrays: Sequence[np.ndarray], size: int = BLOCK) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield the same stretch of every array, flat and in native byte order, at most `size` elements.
+
+    Arrays that lie contiguous in native order are sliced without a copy; others go through a buffer.
+    """
+    if all(array.flags.c_contiguous and array.dtype.isnative for array in arrays):
+        flat = [array.reshape(-1) for array in arrays]
+        for start in range(0, flat[0].size, size):
+            yield tuple(array[start : start + size] for array in flat)
+        return
+    iterator = np.nditer(
+        list(arrays),
+        flags=["external_loop", "buffered", "zerosize_ok"],
+        op_flags=[["readonly"]] * len(arrays),
+        op_dtypes=[array.dtype.newbyteorder("=") for array in arrays],
+        order="C",
+        buffersize=size,
+    )
+    for chunk in iterator:
+        yield tuple(chunk) if isinstance(chunk, tuple) else (chunk,)
+
+
+def load32(block: np.ndarray, name: str, out: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """Return `block`, of type `name` (float32 or narrower), as float32, in `out` unless it is float32 already.
+
+    A float16 infinity or NaN becomes a finite number of 2**16 or more: `is_beyond_half` tells.
+    """
+    if name == "float32":
+        return block
+    size = block.size
+    out = out[:size]
+    if name == "bfloat16":
+        bits = out.view(np.int32)
+        np.copyto(bits, block.view(np.int16))
+        np.left_shift(bits, 16, out=bits)
+        return out
+    words = words[:size]
+    np.copyto(words, block.view(np.int16))
+    np.left_shift(words, 13, out=words)
+    np.bitwise_and(words, _HALF_BITS, out=words)
+    np.multiply(words.view(np.float32), _HALF_SCALE, out=out)
+    return out
+
+
+def load64(block: np.ndarray, name: str, out: np.ndarray) -> np.ndarray:
+    """Return `block`, of type `name`, as float64, in `out` unless it is float64 already."""
+    if name == "float64":
+        return block
+    out = out[: block.size]
+    if name == "bfloat16":
+        single = (block.astype(np.uint32) << 16).view(np.float32)
+        np.copyto(out, single)
+    else:
+        np.copyto(out, block, casting="unsafe")
+    return out

@@ -1,0 +1,169 @@
+"""`compare`: two traces in, a result out."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from parity.audit import audit_attributes, audit_weights
+from parity.case import ToleranceRule
+from parity.compare.coverage import coverage_of
+from parity.compare.examine import examine_all
+from parity.compare.flags import relate
+from parity.compare.judge import decide
+from parity.compare.pairing import Pairing, pairs_of
+from parity.compare.plan import Excludes, describe_run, plan_run
+from parity.compare.price import price_of
+from parity.compare.rules import Rule, RuleBook
+from parity.compare.summary import summarize
+from parity.compare.work import measure_jobs
+from parity.errors import TraceError
+from parity.result import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from parity.compare.plan import Job
+    from parity.compare.work import Found
+    from parity.result import Pair
+    from parity.trace import Trace
+
+__all__ = ["compare"]
+
+
+def compare(
+    reference: Trace,
+    candidates: Sequence[Trace],
+    *,
+    tolerances: Sequence[Rule | ToleranceRule] = (),
+    jobs: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Result:
+    """Compare candidates' traces with the reference's.
+
+    Args:
+        reference: The trusted side.
+        candidates: Traces replayed from it, each run in one of them only.
+        tolerances: Rules that come before those of the case.
+        jobs: Threads; one per core when None.
+        progress: Called with the pairs measured so far and their number.
+
+    Raises:
+        TraceError: a candidate was replayed from another trace or case, is incomplete, or repeats a run.
+        CaseError: an exclude matches nothing.
+        ToleranceError: a rule is malformed or matches no pair.
+    """
+    started = time.perf_counter()
+    _check(reference, candidates)
+    case = reference.manifest.case
+    excludes = Excludes(case.get("exclude") or [])
+    book = RuleBook([*tolerances, *(msgspec.convert(table, ToleranceRule) for table in case.get("tolerance") or [])])
+    threads = jobs or os.cpu_count() or 1
+    pairs: list[Pair] = _audits(reference, candidates, excludes)
+    work: list[tuple[Pair, Job]] = []
+    planned: list[tuple[Pairing, list[Job]]] = []
+    for trace in candidates:
+        for name in trace.runs:
+            run = describe_run(reference, trace, name)
+            plan = plan_run(run, excludes)
+            pairs += plan.pairs
+            planned.append((Pairing(run, reference.manifest), plan.jobs))
+    found = measure_jobs([job for _, listed in planned for job in listed], threads, progress)
+    start = 0
+    for pairing, listed in planned:
+        mine: Sequence[Found] = found[start : start + len(listed)]
+        start += len(listed)
+        measured = pairs_of(pairing, listed, mine)
+        work += zip(measured, listed, strict=True)
+        pairs += measured
+    examine_all(work, threads, book)
+    for pair in pairs:
+        decide(pair, book)
+    _refuse_unused(reference, candidates, excludes, book)
+    relate(pairs)
+    result = _result(reference, candidates, pairs, excludes)
+    result.wall_s = {"compare": time.perf_counter() - started}
+    return result
+
+
+def _check(reference: Trace, candidates: Sequence[Trace]) -> None:
+    """Refuse traces that do not belong together.
+
+    Raises:
+        TraceError: they do not.
+    """
+    seen: dict[str, Any] = {}
+    for trace in candidates:
+        for part in (reference, trace):
+            if part.manifest.status != "complete" or not all(info.complete for info in part.manifest.runs.values()):
+                message = f"{part.folder} is not complete; continue it with --resume, or record it again"
+                raise TraceError(message)
+        if not (reference.plain or trace.plain):
+            _check_origin(reference, trace)
+        for name in trace.runs:
+            if name in seen:
+                message = f"{trace.folder} and {seen[name]} both have a run {name!r}; compare them one at a time"
+                raise TraceError(message)
+            seen[name] = trace.folder
+
+
+def _check_origin(reference: Trace, trace: Trace) -> None:
+    """Refuse a candidate of another case or another recording."""
+    mine, other = reference.manifest.case_digest, trace.manifest.case_digest
+    if mine != other:
+        message = f"{trace.folder} is a trace of another case (digest {other}; {reference.folder} has {mine}); replay it from this reference"
+        raise TraceError(message)
+    origin = trace.manifest.reference_digest
+    if origin != reference.digest:
+        message = f"{trace.folder} was replayed from another trace (digest {origin}; {reference.folder} has {reference.digest}); replay it from this reference"
+        raise TraceError(message)
+
+
+def _audits(reference: Trace, candidates: Sequence[Trace], excludes: Excludes) -> list[Pair]:
+    """Return weights and attributes of the first candidate that reports them."""
+    pairs: list[Pair] = []
+    for kind, audit in (("weights", audit_weights), ("attributes", audit_attributes)):
+        for trace in candidates:
+            if getattr(trace.manifest, kind):
+                pairs += [pair for pair in audit(reference.manifest, trace.manifest) if excludes.reason(pair.address) is None]
+                break
+    return pairs
+
+
+def _refuse_unused(reference: Trace, candidates: Sequence[Trace], excludes: Excludes, book: RuleBook) -> None:
+    """Raise for excludes and rules that match nothing."""
+    traces = (reference, *candidates)
+    addresses = [record.address for trace in traces for name in trace.runs for record in trace.run(name).records]
+    excludes.refuse_unused(addresses)
+    if any(trace.run(name).info.only is not None for trace in candidates for name in trace.runs):
+        book.note(addresses)
+    book.refuse_unused()
+
+
+def _result(reference: Trace, candidates: Sequence[Trace], pairs: list[Pair], excludes: Excludes) -> Result:
+    """Put the result together."""
+    manifest = reference.manifest
+    result = Result(
+        verdict="INCOMPLETE", counts={}, first_divergence=None, causes=[], pairs=pairs,
+        coverage=coverage_of(reference, candidates, pairs, excludes.found),
+        platform={trace.manifest.name: trace.manifest.floors for trace in candidates},
+        provenance={"reference": manifest.provenance} | {"candidate": trace.manifest.provenance for trace in candidates},
+        case=manifest.case, checks=_checks(reference, pairs), islands=[msgspec.to_builtins(island) for island in manifest.islands],
+        price=price_of(reference, candidates),
+        traces={"reference": str(reference.folder)} | {f"candidate {number}" if number else "candidate": str(trace.folder) for number, trace in enumerate(candidates)},
+    )  # fmt: skip
+    summarize(result)
+    return result
+
+
+def _checks(reference: Trace, pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Return what the recorder proved, and which questions were answered."""
+    checks = reference.manifest.checks
+    asked = {pair.question for pair in pairs}
+    return {
+        "neutral": checks.neutral, "repeatable": checks.repeatable,
+        **{question: "measured" if question in asked else "not measured" for question in ("semantics", "precision")},
+    }  # fmt: skip

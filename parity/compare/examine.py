@@ -1,0 +1,104 @@
+"""A second look at pairs that fail or come near their limit: place, ulp, and the grid of a half type."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from parity.compare.exactly import is_exact, locate_exact
+from parity.compare.judge import limits_of, plain
+from parity.compare.limits import GRID_MIN_REL, NEAR
+from parity.compare.place import locate
+from parity.compare.work import tensors
+from parity.result import Worst, number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from parity.compare.plan import Job
+    from parity.compare.rules import RuleBook
+    from parity.result import Pair
+
+__all__ = ["examine_all", "on_half_grid"]
+
+_SAMPLE: Final = 256
+_SECOND: Final = frozenset({"cosine", "max_ulp"})
+_HALF_MASK: Final = {"float32": np.uint32(0x1FFF), "float64": np.uint64((1 << 42) - 1)}
+_WORD: Final = {"float32": np.uint32, "float64": np.uint64}
+
+
+def examine_all(work: Iterable[tuple[Pair, Job]], threads: int, book: RuleBook) -> None:
+    """Look again at every pair that needs it, several at once; a rule on cosine or ulp needs it too."""
+    needy = [(pair, job) for pair, job in work if _needs(pair) or (book and _asks_more(pair, book))]
+    if threads > 1 and len(needy) > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(_examine, needy))
+    else:
+        for item in needy:
+            _examine(item)
+
+
+def _needs(pair: Pair) -> bool:
+    """Tell whether a pair with numbers fails or comes near its limit."""
+    if not pair.ground or pair.error_max is None:
+        return False
+    if pair.ground == "exact":
+        return bool(pair.outside)
+    rms_limit, max_limit = limits_of(pair)
+    near = plain(pair.error_rms) <= NEAR * rms_limit and plain(pair.error_max) <= NEAR * max_limit
+    return not near or bool(pair.hard)
+
+
+def _asks_more(pair: Pair, book: RuleBook) -> bool:
+    """Tell whether the pair's rule looks at a number that only a second look gives."""
+    found = book.find(pair) if pair.ground and pair.error_max is not None else None
+    return found is not None and not _SECOND.isdisjoint(found[1].names)
+
+
+def _examine(item: tuple[Pair, Job]) -> None:
+    """Fill in where the error of a pair sits."""
+    pair, job = item
+    exact, candidate, own = tensors(job)
+    types = job.exact.dtype, job.candidate.dtype
+    if pair.ground == "exact" and is_exact(*types):
+        index, first, second, words = locate_exact(exact, types[0], candidate, types[1])
+        pair.worst, pair.detail = Worst(index=index, reference=number(first) or 0.0, candidate=number(second) or 0.0), words
+        return
+    rms_limit, max_limit = limits_of(pair)
+    beyond = max_limit if plain(pair.error_max) > max_limit else rms_limit
+    place = locate(exact, types[0], candidate, types[1], beyond)
+    pair.worst = Worst(index=place.index, reference=_shown(place.reference), candidate=_shown(place.candidate))
+    pair.cosine, pair.max_ulp, pair.outside = number(place.cosine), number(place.max_ulp), place.outside
+    pair.detail = "; ".join(text for text in (pair.detail, place.words) if text)
+    reference, reference_type = (own, job.own.dtype) if own is not None and job.own is not None else (exact, types[0])
+    if pair.dtype in _WORD and _is_rounded(pair, candidate, types[1], reference, reference_type):
+        pair.flags.append("half-precision-grid")
+        pair.hard = pair.hard or "half-precision grid"
+
+
+def _shown(value: complex) -> float | str:
+    """Return a number of a tensor as a result can hold it."""
+    return str(value) if isinstance(value, complex) else number(float(value)) or 0.0
+
+
+def _is_rounded(pair: Pair, candidate: np.ndarray, candidate_type: str, reference: np.ndarray, reference_type: str) -> bool:
+    """Tell whether the candidate's values all are float16 or bfloat16 numbers, the reference's are not, and it shows."""
+    if candidate_type not in _WORD or reference_type not in _WORD:
+        return False
+    if not plain(pair.error_max) >= GRID_MIN_REL * plain(pair.scale):
+        return False
+    return on_half_grid(candidate, candidate_type) and not on_half_grid(reference, reference_type)
+
+
+def on_half_grid(array: np.ndarray, name: str) -> bool:
+    """Tell whether every value of a float32 or float64 array has no more mantissa bits than float16 (or bfloat16).
+
+    A first look at a few elements settles most tensors.
+    """
+    mask = _HALF_MASK[name]
+    flat = np.ascontiguousarray(array).reshape(-1).view(_WORD[name])
+    if (flat[:_SAMPLE] & mask).any():
+        return False
+    return all(not (flat[start : start + (1 << 16)] & mask).any() for start in range(0, flat.size, 1 << 16))

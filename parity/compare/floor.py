@@ -1,0 +1,78 @@
+"""The floor of a pair: the error that a correct implementation has anyway.
+
+F is the largest of four: the reference's own error, what the candidate's platform does to the same operator
+by itself, half an ulp of the output type at the rms of the exact tensor, and the reference's own
+run-to-run difference. Fmax is the same for the largest element, with one ulp of the largest value.
+
+    >>> f = floor_of(Measure(64, 1.0, 4.0, 0.0, 0.0, 0.0, 0.0, own_rms=1e-7, own_max=3e-7), "float32")
+    >>> f.rms, round(f.max / 2**-21, 3)
+    (1e-07, 1.0)
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from parity.compare.limits import POOL_BELOW
+from parity.compare.metrics import Measure
+from parity.dtypes import bits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["Floor", "Platform", "floor_of", "pooled", "ulp"]
+
+_SMALLEST_EXPONENT: Final = {"float64": -1074, "float32": -149, "float16": -24, "bfloat16": -133}
+
+
+class Floor(NamedTuple):
+    """F and Fmax, in the tensor's own unit."""
+
+    rms: float
+    max: float
+
+
+class Platform(NamedTuple):
+    """What the candidate's platform does to one kind of operator: rms and maximum relative to the rms."""
+
+    rel_l2: float = 0.0
+    rel_max: float = 0.0
+
+
+def ulp(name: str, at: float) -> float:
+    """Return the spacing of the floating type `name` at the magnitude `at`."""
+    if not math.isfinite(at):
+        return 0.0
+    exponent = math.frexp(at)[1] - 1 - bits(name) if at else -2000
+    return math.ldexp(1.0, max(exponent, _SMALLEST_EXPONENT[name]))
+
+
+def floor_of(measure: Measure, output_type: str, platform: Platform = Platform(), repeat: float = 0.0, pool: Floor = Floor(0.0, 0.0)) -> Floor:  # noqa: B008 - both are immutable
+    """Return the floor of a pair.
+
+    Args:
+        measure: The pass over the pair, the reference's own tensor included.
+        output_type: The type in which both sides write the result, the coarser where they differ.
+        platform: The platform's term for this kind of operator.
+        repeat: The largest difference between two runs of the reference at this address.
+        pool: Floors of the module's other steps and calls relative to their rms, for a tensor of few elements.
+    """
+    scale = measure.scale
+    rms, peak = measure.own_rms, measure.own_max
+    if measure.size < POOL_BELOW:
+        rms, peak = max(rms, pool.rms * scale), max(peak, pool.max * scale)
+    return Floor(
+        max(rms, platform.rel_l2 * scale, 0.5 * ulp(output_type, scale), repeat),
+        max(peak, platform.rel_max * scale, ulp(output_type, measure.largest), repeat),
+    )
+
+
+def pooled(members: Iterable[tuple[str, Measure]]) -> Mapping[str, Floor]:
+    """Return for each module output (the key) the largest relative error of the reference over steps and calls."""
+    pools: dict[str, Floor] = {}
+    for key, measure in members:
+        if measure.scale and measure.size < POOL_BELOW:
+            before = pools.get(key, Floor(0.0, 0.0))
+            pools[key] = Floor(max(before.rms, measure.own_rms / measure.scale), max(before.max, measure.own_max / measure.scale))
+    return pools

@@ -1,0 +1,79 @@
+"""Every number of the judge, in one place.
+
+A limit of the precision question is a multiple of a measured floor, so these few constants decide what is a
+defect. Measured on healthy modules of a float32 port (MindSpore on CPU, against the larger of the
+reference's own error and the platform's): the ratio of rms errors is 1.0 at the median and 1.5 at the most,
+the smallest planted fault has 14. The semantics question has a gap of four orders of magnitude on both
+sides of its limit: healthy modules are at 1e-15 to 1e-13, the smallest fault that changes a result at 8e-7
+of its tensor, and modules behind it see at least 1e-9.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = [
+    "BETWEEN_PEAKS",
+    "DEPTH",
+    "GRID_MIN_REL",
+    "ISLAND_MAX",
+    "ISLAND_RMS",
+    "MAX_FACTOR",
+    "MODEL",
+    "NEAR",
+    "POOL_BELOW",
+    "RMS_FACTOR",
+    "SEMANTICS_MAX",
+    "SEMANTICS_RMS",
+    "VALUE_ULPS",
+]
+
+RMS_FACTOR: Final = 3.0
+"""E(cand) may be this many times F."""
+
+MAX_FACTOR: Final = 8.0
+"""M(cand) may be this many times Fmax: the largest of a million normal deviates is five sigma, and tails are fatter."""
+
+SEMANTICS_RMS: Final = 1e-9
+"""Largest rel_l2 between float64 runs; a healthy port is at 1e-14."""
+
+SEMANTICS_MAX: Final = 1e-9
+"""Largest single difference between float64 runs, relative to the rms of the reference."""
+
+ISLAND_RMS: Final = 2e-5
+"""The same two at an operator that computes in float32 inside the float64 run: float32's rounding."""
+
+ISLAND_MAX: Final = 4e-5
+
+POOL_BELOW: Final = 16
+"""A tensor with fewer elements has no rms worth the name; its floor is pooled over steps and calls."""
+
+NEAR: Final = 0.5
+"""Ulp, place and channels are worked out for a pair that fails or comes within this share of its limit."""
+
+GRID_MIN_REL: Final = 2.0**-17
+"""A float32 tensor on the grid of a half type is suspect only if some element is off by more than this
+share of the rms: rounding to float16 moves elements by up to 2**-11, float32's own rounding by 2**-24."""
+
+BETWEEN_PEAKS: Final = MAX_FACTOR / RMS_FACTOR
+"""Converts a ratio of maxima into the unit of a ratio of rms, so that both reach 3 at their limits."""
+
+MODEL: Final[dict[str, tuple[float, float]]] = {
+    "float64": (2e-5 * 2.0**-29, 4e-5 * 2.0**-29),
+    "float32": (2e-5, 4e-5),
+    "float16": (1.5 * 2.0**-10, 3.0 * 2.0**-10),
+    "bfloat16": (1.5 * 2.0**-7, 3.0 * 2.0**-7),
+}
+"""Basis 5, without a float64 run: limits of rel_l2 and of max relative to the rms, for one operator.
+
+float32 and float64 accumulate in their own type: sums of up to 16384 products stay within 168 ulp of the
+rms. The half types are accumulated in float32 and rounded once, so their limit is 1.5 and 3 ulp; 168 ulp of
+float16 would be 16 %.
+"""
+
+DEPTH: Final = 100.0
+"""How far beyond the modelled limit depth alone may take a composite or a free run; such a pair is undecided.
+Beyond that it is a MISMATCH whatever its depth: a whole float32 run stays within 1e-3."""
+
+VALUE_ULPS: Final = 8
+"""Plain numbers (a guidance scale, a sigma) may differ by this many ulp of the run's type."""

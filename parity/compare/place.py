@@ -1,0 +1,139 @@
+"""Where an error sits, in numbers and in words; worked out only for pairs that fail or come near.
+
+    >>> x = np.zeros((1, 4, 2, 2)); c = x.copy(); c[0, 2] = 1.0
+    >>> locate(x, "float64", c, "float64", 0.5).words
+    '4 of 16 outside, all in channel 2'
+
+A second pass in blocks, so memory stays bounded here too.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from parity.compare.blocks import BLOCK, blocks
+from parity.compare.metrics import widest
+from parity.dtypes import narrow
+
+__all__ = ["Place", "locate", "ulps"]
+
+_CODE: Final = {"float64": np.int64, "float32": np.int32, "float16": np.int16, "bfloat16": np.int16}
+_AXES: Final = {
+    2: ("row", "channel"),
+    3: ("image", "token", "channel"),
+    4: ("image", "channel", "row", "column"),
+}
+_PLURAL: Final = {"image": "images", "token": "tokens", "channel": "channels", "row": "rows", "column": "columns"}
+_MOST_RANGES: Final = 3
+_IMAGE_AXES: Final = 4
+
+
+class Place(NamedTuple):
+    """The worst element, how many are outside the limit, and that in words."""
+
+    index: tuple[int, ...]
+    reference: float | complex
+    candidate: float | complex
+    outside: int
+    max_ulp: float | None
+    cosine: float
+    words: str
+
+
+def locate(
+    exact: np.ndarray, exact_type: str, candidate: np.ndarray, candidate_type: str, limit: float
+) -> Place:
+    """Find the worst element and describe those further off than `limit`."""
+    shape = exact.shape
+    worst, at, outside, position, inner, x_sum, c_sum = -1.0, 0, 0, 0, 0.0, 0.0, 0.0
+    max_ulp: float | None = 0.0 if candidate_type in _CODE else None
+    values: tuple[float | complex, float | complex] = (math.nan, math.nan)
+    occupied = [np.zeros(length, np.bool_) for length in shape]
+    interior = 0
+    with np.errstate(all="ignore"):
+        for x_block, c_block in blocks((exact, candidate), BLOCK // 2):
+            x, c = widest(x_block, exact_type), widest(c_block, candidate_type)
+            distance = np.abs(c - x)
+            distance[x == c] = 0.0
+            distance[np.isnan(distance)] = math.inf
+            here = int(distance.argmax())
+            if distance[here] > worst:
+                worst, at, values = float(distance[here]), position + here, (x[here].item(), c[here].item())
+            out = np.flatnonzero(distance > limit)
+            if out.size:
+                outside += out.size
+                interior += _mark(out + position, shape, occupied)
+            if max_ulp is not None:
+                max_ulp = max(max_ulp, ulps(x, c, candidate_type))
+            peak = max(float(np.abs(x).max()), float(np.abs(c).max()), 1e-300)
+            if peak < math.inf:
+                inner, x_sum, c_sum = inner + _dot(x, c), x_sum + _dot(x, x), c_sum + _dot(c, c)
+            position += x.size
+    cosine = inner / math.sqrt(x_sum * c_sum) if x_sum and c_sum else (1.0 if x_sum == c_sum else 0.0)
+    index = tuple(int(i) for i in np.unravel_index(at, shape)) if shape else ()
+    return Place(index, *values, outside, max_ulp, cosine, describe(outside, exact.size, occupied, interior))
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the real part of the inner product."""
+    return float(np.vdot(a, b).real)
+
+
+def _mark(positions: np.ndarray, shape: tuple[int, ...], occupied: list[np.ndarray]) -> int:
+    """Note the coordinates of elements outside; return how many of them are not on an image's border."""
+    if not shape:
+        return 0
+    coordinates = np.unravel_index(positions, shape)
+    for axis, coordinate in zip(occupied, coordinates, strict=True):
+        axis[coordinate] = True
+    if len(shape) != _IMAGE_AXES:
+        return int(positions.size)
+    rows, columns = coordinates[2], coordinates[3]
+    border = (rows == 0) | (rows == shape[2] - 1) | (columns == 0) | (columns == shape[3] - 1)
+    return int(np.count_nonzero(~border))
+
+
+def ulps(x: np.ndarray, c: np.ndarray, name: str) -> float:
+    """Return the largest distance in representable numbers of the type `name`; infinite where one is not finite."""
+    finite = np.isfinite(x) & np.isfinite(c)
+    if not finite.all() and bool((x[~finite] != c[~finite]).any()):
+        return math.inf
+    steps = np.abs(_ordered(c[finite], name) - _ordered(x[finite], name))
+    return float(steps.max()) if steps.size else 0.0
+
+
+def _ordered(values: np.ndarray, name: str) -> np.ndarray:
+    """Number the values of a type in order, 0 for zero; as float64, exact for the narrower types."""
+    bits = narrow(values, name).view(_CODE[name])
+    magnitude = (bits & np.iinfo(_CODE[name]).max).astype(np.float64)
+    return np.where(bits < 0, -magnitude, magnitude)
+
+
+def describe(outside: int, size: int, occupied: list[np.ndarray], interior: int) -> str:
+    """Say in words which elements are outside."""
+    if outside == 0:
+        return ""
+    text = f"{outside} of {size} outside"
+    if outside == size:
+        return text
+    if len(occupied) == _IMAGE_AXES and interior == 0 and min(len(occupied[2]), len(occupied[3])) > 2:  # noqa: PLR2004
+        return f"{text}, all on the border"
+    names = _AXES.get(len(occupied), tuple(f"axis {axis}" for axis in range(len(occupied))))
+    places = [_ranges(name, marks) for name, marks in zip(names, occupied, strict=True)]
+    told = [place for place in places if place]
+    return f"{text}, all in {', '.join(told)}" if told else text
+
+
+def _ranges(name: str, marks: np.ndarray) -> str:
+    """Return `channels 16-19` for the marked positions of an axis, or nothing when they are all or too scattered."""
+    if marks.size <= 1 or marks.all():
+        return ""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], marks, [False])).astype(np.int8)))
+    starts, ends = edges[::2], edges[1::2] - 1
+    if starts.size > _MOST_RANGES:
+        return ""
+    text = ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in zip(starts.tolist(), ends.tolist(), strict=True))
+    return f"{name if int(marks.sum()) == 1 else _PLURAL.get(name, name)} {text}"
