@@ -22,7 +22,7 @@ from mindone_sdxl.errors import InputError
 from mindone_sdxl.layers import numpy_type, scalar
 from mindone_sdxl.schedule import Schedule
 
-__all__ = ["EulerAncestral", "Noises", "Observer", "Predict", "Sampler", "ancestral_levels", "step_noise"]
+__all__ = ["Noises", "Observer", "Predict", "Sampler", "add_noise", "ancestral_levels", "require_predict"]
 
 Predict = Callable[[Tensor, float], Tensor]
 Noises = Sequence[np.ndarray] | Sequence[Tensor] | np.ndarray
@@ -56,6 +56,22 @@ def ancestral_levels(sigma: np.floating, following: np.floating) -> tuple[np.flo
     return np.sqrt(after - up * up), up
 
 
+def add_noise(latents: Tensor, noises: Noises | None, index: int, level: np.floating) -> Tensor:
+    """The latents with the noise of one step at this level; unchanged, and no noise looked at, where it is 0."""
+    return latents if level == 0 else latents + step_noise(noises, index, latents) * scalar(level, latents.dtype)
+
+
+def require_predict(predict: Predict | None) -> Predict:
+    """The network, for samplers that ask it within a step.
+
+    Raises:
+        InputError: it was not given.
+    """
+    if predict is None:
+        raise InputError("this sampler evaluates the network within a step; give predict")
+    return predict
+
+
 class Sampler:
     """The loop that all samplers share.
 
@@ -64,9 +80,11 @@ class Sampler:
     """
 
     uses_noise = False
+    remembers = False
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
+        self._next_index = 0
 
     def step(
         self,
@@ -76,11 +94,33 @@ class Sampler:
         noises: Noises | None = None,
         predict: Predict | None = None,
     ) -> Tensor:
-        """The latents at the end of step `index`."""
+        """The latents at the end of step `index`.
+
+        Args:
+            index: from 0; samplers that remember must be given their steps in order.
+            latents: at the start of the step.
+            noise_pred: the guided noise prediction of these latents.
+            noises: one entry for each step, for samplers that add noise.
+            predict: the network, for samplers that look ahead.
+
+        Raises:
+            InputError: there is no such step, an earlier one is missing, or noise or network is needed and missing.
+        """
+        if not 0 <= index < self.schedule.steps:
+            raise InputError(f"step {index} of a schedule of {self.schedule.steps} steps")
+        if self.remembers and index not in (0, self._next_index):
+            raise InputError(f"step {index} follows step {self._next_index - 1}; this sampler needs its steps in order")
+        self._next_index = index + 1
+        return self._move(index, latents, noise_pred, noises, predict)
+
+    def _move(
+        self, index: int, latents: Tensor, noise_pred: Tensor, noises: Noises | None, predict: Predict | None
+    ) -> Tensor:
         raise NotImplementedError
 
-    def reset(self) -> None:
-        """Forget earlier steps."""
+    def _levels(self, index: int) -> tuple[np.floating, np.floating]:
+        """Sigma at the start and at the end of a step."""
+        return self.schedule.sigmas[index], self.schedule.sigmas[index + 1]
 
     def sample(
         self, predict: Predict, latents: Tensor, noises: Noises | None = None, observe: Observer | None = None
@@ -92,7 +132,6 @@ class Sampler:
             noises: one entry for each step, for samplers that add noise.
             observe: called with the index and the latents after each step.
         """
-        self.reset()
         if self.uses_noise and noises is not None and len(noises) < self.schedule.steps:
             raise InputError(f"noises has {len(noises)} entries for {self.schedule.steps} steps")
         for index in range(self.schedule.steps):
@@ -101,25 +140,3 @@ class Sampler:
             if observe is not None:
                 observe(index, latents)
         return latents
-
-
-class EulerAncestral(Sampler):
-    """Euler's method down to a lower level than the next one, then fresh noise up to it."""
-
-    uses_noise = True
-
-    def step(
-        self,
-        index: int,
-        latents: Tensor,
-        noise_pred: Tensor,
-        noises: Noises | None = None,
-        predict: Predict | None = None,  # noqa: ARG002  one evaluation is enough
-    ) -> Tensor:
-        """The latents at the end of step `index`; the last step adds no noise."""
-        sigma, following = self.schedule.sigmas[index], self.schedule.sigmas[index + 1]
-        down, up = ancestral_levels(sigma, following)
-        moved = latents + noise_pred * scalar(down - sigma, latents.dtype)
-        if up == 0:
-            return moved
-        return moved + step_noise(noises, index, latents) * scalar(up, latents.dtype)
