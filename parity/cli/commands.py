@@ -181,7 +181,7 @@ def judge(
     from parity import compare as comparer
     from parity import result as results
 
-    _finish(comparer.judge(results.read(folder), comparer.read_rules(tolerances)), json=json)
+    _finish(comparer.judge(results.read(folder), comparer.load_tolerances(tolerances)), json=json)
 
 
 @app.command()

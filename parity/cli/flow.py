@@ -66,9 +66,11 @@ def compare(trace: Path, candidates: Sequence[Path], *, out: Path | None, tolera
     from parity.trace import Trace
 
     with bar("compare") as progress:
-        rules = comparer.read_rules(tolerances) if tolerances else []
+        rules = comparer.load_tolerances(tolerances) if tolerances else []
         opened = [Trace.open(path) for path in candidates]
-        result = comparer.compare(Trace.open(trace), opened, tolerances=rules, jobs=jobs, progress=progress)
+        result = comparer.compare(
+            Trace.open(trace), opened, tolerances=rules, jobs=jobs, progress=lambda done, total: progress("pairs", done, total)
+        )
     result.traces = {"reference": str(trace), **{f"candidate_{index}": str(path) for index, path in enumerate(candidates)}}
     if out is not None:
         _write(result, out)

@@ -11,12 +11,12 @@ Nothing here knows what was planted: the input is the result and the two traces.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from parity.address import STAGES, Address, stage_of
-from parity.compare import summarise
+from parity.compare.summary import summarize
 from parity.diagnose.audits import from_attributes, from_weights
 from parity.diagnose.counterfactual import replay_with
 from parity.diagnose.evidence import Evidence
@@ -31,7 +31,15 @@ if TYPE_CHECKING:
     from parity.diagnose.evidence import Suspect
     from parity.result import Pair, Result
 
-__all__ = ["causes_of", "diagnose"]
+__all__ = ["SLUGS", "causes_of", "diagnose"]
+
+SLUGS: Final = (
+    "transposed-weight", "flipped-weight", "half-precision-weight", "swapped-weight", "weight-not-loaded",
+    "weight-missing", "different-weight", "norm-epsilon", "norm-groups", "activation-variant", "attention-scale",
+    "attention-heads", "attribute-differs", "noise-step-shifted", "guidance-halves-swapped", "guidance-scale",
+    "scaled-output", "shifted-output", "permuted-channels", "step-shifted", "half-precision-grid", "padding", "unknown",
+)  # fmt: skip
+"""Every kind of cause; docs/causes/SLUG.md explains it."""
 
 _FAILED = {"MISMATCH", "INCOMPARABLE"}
 
@@ -59,7 +67,8 @@ def diagnose(result: Result, folder: Path, *, progress: Callable[[str, int, int]
         _confirm(result, evidence, causes, after)
         progress("replay with the repairs", 1, 1)
     result.causes = sorted(causes, key=_order)
-    return summarise(result)
+    summarize(result)
+    return result
 
 
 def causes_of(evidence: Evidence) -> list[Cause]:

@@ -1,0 +1,83 @@
+from pathlib import Path
+
+import pytest
+
+from parity import case as cases
+from parity.errors import CaseError
+
+TINY = Path(__file__).parents[2] / "fixtures" / "cases" / "tiny.toml"
+MINIMAL = 'schema = 1\n[model]\nfolder = "m"\n[prompt]\npositive = ["a"]\n'
+
+
+def write(folder, text):
+    path = folder / "case.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_tiny_case_closes_the_hiding_places_of_sizes_and_prompts():
+    case = cases.load(TINY).case
+    size = case.size
+    pairs = {(size.height, size.width), size.original, size.target, size.crop}
+    assert len(pairs) == 4
+    assert size.height != size.width
+    assert len(set(case.prompt.positive)) == 2
+    assert any(case.prompt.negative)
+    assert case.sampling.steps >= 3
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ("[sampling]\nstep = 4\n", ["'step'", "did you mean 'steps'?", "[sampling]"]),
+        ("[sampler]\nsteps = 4\n", ["'sampler'", "did you mean 'sampling'?"]),
+        ('[[tolerance]]\naddress = "x"\nrequire = "max_abs <= 1"\nreasons = "r"\n', ["'reasons'", "did you mean 'reason'?"]),
+        ("[size]\nheight = 100\n", ["size.height is 100", "multiple of 8"]),
+        ('[precision]\ndtype = "float31"\n', ["float31"]),
+        ("[sampling]\nsteps = 0\n", ["sampling.steps is 0"]),
+        ('[[exclude]]\naddress = "x"\nreason = "because"\n', ["because"]),
+    ],
+)
+def test_a_wrong_key_or_value_is_one_error_that_names_it(tmp_path, extra, words):
+    with pytest.raises(CaseError) as caught:
+        cases.load(write(tmp_path, MINIMAL + extra))
+    assert all(word in str(caught.value) for word in words), caught.value
+    assert "case.toml" in str(caught.value)
+
+
+def test_negative_prompts_are_as_many_as_positive_ones(tmp_path):
+    text = MINIMAL.replace('["a"]', '["a", "b"]\nnegative = ["c"]')
+    with pytest.raises(CaseError, match="1 texts"):
+        cases.load(write(tmp_path, text))
+
+
+def test_the_command_line_wins_over_environment_file_and_default(tmp_path, monkeypatch):
+    path = write(tmp_path, MINIMAL + "[sampling]\nsteps = 4\nseed = 1\n")
+    monkeypatch.setenv("PARITY_SAMPLING_SEED", "2")
+    monkeypatch.setenv("PARITY_PRECISION_DTYPE", "float16")
+    resolved = cases.load(path, {"precision.dtype": "float64"})
+    assert resolved.case.sampling.seed == 2
+    assert resolved.case.precision.dtype == "float64"
+    assert resolved.sources["sampling.seed"] == "environment"
+    assert resolved.sources["precision.dtype"] == "command line"
+    assert resolved.sources["sampling.steps"] == str(path)
+    assert resolved.sources["sampling.guidance"] == "default"
+
+
+def test_missing_weights_are_an_error_that_names_the_folder(tmp_path):
+    resolved = cases.load(write(tmp_path, MINIMAL))
+    with pytest.raises(CaseError, match="m is not there"):
+        _ = resolved.model_path
+
+
+def test_weights_are_found_in_a_folder_above_the_case(tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    assert cases.load(write(tmp_path / "a" / "b", MINIMAL)).model_path == tmp_path / "m"
+
+
+def test_a_file_that_is_no_toml_and_one_that_is_not_there_are_errors(tmp_path):
+    with pytest.raises(CaseError, match="cannot be read as TOML"):
+        cases.load(write(tmp_path, "schema = "))
+    with pytest.raises(CaseError, match="is not there"):
+        cases.load(tmp_path / "none.toml")
