@@ -17,6 +17,7 @@ import shlex
 from typing import TYPE_CHECKING, Any, Final
 
 from parity.address import Address
+from parity.compare.limits import RMS_FACTOR
 from parity.errors import AddressError
 from parity.report.words import apart, as_float, count, number, ratio, visible
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["again", "first_pair", "inputs_of", "lines", "of", "only", "sides"]
 
-RATIO_LIMIT: Final = 3.0
 _BASIS: Final = {
     "exact": "exact values",
     "float64": "float64 on both sides",
@@ -102,7 +102,7 @@ def _distance(pair: Pair) -> str:
     elif pair.max_abs is not None:
         parts.append(f"max_abs {number(pair.max_abs)}")
     if pair.ratio_to_floor is not None:
-        parts.append(f"{ratio(pair.ratio_to_floor, RATIO_LIMIT)} its floor")
+        parts.append(f"{ratio(pair.ratio_to_floor, RMS_FACTOR)} its floor")
     told = ", ".join(parts) or ("not comparable" if pair.verdict == "INCOMPARABLE" else "the values differ")
     basis = _BASIS.get(pair.basis, visible(pair.basis))
     judged = "; ".join(part for part in (f"tolerance {visible(pair.limit)}" if pair.limit else "", f"basis: {basis}" if basis else "") if part)

@@ -14,9 +14,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from parity.address import Address
+from parity.compare.limits import RMS_FACTOR, SEMANTICS_RMS
 from parity.errors import AddressError
-from parity.report.summary import PRECISION_LIMIT, SEMANTICS_LIMIT, excess, excused
-from parity.report.words import as_float, compact, visible
+from parity.report.summary import excess, excused
+from parity.report.words import as_float, visible
 
 if TYPE_CHECKING:
     from parity.result import Pair, Result
@@ -28,8 +29,7 @@ LOWEST: Final = 1e-18
 HIGHEST: Final = 1e18
 _QUESTIONS: Final = ("semantics", "precision")
 _MODES: Final = ("free", "steps", "layers")
-_GROUP_PARTS: Final = 3
-_UNET_GROUPS: Final = frozenset({"down_blocks", "up_blocks", "encoder", "decoder"})
+_PARTED: Final = frozenset({"down_blocks", "mid_block", "up_blocks", "encoder", "decoder"})
 
 
 def figures(result: Result) -> dict[str, dict[str, Figure]]:
@@ -74,6 +74,11 @@ def _bounded(value: float) -> float:
     return HIGHEST if math.isnan(value) else min(max(value, LOWEST), HIGHEST)
 
 
+def _short(value: float | None) -> float | None:
+    """Return the value with four significant digits."""
+    return None if value is None else float(f"{value:.3e}")
+
+
 def _floor(pair: Pair) -> float | None:
     """Return the pair's floor relative to the exact reference."""
     floor, scale = as_float(pair.floor_rms), as_float(pair.scale)
@@ -108,7 +113,7 @@ def _depth_line(mode: str, by_path: dict[str, Pair], places: dict[str, int]) -> 
     return {
         "type": "scatter", "mode": "lines+markers" if mode == "layers" else "lines", "name": f"{mode} replay",
         "x": [places[path] for path in paths],
-        "y": [compact(_error(by_path[path])) for path in paths],
+        "y": [_short(_error(by_path[path])) for path in paths],
         "text": [_label(path) for path in paths],
         "hovertemplate": "%{text}<br>" + mode + " %{y:.2e}<extra></extra>",
         "line": {"color": f"var(--{mode})", "width": 1.6 if mode == "free" else 1.1, "dash": "dot" if mode == "steps" else "solid"},
@@ -120,7 +125,7 @@ def _depth_line(mode: str, by_path: dict[str, Pair], places: dict[str, int]) -> 
 def _judged_lines(question: str, local: dict[str, Pair], places: dict[str, int]) -> list[Figure]:
     """The limit, and in the precision question the floor under it."""
     if question == "semantics":
-        return [_line("limit 1e-9", [0, len(places) - 1], [SEMANTICS_LIMIT] * 2, "limit", "dash")]
+        return [_line("limit 1e-9", [0, len(places) - 1], [SEMANTICS_RMS] * 2, "limit", "dash")]
     paths = [path for path in sorted(local, key=places.__getitem__) if _floor(local[path]) is not None]
     if not paths:
         return []
@@ -128,14 +133,14 @@ def _judged_lines(question: str, local: dict[str, Pair], places: dict[str, int])
     x = [places[path] for path in paths]
     return [
         _line("measured floor", x, floors, "floor", "solid"),
-        _line("limit: 3 x floor", x, [PRECISION_LIMIT * floor for floor in floors], "limit", "dash"),
+        _line("limit: 3 x floor", x, [RMS_FACTOR * floor for floor in floors], "limit", "dash"),
     ]
 
 
 def _line(name: str, x: list[int], y: list[float], color: str, dash: str) -> Figure:
     """A reference line."""
     return {
-        "type": "scatter", "mode": "lines", "name": name, "x": x, "y": [compact(value) for value in y], "hoverinfo": "skip",
+        "type": "scatter", "mode": "lines", "name": name, "x": x, "y": [_short(value) for value in y], "hoverinfo": "skip",
         "line": {"color": f"var(--{color})", "width": 1.2, "dash": dash},
     }  # fmt: skip
 
@@ -147,7 +152,7 @@ def _failures(local: dict[str, Pair], places: dict[str, int]) -> list[Figure]:
         return []
     return [{
         "type": "scatter", "mode": "markers", "name": "fails by itself",
-        "x": [places[path] for path in wrong], "y": [compact(_error(local[path])) for path in wrong],
+        "x": [places[path] for path in wrong], "y": [_short(_error(local[path])) for path in wrong],
         "text": [_label(path) for path in wrong], "hovertemplate": "%{text}<br>fails by itself, %{y:.2e}<extra></extra>",
         "marker": {"color": "var(--mismatch)", "size": 11, "symbol": "x", "line": {"color": "var(--surface)", "width": 1}},
     }]  # fmt: skip
@@ -156,23 +161,25 @@ def _failures(local: dict[str, Pair], places: dict[str, int]) -> list[Figure]:
 def _group(path: str) -> str:
     """Return the part of the model that a path belongs to, such as `unet.down_blocks.1`."""
     parts = path.split(".")
-    return ".".join(parts[: _GROUP_PARTS if len(parts) > 1 and parts[1] in _UNET_GROUPS else 2 if parts[0] == "unet" else 1])
+    if len(parts) > 2 and parts[1] in _PARTED:  # noqa: PLR2004 - component, part, number
+        return ".".join(parts[: 3 if parts[2].isdigit() else 2])
+    return path if parts[0] == "unet" else parts[0]
 
 
 def _groups(paths: list[str]) -> tuple[list[Figure], list[Figure]]:
-    """Return vertical lines between components and their names, for paths in order."""
+    """Return lines between components and a name for each, for paths in order; the page drops names without room."""
     starts: list[tuple[int, str]] = []
     for place, path in enumerate(paths):
-        component = path.split(".")[0]
+        component = ".".join(path.split(".")[: 2 if path.startswith("unet.") and path.split(".")[1] in _PARTED else 1])
         if not starts or starts[-1][1] != component:
             starts.append((place, component))
-    shapes, names = [], []
+    shapes: list[Figure] = []
+    names: list[Figure] = []
     for (start, component), end in zip(starts, [*(place for place, _ in starts[1:]), len(paths)], strict=True):
         shapes.append({"type": "line", "x0": start - 0.5, "x1": start - 0.5, "y0": 0, "y1": 1, "yref": "paper", "layer": "below",
                        "line": {"color": "var(--rule)", "width": 1}})  # fmt: skip
-        if (end - start) * 12 >= len(paths):
-            names.append({"x": (start + end - 1) / 2, "y": 0, "yref": "paper", "yanchor": "top", "yshift": -4, "showarrow": False,
-                          "text": _label(component), "font": {"size": 11}})  # fmt: skip
+        names.append({"x": (start + end - 1) / 2, "y": 0, "yref": "paper", "yanchor": "top", "yshift": -4, "showarrow": False,
+                      "width": end - start, "text": _label(component)})  # fmt: skip
     return shapes[1:], names
 
 
@@ -190,7 +197,7 @@ def _steps(question: str, asked: list[tuple[Pair, Address]]) -> Figure | None:
     if not data:
         return None
     steps = sorted({step for line in data for step in line["x"]})
-    limit = [_line("limit 1e-9", [steps[0], steps[-1]], [SEMANTICS_LIMIT] * 2, "limit", "dash")] if question == "semantics" else _step_floor(asked)
+    limit = [_line("limit 1e-9", [steps[0], steps[-1]], [SEMANTICS_RMS] * 2, "limit", "dash")] if question == "semantics" else _step_floor(asked)
     layout = _layout("step", "error relative to the exact reference")
     layout["xaxis"] |= {"tickmode": "linear", "dtick": max(1, len(steps) // 12)}
     return {"data": data + limit, "layout": layout}
@@ -201,7 +208,7 @@ def _step_line(mode: str, name: str, by_step: dict[int, list[Pair]], dash: str) 
     steps = sorted(by_step)
     worst = [max(by_step[step], key=lambda pair: _error(pair) or 0.0) for step in steps]
     return {
-        "type": "scatter", "mode": "lines+markers", "name": f"{mode}: {name}", "x": steps, "y": [compact(_error(pair)) for pair in worst],
+        "type": "scatter", "mode": "lines+markers", "name": f"{mode}: {name}", "x": steps, "y": [_short(_error(pair)) for pair in worst],
         "text": [_label(pair.address) for pair in worst], "hovertemplate": "%{text}<br>" + mode + " %{y:.2e}<extra></extra>",
         "line": {"color": f"var(--{mode})", "width": 1.8, "dash": dash}, "marker": {"color": f"var(--{mode})", "size": 6},
     }  # fmt: skip
@@ -213,7 +220,7 @@ def _step_floor(asked: list[tuple[Pair, Address]]) -> list[Figure]:
     steps = [step for step in sorted(step for step in floors if step is not None) if floors[step] is not None]
     if not steps:
         return []
-    return [_line("limit of the latents, free: 3 x floor", steps, [PRECISION_LIMIT * (floors[step] or 0.0) for step in steps], "limit", "dash")]
+    return [_line("limit of the latents, free: 3 x floor", steps, [RMS_FACTOR * (floors[step] or 0.0) for step in steps], "limit", "dash")]
 
 
 def _heat(question: str, asked: list[tuple[Pair, Address]]) -> Figure | None:
@@ -247,9 +254,9 @@ def _heat_data(paths: list[str], steps: list[int], z: list[list[float | None]], 
     middle = -lowest / (highest - lowest)
     ticks = [tick for tick in range(int(lowest), int(highest) + 1) if tick % (2 if highest - lowest > 8 else 1) == 0 or tick == 0]  # noqa: PLR2004 - room for labels
     return {
-        "type": "heatmap", "x": steps, "y": list(range(len(paths))), "z": z, "zmin": lowest, "zmax": highest,
-        "text": [[_label(path)] * len(steps) for path in paths], "xgap": 1,
-        "hovertemplate": "%{text}<br>step %{x}: 10^%{z} of the limit (" + mode + ")<extra></extra>",
+        "type": "heatmap", "x": steps, "y": [_label(path) for path in paths], "z": z, "zmin": lowest, "zmax": highest,
+        "xgap": 1,
+        "hovertemplate": "%{y}<br>step %{x}: 10^%{z} of the limit (" + mode + ")<extra></extra>",
         "colorscale": [[0, "var(--heat-0)"], [middle, "var(--heat-1)"], [middle, "var(--heat-2)"], [1, "var(--heat-3)"]],
         "colorbar": {
             "thickness": 12, "outlinewidth": 0, "title": {"text": "of the limit", "side": "right"},
@@ -268,8 +275,8 @@ def _heat_layout(paths: list[str], steps: list[int]) -> Figure:
         if not spaced or (place - spaced[-1]) * 36 >= len(paths):
             spaced.append(place)
     layout["yaxis"] = {
-        "autorange": "reversed", "tickvals": spaced, "ticktext": [_label(groups[place]) for place in spaced],
-        "automargin": True, "showgrid": False, "zeroline": False, "color": "var(--quiet)",
+        "type": "category", "autorange": "reversed", "tickvals": spaced, "ticktext": [_label(groups[place]) for place in spaced],
+        "automargin": True, "showgrid": False, "zeroline": False, "color": "var(--quiet)", "tickfont": {"size": 11},
     }  # fmt: skip
     layout["xaxis"] |= {"tickmode": "linear", "dtick": max(1, len(steps) // 12), "showgrid": False}
     layout["height"] = min(760, max(300, 120 + 7 * len(paths)))
@@ -278,7 +285,7 @@ def _heat_layout(paths: list[str], steps: list[int]) -> Figure:
 
 def _layout(x: str, y: str) -> Figure:
     """What all figures share; colours are filled in by the page."""
-    axis = {"color": "var(--quiet)", "gridcolor": "var(--grid)", "zeroline": False, "automargin": True}
+    axis = {"color": "var(--quiet)", "gridcolor": "var(--grid)", "zeroline": False, "automargin": True, "tickfont": {"size": 11}}
     return {
         "paper_bgcolor": "var(--surface)", "plot_bgcolor": "var(--surface)", "font": {"color": "var(--text)", "size": 12},
         "margin": {"l": 56, "r": 12, "t": 12, "b": 44}, "height": 380, "hovermode": "closest",

@@ -48,7 +48,11 @@ _HINTS: Final = {
     "INCOMPARABLE": "the tensors cannot be compared",
     "MISSING": "the candidate has no such record",
     "UNEXPECTED": "the reference has no such record",
-    "inherited": "fails, and another pair explains it",
+    "INCOMPLETE": "something is missing or not explained",
+    "undecided": "differs, and only a float64 run could tell whether it may",
+    "inherited": "fails only because of what it was given",
+    "contains": "fails only because of a module inside it",
+    "equivalent": "differs without any effect on an output",
     "not measured": "nothing was compared",
 }
 
@@ -90,6 +94,7 @@ def _summary(result: Result) -> dict[str, Any]:
         "columns": summary.COLUMNS,
         "hints": _HINTS,
         "coverage": result.coverage,
+        "compared": summary.compared(result),
         "reasons": _reasons(result),
         "price": summary.price(result),
         "pictures": _pictures(result),
@@ -103,12 +108,11 @@ def _summary(result: Result) -> dict[str, Any]:
 
 def _tiles(result: Result) -> list[dict[str, str]]:
     """Return the numbers that stand under the verdict."""
-    failing = [pair for pair in result.pairs if pair.verdict in summary.FAILING]
-    inherited = sum(summary.excused(pair) for pair in failing)
-    tiles = [_tile("pairs compared", f"{len(result.pairs):,}", f"{len(failing) - inherited:,} fail by themselves, {inherited:,} inherit")]
+    own, _, others = summary.failures(result).partition(", ")
+    tiles = [_tile("pairs compared", f"{len(result.pairs):,}", f"{own.partition(' ')[0]} {'fails' if own.startswith('1 ') else 'fail'} by {'itself' if own.startswith('1 ') else 'themselves'}" + (f", {others}" if others else ""))]
     for question, label, note in (
-        ("semantics", "worst local error, float64", "relative; the limit is 1e-9"),
-        ("precision", "worst local multiple of the floor", "working type; the limit is 3x"),
+        ("semantics", "worst error, float64", "local, relative; limit 1e-9"),
+        ("precision", "worst error, working type", "local, of its floor; limit 3x"),
     ):
         worst = summary.worst(pair for pair in result.pairs if (pair.question, pair.mode) == (question, "layers"))
         if worst:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from parity.address import STAGES
+from parity.compare.limits import RMS_FACTOR, SEMANTICS_RMS
+from parity.compare.summary import failing, is_excused
 from parity.report.card import first_pair
 from parity.report.words import NOTHING, as_float, count, number, plain, ratio, visible
 
@@ -20,30 +22,36 @@ if TYPE_CHECKING:
     from parity.result import Pair, Result
 
 __all__ = [
-    "COLUMNS", "FAILING", "Cell", "PriceRow", "StageRow", "compared", "coverage", "excess", "excused", "flat", "headline", "lead", "listed",
-    "not_measured", "price", "provenance", "quiet", "stages", "verdict_of", "worst",
+    "COLUMNS", "FAILING", "Cell", "PriceRow", "StageRow", "compared", "coverage", "excess", "excused", "failures", "flat", "headline", "lead", "listed",
+    "not_measured", "price", "provenance", "quiet", "scope", "stages", "verdict_of", "worst",
 ]  # fmt: skip
 
-Shown = Literal["MATCH", "MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED", "inherited", "not measured"]
+Shown = Literal[
+    "MATCH", "MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED", "INCOMPLETE",
+    "undecided", "inherited", "contains", "equivalent", "not measured",
+]  # fmt: skip
 
 FAILING: Final = frozenset({"MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED"})
-EXCUSES: Final = frozenset({"contains", "inherited", "equivalent"})
-SEMANTICS_LIMIT: Final = 1e-9
-PRECISION_LIMIT: Final = 3.0
 COLUMNS: Final = (
     ("audit", "audit"), ("semantics", "layers"), ("semantics", "steps"), ("semantics", "free"),
     ("precision", "layers"), ("precision", "steps"), ("precision", "free"),
 )  # fmt: skip
-_SEVERITY: Final = ("MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED", "inherited", "MATCH")
+_SEVERITY: Final = ("MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED", "undecided", "inherited", "contains", "equivalent", "MATCH")
+_EXCUSES: Final[dict[str, Shown]] = {"inherited": "inherited", "contains": "contains", "equivalent": "equivalent", "unbounded-depth": "undecided"}
+_STAGE_WORDS: Final[dict[str, Shown]] = {"INHERITED": "inherited"}
 _LISTED: Final = 12
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
-    """One stage under one question and mode: the verdict, how many pairs, how many failed, the worst number."""
+    """One stage under one question and mode: the verdict, how many pairs, how many fail, the worst number.
+
+    `failed` counts those that fail by themselves, `explained` those that fail only because of others.
+    """
 
     verdict: Shown
     total: int
     failed: int
+    explained: int
     worst: str
 
 
@@ -57,29 +65,46 @@ class StageRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PriceRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What the divergence costs at one place: measures by name, as text."""
+    """What the divergence costs at one place: measures by name, as text; `within` its limit, where it has one."""
 
     what: str
     measures: dict[str, str]
+    within: bool | None = None
 
 
 def excused(pair: Pair) -> bool:
     """Tell whether a failing pair is explained by another one and does not count against the whole."""
-    return pair.verdict in FAILING and not EXCUSES.isdisjoint(pair.flags)
+    return failing(pair) and is_excused(pair)
 
 
 def verdict_of(pair: Pair) -> Shown:
-    """Return the verdict as it is shown: an excused failure reads `inherited`."""
-    return "inherited" if excused(pair) else pair.verdict
+    """Return the verdict as it is shown: an excused failure reads as its excuse, such as `inherited`."""
+    if not excused(pair):
+        return pair.verdict
+    return next(shown for flag, shown in _EXCUSES.items() if flag in pair.flags)
 
 
 def excess(pair: Pair) -> float | None:
     """Return how many times over its limit a pair is (1 is the limit), or None without a number."""
     found = as_float(pair.ratio_to_floor)
     if pair.question == "precision" and found is not None:
-        return found / PRECISION_LIMIT
+        return found / RMS_FACTOR
     distance = as_float(pair.rel_l2)
-    return None if distance is None or pair.question != "semantics" else distance / SEMANTICS_LIMIT
+    return None if distance is None or pair.question != "semantics" else distance / SEMANTICS_RMS
+
+
+def failures(result: Result) -> str:
+    """Return how many pairs fail by themselves and how many only because of others, as one sentence."""
+    wrong = Counter(verdict_of(pair) for pair in result.pairs if pair.verdict in FAILING)
+    own = sum(amount for verdict, amount in wrong.items() if verdict in FAILING)
+    sentence = f"{own:,} of {count(len(result.pairs), 'pair')} {'fails' if own == 1 else 'fail'} by {'itself' if own == 1 else 'themselves'}"
+    because = wrong["inherited"] + wrong["contains"]
+    parts = [
+        f"{because:,} only because of {'it' if own == 1 else 'them'}" if because else "",
+        f"{wrong['equivalent']:,} without effect" if wrong["equivalent"] else "",
+        f"{wrong['undecided']:,} cannot be decided without a float64 run" if wrong["undecided"] else "",
+    ]
+    return ", ".join([sentence, *(part for part in parts if part)])
 
 
 def headline(result: Result) -> str:
@@ -96,7 +121,7 @@ def headline(result: Result) -> str:
     gaps = {name: result.counts.get(name, 0) for name in ("MISSING", "UNEXPECTED")}
     told = ", ".join(f"{amount} {name.lower()}" for name, amount in gaps.items() if amount)
     if result.verdict == "MATCH":
-        return f"MATCH: {count(len(result.pairs), 'pair')} agree, none differs beyond its limit"
+        return f"MATCH: {count(len(result.pairs), 'pair')} agree within their limits: {scope(result)}"
     if not result.pairs:
         return f"{result.verdict}: nothing was compared"
     unexplained = len(result.coverage.unexplained)
@@ -107,8 +132,6 @@ def headline(result: Result) -> str:
 def lead(result: Result) -> str:
     """Return two or three sentences for the top of the page: what happened, why, and what follows from it."""
     found = result.first_divergence
-    failing = [pair for pair in result.pairs if pair.verdict in FAILING]
-    inherited = sum(map(excused, failing))
     sentences = []
     if found is None:
         sentences.append(headline(result).partition(": ")[2] + ".")
@@ -119,9 +142,18 @@ def lead(result: Result) -> str:
         sure = "confirmed by running the candidate again with the repair" if cause.confirmed else "not confirmed"
         sentences.append(f"Its cause is {visible(cause.slug)}, {sure}." if len(result.causes) == 1 else
                          f"{len(result.causes)} causes were found; the first is {visible(cause.slug)}, {sure}.")  # fmt: skip
-    if failing:
-        sentences.append(f"{count(len(failing) - inherited, 'pair')} of {len(result.pairs):,} fail by themselves, {inherited:,} only inherit.")
+    if any(pair.verdict in FAILING for pair in result.pairs):
+        sentences.append(failures(result) + ".")
     return " ".join(sentences)
+
+
+def scope(result: Result) -> str:
+    """Return under which questions, replays and types the pairs stand."""
+    asked: dict[str, dict[str, None]] = {}
+    for pair in sorted(result.pairs, key=lambda pair: COLUMNS.index((pair.question, pair.mode)) if (pair.question, pair.mode) in COLUMNS else 0):
+        name = "audits" if pair.question == "audit" else f"{pair.question} in {pair.dtype}"
+        asked.setdefault(name, {})[pair.mode] = None
+    return "; ".join(name if name == "audits" else f"{name} ({', '.join(modes)})" for name, modes in asked.items())
 
 
 def compared(result: Result) -> list[str]:
@@ -152,7 +184,7 @@ def worst(pairs: Iterable[Pair]) -> str:
     pairs = list(pairs)
     ratios = [(as_float(pair.ratio_to_floor) or 0.0) for pair in pairs if pair.ratio_to_floor is not None and pair.question == "precision"]
     if ratios:
-        return ratio(max(ratios), PRECISION_LIMIT)
+        return ratio(max(ratios), RMS_FACTOR)
     distances = [as_float(pair.rel_l2) or 0.0 for pair in pairs if pair.rel_l2 is not None]
     return number(max(distances)) if distances else ""
 
@@ -174,36 +206,44 @@ def stages(result: Result) -> list[StageRow]:
 
 
 def _stage(name: str, pairs: list[Pair], told: str | None) -> StageRow:
-    """Return one row; the pairs decide the verdict, the result's own word stands where there are none."""
+    """Return one row; the result's own word for the stage stands, else the pairs decide."""
     by_column: dict[tuple[str, str], list[Pair]] = defaultdict(list)
     for pair in pairs:
         by_column[pair.question, pair.mode].append(pair)
     cells = [_cell(by_column[column]) if by_column[column] else None for column in COLUMNS]
-    verdict = quiet(verdict_of(pair) for pair in pairs) if pairs else (visible(told) if told else "not measured")
+    verdict = _STAGE_WORDS.get(told, visible(told)) if told else quiet(verdict_of(pair) for pair in pairs)
     return StageRow(stage=visible(name), verdict=verdict, pairs=len(pairs), cells=cells)  # type: ignore[arg-type]
 
 
 def _cell(pairs: list[Pair]) -> Cell:
     """Summarise the pairs of one stage, question and mode."""
-    failed = sum(pair.verdict in FAILING for pair in pairs)
-    return Cell(verdict=quiet(map(verdict_of, pairs)), total=len(pairs), failed=failed, worst=worst(pairs))
+    explained = sum(map(excused, pairs))
+    failed = sum(pair.verdict in FAILING for pair in pairs) - explained
+    return Cell(verdict=quiet(map(verdict_of, pairs)), total=len(pairs), failed=failed, explained=explained, worst=worst(pairs))
 
 
 def price(result: Result) -> list[PriceRow]:
-    """Return the price table: one row per place of `result.price`, numbers short."""
+    """Return the price table: one row per place of `result.price`; a table of tables gives a row for each."""
     rows = []
     for name, value in result.price.items():
-        measures = value if isinstance(value, dict) else {"value": value}
-        told = {visible(str(key)).replace("_", " "): _measure(item) for key, item in measures.items()}
-        rows.append(PriceRow(what=visible(name).replace("_", " "), measures=told))
+        if isinstance(value, dict) and value and all(isinstance(item, dict) for item in value.values()):
+            rows += [_price(f"{name}: {inner}", item) for inner, item in value.items()]
+        else:
+            rows.append(_price(name, value if isinstance(value, dict) else {"value": value}))
     return rows
 
 
-def _measure(value: object) -> str:
-    """Return one measure of the price as text."""
-    if isinstance(value, float):
-        return number(value, 3) if abs(value) < 0.1 or abs(value) >= 1e4 else f"{value:.4g}"  # noqa: PLR2004 - readable digits
-    return plain(value)
+def _price(name: str, measures: dict[str, Any]) -> PriceRow:
+    """Return one row; it is within its limit when its `relative` is."""
+    relative, limit = measures.get("relative"), measures.get("limit")
+    within = relative <= limit if isinstance(relative, float) and isinstance(limit, float) else None
+    told = {_spaced(key): f"{item:.4g}" if isinstance(item, float) else plain(item) for key, item in measures.items()}
+    return PriceRow(what=_spaced(name), measures=told, within=within)
+
+
+def _spaced(name: object) -> str:
+    """Return a key as words."""
+    return visible(str(name)).replace("_", " ")
 
 
 def coverage(result: Result) -> list[tuple[str, str]]:

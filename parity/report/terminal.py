@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from parity.report import card, summary
-from parity.report.words import count, number, visible
+from parity.report.words import number, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,9 +26,12 @@ __all__ = ["pair_lines", "render"]
 
 STYLES: Final = {
     "MATCH": "bold cyan", "MISMATCH": "bold red", "INCOMPARABLE": "bold magenta", "MISSING": "bold magenta",
-    "UNEXPECTED": "bold magenta", "INCOMPLETE": "bold magenta", "inherited": "yellow", "not measured": "dim",
+    "UNEXPECTED": "bold magenta", "INCOMPLETE": "bold magenta", "undecided": "bold magenta", "inherited": "yellow", "contains": "yellow", "equivalent": "cyan",
+    "not measured": "dim",
 }  # fmt: skip
-_MARKS: Final = {"MATCH": "=", "MISMATCH": "x", "inherited": "~", "not measured": "-"}
+_MARKS: Final = {"MATCH": "=", "equivalent": "=", "MISMATCH": "x", "inherited": "~", "contains": "~"}
+
+_LEGEND: Final = "failed/all; = match, x mismatch, ~ explained by another, ? undecided; worst error: relative, or x its floor"
 
 
 def render(result: Result, console: Console, files: Iterable[Path] = ()) -> None:
@@ -46,6 +49,7 @@ def render(result: Result, console: Console, files: Iterable[Path] = ()) -> None
     if result.pairs or result.stages:
         console.print()
         console.print(_stage_table(result))
+        _say(console, _LEGEND, "dim")
     _section(console, "coverage", [f"{what}: {amount}" for what, amount in summary.coverage(result)])
     prices = [f"{row.what}: {', '.join(f'{name} {value}' for name, value in row.measures.items())}" for row in summary.price(result)]
     _section(console, "price", prices)
@@ -92,7 +96,7 @@ def _stage_table(result: Result) -> Table:
     """Return the stages as a table: verdict, pairs, and failures of each question and mode with the worst number."""
     rows = summary.stages(result)
     used = [place for place, _ in enumerate(summary.COLUMNS) if any(row.cells[place] for row in rows)]
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     table.add_column("stage", overflow="fold")
     table.add_column("verdict")
     for place in used:
@@ -105,13 +109,10 @@ def _stage_table(result: Result) -> Table:
 
 
 def _cell(cell: summary.Cell | None) -> Text:
-    """Return `2 of 40 x 3.1e-02`: failed of all, a mark, and the worst number."""
+    """Return `2/40 x 3.1e-02`: failed of all (explained ones only where none fails by itself), a mark, and the worst number."""
     if cell is None:
-        return Text("", style="dim")
-    told = f"{cell.failed} of {cell.total}" if cell.failed else f"{cell.total:,}"
+        return Text("")
+    wrong = cell.failed or cell.explained
+    told = f"{wrong}/{cell.total}" if wrong else f"{cell.total}"
     return Text(f"{told} {_MARKS.get(cell.verdict, '?')} {cell.worst}".rstrip(), style=STYLES[cell.verdict])
 
-
-def counts_line(result: Result) -> str:
-    """Return the counts of all verdicts in one line."""
-    return ", ".join(f"{count(amount, 'pair')} {visible(name)}" for name, amount in result.counts.items() if amount)

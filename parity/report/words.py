@@ -69,7 +69,7 @@ def ratio(value: Number | None, limit: float | None = None) -> str:
         digits += 1
     text = f"{found:.{digits}g}"
     magnitude = abs(found)
-    if 100 <= magnitude < 1e6:  # noqa: PLR2004 - plain digits where they stay readable
+    if 100 <= magnitude < 1e4:  # noqa: PLR2004 - plain digits where they stay readable
         text = f"{found:.0f}"
     return f"{text}x"
 
@@ -87,11 +87,18 @@ def apart(reference: Number | str, candidate: Number | str) -> tuple[str, str]:
     return f"{reference!r}", f"{candidate!r}"
 
 
-def compact(value: Number | None) -> Number | None:
-    """Return the number with four significant digits, as it is stored in the page."""
-    if value is None or isinstance(value, str):
-        return value
-    return float(f"{value:.3e}") if math.isfinite(value) else str(value)  # type: ignore[return-value]
+def compact(value: Number | None) -> str:
+    """Return the shortest text of three significant digits, as the page stores numbers; nothing for None.
+
+    >>> compact(1.2345e-7), compact(0.5), compact("nan"), compact(None)
+    ('1.23e-7', '0.5', 'nan', '')
+    """
+    found = as_float(value)
+    if found is None or not math.isfinite(found):
+        return "" if found is None else str(found)
+    plain_text, (mantissa, _, power) = f"{found:.3g}", f"{found:.2e}".partition("e")
+    short = f"{mantissa.rstrip('0').rstrip('.')}e{int(power)}"
+    return min(plain_text.removesuffix(".0"), short, key=len)
 
 
 def count(amount: int, noun: str, plural: str | None = None) -> str:

@@ -2,7 +2,7 @@
 // Draws the figures of the page with its own colours, again when the colour scheme or the question changes.
 (() => {
   const figures = JSON.parse(document.getElementById("data-figures").textContent);
-  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  const config = { displayModeBar: false };
 
   function coloured(value, styles) {
     if (typeof value === "string") {
@@ -16,8 +16,20 @@
     return value;
   }
 
+  // Keeps the names under a figure that have room, the widest parts first.
+  function roomy(names, range, width) {
+    const scale = (width - 80) / (range[1] - range[0]), kept = [];
+    for (const name of [...names].sort((a, b) => b.width - a.width)) {
+      const half = 3.6 * name.text.length, middle = name.x * scale;
+      if (kept.every((other) => Math.abs(other.middle - middle) > half + other.half)) kept.push({ name, middle, half });
+    }
+    return kept.map(({ name: { width: _, ...rest } }) => ({ ...rest, font: { size: 11 } }));
+  }
+
   function fitted(name, layout, width) {
+    layout.width = width;
     layout.font.family = getComputedStyle(document.body).fontFamily;
+    if (layout.annotations) layout.annotations = roomy(layout.annotations, layout.xaxis.range, width);
     if (width >= 620) return layout;
     layout.margin = { ...layout.margin, l: 40, r: 4 };
     layout.font.size = 11;
@@ -33,6 +45,7 @@
   }
 
   const charts = [...document.querySelectorAll(".chart")];
+  const widths = new Map(charts.map((chart) => [chart, 0]));
   const drawAll = () => charts.forEach(draw);
   document.querySelectorAll(".switch input").forEach((input) => input.addEventListener("change", () => {
     const chart = document.getElementById("figure-" + input.name.replace("question-", ""));
@@ -40,5 +53,9 @@
     draw(chart);
   }));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
-  drawAll();
+  const resized = new ResizeObserver(() => charts.forEach((chart) => {
+    if (chart.clientWidth && chart.clientWidth !== widths.get(chart)) draw(chart);
+    widths.set(chart, chart.clientWidth);
+  }));
+  charts.forEach((chart) => resized.observe(chart));
 })();

@@ -2,9 +2,21 @@
 // The table of all pairs: columns stay columns, only the rows in sight exist as elements.
 (() => {
   const { count, texts, numbers, outside, worst } = JSON.parse(document.getElementById("data-pairs").textContent);
+  for (const column of Object.values(texts)) column.at ??= spread(column.runs);
+  for (const [name, column] of Object.entries(numbers)) numbers[name] = column.split(",").map(read);
+
+  function spread(runs) {
+    const at = [];
+    for (let part = 0; part < runs.length; part += 2) for (let left = runs[part + 1]; left > 0; left--) at.push(runs[part]);
+    return at;
+  }
+  function read(text) {
+    return text === "" ? null : /^(nan|-?inf)$/.test(text) ? text : Number(text);
+  }
+
   const ROW = 31, AHEAD = 12;
   const FAILING = new Set(["MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED"]);
-  const GRAVITY = ["MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED", "inherited", "MATCH"];
+  const GRAVITY = ["MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED", "undecided", "inherited", "contains", "equivalent", "MATCH"];
   const byId = (id) => document.getElementById(id);
   const box = byId("pair-rows"), body = box.querySelector("tbody"), detail = byId("pair-detail");
   const state = { order: null, sort: null, down: false, chosen: -1, drawn: "" };
@@ -41,6 +53,16 @@
     svg.setAttribute("aria-hidden", "true");
     svg.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "use")).setAttribute("href", "#icon-" + slug(verdict));
     return svg;
+  }
+  // Where the last two names of a path begin, numbers not counted: what tells modules apart is never cut off.
+  function tail(path) {
+    let cut = path.length;
+    for (let names = 0; names < 2 && cut > 0;) {
+      const start = path.lastIndexOf(".", cut - 1);
+      names += /^\d+$/.test(path.slice(start + 1, cut)) ? 0 : 1;
+      cut = start;
+    }
+    return Math.max(cut, 0) + (cut > 0 ? 1 : 0);
   }
   const slug = (verdict) => verdict.replace(/ /g, "-").toLowerCase();
 
@@ -101,7 +123,8 @@
     const name = element("td", "address"), button = element("button", "open");
     button.type = "button";
     button.title = address(row);
-    button.append(element("b", "", text("path", row)), element("span", "", text("rest", row)));
+    const path = text("path", row), cut = tail(path);
+    button.append(element("span", "head", path.slice(0, cut)), element("b", "", path.slice(cut)), element("span", "", text("rest", row)));
     name.append(button);
     made.append(cell, name, ...["stage", "question", "mode", "dtype"].map((column) => element("td", column, text(column, row) || "–")),
       element("td", "number", shownNumber(value("rel_l2", row))), element("td", "number", shownNumber(value("max_abs", row))),
@@ -133,7 +156,7 @@
     const list = facts(element("dl", "facts"), [
       ["native path", text("native", row)], ["stage", text("stage", row)], ["shape", text("shape", row)], ["limit", text("limit", row)], ["basis", text("basis", row)],
       ["flags", text("flags", row)], ["worst element", element_.length ? `[${element_[0]}]: reference ${element_[1]}, candidate ${element_[2]}` : ""],
-      ["elements outside", outside[row] ? `${outside[row]} of ${value("size", row)}` : ""], ["detail", text("detail", row)],
+      ["elements outside", outside[row] || ""], ["detail", text("detail", row)],
       ...[["rel_l2"], ["max_abs"], ["cosine", 6], ["max_ulp"], ["scale"], ["error_rms"], ["error_max"], ["reference_rms"], ["reference_max"], ["floor_rms"], ["floor_max"]]
         .map(([name, digits = 3]) => [name, name === "cosine" ? String(value(name, row) ?? "–") : shownNumber(value(name, row), digits)]),
       ["multiple of the floor", shownRatio(value("ratio_to_floor", row))], ["order of completion", String(value("order", row))],

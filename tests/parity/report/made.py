@@ -90,7 +90,7 @@ def pair(path, step, order, question, mode, rng, local=0.0):
     scale = float(np.exp(rng.normal(0, 0.6)))
     growth = {"layers": 1.0, "steps": 4.0, "free": 6.0 * (1 + (step or 0))}[mode]
     unit = 8e-16 if question == "semantics" else 1.2e-7
-    healthy = unit * growth * float(np.exp(rng.normal(0, 0.4)))
+    healthy = unit * growth * min(2.7, float(np.exp(rng.normal(0, 0.4))))
     error = max(healthy, local)
     index = tuple(int(i) for i in rng.integers(0, (2, 32, 16, 12)))
     value = float(rng.normal(0, scale))
@@ -222,7 +222,7 @@ def make(kind, folder):
     if kind == "match":
         return base(pairs(steps=4), images=pictures(folder, 2e-6))
     if kind == "huge":
-        made = pairs(steps=9, depth=1, wrong="unet.mid_block.attentions.0.transformer_blocks.0.norm1", error=3e-4)
+        made = pairs(steps=6, depth=1, wrong="unet.mid_block.attentions.0.transformer_blocks.0.norm1", error=3e-4)
         first = next(pair for pair in made if pair.verdict == "MISMATCH" and pair.mode == "layers")
         return base(made, verdict="MISMATCH", first_divergence=FirstDivergence(address=first.address, stage="unet", question="semantics", mode="layers", dtype="float64"), images=pictures(folder, 1e-3))
     if kind == "empty":
