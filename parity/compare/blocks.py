@@ -22,13 +22,13 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["BLOCK", "ROW", "Scratch", "blocks", "load32", "load64", "scratch"]
+__all__ = ["BLOCK", "BLOCK64", "Scratch", "blocks", "load32", "load64", "scratch"]
 
-BLOCK: Final = 16384
-"""Elements in a block."""
+BLOCK: Final = 65536
+"""Elements in a block of float32: large enough that numpy's calls and the interpreter's lock cost little."""
 
-ROW: Final = 512
-"""Elements summed in one float32 accumulation; longer sums would lose more than 1e-6."""
+BLOCK64: Final = BLOCK // 2
+"""Elements in a block of float64."""
 
 _HALF_SCALE: Final = np.float32(2.0**112)
 _HALF_BITS: Final = np.int32(-0x70002000)  # sign, five bits of exponent, ten of mantissa, in float32's places
@@ -37,14 +37,13 @@ _HALF_BITS: Final = np.int32(-0x70002000)  # sign, five bits of exponent, ten of
 class Scratch:
     """The buffers of one thread: three of each width, and one for integers."""
 
-    __slots__ = ("double", "rows", "single", "words")
+    __slots__ = ("double", "single", "words")
 
     def __init__(self) -> None:
         """Allocate them once."""
-        self.double = np.empty((4, BLOCK), np.float64)
+        self.double = np.empty((4, BLOCK64), np.float64)
         self.single = np.empty((3, BLOCK), np.float32)
         self.words = np.empty(BLOCK, np.int32)
-        self.rows = np.empty((2, BLOCK // ROW, 1, 1), np.float32)
 
 
 _local = threading.local()

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from parity.compare.blocks import BLOCK, blocks, load64
+from parity.compare.blocks import BLOCK64, blocks, load64
+from parity.compare.sums import inner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,19 +59,19 @@ def measure_exact(
     unequal, peak, squares, error, problem = 0, 0.0, 0.0, 0.0, ""
     arrays: Sequence[np.ndarray] = (exact, candidate) if own is None else (exact, candidate, own)
     with np.errstate(all="ignore"):
-        for group in blocks(arrays, BLOCK // 2):
+        for group in blocks(arrays, BLOCK64):
             x, c = group[0], group[1]
             wrong, difference = _differences(x, exact_type, c, candidate_type)
             if own is not None and wrong.any():
                 wrong &= _differences(group[2], own_type, c, candidate_type)[0]
             wide = load64(x, exact_type, np.empty(x.size))
             problem = problem or ("nan" if np.isnan(wide).any() else "")
-            squares += float(np.dot(wide, wide))
+            squares += inner(wide, wide)
             if wrong.any():
                 off = difference[wrong]
                 unequal += off.size
                 peak = max(peak, float(off.max())) if not np.isnan(off).any() else math.nan
-                error += float(np.dot(off, off))
+                error += inner(off, off)
     size = exact.size
     return Exact(size, unequal, math.sqrt(squares / size), math.sqrt(error / size), peak, problem)
 
@@ -81,7 +82,7 @@ def locate_exact(
     """Return the index of the largest difference, both values there, and in words how many differ and where first."""
     worst, at, first, unequal, position, values = -1.0, 0, -1, 0, 0, (math.nan, math.nan)
     with np.errstate(all="ignore"):
-        for x, c in blocks((exact, candidate), BLOCK // 2):
+        for x, c in blocks((exact, candidate), BLOCK64):
             wrong, distance = _differences(x, exact_type, c, candidate_type)
             places = np.flatnonzero(wrong)
             if places.size:

@@ -22,13 +22,13 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from parity.compare.blocks import BLOCK, ROW, Scratch, blocks, load32, load64, scratch
+from parity.compare.blocks import BLOCK64, Scratch, blocks, load32, load64, scratch
+from parity.compare.sums import inner, squares32
 
 __all__ = ["Measure", "careful", "finish", "measure", "widest"]
 
 _NARROW: Final = frozenset({"float32", "float16", "bfloat16"})
 _HALF_INFINITY: Final = {"float16": 0x7C00, "bfloat16": 0x7F80}
-_SAFE32: Final = (2.0**-50, 2.0**50)
 _SAFE64: Final = (2.0**-480, 2.0**480)
 _COSINE_BY_ERROR: Final = 1e-3
 
@@ -99,9 +99,9 @@ def _single(exact: np.ndarray, exact_type: str, candidate: np.ndarray, candidate
         top = max(float(np.maximum.reduce(x)), -float(np.minimum.reduce(x)))
         if not (peak < math.inf and top < math.inf):
             return None
-        squares += _square32(x, top, room)
+        squares += squares32(x, top, room.double[0])
         if peak:
-            error += _square32(d, peak, room)
+            error += squares32(d, peak, room.double[0])
             error_max = max(error_max, peak)
         largest = max(largest, top)
     return finish(exact.size, squares, largest, error, error_max)
@@ -115,25 +115,6 @@ def _not_finite_half(block: np.ndarray, name: str, room: Scratch) -> bool:
     return int(np.maximum.reduce(bits)) >= _HALF_INFINITY[name]
 
 
-def _square32(values: np.ndarray, peak: float, room: Scratch) -> float:
-    """Return the sum of squares of float32 values whose largest magnitude is `peak`."""
-    size = values.size
-    if not _SAFE32[0] <= peak <= _SAFE32[1]:
-        wide = room.double[0][:size]
-        np.copyto(wide, values)
-        return float(np.vdot(wide[: size // 2], wide[: size // 2]) + np.vdot(wide[size // 2 :], wide[size // 2 :]))
-    whole = size // ROW * ROW
-    total = 0.0
-    if whole:
-        rows = values[:whole].reshape(-1, ROW)
-        sums = np.matmul(rows[:, None, :], rows[:, :, None], out=room.rows[0][: whole // ROW])
-        total = float(np.add.reduce(sums, axis=None, dtype=np.float64))
-    if whole < size:
-        rest = values[whole:]
-        total += float(np.dot(rest, rest))
-    return total
-
-
 def _double(
     exact: np.ndarray, exact_type: str, candidate: np.ndarray, candidate_type: str,
     own: np.ndarray | None, own_type: str,
@@ -142,21 +123,21 @@ def _double(
     room = scratch().double
     squares = error = largest = error_max = own_error = own_max = 0.0
     arrays = (exact, candidate) if own is None else (exact, candidate, own)
-    for group in blocks(arrays, BLOCK // 2):
+    for group in blocks(arrays, BLOCK64):
         x = load64(group[0], exact_type, room[0])
         size = x.size
         magnitude = np.abs(x, out=room[3][:size])
         largest = max(largest, _peak(magnitude))
-        squares += float(np.dot(magnitude, magnitude))
+        squares += inner(magnitude, magnitude)
         d = np.subtract(load64(group[1], candidate_type, room[1]), x, out=room[1][:size])
         np.abs(d, out=d)
         error_max = max(error_max, _peak(d))
-        error += float(np.dot(d, d))
+        error += inner(d, d)
         if own is not None:
             d = np.subtract(load64(group[2], own_type, room[2]), x, out=room[2][:size])
             np.abs(d, out=d)
             own_max = max(own_max, _peak(d))
-            own_error += float(np.dot(d, d))
+            own_error += inner(d, d)
         if max(largest, error_max, own_max) == math.inf:
             return None
     if not (_in_range(largest) and _in_range(error_max) and _in_range(own_max)):
@@ -215,7 +196,7 @@ class _Scaled:
     def add(self, magnitudes: np.ndarray) -> None:
         """Second pass: add the squares."""
         scaled = np.ldexp(magnitudes, -self.exponent)
-        self.squares += float(np.dot(scaled, scaled))
+        self.squares += inner(scaled, scaled)
 
     def mean_root(self, size: int) -> float:
         """Return the rms of `size` values without its factor `2**exponent`."""
@@ -255,7 +236,7 @@ class _Walk:
         self.not_a_number = self.overflow = False
         self.exact, self.error, self.own = _Scaled(), _Scaled(), _Scaled()
         for second in (False, True):
-            for group in blocks(arrays, BLOCK // 2):
+            for group in blocks(arrays, BLOCK64):
                 wide = [widest(block, name) for block, name in zip(group, types, strict=True)]
                 if not second:
                     self._places(wide)

@@ -14,8 +14,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from parity.compare.blocks import BLOCK, blocks
+from parity.compare.blocks import BLOCK64, blocks
 from parity.compare.metrics import widest
+from parity.compare.sums import inner
 from parity.dtypes import narrow
 
 __all__ = ["Place", "locate", "ulps"]
@@ -48,13 +49,13 @@ def locate(
 ) -> Place:
     """Find the worst element and describe those further off than `limit`."""
     shape = exact.shape
-    worst, at, outside, position, inner, x_sum, c_sum = -1.0, 0, 0, 0, 0.0, 0.0, 0.0
+    worst, at, outside, position, product, x_sum, c_sum = -1.0, 0, 0, 0, 0.0, 0.0, 0.0
     max_ulp: float | None = 0.0 if candidate_type in _CODE else None
     values: tuple[float | complex, float | complex] = (math.nan, math.nan)
     occupied = [np.zeros(length, np.bool_) for length in shape]
     interior = 0
     with np.errstate(all="ignore"):
-        for x_block, c_block in blocks((exact, candidate), BLOCK // 2):
+        for x_block, c_block in blocks((exact, candidate), BLOCK64):
             x, c = widest(x_block, exact_type), widest(c_block, candidate_type)
             distance = np.abs(c - x)
             distance[x == c] = 0.0
@@ -70,16 +71,11 @@ def locate(
                 max_ulp = max(max_ulp, ulps(x, c, candidate_type))
             peak = max(float(np.abs(x).max()), float(np.abs(c).max()), 1e-300)
             if peak < math.inf:
-                inner, x_sum, c_sum = inner + _dot(x, c), x_sum + _dot(x, x), c_sum + _dot(c, c)
+                product, x_sum, c_sum = product + inner(x, c), x_sum + inner(x, x), c_sum + inner(c, c)
             position += x.size
-    cosine = inner / math.sqrt(x_sum * c_sum) if x_sum and c_sum else (1.0 if x_sum == c_sum else 0.0)
+    cosine = product / math.sqrt(x_sum * c_sum) if x_sum and c_sum else (1.0 if x_sum == c_sum else 0.0)
     index = tuple(int(i) for i in np.unravel_index(at, shape)) if shape else ()
     return Place(index, *values, outside, max_ulp, cosine, describe(outside, exact.size, occupied, interior))
-
-
-def _dot(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the real part of the inner product."""
-    return float(np.vdot(a, b).real)
 
 
 def _mark(positions: np.ndarray, shape: tuple[int, ...], occupied: list[np.ndarray]) -> int:
