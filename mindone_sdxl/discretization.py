@@ -20,7 +20,7 @@ import numpy as np
 from mindone_sdxl.config import ScheduleConfig
 from mindone_sdxl.errors import InputError
 
-__all__ = ["DISCRETIZATIONS", "EDM", "DiffusersDDPM", "Discretization", "LegacyDDPM", "exact_table"]
+__all__ = ["EDM", "DiffusersDDPM", "Discretization", "LegacyDDPM", "exact_table"]
 
 
 class Discretization(Protocol):
@@ -151,6 +151,3 @@ class EDM:
         ramp = np.linspace(0.0, 1.0, steps, dtype=np.float64)
         high, low = self.sigma_max ** (1 / self.rho), self.sigma_min ** (1 / self.rho)
         return ((high + ramp * (low - high)) ** self.rho).astype(dtype)
-
-
-DISCRETIZATIONS = {"LegacyDDPM": LegacyDDPM, "DiffusersDDPM": DiffusersDDPM, "EDM": EDM}

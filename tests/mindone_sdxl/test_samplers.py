@@ -117,7 +117,7 @@ DISCRETIZATIONS = [LegacyDDPM(CONFIG), DiffusersDDPM(CONFIG), EDM(CONFIG)]
 
 
 def run(name, schedule, noise, noises, mindspore):
-    from mindone_sdxl.samplers import SAMPLERS
+    from mindone_sdxl.registry import SAMPLERS
 
     def predict(latents, sigma):
         return mindspore.Tensor(slope(latents.asnumpy(), np.float64(sigma)).astype(latents.asnumpy().dtype))
@@ -168,7 +168,8 @@ def test_schedules_equal_independent_formulas():
 
 def test_samplers_that_remember_need_their_steps_in_order(mindspore):
     from mindone_sdxl.errors import InputError
-    from mindone_sdxl.samplers import DPMPP2M, EulerEDM, HeunEDM
+    from mindone_sdxl.samplers import EulerEDM, HeunEDM
+    from mindone_sdxl.samplers_dpmpp import DPMPP2M
 
     schedule = make_schedule(LegacyDDPM(CONFIG), 4, np.float64)
     x = mindspore.Tensor(np.ones((1, 4, 2, 2)))

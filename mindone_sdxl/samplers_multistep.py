@@ -8,7 +8,7 @@ import numpy as np
 from mindspore import Tensor
 
 from mindone_sdxl.layers import scalar
-from mindone_sdxl.samplers.base import Noises, Predict, Sampler
+from mindone_sdxl.samplers import Noises, Predict, Sampler
 from mindone_sdxl.schedule import Schedule
 
 __all__ = ["LinearMultistep", "coefficients"]

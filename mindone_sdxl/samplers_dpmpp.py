@@ -14,7 +14,7 @@ from mindspore import Tensor
 
 from mindone_sdxl.denoiser import denoised_from_noise
 from mindone_sdxl.layers import scalar
-from mindone_sdxl.samplers.base import Noises, Predict, Sampler, add_noise, ancestral_levels, require_predict
+from mindone_sdxl.samplers import Noises, Predict, Sampler, add_noise, ancestral_levels, require_predict
 from mindone_sdxl.schedule import Schedule
 
 __all__ = ["DPMPP2M", "DPMPP2SAncestral"]

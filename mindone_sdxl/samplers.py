@@ -8,7 +8,9 @@ guided noise prediction; samplers that look ahead call it within a step.
     noise_pred = predict(latents, schedule.sigmas[i])
     latents = sampler.step(i, latents, noise_pred, noises)
 
-Coefficients are computed in the schedule's type, tensors stay in their own.
+Coefficients are computed in the schedule's type, tensors stay in their own. Here are the samplers of Euler's kind,
+which go along the noise prediction to another level and perhaps add fresh noise; `samplers_dpmpp` and
+`samplers_multistep` have the others.
 """
 
 from __future__ import annotations
@@ -18,11 +20,25 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from mindspore import Tensor
 
+from mindone_sdxl.denoiser import denoised_from_noise
 from mindone_sdxl.errors import InputError
 from mindone_sdxl.layers import numpy_type, scalar
 from mindone_sdxl.schedule import Schedule
 
-__all__ = ["Noises", "Observer", "Predict", "Sampler", "add_noise", "ancestral_levels", "require_predict"]
+__all__ = [
+    "LCM",
+    "EulerAncestral",
+    "EulerEDM",
+    "HeunEDM",
+    "Noises",
+    "Observer",
+    "Predict",
+    "Sampler",
+    "add_noise",
+    "ancestral_levels",
+    "require_predict",
+    "step_noise",
+]
 
 Predict = Callable[[Tensor, float], Tensor]
 Noises = Sequence[np.ndarray] | Sequence[Tensor] | np.ndarray
@@ -140,3 +156,52 @@ class Sampler:
             if observe is not None:
                 observe(index, latents)
         return latents
+
+
+class EulerEDM(Sampler):
+    """Euler's method on the probability flow (Karras et al. 2022, algorithm 1 without churn and correction)."""
+
+    def _move(
+        self, index: int, latents: Tensor, noise_pred: Tensor, noises: Noises | None, predict: Predict | None
+    ) -> Tensor:
+        sigma, following = self._levels(index)
+        return latents + noise_pred * scalar(following - sigma, latents.dtype)
+
+
+class HeunEDM(Sampler):
+    """Euler's step corrected by the mean of the predictions at its two ends (Karras et al. 2022, algorithm 1)."""
+
+    def _move(
+        self, index: int, latents: Tensor, noise_pred: Tensor, noises: Noises | None, predict: Predict | None
+    ) -> Tensor:
+        sigma, following = self._levels(index)
+        moved = latents + noise_pred * scalar(following - sigma, latents.dtype)
+        if following == 0:
+            return moved
+        mean = (noise_pred + require_predict(predict)(moved, following)) * scalar(0.5, latents.dtype)
+        return latents + mean * scalar(following - sigma, latents.dtype)
+
+
+class EulerAncestral(Sampler):
+    """Euler's method down to a lower level than the next one, then fresh noise up to it; the last step adds none."""
+
+    uses_noise = True
+
+    def _move(
+        self, index: int, latents: Tensor, noise_pred: Tensor, noises: Noises | None, predict: Predict | None
+    ) -> Tensor:
+        sigma, following = self._levels(index)
+        down, up = ancestral_levels(sigma, following)
+        return add_noise(latents + noise_pred * scalar(down - sigma, latents.dtype), noises, index, up)
+
+
+class LCM(Sampler):
+    """The clean latents that the prediction implies, noised afresh (latent consistency models)."""
+
+    uses_noise = True
+
+    def _move(
+        self, index: int, latents: Tensor, noise_pred: Tensor, noises: Noises | None, predict: Predict | None
+    ) -> Tensor:
+        sigma, following = self._levels(index)
+        return add_noise(denoised_from_noise(latents, noise_pred, sigma), noises, index, following)
