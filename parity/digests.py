@@ -1,0 +1,53 @@
+"""Digests of a weight and of what commonly becomes of it, so that a checkpoint is audited without travelling.
+
+The recorder stores for each parameter the digests of its layouts, each in its own type and rounded to the
+coarser half types. Whoever loads the parameter elsewhere digests what it holds and looks the digest up:
+
+    >>> import numpy as np
+    >>> weight = np.arange(6, dtype=np.float32).reshape(2, 3)
+    >>> known = digests(weight, "float32")
+    >>> [name for name, text in known.items() if text == digest(np.ascontiguousarray(weight.T))]
+    ['transpose/own']
+
+A digest covers the elements' bytes alone, in C order and little endian; shape and type are kept beside it.
+Limits: a layout that cannot differ (an axis of length one) is left out, and so is a rounding that is not
+coarser than the type itself. -0.0 and 0.0 differ.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import xxhash
+
+from parity.dtypes import bits, is_float, narrow, widen
+
+__all__ = ["ROUNDINGS", "digest", "digests", "layouts"]
+
+ROUNDINGS = ("float16", "bfloat16")
+_SWAPS = {2: {"transpose": (0, 1)}, 4: {"transpose01": (0, 1), "transpose23": (2, 3)}}
+
+
+def layouts(array: np.ndarray) -> dict[str, np.ndarray]:
+    """Return views of `array` by the name of their layout, `identity` first."""
+    found = {"identity": array}
+    for name, (first, second) in _SWAPS.get(array.ndim, {}).items():
+        if array.shape[first] > 1 or array.shape[second] > 1:
+            found[name] = array.swapaxes(first, second)
+    found |= {f"flip{axis}": np.flip(array, axis) for axis, length in enumerate(array.shape) if length > 1}
+    return found
+
+
+def digest(array: np.ndarray) -> str:
+    """Return the xxh3-128 of the elements' bytes in C order, little endian."""
+    plain = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
+    return xxhash.xxh3_128_hexdigest(plain.reshape(-1).view(np.uint8).data) if plain.size else xxhash.xxh3_128_hexdigest(b"")
+
+
+def digests(array: np.ndarray, dtype: str) -> dict[str, str]:
+    """Return `LAYOUT/ROUNDING` -> digest; `dtype` is the true type of `array` (bfloat16 is stored as uint16)."""
+    forms = {"own": array}
+    if is_float(dtype):
+        wide = widen(array, dtype, "float32" if bits(dtype) <= bits("float32") else "float64")
+        with np.errstate(over="ignore"):
+            forms |= {name: narrow(wide, name) for name in ROUNDINGS if bits(name) < bits(dtype)}
+    return {f"{layout}/{form}": digest(view) for form, values in forms.items() for layout, view in layouts(values).items()}

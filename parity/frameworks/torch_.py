@@ -1,0 +1,244 @@
+"""torch seen from the harness: tensors as numpy arrays, and hooks on modules that report every call.
+
+    with watched({"unet.conv_in": unet.conv_in}, taps):
+        unet(...)
+
+hands each call's inputs and outputs to `taps` (see parity.taps), children before parents. Hooks read and
+copy; they change no value, no random state and no order of work, and they are gone when the block is left.
+Inputs are copied when the call begins, because a module may change them in place. A tensor that is the
+output of one module and the input of the next is copied once.
+
+bfloat16 travels as uint16 beside its name. Limits: forward hooks do not fire inside a compiled module; a
+tensor inside an object that is neither tuple, list, mapping nor dataclass is not seen.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import OrderedDict
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+
+from parity.dtypes import is_float, widen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from parity.taps import Call, Taps
+
+__all__ = ["TYPES", "Observation", "Snapshots", "flatten", "observed", "rebuild", "to_numpy", "to_tensor", "watched", "wide_tensor"]
+
+TYPES: Final[dict[str, torch.dtype]] = {
+    "float64": torch.float64, "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16,
+    "int64": torch.int64, "int32": torch.int32, "int16": torch.int16, "int8": torch.int8, "uint8": torch.uint8,
+    "bool": torch.bool, "complex64": torch.complex64, "complex128": torch.complex128,
+}  # fmt: skip
+_NAMES = {dtype: name for name, dtype in TYPES.items()}
+_PLAIN = (bool, int, float, str, type(None))
+_KEPT_TENSORS: Final = 48
+
+
+def to_numpy(tensor: torch.Tensor) -> tuple[np.ndarray, str]:
+    """Return a copy of a tensor in C order on the host, and the name of its type.
+
+    Raises:
+        TypeError: the type has no numpy form.
+    """
+    name = _NAMES.get(tensor.dtype)
+    if name is None:
+        message = f"a tensor of {tensor.dtype} cannot be recorded; the types are {', '.join(TYPES)}"
+        raise TypeError(message)
+    copy = torch.empty(tensor.shape, dtype=tensor.dtype)
+    copy.copy_(tensor.detach())
+    return (copy.view(torch.uint16) if name == "bfloat16" else copy).numpy(), name
+
+
+def to_tensor(array: np.ndarray, name: str) -> torch.Tensor:
+    """Return a tensor with its own memory from an array whose true type is `name`."""
+    copy = np.array(array, order="C")
+    return torch.from_numpy(copy).view(torch.bfloat16) if name == "bfloat16" else torch.from_numpy(copy)
+
+
+def wide_tensor(array: np.ndarray, name: str) -> torch.Tensor:
+    """Return a tensor in float64 if `name` is a floating type, else as it is."""
+    return torch.from_numpy(np.array(widen(array, name))) if is_float(name) else to_tensor(array, name)
+
+
+class Snapshots:
+    """Host copies of tensors; one that was copied lately and has not changed since is not copied again."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._kept: OrderedDict[tuple[Any, ...], tuple[torch.Tensor, np.ndarray, str]] = OrderedDict()
+
+    def __call__(self, tensor: torch.Tensor) -> tuple[np.ndarray, str]:
+        """Return a read-only copy of a tensor as it is now, and the name of its type."""
+        version = -1 if tensor.is_inference() else tensor._version  # noqa: SLF001 - torch's own count of writes
+        place = (tensor.data_ptr(), version, tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
+        found = self._kept.get(place)
+        if found is not None:
+            self._kept.move_to_end(place)
+            return found[1], found[2]
+        array, name = to_numpy(tensor)
+        array.flags.writeable = False
+        if version >= 0 and array.size:
+            self._kept[place] = (tensor, array, name)  # holding the tensor keeps its memory from being reused
+            if len(self._kept) > _KEPT_TENSORS:
+                self._kept.popitem(last=False)
+        return array, name
+
+
+def flatten(value: Any, port: str) -> Iterator[tuple[str, Any]]:
+    """Yield (port, tensor or plain value) of everything inside `value`, in order."""
+    if isinstance(value, (torch.Tensor, *_PLAIN)):
+        yield port, value
+        return
+    for key, each in _children(value):
+        yield from flatten(each, f"{port}.{key}")
+
+
+def _children(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield the keyed parts of a container; nothing for any other object."""
+    if hasattr(value, "items"):
+        yield from value.items()
+    elif isinstance(value, (tuple, list)):
+        names = getattr(value, "_fields", range(len(value)))
+        yield from zip(names, value, strict=True)
+    elif is_dataclass(value) and not isinstance(value, type):
+        yield from ((each.name, getattr(value, each.name)) for each in fields(value))
+
+
+def rebuild(flat: Mapping[str, Any]) -> Any:
+    """Return the nested arguments that `flatten` took apart; keys without the leading `input.`.
+
+    A level whose keys are 0, 1, 2 … becomes a tuple, any other a dict.
+
+        >>> rebuild({"x.0": 1, "x.1": 2, "y.z": 3})
+        {'x': (1, 2), 'y': {'z': 3}}
+    """
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *above, last = key.split(".")
+        level = nested
+        for part in above:
+            level = level.setdefault(part, {})
+        level[last] = value
+    return _tuples(nested)
+
+
+def _tuples(level: Any) -> Any:
+    """Turn numbered levels into tuples."""
+    if not isinstance(level, dict):
+        return level
+    inner = {key: _tuples(value) for key, value in level.items()}
+    numbered = inner and list(inner) == [str(index) for index in range(len(inner))]
+    return tuple(inner.values()) if numbered else inner
+
+
+class _Signature:
+    """The names of a forward's parameters, to bind a call's arguments without the cost of `inspect` per call."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        """Read the signature once."""
+        parameters = inspect.signature(function).parameters.values()
+        self.names = [each.name for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+        self.rest = next((each.name for each in parameters if each.kind is each.VAR_POSITIONAL), None)
+
+    def bind(self, positional: tuple[Any, ...], keywords: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Yield (name, argument) in the order in which they were given."""
+        yield from zip(self.names, positional, strict=False)
+        if self.rest is not None and len(positional) > len(self.names):
+            yield self.rest, positional[len(self.names) :]
+        yield from keywords.items()
+
+
+@contextmanager
+def watched(modules: Mapping[str, torch.nn.Module], taps: Taps, snapshots: Snapshots) -> Iterator[None]:
+    """Report every call of `modules` (by path) to `taps` while the block runs."""
+    handles: list[Any] = []
+    running: list[tuple[Call, list[tuple[str, Any]]]] = []
+    try:
+        for path, module in modules.items():
+            before, after = _hooks(path, module, taps, snapshots, running)
+            handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+            handles.append(module.register_forward_hook(after))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _hooks(
+    path: str, module: torch.nn.Module, taps: Taps, snapshots: Snapshots, running: list[tuple[Call, list[tuple[str, Any]]]]
+) -> tuple[Callable[..., None], Callable[..., None]]:
+    """Return the two hooks of one module; `running` holds the calls that have begun and their inputs."""
+    signature = _Signature(module.forward)
+
+    def before(_module: torch.nn.Module, positional: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        call = taps.enter(path)
+        inputs = [
+            (port, snapshots(leaf) if isinstance(leaf, torch.Tensor) else leaf)
+            for name, argument in signature.bind(positional, keywords)
+            for port, leaf in flatten(argument, f"input.{name}")
+            if taps.address(call, port) is not None
+        ]
+        running.append((call, inputs))
+
+    def after(_module: torch.nn.Module, _inputs: tuple[Any, ...], output: Any) -> None:
+        call, inputs = running.pop()
+        for port, leaf in inputs:
+            _report(taps, call, port, leaf)
+        for port, leaf in flatten(output, "output"):
+            if isinstance(leaf, torch.Tensor) and taps.address(call, port) is not None:
+                _report(taps, call, port, snapshots(leaf))
+        taps.leave(call)
+
+    return before, after
+
+
+def _report(taps: Taps, call: Call, port: str, leaf: Any) -> None:
+    """Hand over one copied tensor or plain value."""
+    if isinstance(leaf, tuple):
+        taps.tensor(call, port, *leaf)
+    else:
+        taps.value(call, port, leaf)
+
+
+@dataclass
+class Observation:
+    """What a named function got and gave, by name; "" names a single output."""
+
+    inputs: dict[str, Any] = field(default_factory=dict)
+    outputs: dict[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def observed(path: str, inputs: Mapping[str, Any], taps: Taps, snapshots: Snapshots) -> Iterator[Observation]:
+    """Report one call of a named function to `taps`.
+
+    The block puts outputs into what it is given, and those inputs that it gets to know only inside.
+    """
+    call = taps.enter(path)
+    seen = Observation()
+    try:
+        copies = list(_copies(inputs, "input", snapshots))
+        yield seen
+        for leaves in (copies, _copies(seen.inputs, "input", snapshots), _copies(seen.outputs, "output", snapshots)):
+            for port, leaf in leaves:
+                _report(taps, call, port, leaf)
+    finally:
+        taps.leave(call)
+
+
+def _copies(values: Mapping[str, Any], side: str, snapshots: Snapshots) -> Iterator[tuple[str, Any]]:
+    """Yield port and copy of every leaf; an output that is None is none."""
+    for name, value in values.items():
+        for port, leaf in flatten(value, f"{side}.{name}" if name else side):
+            if isinstance(leaf, torch.Tensor):
+                yield port, snapshots(leaf)
+            elif side == "input" or leaf is not None:
+                yield port, leaf

@@ -1,0 +1,342 @@
+"""Record a reference: run it, prove that recording changed nothing, and write its trace.
+
+A reference is two objects. `Reference` loads a model in a type; `Session` is the loaded model and can run the
+case in that type, in float64 as the twin, step by step, and module by module. This module decides what runs
+in which order, what is checked and what is written; it imports no framework.
+
+    1. bare: no hook at all; its latents and image are what the hooked run must reproduce
+    2. counted: hooked, nothing kept but digests and how often each path is called
+    3. the working run, which is written; its digests against those of 2 tell whether the run repeats
+    4. float64 (the twin), forced, and steps, which are given the working run's random numbers
+
+Limits: a trace holds one working type. The twin is held in memory as a whole.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import msgspec
+import numpy as np
+import xxhash
+
+from parity import provenance
+from parity.digests import digests
+from parity.dtypes import FLOATS, widen
+from parity.address import Address
+from parity.errors import AddressError, FrameworkMissingError, InputError, ParityError, nearest
+from parity.taps import Call, Digests, Filter, Taps, key
+from parity.trace import Island, Manifest, RunReader, Trace, TraceWriter, WeightDigests, write_injection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+    from parity.case import Resolved
+    Progress = Callable[[int, int], None]
+
+__all__ = ["Outcome", "Progress", "Reference", "Session", "find", "record"]
+
+_GROUP = "parity.references"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a run ends with.
+
+    Attributes:
+        finals: Digests of the latents after each step and of the image, by name.
+        latents: The initial noise `[images, 4, height/8, width/8]`, float32, unit variance.
+        noise: Each step's noise `[steps, images, 4, height/8, width/8]`, float32, unit variance.
+    """
+
+    finals: dict[str, str]
+    latents: np.ndarray
+    noise: np.ndarray
+
+
+class Session(Protocol):
+    """A loaded model and the runs of one case. `progress(done, total)` counts within a run."""
+
+    def modules(self) -> dict[str, str]:
+        """Return path -> class name of every module."""
+
+    def attributes(self) -> dict[str, dict[str, Any]]:
+        """Return path -> attributes that decide numerics, under canonical names."""
+
+    def weights(self) -> Iterable[tuple[str, np.ndarray, str]]:
+        """Yield address, array and type of every parameter."""
+
+    def provenance(self) -> dict[str, Any]:
+        """Return the framework's part of the provenance."""
+
+    def policy(self) -> str:
+        """Return the precision in force: the working type, or `tf32` and the like."""
+
+    def run(self, taps: Taps | None, progress: Progress) -> Outcome:
+        """Run the case in the working type and keep what it drew; without `taps` no hook is in place."""
+
+    def twin(self, taps: Taps, progress: Progress) -> list[Island]:
+        """Run the case in float64 on the last run's draws."""
+
+    def steps(self, taps: Taps, progress: Progress) -> None:
+        """Run the twin from the last run's tensors at the start of each stage and step."""
+
+    def forced(self, recorded: RunReader, skipped: Collection[Call], taps: Taps, progress: Progress) -> None:
+        """Apply each part of the twin to its recorded inputs; `skipped` calls were not recorded whole."""
+
+
+class Reference(Protocol):
+    """A trusted side."""
+
+    name: str
+
+    def load(self, resolved: Resolved, *, device: str, dtype: str, source: Path | None = None) -> Session:
+        """Load the case's model in a type; `source` is a checkout of a reference that is no package."""
+
+
+def find(name: str) -> Reference:
+    """Return a reference by the name of its entry point, or as `MODULE:ATTR`.
+
+    Raises:
+        InputError: nothing has that name, or it cannot be loaded.
+        FrameworkMissingError: it needs a framework that is not installed.
+    """
+    points = {point.name: point for point in metadata.entry_points(group=_GROUP)}
+    point = points.get(name) or (metadata.EntryPoint(name, name, _GROUP) if ":" in name else None)
+    if point is None:
+        message = f"no reference is named {name!r}{nearest(name, points)}; there are {', '.join(points)}, or give MODULE:ATTR"
+        raise InputError(message)
+    try:
+        found: Reference = point.load()
+    except ModuleNotFoundError as error:
+        message = f"the reference {name} needs {error.name}, which is not installed; pip install 'sdxl-parity[torch]'"
+        raise FrameworkMissingError(message) from error
+    except (ImportError, AttributeError) as error:
+        message = f"the reference {name} cannot be loaded: {error}; check the name and its package"
+        raise InputError(message) from error
+    return found
+
+
+def record(
+    resolved: Resolved,
+    reference: Reference,
+    out: str | Path,
+    *,
+    dtypes: Sequence[str] | None = None,
+    device: str = "cpu",
+    store: Literal["hdf5", "npy"] = "hdf5",
+    taps: str | None = None,
+    steps: Collection[int] | None = None,
+    source: Path | None = None,
+    resume: bool = False,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Trace:
+    """Run `reference` on a case and write its trace to the folder `out`.
+
+    Args:
+        resolved: The case.
+        reference: What runs it.
+        out: The trace's folder.
+        dtypes: The working type, and float64 for the twin; default: the case's type and float64.
+        device: `cpu`, `cuda` or `cuda:N`; the twin is on the CPU in any case.
+        store: Format of the tensors.
+        taps: A pattern; only addresses that match as a whole are recorded.
+        steps: Only these steps of the loop are recorded.
+        source: A checkout of the reference, where it is no package.
+        resume: Continue an interrupted recording in `out`.
+        progress: Called with stage, done and total.
+
+    Raises:
+        CaseError: the case's weights are not there or are none for this reference.
+        InputError: types, device, taps or steps cannot be had.
+        TraceError: `out` holds a trace already, or cannot be written.
+        ParityError: the twin lacks a part that the working run has.
+    """
+    started = time.perf_counter()
+    working, twin = _types(resolved, dtypes)
+    _check_steps(resolved, steps)
+    wanted = Filter(taps, steps)
+    tell = progress or _silent
+    _ = resolved.model_path
+    tell("load", 0, 1)
+    session = reference.load(resolved, device=device, dtype=working, source=source)
+    tell("load", 1, 1)
+    writer = TraceWriter(out, _manifest(resolved, reference, session, store), resume=resume)
+    recorder = _Recorder(session, writer, wanted, tell)
+    outcome = recorder.working_run(working)
+    write_injection(out, outcome.latents, outcome.noise)
+    if not wanted.any:
+        message = f"--taps {taps!r} matches no address of the run; a pattern matches the whole address"
+        raise AddressError(message)
+    recorder.describe()
+    if twin:
+        recorder.twin_runs(working)
+    writer.manifest.wall_s = time.perf_counter() - started
+    writer.finish()
+    return Trace.open(out)
+
+
+class _Recorder:
+    """The runs of one recording."""
+
+    def __init__(
+        self, session: Session, writer: TraceWriter, wanted: Filter, tell: Callable[[str, int, int], None]
+    ) -> None:
+        """Record what is `wanted` of `session` with `writer`."""
+        self._session = session
+        self._writer = writer
+        self._wanted = wanted
+        self._tell = tell
+        self._counts: dict[tuple[str, int | None], int] = {}
+        self._partial: set[Call] = set()
+
+    def _progress(self, stage: str) -> Progress:
+        """Return a counter for one stage."""
+        return lambda done, total: self._tell(stage, done, total)
+
+    def working_run(self, dtype: str) -> Outcome:
+        """Do the bare, the counted and the written run, and compare them."""
+        bare = self._session.run(None, self._progress("bare run"))
+        before = Digests()
+        counting = Taps(before, wanted=self._wanted)
+        self._session.run(counting, self._progress("counted run"))
+        self._counts = counting.counts
+        with self._writer.run(dtype, mode="run", dtype=dtype) as run:
+            taps = self._taps(run)
+            outcome = self._session.run(taps, self._progress(f"{dtype} run"))
+        self._partial = taps.partial
+        checks = self._writer.manifest.checks
+        checks.neutral = bare.finals == outcome.finals
+        recorded = self._recorded(dtype)
+        differing = {each.address for each in recorded.records if before.found.get(key(each.address)) != _mark(each)}
+        checks.repeatable = not differing and len(before.found) == len(recorded)
+        if differing:
+            third = _Differences(recorded)
+            self._session.run(self._taps(third), self._progress("third run"))
+            checks.repeat_max_abs = third.found
+        return outcome
+
+    def twin_runs(self, working: str) -> None:
+        """Write the runs in float64."""
+        with self._writer.run("float64", mode="run", dtype="float64") as run:
+            taps = self._taps(run)
+            self._writer.manifest.islands = self._session.twin(taps, self._progress("float64 run"))
+        islands = taps.islands
+        recorded = self._recorded(working)
+        with self._writer.run("forced", mode="forced", dtype="float64") as run:
+            taps = self._taps(run, islands)
+            self._session.forced(recorded, self._partial, taps, self._progress("forced"))
+            self._check_forced(recorded, run)
+        with self._writer.run("steps", mode="steps", dtype="float64") as run:
+            self._session.steps(self._taps(run, islands), self._progress("steps"))
+
+    def describe(self) -> None:
+        """Put modules, attributes and digests of the weights into the manifest."""
+        manifest, session = self._writer.manifest, self._session
+        manifest.modules = session.modules()
+        manifest.attributes = session.attributes()
+        weights = {}
+        for address, array, dtype in session.weights():
+            weights[address] = WeightDigests(shape=array.shape, dtype=dtype, digests=digests(array, dtype))
+            self._tell("weights", len(weights), len(manifest.modules))
+        manifest.weights = weights
+
+    def _taps(self, sink: Any, islands: dict[str, str] | None = None) -> Taps:
+        """Return taps that write to `sink` under the contract's addresses."""
+        return Taps(sink, counts=self._counts, wanted=self._wanted, islands=islands)
+
+    def _recorded(self, run: str) -> RunReader:
+        """Return a run that was written."""
+        return Trace.open(self._writer.folder, allow_incomplete=True).run(run)
+
+    def _check_forced(self, recorded: RunReader, run: Any) -> None:
+        """Raise if an output of the working run has no forced counterpart though its inputs were recorded."""
+        for each in recorded.records:
+            if each.kind == "tensor" and ":output" in each.address and each.address not in run:
+                if Call.of(Address.parse(each.address)) in self._partial:
+                    continue
+                message = f"{each.address}: the twin has no such output; record and force with one version"
+                raise ParityError(message)
+
+
+class _Differences:
+    """A sink that keeps the largest difference from a recorded run at each address that differs."""
+
+    def __init__(self, recorded: RunReader) -> None:
+        """Compare with `recorded`."""
+        self._recorded = recorded
+        self.found: dict[str, float] = {}
+
+    def tensor(
+        self, address: str, array: np.ndarray, *, dtype: str | None = None, island: str | None = None, copy: bool = True
+    ) -> None:
+        """Compare a tensor."""
+        del island, copy
+        before = self._recorded.wide(address)
+        with np.errstate(invalid="ignore"):
+            difference = np.abs(widen(array, dtype or array.dtype.name) - before)
+        if difference.size and not np.all(difference == 0):
+            self.found[address] = float(difference.max())
+
+    def value(self, address: str, value: object) -> None:
+        """Ignore a value: it has no distance."""
+
+
+def _types(resolved: Resolved, dtypes: Sequence[str] | None) -> tuple[str, bool]:
+    """Return the working type, and whether the twin is wanted.
+
+    Raises:
+        InputError: unknown types, or not exactly one working type.
+    """
+    names = list(dict.fromkeys(dtypes or (resolved.case.precision.dtype, "float64")))
+    for name in names:
+        if name not in FLOATS:
+            message = f"{name!r} is not a floating type{nearest(name, FLOATS)}; the types are {', '.join(FLOATS)}"
+            raise InputError(message)
+    working = [name for name in names if name != "float64"]
+    if not working and resolved.case.precision.dtype != "float64":
+        working = [resolved.case.precision.dtype]
+    if len(working) != 1:
+        message = f"a trace has one working type beside float64 and {', '.join(working) or 'none'} was asked for; record one trace for each"
+        raise InputError(message)
+    return working[0], "float64" in names
+
+
+def _check_steps(resolved: Resolved, steps: Collection[int] | None) -> None:
+    """Raise for a step that the case does not have."""
+    count = resolved.case.sampling.steps
+    wrong = sorted(step for step in steps or () if not 0 <= step < count)
+    if wrong:
+        message = f"--steps {', '.join(map(str, wrong))} is not in the case; its steps are 0 to {count - 1}"
+        raise InputError(message)
+
+
+def _manifest(resolved: Resolved, reference: Reference, session: Session, store: Literal["hdf5", "npy"]) -> Manifest:
+    """Return the manifest before the first run."""
+    case = msgspec.to_builtins(resolved.case)
+    canonical = msgspec.json.encode(case, order="sorted")
+    return Manifest(
+        side="reference",
+        name=reference.name,
+        case=case,
+        case_digest=xxhash.xxh3_128_hexdigest(canonical),
+        sources=resolved.sources,
+        provenance=provenance.describe(session.provenance()) | {"model_path": str(resolved.model_path)},
+        policy=session.policy(),
+        store=store,
+        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
+    )
+
+
+def _mark(each: Any) -> str:
+    """Return what `Digests` keeps of a record."""
+    return each.digest if each.kind == "tensor" else repr(each.value)
+
+
+def _silent(_stage: str, _done: int, _total: int) -> None:
+    """Say nothing."""
