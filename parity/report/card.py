@@ -1,10 +1,10 @@
-"""The five lines in which a divergence is told, the same on the terminal, in the report and in pytest.
+r"""The five lines in which a divergence is told, the same on the terminal, in the report and in pytest.
 
     unet.mid_block @step=3 output   MISMATCH   torch 2.13 -> mindspore 2.8, float32
       rel_l2 3.1e-02, 41x its floor (tolerance E <= 3 F; basis: float64 twin)
       worst at [0, 17, 4, 9]: ref 1.2043, cand 1.2353; 128 of 4096 outside, all in channels 16-19
       first divergence: yes (precision, layers); the inputs of this module match
-      again: parity replay trace/reference ... --only 'unet\\.mid_block@step=3:.*'
+      again: parity replay trace/reference ... --only 'unet\.mid_block@step=3:.*'
 
 This is the one place that words a divergence. `lines` needs no more than a pair; `of` fills in what the
 whole result knows: the two frameworks, whether it is the first, whether the inputs match, the command.
@@ -34,13 +34,15 @@ _BASIS: Final = {
 }
 
 
-def lines(pair: Pair, *, sides: str = "reference -> candidate", first: bool | None = None, inputs: str = "", again: str = "") -> list[str]:
+def lines(
+    pair: Pair, *, sides: str = "reference -> candidate", first: bool | None = None, inputs: str = "", again: str = ""
+) -> list[str]:
     """Return the five lines of one pair; `first` is None where nobody asked which divergence comes first."""
     return [
         _title(pair, sides),
         f"  {_distance(pair)}",
         f"  {_worst(pair)}",
-        f"  {_position(pair, first, inputs)}",
+        f"  {_position(pair, first=first, inputs=inputs)}",
         f"  again: {visible(again) or 'this result names no command'}",
     ]
 
@@ -48,7 +50,12 @@ def lines(pair: Pair, *, sides: str = "reference -> candidate", first: bool | No
 def of(result: Result, pair: Pair) -> list[str]:
     """Return the five lines of a pair of `result`."""
     found = result.first_divergence
-    first = found is not None and (found.address, found.question, found.mode, found.dtype) == (pair.address, pair.question, pair.mode, pair.dtype)
+    first = found is not None and (found.address, found.question, found.mode, found.dtype) == (
+        pair.address,
+        pair.question,
+        pair.mode,
+        pair.dtype,
+    )
     return lines(pair, sides=sides(result), first=first, inputs=inputs_of(result, pair), again=again(result, pair))
 
 
@@ -58,7 +65,9 @@ def first_pair(result: Result) -> Pair | None:
     if found is None:
         return None
     same = [pair for pair in result.pairs if pair.address == found.address]
-    exact = [pair for pair in same if (pair.question, pair.mode, pair.dtype) == (found.question, found.mode, found.dtype)]
+    exact = [
+        pair for pair in same if (pair.question, pair.mode, pair.dtype) == (found.question, found.mode, found.dtype)
+    ]
     return next(iter(exact or same), None)
 
 
@@ -74,7 +83,11 @@ def _side(provenance: dict[str, Any], role: str) -> str:
         return role
     name = str(known["framework"])
     versions = known.get("versions")
-    version = known.get("framework_version") or known.get(name) or (versions.get(name) if isinstance(versions, dict) else None)
+    version = (
+        known.get("framework_version")
+        or known.get(name)
+        or (versions.get(name) if isinstance(versions, dict) else None)
+    )
     short = re.match(r"\d+(\.\d+)?", str(version or ""))
     return visible(f"{name} {short[0]}" if short else name)
 
@@ -105,7 +118,11 @@ def _distance(pair: Pair) -> str:
         parts.append(f"{ratio(pair.ratio_to_floor, RMS_FACTOR)} its floor")
     told = ", ".join(parts) or ("not comparable" if pair.verdict == "INCOMPARABLE" else "the values differ")
     basis = _BASIS.get(pair.basis, visible(pair.basis))
-    judged = "; ".join(part for part in (f"tolerance {visible(pair.limit)}" if pair.limit else "", f"basis: {basis}" if basis else "") if part)
+    judged = "; ".join(
+        part
+        for part in (f"tolerance {visible(pair.limit)}" if pair.limit else "", f"basis: {basis}" if basis else "")
+        if part
+    )
     return f"{told} ({judged})" if judged else told
 
 
@@ -124,7 +141,7 @@ def _worst(pair: Pair) -> str:
     return "; ".join(parts) or "no element is recorded"
 
 
-def _position(pair: Pair, first: bool | None, inputs: str) -> str:
+def _position(pair: Pair, *, first: bool | None, inputs: str) -> str:
     """Line 4: is it the first, under which question, and are its inputs right."""
     answer = {True: "yes", False: "no", None: "not asked"}[first]
     asked = "audit" if pair.question == "audit" else f"{pair.question}, {pair.mode}"
@@ -139,12 +156,15 @@ def inputs_of(result: Result, pair: Pair) -> str:
     if pair.mode == "layers":
         return "the inputs of this module match: both sides start from the recorded ones"
     prefix = pair.address.rpartition(":")[0] + ":input"
-    found = [
-        other for other in result.pairs
-        if other.address.startswith(prefix) and (other.question, other.mode, other.dtype) == (pair.question, pair.mode, pair.dtype)
-    ]  # fmt: skip
+    run = (pair.question, pair.mode, pair.dtype)
+    inputs = (other for other in result.pairs if other.address.startswith(prefix))
+    found = [other for other in inputs if (other.question, other.mode, other.dtype) == run]
     if not found:
-        local = [other for other in result.pairs if other.address == pair.address and other.mode == "layers" and other.question == pair.question]
+        local = [
+            other
+            for other in result.pairs
+            if other.address == pair.address and other.mode == "layers" and other.question == pair.question
+        ]
         if local and all(other.verdict == "MATCH" for other in local):
             return "given the reference's inputs this module matches"
         return "its inputs are not compared in this mode"

@@ -57,13 +57,17 @@ def columns(pairs: Iterable[Pair]) -> dict[str, Any]:
     own = [pair.verdict != "MATCH" and not excused(pair) for pair in pairs]
     numbers = {name: ",".join(compact(getattr(pair, name)) for pair in pairs) for name in _NUMBERS}
     for name in _OF_FAILURES:
-        numbers[name] = ",".join(compact(getattr(pair, name)) if fails else "" for pair, fails in zip(pairs, own, strict=True))
+        numbers[name] = ",".join(
+            compact(getattr(pair, name)) if fails else "" for pair, fails in zip(pairs, own, strict=True)
+        )
     numbers = {name: column for name, column in numbers.items() if column.strip(",")}
     return {
         "count": len(pairs),
         "texts": texts,
         "numbers": numbers | {"order": ",".join(str(pair.order) for pair in pairs)},
-        "outside": {place: f"{pair.outside} of {pair.size}" for place, pair in enumerate(pairs) if pair.outside and own[place]},
+        "outside": {
+            place: f"{pair.outside} of {pair.size}" for place, pair in enumerate(pairs) if pair.outside and own[place]
+        },
         "worst": {place: _worst(pair) for place, pair in enumerate(pairs) if pair.worst is not None and own[place]},
     }
 
@@ -76,7 +80,7 @@ def _split(address: str) -> tuple[str, str]:
 
 
 def _indexed(texts: Iterable[str]) -> dict[str, Any]:
-    """Return the distinct texts and, for each row, which one it has: `at`, or `runs` of (place, length) where shorter."""
+    """Return the distinct texts and which one each row has: `at`, or `runs` of (place, length) where shorter."""
     places: dict[str, int] = {}
     at = [places.setdefault(text, len(places)) for text in texts]
     runs = [(place, sum(1 for _ in members)) for place, members in groupby(at)]

@@ -16,31 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from parity.report import card, charts, columns, summary, words
+from parity.report import card, charts, columns, facts, summary, words
 
 if TYPE_CHECKING:
     from parity.result import Cause, Result
 
 __all__ = ["page", "write"]
 
-_CHART_TITLES: Final = {
-    "depth": (
-        "Error over depth",
-        "One point per module, in the order of execution, worst over steps. The layer replay shows each module's own error, "
-        "the free run adds what it inherits: where the layer line stays low and the free line rises, the error came from "
-        "upstream. A cross fails by itself. Crosses and the layer line belong below the dashed limit.",
-    ),
-    "steps": (
-        "Error over steps",
-        "How the error grows from step to step. In the free run it accumulates; in the step and layer replays every step "
-        "starts from the reference, so a line that jumps there has its fault in that very step.",
-    ),
-    "heat": (
-        "Layers and steps",
-        "Rows are modules in the order of execution, columns are steps. Blue is within the limit, orange is beyond it; each "
-        "unit of the scale is a factor of ten. A row that is orange throughout is a wrong module, a column a wrong step.",
-    ),
-}  # fmt: skip
+_CHART_TITLES: Final = {"depth": "Error over depth", "steps": "Error over steps", "heat": "Layers and steps"}
 _PNG: Final = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+")
 _HINTS: Final = {
     "MATCH": "within its limit",
@@ -65,13 +48,20 @@ def write(result: Result, path: Path) -> None:
 def page(result: Result) -> str:
     """Return the page of `result`."""
     environment = Environment(
-        loader=PackageLoader("parity.report", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("parity.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"visible": words.visible, "number": words.number, "plain": words.plain}
     figures = charts.figures(result)
     return environment.get_template("report.html.j2").render(
         **_summary(result),
-        charts=[{"name": name, "title": _CHART_TITLES[name][0], "read": _CHART_TITLES[name][1], "questions": list(figures[name])} for name in figures],
+        charts=[
+            {"name": name, "title": _CHART_TITLES[name], "questions": list(by_question)}
+            for name, by_question in figures.items()
+        ],
         figures_json=Markup(columns.page_json(figures)),  # noqa: S704 - page_json leaves no markup
         pairs_json=Markup(columns.page_json(columns.columns(result.pairs))),  # noqa: S704 - page_json leaves no markup
         plotly=Markup(_plotly() if figures else ""),  # noqa: S704 - the installed package's own script
@@ -85,6 +75,7 @@ def _summary(result: Result) -> dict[str, Any]:
     return {
         "result": result,
         "sides": card.sides(result),
+        "subject": summary.subject(result),
         "lead": summary.lead(result),
         "tiles": _tiles(result),
         "meters": _meters(result),
@@ -96,20 +87,20 @@ def _summary(result: Result) -> dict[str, Any]:
         "coverage": result.coverage,
         "compared": summary.compared(result),
         "reasons": _reasons(result),
-        "price": summary.price(result),
+        "price": facts.price(result),
         "pictures": _pictures(result),
-        "gaps": summary.not_measured(result),
-        "provenance": summary.provenance(result),
+        "gaps": facts.not_measured(result),
+        "provenance": facts.provenance(result),
         "facts": _facts(result),
-        "islands": [summary.flat(island) for island in result.islands],
+        "islands": [facts.flat(island) for island in result.islands],
         "commands": {words.visible(name): words.visible(command) for name, command in result.commands.items()},
     }
 
 
 def _tiles(result: Result) -> list[dict[str, str]]:
     """Return the numbers that stand under the verdict."""
-    own, _, others = summary.failures(result).partition(", ")
-    tiles = [_tile("pairs compared", f"{len(result.pairs):,}", f"{own.partition(' ')[0]} {'fails' if own.startswith('1 ') else 'fail'} by {'itself' if own.startswith('1 ') else 'themselves'}" + (f", {others}" if others else ""))]
+    told = summary.failures(result).replace(f" of {words.count(len(result.pairs), 'pair')}", "")
+    tiles = [_tile("pairs compared", f"{len(result.pairs):,}", told)]
     for question, label, note in (
         ("semantics", "worst error, float64", "local, relative; limit 1e-9"),
         ("precision", "worst error, working type", "local, of its floor; limit 3x"),
@@ -118,8 +109,14 @@ def _tiles(result: Result) -> list[dict[str, str]]:
         if worst:
             tiles.append(_tile(label, worst, note))
     covered = result.coverage
-    tiles.append(_tile("paths compared", f"{covered.compared:,} of {covered.paths:,}", f"{len(covered.unexplained):,} without a reason"))
-    for row in summary.price(result):
+    tiles.append(
+        _tile(
+            "paths compared",
+            f"{covered.compared:,} of {covered.paths:,}",
+            f"{len(covered.unexplained):,} without a reason",
+        )
+    )
+    for row in facts.price(result):
         name, value = next(iter(row.measures.items()), ("", ""))
         tiles.append(_tile(f"price: {row.what}", value, name))
     return tiles
@@ -135,17 +132,21 @@ def _meters(result: Result) -> list[dict[str, Any]]:
     found = result.coverage
     return [
         {"what": "paths compared", "done": found.compared, "all": found.paths},
-        {"what": "modules that own a parameter compared", "done": found.parameter_owners_compared, "all": found.parameter_owners},
+        {
+            "what": "modules that own a parameter compared",
+            "done": found.parameter_owners_compared,
+            "all": found.parameter_owners,
+        },
     ]
 
 
 def _facts(result: Result) -> list[tuple[str, dict[str, str]]]:
     """Return the tables that are folded under the provenance."""
     return [
-        ("The case", summary.flat(result.case)),
-        ("What the recorder proved about itself", summary.flat(result.checks)),
-        ("What the platform costs: each operator against float64", summary.flat(result.platform)),
-        ("Traces", summary.flat(result.traces)),
+        ("The case", facts.flat(result.case)),
+        ("What the recorder proved about itself", facts.flat(result.checks)),
+        ("What the platform costs: each operator against float64", facts.flat(result.platform)),
+        ("Traces", facts.flat(result.traces)),
         ("Time", {words.visible(name): f"{value:.1f} s" for name, value in result.wall_s.items()}),
     ]
 
@@ -161,7 +162,7 @@ def _cause(cause: Cause) -> dict[str, Any]:
         "before": words.number(cause.before) if cause.before is not None else "",
         "after": words.number(cause.after) if cause.after is not None else "",
         "repair": words.visible(cause.repair),
-        "others": summary.listed(cause.others),
+        "others": facts.listed(cause.others),
     }
 
 

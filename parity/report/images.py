@@ -55,12 +55,16 @@ def write(folder: Path, reference: np.ndarray, candidate: np.ndarray) -> dict[st
         ValueError: the shapes differ or are not those of an image batch.
     """
     if reference.shape != candidate.shape or reference.ndim != _BATCH_AXES or reference.shape[1] != 3:  # noqa: PLR2004 - colours
-        message = f"images have the shapes {reference.shape} and {candidate.shape}; both must be [batch, 3, height, width]"
+        message = (
+            f"images have the shapes {reference.shape} and {candidate.shape}; both must be [batch, 3, height, width]"
+        )
         raise ValueError(message)
     (folder / "images").mkdir(parents=True, exist_ok=True)
     found: dict[str, str] = {}
     for place, (left, right) in enumerate(zip(reference, candidate, strict=True)):
-        difference = np.nan_to_num(np.abs(right.astype(np.float64) - left.astype(np.float64)), nan=np.inf, posinf=np.inf)
+        difference = np.nan_to_num(
+            np.abs(right.astype(np.float64) - left.astype(np.float64)), nan=np.inf, posinf=np.inf
+        )
         factor = _factor(float(difference.max(initial=0.0)))
         pictures = {
             f"reference_{place}": _shrink(left, largest=False),

@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 from parity.address import STAGES
 from parity.report import card
 from parity.report.summary import FAILING, excess, excused, headline
-from parity.report.words import count, plain, visible
+from parity.report.words import count, path_of, plain, visible
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,8 +39,7 @@ def document(result: Result) -> bytes:
     _properties(root, result)
     suites: dict[str, dict[Group, list[Pair]]] = defaultdict(lambda: defaultdict(list))
     for pair in result.pairs:
-        path = pair.address.partition("@")[0].rpartition(":")[0] if "@" not in pair.address else pair.address.partition("@")[0]
-        suites[pair.stage][path or pair.address, pair.question, pair.mode, pair.dtype or ""].append(pair)
+        suites[pair.stage][path_of(pair.address), pair.question, pair.mode, pair.dtype or ""].append(pair)
     known = [stage for stage in STAGES if stage in suites]
     sums = [_suite(root, result, stage, suites[stage]) for stage in [*known, *sorted(set(suites) - set(known))]]
     sums += [_whole(root, result, any(failures for _, failures, _ in sums))]
@@ -48,7 +47,7 @@ def document(result: Result) -> bytes:
         root.set(name, str(sum(amounts[place] for amounts in sums)))
     root.set("errors", "0")
     ET.indent(root)
-    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="utf-8") + b"\n"
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(root, encoding="unicode")}\n'.encode()
 
 
 def _text(text: str) -> str:
@@ -59,7 +58,12 @@ def _text(text: str) -> str:
 def _properties(root: ET.Element, result: Result) -> None:
     """Write the verdict, the first divergence and both sides' provenance."""
     properties = ET.SubElement(root, "properties")
-    values = {"verdict": result.verdict, "headline": headline(result), "sides": card.sides(result), "schema": str(result.schema)}
+    values = {
+        "verdict": result.verdict,
+        "headline": headline(result),
+        "sides": card.sides(result),
+        "schema": str(result.schema),
+    }
     for role in ("reference", "candidate"):
         side = result.provenance.get(role)
         for key, value in side.items() if isinstance(side, dict) else ():
@@ -73,7 +77,12 @@ def _suite(root: ET.Element, result: Result, stage: str, groups: dict[Group, lis
     suite = ET.SubElement(root, "testsuite", name=visible(stage))
     failures = skipped = 0
     for (path, question, mode, dtype), pairs in groups.items():
-        name = visible(path) + " [" + ", ".join(part for part in (question, mode if mode != question else "", dtype) if part) + "]"
+        name = (
+            visible(path)
+            + " ["
+            + ", ".join(part for part in (question, mode if mode != question else "", dtype) if part)
+            + "]"
+        )
         case = ET.SubElement(suite, "testcase", classname=f"parity.{visible(stage)}", name=name)
         wrong = [pair for pair in pairs if pair.verdict in FAILING]
         counted = [pair for pair in wrong if not excused(pair)]
@@ -83,7 +92,11 @@ def _suite(root: ET.Element, result: Result, stage: str, groups: dict[Group, lis
         elif wrong:
             skipped += 1
             flags = ", ".join(sorted({flag for pair in wrong for flag in pair.flags}))
-            ET.SubElement(case, "skipped", message=f"{count(len(wrong), 'pair')} of {len(pairs)} explained by another one: {flags}")
+            ET.SubElement(
+                case,
+                "skipped",
+                message=f"{count(len(wrong), 'pair')} of {len(pairs)} explained by another one: {flags}",
+            )
     for key, value in (("tests", len(groups)), ("failures", failures), ("errors", 0), ("skipped", skipped)):
         suite.set(key, str(value))
     return len(groups), failures, skipped
@@ -93,7 +106,12 @@ def _failure(case: ET.Element, result: Result, wrong: list[Pair], total: int) ->
     """Write the failure of one case: the cards of its worst pairs."""
     ranked = sorted(wrong, key=lambda pair: (pair.verdict != "INCOMPARABLE", -(excess(pair) or 0.0), pair.order))
     kind = ranked[0].verdict
-    failure = ET.SubElement(case, "failure", type=kind, message=f"{count(len(wrong), 'pair')} of {total}: {visible(ranked[0].address)} {kind}")
+    failure = ET.SubElement(
+        case,
+        "failure",
+        type=kind,
+        message=f"{count(len(wrong), 'pair')} of {total}: {visible(ranked[0].address)} {kind}",
+    )
     cards = ["\n".join(card.of(result, pair)) for pair in ranked[:_CARDS_PER_CASE]]
     if len(ranked) > len(cards):
         cards.append(f"and {count(len(ranked) - len(cards), 'more pair')} of this module")

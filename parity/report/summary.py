@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from parity.address import STAGES
+from parity.compare.judge import limits_of
 from parity.compare.limits import RMS_FACTOR, SEMANTICS_RMS
 from parity.compare.summary import failing, is_excused
-from parity.report.card import first_pair
-from parity.report.words import NOTHING, as_float, count, number, plain, ratio, visible
+from parity.report.words import as_float, count, number, path_of, ratio, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from parity.result import Pair, Result
 
 __all__ = [
-    "COLUMNS", "FAILING", "Cell", "PriceRow", "StageRow", "compared", "coverage", "excess", "excused", "failures", "flat", "headline", "lead", "listed",
-    "not_measured", "price", "provenance", "quiet", "scope", "stages", "verdict_of", "worst",
+    "COLUMNS", "FAILING", "Cell", "StageRow", "compared", "excess", "excused", "failures", "headline", "lead",
+    "quiet", "scope", "stages", "subject", "verdict_of", "worst",
 ]  # fmt: skip
 
 Shown = Literal[
@@ -31,15 +31,30 @@ Shown = Literal[
     "undecided", "inherited", "contains", "equivalent", "not measured",
 ]  # fmt: skip
 
+_LIMITED: Final = frozenset({"float64", "floor", "model"})
 FAILING: Final = frozenset({"MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED"})
 COLUMNS: Final = (
     ("audit", "audit"), ("semantics", "layers"), ("semantics", "steps"), ("semantics", "free"),
     ("precision", "layers"), ("precision", "steps"), ("precision", "free"),
 )  # fmt: skip
-_SEVERITY: Final = ("MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED", "undecided", "inherited", "contains", "equivalent", "MATCH")
-_EXCUSES: Final[dict[str, Shown]] = {"inherited": "inherited", "contains": "contains", "equivalent": "equivalent", "unbounded-depth": "undecided"}
+_SEVERITY: Final = (
+    "MISMATCH",
+    "INCOMPARABLE",
+    "MISSING",
+    "UNEXPECTED",
+    "undecided",
+    "inherited",
+    "contains",
+    "equivalent",
+    "MATCH",
+)
+_EXCUSES: Final[dict[str, Shown]] = {
+    "inherited": "inherited",
+    "contains": "contains",
+    "equivalent": "equivalent",
+    "unbounded-depth": "undecided",
+}
 _STAGE_WORDS: Final[dict[str, Shown]] = {"INHERITED": "inherited"}
-_LISTED: Final = 12
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,14 +79,6 @@ class StageRow(msgspec.Struct, frozen=True, kw_only=True):
     cells: list[Cell | None]
 
 
-class PriceRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What the divergence costs at one place: measures by name, as text; `within` its limit, where it has one."""
-
-    what: str
-    measures: dict[str, str]
-    within: bool | None = None
-
-
 def excused(pair: Pair) -> bool:
     """Tell whether a failing pair is explained by another one and does not count against the whole."""
     return failing(pair) and is_excused(pair)
@@ -86,6 +93,10 @@ def verdict_of(pair: Pair) -> Shown:
 
 def excess(pair: Pair) -> float | None:
     """Return how many times over its limit a pair is (1 is the limit), or None without a number."""
+    errors = as_float(pair.error_rms), as_float(pair.error_max)
+    if pair.ground in _LIMITED:
+        shares = [e / limit for e, limit in zip(errors, limits_of(pair), strict=True) if e is not None and limit > 0]
+        return max(shares, default=None)
     found = as_float(pair.ratio_to_floor)
     if pair.question == "precision" and found is not None:
         return found / RMS_FACTOR
@@ -97,7 +108,8 @@ def failures(result: Result) -> str:
     """Return how many pairs fail by themselves and how many only because of others, as one sentence."""
     wrong = Counter(verdict_of(pair) for pair in result.pairs if pair.verdict in FAILING)
     own = sum(amount for verdict, amount in wrong.items() if verdict in FAILING)
-    sentence = f"{own:,} of {count(len(result.pairs), 'pair')} {'fails' if own == 1 else 'fail'} by {'itself' if own == 1 else 'themselves'}"
+    fails = "fails by itself" if own == 1 else "fail by themselves"
+    sentence = f"{own:,} of {count(len(result.pairs), 'pair')} {fails}"
     because = wrong["inherited"] + wrong["contains"]
     parts = [
         f"{because:,} only because of {'it' if own == 1 else 'them'}" if because else "",
@@ -114,7 +126,7 @@ def headline(result: Result) -> str:
         slugs = [
             f"{visible(cause.slug)}, {'confirmed' if cause.confirmed else 'not confirmed'}"
             for cause in result.causes
-            if cause.address.partition("@")[0].partition(":")[0] == found.address.partition("@")[0].partition(":")[0]
+            if path_of(cause.address) == path_of(found.address)
         ]
         where = f"first divergence, stage {visible(found.stage)}, {found.question}"
         return f"{visible(found.address)}: {result.verdict}; {where}{'; ' + slugs[0] if slugs else ''}"
@@ -129,6 +141,22 @@ def headline(result: Result) -> str:
     return f"{result.verdict}: {'; '.join(part for part in (told, paths) if part) or 'see the pairs that fail'}"
 
 
+def subject(result: Result) -> str:
+    """Return what was run, from the case: the model, the sampler and its steps, the size."""
+
+    def section(name: str) -> dict[str, Any]:
+        found = result.case.get(name)
+        return found if isinstance(found, dict) else {}
+
+    model, sampling, size = section("model"), section("sampling"), section("size")
+    parts = [
+        model.get("folder") or model.get("file"),
+        f"{sampling['sampler']}, {sampling.get('steps', '?')} steps" if "sampler" in sampling else None,
+        f"{size['width']} x {size['height']} pixels" if {"width", "height"} <= set(size) else None,
+    ]
+    return " · ".join(visible(str(part)) for part in parts if part)
+
+
 def lead(result: Result) -> str:
     """Return two or three sentences for the top of the page: what happened, why, and what follows from it."""
     found = result.first_divergence
@@ -136,12 +164,14 @@ def lead(result: Result) -> str:
     if found is None:
         sentences.append(headline(result).partition(": ")[2] + ".")
     else:
-        sentences.append(f"The first divergence is {visible(found.address)} (stage {visible(found.stage)}, {found.question}).")
+        sentences.append(
+            f"The first divergence is {visible(found.address)} (stage {visible(found.stage)}, {found.question})."
+        )
     if result.causes:
         cause = result.causes[0]
         sure = "confirmed by running the candidate again with the repair" if cause.confirmed else "not confirmed"
-        sentences.append(f"Its cause is {visible(cause.slug)}, {sure}." if len(result.causes) == 1 else
-                         f"{len(result.causes)} causes were found; the first is {visible(cause.slug)}, {sure}.")  # fmt: skip
+        many = f"{len(result.causes)} causes were found; the first" if len(result.causes) > 1 else "Its cause"
+        sentences.append(f"{many} is {visible(cause.slug)}, {sure}.")
     if any(pair.verdict in FAILING for pair in result.pairs):
         sentences.append(failures(result) + ".")
     return " ".join(sentences)
@@ -150,7 +180,10 @@ def lead(result: Result) -> str:
 def scope(result: Result) -> str:
     """Return under which questions, replays and types the pairs stand."""
     asked: dict[str, dict[str, None]] = {}
-    for pair in sorted(result.pairs, key=lambda pair: COLUMNS.index((pair.question, pair.mode)) if (pair.question, pair.mode) in COLUMNS else 0):
+    for pair in sorted(
+        result.pairs,
+        key=lambda pair: COLUMNS.index((pair.question, pair.mode)) if (pair.question, pair.mode) in COLUMNS else 0,
+    ):
         name = "audits" if pair.question == "audit" else f"{pair.question} in {pair.dtype}"
         asked.setdefault(name, {})[pair.mode] = None
     return "; ".join(name if name == "audits" else f"{name} ({', '.join(modes)})" for name, modes in asked.items())
@@ -163,7 +196,9 @@ def compared(result: Result) -> list[str]:
         groups[pair.question, pair.mode, "" if pair.question == "audit" else pair.dtype or ""].append(pair)
     rank = {column: place for place, column in enumerate(COLUMNS)}
     sentences = []
-    for (question, mode, dtype), pairs in sorted(groups.items(), key=lambda item: (rank.get(item[0][:2], len(rank)), item[0])):
+    for (question, mode, dtype), pairs in sorted(
+        groups.items(), key=lambda item: (rank.get(item[0][:2], len(rank)), item[0])
+    ):
         name = "audits" if question == "audit" else f"{question}, {mode}"
         if dtype:
             name += f", {dtype}"
@@ -182,7 +217,11 @@ def _worst_of(pairs: Iterable[Pair]) -> str:
 def worst(pairs: Iterable[Pair]) -> str:
     """Return the largest distance of these pairs, in the unit that judges them."""
     pairs = list(pairs)
-    ratios = [(as_float(pair.ratio_to_floor) or 0.0) for pair in pairs if pair.ratio_to_floor is not None and pair.question == "precision"]
+    ratios = [
+        (as_float(pair.ratio_to_floor) or 0.0)
+        for pair in pairs
+        if pair.ratio_to_floor is not None and pair.question == "precision"
+    ]
     if ratios:
         return ratio(max(ratios), RMS_FACTOR)
     distances = [as_float(pair.rel_l2) or 0.0 for pair in pairs if pair.rel_l2 is not None]
@@ -192,7 +231,7 @@ def worst(pairs: Iterable[Pair]) -> str:
 def quiet(verdicts: Iterable[str]) -> Shown:
     """Return the gravest of several shown verdicts."""
     found = set(verdicts)
-    return next((verdict for verdict in _SEVERITY if verdict in found), "not measured")  # type: ignore[return-value]
+    return next((verdict for verdict in _SEVERITY if verdict in found), "not measured")
 
 
 def stages(result: Result) -> list[StageRow]:
@@ -200,7 +239,7 @@ def stages(result: Result) -> list[StageRow]:
     grouped: dict[str, list[Pair]] = defaultdict(list)
     for pair in result.pairs:
         grouped[pair.stage].append(pair)
-    names = [stage for stage in STAGES if stage in grouped or stage in result.stages]
+    names: list[str] = [stage for stage in STAGES if stage in grouped or stage in result.stages]
     names += sorted((set(grouped) | set(result.stages)) - set(names))
     return [_stage(name, grouped.get(name, []), result.stages.get(name)) for name in names]
 
@@ -219,101 +258,6 @@ def _cell(pairs: list[Pair]) -> Cell:
     """Summarise the pairs of one stage, question and mode."""
     explained = sum(map(excused, pairs))
     failed = sum(pair.verdict in FAILING for pair in pairs) - explained
-    return Cell(verdict=quiet(map(verdict_of, pairs)), total=len(pairs), failed=failed, explained=explained, worst=worst(pairs))
-
-
-def price(result: Result) -> list[PriceRow]:
-    """Return the price table: one row per place of `result.price`; a table of tables gives a row for each."""
-    rows = []
-    for name, value in result.price.items():
-        if isinstance(value, dict) and value and all(isinstance(item, dict) for item in value.values()):
-            rows += [_price(f"{name}: {inner}", item) for inner, item in value.items()]
-        else:
-            rows.append(_price(name, value if isinstance(value, dict) else {"value": value}))
-    return rows
-
-
-def _price(name: str, measures: dict[str, Any]) -> PriceRow:
-    """Return one row; it is within its limit when its `relative` is."""
-    relative, limit = measures.get("relative"), measures.get("limit")
-    within = relative <= limit if isinstance(relative, float) and isinstance(limit, float) else None
-    told = {_spaced(key): f"{item:.4g}" if isinstance(item, float) else plain(item) for key, item in measures.items()}
-    return PriceRow(what=_spaced(name), measures=told, within=within)
-
-
-def _spaced(name: object) -> str:
-    """Return a key as words."""
-    return visible(str(name)).replace("_", " ")
-
-
-def coverage(result: Result) -> list[tuple[str, str]]:
-    """Return (what, how much) of the coverage, then one line per reason why something was not compared."""
-    found = result.coverage
-    rows = [
-        ("paths compared", f"{found.compared:,} of {found.paths:,}"),
-        ("modules that own a parameter", f"{found.parameter_owners_compared:,} of {found.parameter_owners:,}"),
-        ("pairs", f"{found.pairs or len(result.pairs):,}"),
-    ]
-    reasons = Counter(found.not_compared.values())
-    rows += [(f"not compared: {visible(reason)}", f"{amount:,}") for reason, amount in sorted(reasons.items())]
-    if found.unexplained:
-        rows.append(("not compared, no reason", listed(found.unexplained)))
-    return rows
-
-
-def listed(names: list[str]) -> str:
-    """Return the first names and how many more there are."""
-    more = len(names) - _LISTED
-    return ", ".join(visible(name) for name in names[:_LISTED]) + (f" and {more:,} more" if more > 0 else "")
-
-
-def not_measured(result: Result) -> list[str]:
-    """Return what this result cannot speak about, one sentence each; empty only when all was measured."""
-    present = {(pair.question, pair.mode) for pair in result.pairs}
-    gaps = []
-    if not any(question == "semantics" for question, _ in present):
-        gaps.append("semantics: there is no float64 run of both sides, so what is computed was not judged apart from how accurately")
-    if not any(question == "precision" for question, _ in present):
-        gaps.append("precision: there is no run in the working type")
-    gaps += [f"{question}, {mode}: this replay was not made" for question in ("semantics", "precision") for mode in ("layers", "steps", "free")
-             if any(other == question for other, _ in present) and (question, mode) not in present]  # fmt: skip
-    if not any(question == "audit" for question, _ in present):
-        gaps.append("audits: weights, attributes, tokens and schedule were not audited")
-    for check, sentence in (("neutral", "that recording changes nothing"), ("repeatable", "that the reference repeats itself")):
-        if result.checks.get(check) is None:
-            gaps.append(f"{sentence} was not checked")
-    gaps += [f"stage {visible(stage)}: {visible(verdict)}" for stage, verdict in result.stages.items() if verdict.lower() == "not measured"]
-    gaps += [f"{visible(reason)}: {count(amount, 'path')} of the reference" for reason, amount in
-             sorted(Counter(result.coverage.not_compared.values()).items())]  # fmt: skip
-    if result.coverage.unexplained:
-        gaps.append(f"without a reason: {listed(result.coverage.unexplained)}")
-    if not result.price:
-        gaps.append("the price at the final latents and the image")
-    unconfirmed = sum(not cause.confirmed for cause in result.causes)
-    if unconfirmed:
-        gaps.append(f"{count(unconfirmed, 'cause')} not confirmed by a counterfactual replay")
-    if first_pair(result) is not None and not result.causes:
-        gaps.append("the cause of the first divergence; run parity diagnose")
-    return gaps
-
-
-def provenance(result: Result) -> list[tuple[str, str, str]]:
-    """Return rows (what, reference, candidate); what belongs to neither side stands in the first of the two."""
-    known: dict[str, Any] = result.provenance
-    sides = [known.get(role) if isinstance(known.get(role), dict) else {} for role in ("reference", "candidate")]
-    reference, candidate = (flat(side or {}) for side in sides)
-    rows = [(key, reference.get(key, NOTHING), candidate.get(key, NOTHING)) for key in dict.fromkeys((*reference, *candidate))]
-    rest = flat({key: value for key, value in known.items() if key not in {"reference", "candidate"}})
-    return rows + [(key, value, "") for key, value in rest.items()]
-
-
-def flat(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return nested tables as dotted keys with text values."""
-    found: dict[str, str] = {}
-    for key, value in table.items():
-        name = prefix + visible(str(key))
-        if isinstance(value, dict):
-            found.update(flat(value, name + "."))
-        else:
-            found[name] = " ".join(plain(item) for item in value) if isinstance(value, (list, tuple)) else plain(value)
-    return found
+    return Cell(
+        verdict=quiet(map(verdict_of, pairs)), total=len(pairs), failed=failed, explained=explained, worst=worst(pairs)
+    )

@@ -1,9 +1,9 @@
 r"""Numbers and foreign text as a person reads them, the same on the terminal, in the report and in pytest.
 
-    >>> number(0.031), ratio(41.3), visible("a\nb")
-    ('3.1e-02', '41x', 'a\\nb')
-    >>> apart(1.2043, 1.2353), apart(1.00000001, 1.00000002)
-    (('1.2043', '1.2353'), ('1.00000001', '1.00000002'))
+>>> number(0.031), ratio(41.3), visible("a\nb")
+('3.1e-02', '41x', 'a\\nb')
+>>> apart(1.2043, 1.2353), apart(1.00000001, 1.00000002)
+(('1.2043', '1.2353'), ('1.00000001', '1.00000002'))
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from parity.result import Number
 
-__all__ = ["NOTHING", "apart", "as_float", "compact", "count", "number", "plain", "ratio", "visible"]
+__all__ = ["NOTHING", "apart", "as_float", "compact", "count", "number", "path_of", "plain", "ratio", "visible"]
 
-NOTHING: Final = "–"
+NOTHING: Final = "\N{EN DASH}"
 _EXACT_DIGITS: Final = 17
 
 
@@ -24,7 +24,17 @@ def visible(text: str) -> str:
     """Return `text` on one line: whatever is not printable is written as an escape."""
     if text.isprintable():
         return text
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text)
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def path_of(address: str) -> str:
+    """Return the path of an address, or what is before its index; foreign text stays as it is.
+
+    >>> path_of("unet.conv_in@step=0:output"), path_of("unet.conv_in:weight"), path_of("unet.conv_in")
+    ('unet.conv_in', 'unet.conv_in', 'unet.conv_in')
+    """
+    before = address.partition("@")[0]
+    return before.rpartition(":")[0] or before
 
 
 def as_float(value: Number | None) -> float | None:
