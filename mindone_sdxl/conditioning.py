@@ -37,6 +37,11 @@ class TextEmbeddings:
         """Embeddings of the same shape that are all zero: an absent negative prompt."""
         return TextEmbeddings(context=ops.zeros_like(self.context), pooled=ops.zeros_like(self.pooled))
 
+    def split(self, count: int) -> tuple[TextEmbeddings, TextEmbeddings]:
+        """The first `count` prompts, and the rest."""
+        first = TextEmbeddings(context=self.context[:count], pooled=self.pooled[:count])
+        return first, TextEmbeddings(context=self.context[count:], pooled=self.pooled[count:])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Conditioning:

@@ -29,6 +29,7 @@ from mindone_sdxl.errors import InputError
 from mindone_sdxl.files import read_diffusers
 from mindone_sdxl.guidance import Guider
 from mindone_sdxl.layers import DType, numpy_type, scalar
+from mindone_sdxl.long_prompts import encode_long
 from mindone_sdxl.model import SDXLModel
 from mindone_sdxl.samplers import Noises, Observer, Sampler
 from mindone_sdxl.schedule import Schedule, make_schedule
@@ -93,10 +94,13 @@ class StableDiffusionXL:
 
     def tokenize(self, prompts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Ids of prompts by both tokenizers, int32 [batch, 77] each."""
+        first, second = self._require_tokenizers()
+        return first(prompts), second(prompts)
+
+    def _require_tokenizers(self) -> tuple[CLIPTokenizer, CLIPTokenizer]:
         if self.tokenizers is None:
             raise InputError("this pipeline was built without tokenizers; give token ids or a folder that has them")
-        first, second = self.tokenizers
-        return first(prompts), second(prompts)
+        return self.tokenizers
 
     def encode_ids(self, ids: np.ndarray, ids_2: np.ndarray) -> TextEmbeddings:
         """Text embeddings of token ids [batch, tokens]."""
@@ -104,23 +108,29 @@ class StableDiffusionXL:
         return self.model.conditioner.text(first, second)
 
     def encode_prompts(
-        self, prompts: Sequence[str], negative_prompts: Sequence[str] | None = None
+        self, prompts: Sequence[str], negative_prompts: Sequence[str] | None = None, *, long: bool = False
     ) -> tuple[TextEmbeddings, TextEmbeddings]:
         """Text embeddings of the negative prompts and of the prompts.
 
         Without negative prompts the first are zeros, or those of "" where the model was not trained for zeros. An
         empty negative prompt that is given is encoded like any other.
 
+        Args:
+            long: encode prompts of any length in pieces, see `long_prompts`, instead of cutting them.
+
         Raises:
             InputError: there are not as many negative prompts as prompts.
         """
-        positive = self.encode_ids(*self.tokenize(prompts))
-        if negative_prompts is None and self.config.force_zeros_for_empty_prompt:
-            return positive.zeros(), positive
-        negative_prompts = [""] * len(prompts) if negative_prompts is None else negative_prompts
-        if len(negative_prompts) != len(prompts):
+        if negative_prompts is not None and len(negative_prompts) != len(prompts):
             raise InputError(f"{len(negative_prompts)} negative prompts for {len(prompts)} prompts")
-        return self.encode_ids(*self.tokenize(negative_prompts)), positive
+        zeros = negative_prompts is None and self.config.force_zeros_for_empty_prompt
+        negatives = [""] * len(prompts) if negative_prompts is None else list(negative_prompts)
+        if not long:
+            positive = self.encode_ids(*self.tokenize(prompts))
+            return (positive.zeros() if zeros else self.encode_ids(*self.tokenize(negatives))), positive
+        both = encode_long(self.encode_ids, self._require_tokenizers(), [*negatives, *prompts])
+        negative, positive = both.split(len(prompts))
+        return (negative.zeros() if zeros else negative), positive
 
     def vector(self, pooled: Tensor, ids: np.ndarray) -> Tensor:
         """The UNet's vector from pooled embeddings and time ids [batch, 6]."""
@@ -137,11 +147,12 @@ class StableDiffusionXL:
         original: Sequence[int] | None = None,
         crop: Sequence[int] = (0, 0),
         target: Sequence[int] | None = None,
+        long: bool = False,
     ) -> Conditioning:
         """Conditioning of a guided batch; sizes are (height, width), the crop (top, left)."""
         size = (height, width)
         ids = time_ids(original or size, crop, target or size, len(prompts))
-        return self.join(*self.encode_prompts(prompts, negative_prompts), ids)
+        return self.join(*self.encode_prompts(prompts, negative_prompts, long=long), ids)
 
     def join(self, negative: TextEmbeddings, positive: TextEmbeddings, ids: np.ndarray) -> Conditioning:
         """Conditioning of a guided batch, the unconditional half first, both with the same time ids [batch, 6]."""
@@ -206,17 +217,47 @@ class StableDiffusionXL:
             conditioning: twice as large a batch for a guider with two halves.
             noises: [steps, batch, channels, height / 8, width / 8], for samplers that add noise.
         """
-        rows = noise.shape[0] * guider.halves
+        latents = self.initial_latents(noise, sampler.schedule)
+        return self.denoise(sampler, latents, conditioning, guider=guider, noises=noises, observe=observe)
+
+    def denoise(
+        self,
+        sampler: Sampler,
+        latents: Tensor,
+        conditioning: Conditioning,
+        *,
+        guider: Guider,
+        noises: Noises | None = None,
+        observe: Observer | None = None,
+    ) -> Tensor:
+        """Clean latents from latents that are already at the level of the sampler's first step.
+
+        Raises:
+            InputError: the conditioning's batch does not fit, or the sampler refuses its noise.
+        """
+        rows = latents.shape[0] * guider.halves
         if conditioning.context.shape[0] != rows:
             raise InputError(f"conditioning has {conditioning.context.shape[0]} rows, {rows} are needed")
         denoiser = self.denoiser(sampler.schedule)
-        latents = self.initial_latents(noise, sampler.schedule)
         return sampler.sample(
             lambda current, sigma: self.predict_noise(current, sigma, conditioning, guider, denoiser),
             latents,
             noises,
             observe,
         )
+
+    def noised_latents(self, clean: Tensor, noise: np.ndarray, schedule: Schedule) -> Tensor:
+        """Scaled clean latents with unit-variance noise at the level of a schedule's first step (image to image).
+
+        Raises:
+            InputError: the shapes differ or are none that the UNet takes.
+        """
+        self._check_latents(clean.shape)
+        if tuple(noise.shape) != tuple(clean.shape):
+            raise InputError(f"noise has shape {tuple(noise.shape)}, the latents have {tuple(clean.shape)}")
+        clean = clean.astype(self.latents_dtype)
+        added = Tensor(np.ascontiguousarray(noise, numpy_type(self.latents_dtype)))
+        return clean + added * scalar(schedule.sigmas[0], self.latents_dtype)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images [batch, 3, height, width], about -1 to 1, of scaled latents."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mindone_sdxl.discretization import Discretization
+from mindone_sdxl.errors import InputError
 
 __all__ = ["Schedule", "make_schedule", "nearest"]
 
@@ -36,6 +37,22 @@ class Schedule:
     def steps(self) -> int:
         """Number of steps."""
         return len(self.timesteps)
+
+    def tail(self, strength: float) -> Schedule:
+        """The last part of the schedule, for a run that starts from an image.
+
+        Args:
+            strength: from 0 to 1, the part of the noise levels (the final zero counted) that is kept.
+
+        Raises:
+            InputError: strength is out of range or leaves no step.
+        """
+        if not 0 <= strength <= 1:
+            raise InputError(f"strength is {strength}, expected 0 to 1")
+        kept = max(int(strength * len(self.sigmas)), 1)
+        if kept == 1:
+            raise InputError(f"strength {strength} keeps none of {self.steps} steps; take more steps or more strength")
+        return Schedule(sigmas=self.sigmas[-kept:], timesteps=self.timesteps[1 - kept :], table=self.table)
 
     @property
     def init_noise_sigma(self) -> np.floating:

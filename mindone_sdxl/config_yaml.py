@@ -1,0 +1,209 @@
+"""Reads the original's YAML configurations (`configs/inference/sd_xl_base.yaml`) into this package's classes.
+
+A `target:` names a class of the original; the last part of the name says which class here does its work, wherever the
+original keeps it. A target or a parameter that is not known is an error. Some parameters choose a faster or a coarser
+way to the same numbers (flash attention, float16 in the autoencoder's attention, recomputation): they are accepted
+and the exact way is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from mindone_sdxl.config import ScheduleConfig, SDXLConfig, TextEncoderConfig, UNetConfig, VAEConfig
+from mindone_sdxl.discretization import Discretization, LegacyDDPM
+from mindone_sdxl.errors import ConfigError
+from mindone_sdxl.registry import DISCRETIZATIONS, find
+
+__all__ = ["YamlConfig", "from_yaml"]
+
+_NETWORK_IGNORED = {"spatial_transformer_attn_type", "legacy", "use_recompute", "use_checkpoint", "use_spatial_transformer"}
+_CODER_IGNORED = {"resolution", "attn_type", "decoder_attn_dtype", "encoder_attn_dtype", "dropout", "double_z"}
+_CLIP = {"openai/clip-vit-large-patch14": TextEncoderConfig(kind="clip")}
+_OPEN_CLIP = {"ViT-bigG-14-Text": SDXLConfig().text_encoder_2, "ViT-bigG-14": SDXLConfig().text_encoder_2}
+_SIZES = ("original_size_as_tuple", "crop_coords_top_left", "target_size_as_tuple")
+
+
+@dataclass(frozen=True, kw_only=True)
+class YamlConfig:
+    """A configuration of the original.
+
+    Args:
+        version: its name, part of the path of what is written.
+        model: the model.
+        discretization: where a sampler places its steps unless it is told otherwise.
+    """
+
+    version: str
+    model: SDXLConfig
+    discretization: Discretization
+
+
+class _Node:
+    """A part of the configuration that knows its place and which of its keys were taken."""
+
+    def __init__(self, values: object, place: str) -> None:
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"{place} is {values!r}, expected a mapping")
+        self.values, self.place, self.left = values, place, set(values)
+
+    def take(self, key: str, default: Any = None, *, required: bool = False) -> Any:
+        self.left.discard(key)
+        if required and key not in self.values:
+            raise ConfigError(f"{self.place}: {key} is missing")
+        return self.values.get(key, default)
+
+    def child(self, key: str) -> _Node:
+        return _Node(self.take(key, required=True), f"{self.place}.{key}")
+
+    def expect(self, key: str, *allowed: object) -> None:
+        value = self.take(key, allowed[0])
+        if value not in allowed:
+            raise ConfigError(f"{self.place}: {key} is {value!r}, only {allowed[0]!r} is implemented")
+
+    def target(self, *allowed: str) -> str:
+        name = str(self.take("target", required=True)).rpartition(".")[2]
+        if name not in allowed:
+            raise ConfigError(f"{self.place}: target {name} is not implemented, expected {' or '.join(allowed)}")
+        return name
+
+    def done(self, ignored: set[str] | frozenset[str] = frozenset()) -> None:
+        unknown = sorted(self.left - ignored)
+        if unknown:
+            raise ConfigError(f"{self.place}: unknown keys {', '.join(unknown)}")
+
+
+def from_yaml(path: str | Path) -> YamlConfig:
+    """The configuration in a YAML file of the original.
+
+    Raises:
+        ConfigError: the file is not readable, or asks for something that is not implemented.
+    """
+    try:
+        root = _Node(yaml.safe_load(Path(path).read_text(encoding="utf-8")), str(path))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} is not readable YAML: {error}") from error
+    version = str(root.take("version", "SDXL-base-1.0"))
+    model = root.child("model")
+    model.target("DiffusionEngine")
+    parameters = model.child("params")
+    parameters.expect("disable_first_stage_amp", True, False)
+    schedule, discretization = _denoiser(parameters.child("denoiser_config"))
+    unet = _network(parameters.child("network_config"))
+    first, second, sizes = _conditioner(parameters.child("conditioner_config"))
+    vae = _autoencoder(parameters.child("first_stage_config"), parameters)
+    parameters.done({"optim", "sigma_sampler_config", "loss_fn_config", "ckpt_path", "sampler_config"})
+    if sizes != unet["size_embedding_size"]:
+        raise ConfigError(f"{path}: size embeddings of {sizes}, the UNet's adm_in_channels leave another number")
+    config = SDXLConfig(
+        unet=UNetConfig(**unet), text_encoder=first, text_encoder_2=second, vae=vae, schedule=schedule
+    )
+    return YamlConfig(version=version, model=config, discretization=discretization)
+
+
+def _denoiser(node: _Node) -> tuple[ScheduleConfig, Discretization]:
+    node.target("DiscreteDenoiser")
+    parameters = node.child("params")
+    count = parameters.take("num_idx", 1000)
+    parameters.expect("quantize_c_noise", True)
+    parameters.expect("flip", True)
+    parameters.child("weighting_config")
+    scaling = parameters.child("scaling_config").target("EpsScaling", "VScaling")
+    discretization = parameters.child("discretization_config")
+    chosen = find(DISCRETIZATIONS, str(discretization.take("target", required=True)))
+    parameters.done()
+    options = _Node(discretization.take("params", {}), f"{discretization.place}.params")
+    schedule = ScheduleConfig(
+        train_timesteps=options.take("num_timesteps", count),
+        beta_start=options.take("linear_start", 0.00085),
+        beta_end=options.take("linear_end", 0.012),
+        prediction="epsilon" if scaling == "EpsScaling" else "v_prediction",
+    )
+    if chosen in (LegacyDDPM, DISCRETIZATIONS["DiffusersDDPM"]):
+        placed = chosen(schedule)
+    else:
+        levels = {key: options.take(key) for key in ("sigma_min", "sigma_max", "rho") if key in options.values}
+        placed = chosen(schedule, **levels)
+    options.done()
+    return schedule, placed
+
+
+def _network(node: _Node) -> dict[str, Any]:
+    node.target("UNetModel")
+    values = node.child("params")
+    width, multiples = values.take("model_channels", required=True), values.take("channel_mult", required=True)
+    channels = tuple(width * multiple for multiple in multiples)
+    attended = set(values.take("attention_resolutions", required=True))
+    depth = values.take("transformer_depth", 1)
+    depths = [depth] * len(channels) if isinstance(depth, int) else list(depth)
+    head = values.take("num_head_channels", required=True)
+    values.expect("num_classes", "sequential")
+    context = values.take("context_dim", required=True)
+    vector = values.take("adm_in_channels", required=True)
+    config = {
+        "in_channels": values.take("in_channels", 4),
+        "out_channels": values.take("out_channels", 4),
+        "channels": channels,
+        "resnets_per_level": values.take("num_res_blocks", required=True),
+        "transformer_layers": tuple(n if 2**level in attended else 0 for level, n in enumerate(depths)),
+        "mid_transformer_layers": depths[-1],
+        "heads": tuple(channel // head for channel in channels),
+        "context_size": context[0] if isinstance(context, list) else context,
+        "vector_size": vector,
+        "size_embedding_size": (vector - cast("int", SDXLConfig().text_encoder_2.projection_size)) // 6,
+        "linear_projection": bool(values.take("use_linear_in_transformer", False)),
+    }
+    values.done(_NETWORK_IGNORED)
+    return config
+
+
+def _conditioner(node: _Node) -> tuple[TextEncoderConfig, TextEncoderConfig, int]:
+    node.target("GeneralConditioner")
+    models = node.child("params").take("emb_models", required=True)
+    nodes = [_Node(values, f"{node.place}.params.emb_models.{index}") for index, values in enumerate(models)]
+    keys = tuple(embedder.take("input_key", required=True) for embedder in nodes)
+    if keys != ("txt", "txt", *_SIZES):
+        raise ConfigError(f"{node.place}: embedders of {', '.join(map(str, keys))}; expected txt twice, {', '.join(_SIZES)}")
+    nodes[0].target("FrozenCLIPEmbedder")
+    nodes[1].target("FrozenOpenCLIPEmbedder2")
+    parameters = [embedder.child("params") for embedder in nodes]
+    first = _named(_CLIP, parameters[0], "version")
+    second = _named(_OPEN_CLIP, parameters[1], "arch")
+    widths = set()
+    for embedder, values in zip(nodes[2:], parameters[2:], strict=True):
+        embedder.target("ConcatTimestepEmbedderND")
+        widths.add(values.take("outdim", required=True))
+    if len(widths) != 1:
+        raise ConfigError(f"{node.place}: size embeddings of different widths {sorted(widths)}")
+    return first, second, widths.pop()
+
+
+def _named(choices: Mapping[str, TextEncoderConfig], node: _Node, key: str) -> TextEncoderConfig:
+    name = node.take(key, next(iter(choices)))
+    if name not in choices:
+        raise ConfigError(f"{node.place}: {key} {name!r} is not known, expected {' or '.join(choices)}")
+    return choices[name]
+
+
+def _autoencoder(node: _Node, parameters: _Node) -> VAEConfig:
+    node.target("AutoencoderKLInferenceWrapper", "AutoencoderKLModeOnly", "AutoencoderKL")
+    coder = node.child("params").child("ddconfig")
+    width, multiples = coder.take("ch", required=True), coder.take("ch_mult", required=True)
+    coder.expect("attn_resolutions", [])
+    config = VAEConfig(
+        in_channels=coder.take("in_channels", 3),
+        out_channels=coder.take("out_ch", 3),
+        channels=tuple(width * multiple for multiple in multiples),
+        resnets_per_level=coder.take("num_res_blocks", required=True),
+        latent_channels=coder.take("z_channels", required=True),
+        scaling_factor=parameters.take("scale_factor", required=True),
+        latents_mean=tuple(parameters.take("latents_mean", ())),
+        latents_std=tuple(parameters.take("latents_std", ())),
+    )
+    coder.done(_CODER_IGNORED)
+    return config
