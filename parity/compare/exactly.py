@@ -114,9 +114,11 @@ def _integer_differences(x: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.n
     x_word, c_word = (each.astype(np.int64, copy=False) for each in (x, c))
     larger = np.where(x_high == c_high, x_word > c_word, x_high)
     x_bits, c_bits = x_word.view(np.uint64), c_word.view(np.uint64)
-    distance = np.where(larger, x_bits - c_bits, c_bits - x_bits)
-    wrong = (x_word != c_word) | (x_high != c_high)
-    return wrong, distance.astype(np.float64)
+    distance = np.where(larger, x_bits - c_bits, c_bits - x_bits).astype(np.float64)
+    wide = (x_high != c_high) & (np.where(x_high, c_word, x_word) < 0)
+    if wide.any():
+        distance[wide] = np.abs(c[wide].astype(np.float64) - x[wide].astype(np.float64))
+    return (x_word != c_word) | (x_high != c_high), distance
 
 
 def _beyond_int64(values: np.ndarray) -> np.ndarray:

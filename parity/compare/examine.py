@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -11,7 +10,7 @@ from parity.compare.exactly import is_exact, locate_exact
 from parity.compare.judge import limits_of, plain
 from parity.compare.limits import GRID_MIN_REL, NEAR
 from parity.compare.place import locate
-from parity.compare.work import tensors
+from parity.compare.work import THREADED, each, tensors
 from parity.result import Worst, number
 
 if TYPE_CHECKING:
@@ -32,12 +31,12 @@ _WORD: Final = {"float32": np.uint32, "float64": np.uint64}
 def examine_all(work: Iterable[tuple[Pair, Job]], threads: int, book: RuleBook) -> None:
     """Look again at every pair that needs it, several at once; a rule on cosine or ulp needs it too."""
     needy = [(pair, job) for pair, job in work if _needs(pair) or (book and _asks_more(pair, book))]
-    if threads > 1 and len(needy) > 1:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(_examine, needy))
-    else:
-        for item in needy:
+    large = [item for item in needy if item[0].size >= THREADED]
+    for item in needy:
+        if item[0].size < THREADED:
             _examine(item)
+    for _ in each(_examine, large, threads):
+        pass
 
 
 def _needs(pair: Pair) -> bool:
@@ -67,7 +66,8 @@ def _examine(item: tuple[Pair, Job]) -> None:
         pair.worst, pair.detail = Worst(index=index, reference=number(first) or 0.0, candidate=number(second) or 0.0), words
         return
     rms_limit, max_limit = limits_of(pair)
-    beyond = max_limit if plain(pair.error_max) > max_limit else rms_limit
+    only_rms = plain(pair.error_rms) > rms_limit and plain(pair.error_max) <= max_limit
+    beyond = rms_limit if only_rms else max_limit
     place = locate(exact, types[0], candidate, types[1], beyond)
     pair.worst = Worst(index=place.index, reference=_shown(place.reference), candidate=_shown(place.candidate))
     pair.cosine, pair.max_ulp, pair.outside = number(place.cosine), number(place.max_ulp), place.outside

@@ -2,7 +2,8 @@
 
 F is the largest of four: the reference's own error, what the candidate's platform does to the same operator
 by itself, half an ulp of the output type at the rms of the exact tensor, and the reference's own
-run-to-run difference. Fmax is the same for the largest element, with one ulp of the largest value.
+run-to-run difference. Fmax is the same for the largest element, with one ulp of the largest value. The ulp
+at the rms is taken as `eps * rms`, so that a tensor scaled by 1.01 across a power of two has the same floor.
 
     >>> f = floor_of(Measure(64, 1.0, 4.0, 0.0, 0.0, 0.0, 0.0, own_rms=1e-7, own_max=3e-7), "float32")
     >>> f.rms, round(f.max / 2**-21, 3)
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from parity.compare.limits import POOL_BELOW
 from parity.compare.metrics import Measure
-from parity.dtypes import bits
+from parity.dtypes import bits, eps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -63,7 +64,7 @@ def floor_of(measure: Measure, output_type: str, platform: Platform = Platform()
     if measure.size < POOL_BELOW:
         rms, peak = max(rms, pool.rms * scale), max(peak, pool.max * scale)
     return Floor(
-        max(rms, platform.rel_l2 * scale, 0.5 * ulp(output_type, scale), repeat),
+        max(rms, platform.rel_l2 * scale, 0.5 * max(eps(output_type) * scale, ulp(output_type, 0.0)), repeat),
         max(peak, platform.rel_max * scale, ulp(output_type, measure.largest), repeat),
     )
 

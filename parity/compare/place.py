@@ -22,6 +22,7 @@ from parity.dtypes import narrow
 __all__ = ["Place", "locate", "ulps"]
 
 _CODE: Final = {"float64": np.int64, "float32": np.int32, "float16": np.int16, "bfloat16": np.int16}
+_MAGNITUDE: Final = {name: np.iinfo(code).max for name, code in _CODE.items()}
 _AXES: Final = {
     2: ("row", "channel"),
     3: ("image", "token", "channel"),
@@ -49,33 +50,41 @@ def locate(
 ) -> Place:
     """Find the worst element and describe those further off than `limit`."""
     shape = exact.shape
-    worst, at, outside, position, product, x_sum, c_sum = -1.0, 0, 0, 0, 0.0, 0.0, 0.0
-    max_ulp: float | None = 0.0 if candidate_type in _CODE else None
+    worst, at, outside, position, interior = -1.0, 0, 0, 0, 0
+    product, x_sum, c_sum = 0.0, 0.0, 0.0
+    max_ulp = 0.0 if candidate_type in _CODE else None
     values: tuple[float | complex, float | complex] = (math.nan, math.nan)
-    occupied = [np.zeros(length, np.bool_) for length in shape]
-    interior = 0
+    occupied: list[np.ndarray] = []
     with np.errstate(all="ignore"):
         for x_block, c_block in blocks((exact, candidate), BLOCK64):
             x, c = widest(x_block, exact_type), widest(c_block, candidate_type)
-            distance = np.abs(c - x)
-            distance[x == c] = 0.0
-            distance[np.isnan(distance)] = math.inf
+            distance = _distances(x, c)
             here = int(distance.argmax())
             if distance[here] > worst:
                 worst, at, values = float(distance[here]), position + here, (x[here].item(), c[here].item())
-            out = np.flatnonzero(distance > limit)
-            if out.size:
+            if distance[here] > limit:
+                out = np.flatnonzero(distance > limit)
+                occupied = occupied or [np.zeros(length, np.bool_) for length in shape]
                 outside += out.size
                 interior += _mark(out + position, shape, occupied)
             if max_ulp is not None:
                 max_ulp = max(max_ulp, ulps(x, c, candidate_type))
-            peak = max(float(np.abs(x).max()), float(np.abs(c).max()), 1e-300)
-            if peak < math.inf:
-                product, x_sum, c_sum = product + inner(x, c), x_sum + inner(x, x), c_sum + inner(c, c)
+            squares = inner(x, x), inner(c, c)
+            if max(squares) < math.inf:
+                product, x_sum, c_sum = product + inner(x, c), x_sum + squares[0], c_sum + squares[1]
             position += x.size
     cosine = product / math.sqrt(x_sum * c_sum) if x_sum and c_sum else (1.0 if x_sum == c_sum else 0.0)
     index = tuple(int(i) for i in np.unravel_index(at, shape)) if shape else ()
     return Place(index, *values, outside, max_ulp, cosine, describe(outside, exact.size, occupied, interior))
+
+
+def _distances(x: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """Return |c - x|: zero for equal infinities, infinite where one side is not a number."""
+    distance: np.ndarray = np.abs(c - x)
+    if not float(np.maximum.reduce(distance)) < math.inf:
+        distance[x == c] = 0.0
+        distance[np.isnan(distance)] = math.inf
+    return distance
 
 
 def _mark(positions: np.ndarray, shape: tuple[int, ...], occupied: list[np.ndarray]) -> int:
@@ -94,17 +103,22 @@ def _mark(positions: np.ndarray, shape: tuple[int, ...], occupied: list[np.ndarr
 
 def ulps(x: np.ndarray, c: np.ndarray, name: str) -> float:
     """Return the largest distance in representable numbers of the type `name`; infinite where one is not finite."""
-    finite = np.isfinite(x) & np.isfinite(c)
-    if not finite.all() and bool((x[~finite] != c[~finite]).any()):
-        return math.inf
-    steps = np.abs(_ordered(c[finite], name) - _ordered(x[finite], name))
-    return float(steps.max()) if steps.size else 0.0
+    finite = np.isfinite(x + c)
+    if not finite.all():
+        if bool((x[~finite] != c[~finite]).any()):
+            return math.inf
+        x, c = x[finite], c[finite]
+    if not x.size:
+        return 0.0
+    first, second = _ordered(x, name), _ordered(c, name)
+    steps = np.maximum(first, second).view(np.uint64) - np.minimum(first, second).view(np.uint64)
+    return float(steps.max())
 
 
 def _ordered(values: np.ndarray, name: str) -> np.ndarray:
-    """Number the values of a type in order, 0 for zero; as float64, exact for the narrower types."""
+    """Number the values of a type in order, 0 for zero."""
     bits = narrow(values, name).view(_CODE[name])
-    magnitude = (bits & np.iinfo(_CODE[name]).max).astype(np.float64)
+    magnitude = (bits & _MAGNITUDE[name]).astype(np.int64, copy=False)
     return np.where(bits < 0, -magnitude, magnitude)
 
 
@@ -115,12 +129,17 @@ def describe(outside: int, size: int, occupied: list[np.ndarray], interior: int)
     text = f"{outside} of {size} outside"
     if outside == size:
         return text
-    if len(occupied) == _IMAGE_AXES and interior == 0 and min(len(occupied[2]), len(occupied[3])) > 2:  # noqa: PLR2004
+    if len(occupied) == _IMAGE_AXES and interior == 0 and _runs_along_an_edge(occupied[2], occupied[3]):
         return f"{text}, all on the border"
     names = _AXES.get(len(occupied), tuple(f"axis {axis}" for axis in range(len(occupied))))
     places = [_ranges(name, marks) for name, marks in zip(names, occupied, strict=True)]
     told = [place for place in places if place]
     return f"{text}, all in {', '.join(told)}" if told else text
+
+
+def _runs_along_an_edge(rows: np.ndarray, columns: np.ndarray) -> bool:
+    """Tell whether marks that lie on the border only fill a side of an image that has an inside."""
+    return min(rows.size, columns.size) > 2 and bool(rows.all() or columns.all())  # noqa: PLR2004
 
 
 def _ranges(name: str, marks: np.ndarray) -> str:

@@ -1,7 +1,8 @@
-"""Measuring the jobs of a plan: small tensors in batches, large ones each by itself, several at once in threads.
+"""Measuring the jobs of a plan: small tensors in batches, large ones each by itself, the largest in threads.
 
 numpy lets other threads run while it works on a block, so threads share the memory bandwidth without copies.
-The worker of a batch only reads and measures; verdicts are made afterwards, in order.
+That pays only where a block's work is long against the hand-over of the interpreter's lock: tensors of less
+than a block are measured in the calling thread.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ if TYPE_CHECKING:
 
     from parity.compare.plan import Job
 
-__all__ = ["Found", "measure_jobs", "obstacle"]
+__all__ = ["THREADED", "Found", "each", "measure_jobs", "obstacle", "size_of", "tensors"]
 
 Found = Measure | Exact | None
 """What was measured; None for a job that `obstacle` or a plain value decides."""
 
+THREADED: Final = 1 << 16
+"""Elements from which a tensor is worth a thread."""
+
 _BATCH: Final = 1 << 15
-_SHARE: Final = 1 << 20
+_REPORTED: Final = 256
 
 
 def obstacle(job: Job) -> tuple[str, str] | None:
@@ -46,63 +50,68 @@ def obstacle(job: Job) -> tuple[str, str] | None:
 def measure_jobs(jobs: Sequence[Job], threads: int, progress: Callable[[int, int], None] | None = None) -> list[Found]:
     """Measure all jobs, in the order given; `progress` hears how many are done, of how many."""
     found: list[Found] = [None] * len(jobs)
-    shares = list(_shares(jobs))
-    total = sum(len(share) for _, share in shares)
+    batches, single, large = _sorted(jobs)
+    total = sum(map(len, batches)) + len(single) + len(large)
     done = 0
 
-    def work(task: tuple[str, list[int]]) -> int:
-        _measure_share(jobs, task[0], task[1], found)
-        return len(task[1])
+    def report(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress is not None:
+            progress(done, total)
 
-    if threads <= 1 or len(shares) <= 1:
-        for task in shares:
-            done += work(task)
-            if progress is not None:
-                progress(done, total)
-        return found
-    with ThreadPoolExecutor(threads) as pool:
-        for count in pool.map(work, shares):
-            done += count
-            if progress is not None:
-                progress(done, total)
+    def work(number: int) -> None:
+        found[number] = _measure_one(jobs[number])
+
+    for _ in each(work, large, threads):
+        report(1)
+    for start in range(0, len(single), _REPORTED):
+        share = single[start : start + _REPORTED]
+        for number in share:
+            work(number)
+        report(len(share))
+    for batch in batches:
+        _measure_batch(jobs, batch, found)
+        report(len(batch))
     return found
 
 
-def _shares(jobs: Sequence[Job]) -> Iterator[tuple[str, list[int]]]:
-    """Cut the jobs into shares of a thread: batches of small tensors of the same types, and the others by size."""
-    batches: dict[tuple[str, str, str], list[int]] = {}
-    sizes: dict[tuple[str, str, str], int] = {}
+def each(work: Callable[[Any], Any], items: Sequence[Any], threads: int) -> Iterator[Any]:
+    """Yield the results of `work`, in threads where there is more than one to use and to do."""
+    if threads <= 1 or len(items) <= 1:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(work, items)
+
+
+def _sorted(jobs: Sequence[Job]) -> tuple[list[list[int]], list[int], list[int]]:
+    """Sort the jobs into batches of small tensors of the same types, single ones, and large ones, largest first."""
+    batches: list[list[int]] = []
+    filling: dict[tuple[str, str, str], tuple[list[int], int]] = {}
+    single: list[int] = []
     large: list[tuple[int, int]] = []
     for number, job in enumerate(jobs):
         if job.exact.kind == "value" or obstacle(job) is not None:
             continue
-        size = _size(job.exact.shape)
+        size = size_of(job.exact.shape)
         exact, candidate = job.exact.dtype, job.candidate.dtype
-        if size > LARGEST or exact.startswith("complex") or is_exact(exact, candidate):
+        if size >= THREADED:
             large.append((size, number))
-            continue
-        key = (exact, candidate, "" if job.own is None else job.own.dtype)
-        batches.setdefault(key, []).append(number)
-        sizes[key] = sizes.get(key, 0) + size
-        if sizes[key] >= _BATCH:
-            yield "batch", batches.pop(key)
-            del sizes[key]
-    large.sort(reverse=True)
-    share: list[int] = []
-    room = _SHARE
-    for size, number in large:
-        share.append(number)
-        room -= size
-        if room <= 0:
-            yield "each", share
-            share, room = [], _SHARE
-    if share:
-        yield "each", share
-    for numbers in batches.values():
-        yield "batch", numbers
+        elif size > LARGEST or exact.startswith("complex") or is_exact(exact, candidate):
+            single.append(number)
+        else:
+            key = (exact, candidate, "" if job.own is None else job.own.dtype)
+            numbers, before = filling.get(key, ([], 0))
+            numbers.append(number)
+            filling[key] = numbers, before + size
+            if before + size >= _BATCH:
+                batches.append(filling.pop(key)[0])
+    batches += [numbers for numbers, _ in filling.values()]
+    return batches, single, [number for _, number in sorted(large, reverse=True)]
 
 
-def _size(shape: Sequence[int]) -> int:
+def size_of(shape: Sequence[int]) -> int:
     """Return the number of elements."""
     size = 1
     for length in shape:
@@ -110,12 +119,8 @@ def _size(shape: Sequence[int]) -> int:
     return size
 
 
-def _measure_share(jobs: Sequence[Job], kind: str, numbers: Sequence[int], found: list[Found]) -> None:
-    """Measure the jobs of one share into their places."""
-    if kind == "each":
-        for number in numbers:
-            found[number] = _measure_one(jobs[number])
-        return
+def _measure_batch(jobs: Sequence[Job], numbers: Sequence[int], found: list[Found]) -> None:
+    """Measure the jobs of one batch into their places."""
     first = jobs[numbers[0]]
     types = (first.exact.dtype, first.candidate.dtype, "" if first.own is None else first.own.dtype)
     groups = [tensors(jobs[number]) for number in numbers]

@@ -1,18 +1,25 @@
-"""`compare` on small real traces."""
+"""`compare` on small real traces: what is healthy matches, and every planted fault is found at its place."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from parity.compare import compare
-from parity.trace import Trace
-from tests.parity.compare.traces import candidate, reference
+from parity.errors import CaseError, ToleranceError, TraceError
+from parity.trace import Checks, Island, Row, Trace
+from tests.parity.compare.traces import IDS, Run, addresses, candidate, exact_run, manifest, noisy, reference, write
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from parity.result import Pair, Result
+
+CONV = "unet.conv_in@step=1:output"
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +27,402 @@ def ref(tmp_path_factory: pytest.TempPathFactory) -> Trace:
     return reference(tmp_path_factory.mktemp("reference") / "trace")
 
 
-def test_a_healthy_candidate_matches(ref: Trace, tmp_path: Path) -> None:
+def pair(result: Result, address: str, question: str, mode: str) -> Pair:
+    """The one pair of an address, question and mode."""
+    (found,) = [each for each in result.pairs if (each.address, each.question, each.mode) == (address, question, mode)]
+    return found
+
+
+def planting(run: str, address: str, change: Callable[[np.ndarray], Any]) -> Callable[[str, Run], None]:
+    """A fault in one tensor of one run; `change` alters it in place or returns another."""
+
+    def plant(name: str, tensors: Run) -> None:
+        if name == run:
+            changed = change(tensors[address])
+            if changed is not None:
+                tensors[address] = changed
+
+    return plant
+
+
+def test_a_healthy_candidate_matches_everywhere(ref: Trace, tmp_path: Path) -> None:
     result = compare(ref, [candidate(tmp_path / "c", ref)])
-    bad = [(p.address, p.question, p.mode, p.verdict, p.ratio_to_floor, p.rel_l2, p.limit) for p in result.pairs if p.verdict != "MATCH"]
-    assert bad == []
+    assert [each for each in result.pairs if each.verdict != "MATCH"] == []
+    assert (result.verdict, result.first_divergence) == ("MATCH", None)
+    assert set(result.stages) == {"tokens", "conditioning", "unet", "sampler", "image"}
+    assert set(result.stages.values()) == {"MATCH"}
+    assert result.checks["semantics"] == result.checks["precision"] == "measured"
+    assert result.counts["MATCH"] == len(result.pairs) == 2 * (2 * len(addresses()) + 15)
+
+
+def test_pairs_of_every_run_stand_against_the_right_exact_run(ref: Trace, tmp_path: Path) -> None:
+    result = compare(ref, [candidate(tmp_path / "c", ref)])
+    assert pair(result, CONV, "semantics", "layers").basis == "float64"
+    found = pair(result, CONV, "precision", "layers")
+    forced, working = ref.run("forced").tensor(CONV), ref.run("float32").tensor(CONV)
+    assert found.basis == "floor"
+    assert found.reference_rms == pytest.approx(float(np.sqrt(((working - forced) ** 2).mean())), rel=1e-6)
+    assert found.scale == pytest.approx(float(np.sqrt((forced**2).mean())), rel=1e-6)
+    twin = ref.run("float64").tensor(CONV)
+    free = pair(result, CONV, "precision", "free")
+    assert free.reference_max == pytest.approx(float(np.abs(working - twin).max()), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict", "words"),
+    [
+        (lambda t: t.__imul__(1 + 1e-8), "MISMATCH", "outside"),
+        (lambda t: t.__setitem__((1, 5, 2, 3), t[1, 5, 2, 3] + 1e-6), "MISMATCH", "1 of 384 outside, all in image 1, channel 5, row 2, column 3"),
+        (lambda t: t.__setitem__((slice(None), slice(2, 4)), 0.0), "MISMATCH", "channels 2-3"),
+        (lambda t: t.__setitem__((0, 0, 0, 0), math.nan), "MISMATCH", "1 elements not finite"),
+        (lambda t: t.__setitem__((0, 0, 0, 0), -math.inf), "MISMATCH", "1 elements not finite"),
+        (lambda t: t.astype("float32"), "MISMATCH", ""),
+        (lambda t: t.reshape(2, 8, 4, 6), "INCOMPARABLE", "shape [2, 8, 4, 6]; the reference has [2, 8, 6, 4]"),
+        (lambda t: t.astype(complex), "INCOMPARABLE", "complex128; the reference has float64"),
+        (lambda t: t[:, ::-1].copy(), "MISMATCH", "outside"),
+    ],
+    ids=["a factor", "one element", "channels", "NaN", "infinity", "narrower type", "shape", "complex", "permuted"],
+)  # fmt: skip
+def test_a_fault_in_the_float64_layer_replay_is_the_first_divergence(
+    ref: Trace, tmp_path: Path, change: Callable[[np.ndarray], Any], verdict: str, words: str
+) -> None:
+    result = compare(ref, [candidate(tmp_path / "c", ref, planting("layers-float64", CONV, change))])
+    found = pair(result, CONV, "semantics", "layers")
+    assert found.verdict == verdict
+    assert words in found.detail
+    assert result.verdict == "MISMATCH"
+    assert [each.address for each in result.pairs if each.verdict != "MATCH"] == [CONV]
+    first = result.first_divergence
+    assert first is not None
+    assert (first.address, first.question, first.mode, first.stage) == (CONV, "semantics", "layers", "unet")
+
+
+def test_the_worst_element_is_shown_with_both_values(ref: Trace, tmp_path: Path) -> None:
+    plant = planting("layers-float32", CONV, lambda t: t.__setitem__((1, 3, 0, 2), 7.5))
+    found = pair(compare(ref, [candidate(tmp_path / "c", ref, plant)]), CONV, "precision", "layers")
+    assert found.worst is not None
+    assert found.worst.index == (1, 3, 0, 2)
+    assert found.worst.candidate == 7.5
+    assert found.worst.reference == pytest.approx(ref.run("forced").tensor(CONV)[1, 3, 0, 2])
+    assert found.outside == 1
+    assert found.ratio_to_floor > 1e4
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(2.5, "MATCH"), (4.0, "MISMATCH")])
+def test_the_working_run_may_err_three_times_as_much_as_the_reference(ref: Trace, tmp_path: Path, factor: float, verdict: str) -> None:
+    forced, working = ref.run("forced").tensor(CONV), ref.run("float32").tensor(CONV).astype(float)
+
+    def change(_: np.ndarray) -> np.ndarray:
+        return (forced + factor * (working - forced)[::-1]).astype("float32")
+
+    found = pair(compare(ref, [candidate(tmp_path / "c", ref, planting("layers-float32", CONV, change))]), CONV, "precision", "layers")
+    assert found.verdict == verdict
+    assert found.ratio_to_floor == pytest.approx(factor, rel=0.3)
+
+
+def test_the_platforms_term_raises_the_floor_of_its_kind_alone(ref: Trace, tmp_path: Path) -> None:
+    def slow(name: str, tensors: Run) -> None:
+        if name == "layers-float32":
+            for address in (CONV, "unet.act@step=1:output"):
+                exact = ref.run("forced").tensor(address)
+                tensors[address] = (exact + 1e-6 * np.random.default_rng(1).standard_normal(exact.shape)).astype("float32")
+
+    rows = [Row(path="unet.conv_in", native="conv", kind="conv"), Row(path="unet.act", native="act", kind="silu")]
+    floors = {"silu": {"float32": {"rel_l2": 5e-7, "rel_max": 3e-6}}}
+    result = compare(ref, [candidate(tmp_path / "c", ref, slow, alignment=rows, floors=floors)])
+    assert pair(result, CONV, "precision", "layers").verdict == "MISMATCH"
+    assert pair(result, "unet.act@step=1:output", "precision", "layers").verdict == "MATCH"
+
+
+def test_a_reference_that_does_not_repeat_raises_its_floor(tmp_path: Path) -> None:
+    trace = reference(tmp_path / "r", checks=Checks(repeatable=False, repeat_max_abs={CONV: 1e-5}))
+    plant = planting("layers-float32", CONV, lambda t: t.__iadd__(np.float32(5e-6)))
+    result = compare(trace, [candidate(tmp_path / "c", trace, plant)])
+    assert pair(result, CONV, "precision", "layers").verdict == "MATCH"
+
+
+def test_an_island_is_judged_at_float32s_rounding_in_the_open(tmp_path: Path) -> None:
+    island = Island(path="unet.time_proj", operator="exp", dtype="float32", file="embeddings.py", function="sinusoid")
+    trace = reference(tmp_path / "r", islands=[island])
+
+    def rounded(name: str, tensors: Run) -> None:
+        if name == "layers-float64":
+            for path in ("unet.time_proj", "unet.conv_in"):
+                tensors[f"{path}@step=0:output"] *= 1 + 1e-7
+
+    result = compare(trace, [candidate(tmp_path / "c", trace, rounded)])
+    inside = pair(result, "unet.time_proj@step=0:output", "semantics", "layers")
+    assert (inside.verdict, inside.flags) == ("MATCH", ["island"])
+    assert pair(result, "unet@step=0:output", "semantics", "layers").flags == ["island"]
+    assert pair(result, "unet.conv_in@step=0:output", "semantics", "layers").verdict == "MISMATCH"
+
+
+def test_half_precision_inside_a_float32_run_is_named(ref: Trace, tmp_path: Path) -> None:
+    plant = planting("layers-float32", CONV, lambda t: t.astype("float16").astype("float32"))
+    found = pair(compare(ref, [candidate(tmp_path / "c", ref, plant)]), CONV, "precision", "layers")
+    assert (found.verdict, found.flags, found.hard) == ("MISMATCH", ["half-precision-grid"], "half-precision grid")
+
+
+@pytest.mark.parametrize(("dtype", "verdict", "hard"), [("float16", "MISMATCH", "narrower type"), ("float64", "MATCH", "")])
+def test_another_type_than_asked_is_flagged_and_a_narrower_one_fails(
+    ref: Trace, tmp_path: Path, dtype: str, verdict: str, hard: str
+) -> None:
+    plant = planting("layers-float32", CONV, lambda t: t.astype(dtype))
+    found = pair(compare(ref, [candidate(tmp_path / "c", ref, plant)]), CONV, "precision", "layers")
+    assert (found.verdict, found.hard) == (verdict, hard)
+    assert "mixed-dtype" in found.flags
+
+
+def test_one_wrong_token_id_is_a_mismatch_at_its_place(ref: Trace, tmp_path: Path) -> None:
+    plant = planting("layers-float32", IDS, lambda t: t.__setitem__((1, 70), t[1, 70] + 1) if t.flags.writeable else _bumped(t))
+    found = pair(compare(ref, [candidate(tmp_path / "c", ref, plant)]), IDS, "precision", "layers")
+    assert (found.verdict, found.basis, found.outside, found.error_max) == ("MISMATCH", "exact", 1, 1.0)
+    assert found.worst is not None
+    assert found.worst.index == (1, 70)
+
+
+def _bumped(ids: np.ndarray) -> np.ndarray:
+    """The ids with one of them wrong."""
+    ids = ids.copy()
+    ids[1, 70] += 1
+    return ids
+
+
+def test_ids_in_another_type_match_and_are_flagged(ref: Trace, tmp_path: Path) -> None:
+    plant = planting("free-float32", IDS, lambda t: t.astype("float64"))
+    found = pair(compare(ref, [candidate(tmp_path / "c", ref, plant)]), IDS, "precision", "free")
+    assert (found.verdict, found.flags) == ("MATCH", ["mixed-dtype"])
+
+
+def test_what_is_missing_or_unexpected_makes_the_whole_incomplete(ref: Trace, tmp_path: Path) -> None:
+    def plant(name: str, tensors: Run) -> None:
+        if name == "layers-float32":
+            del tensors[CONV]
+            tensors["unet.extra@step=0:output"] = np.ones(20, np.float32)
+
+    result = compare(ref, [candidate(tmp_path / "c", ref, plant)])
+    assert pair(result, CONV, "precision", "layers").verdict == "MISSING"
+    assert pair(result, "unet.extra@step=0:output", "precision", "layers").verdict == "UNEXPECTED"
+    assert (result.verdict, result.first_divergence) == ("INCOMPLETE", None)
+    assert result.stages["unet"] == "INCOMPLETE"
+
+
+def test_a_path_with_a_reason_is_not_missed(ref: Trace, tmp_path: Path) -> None:
+    def drop(_: str, tensors: Run) -> None:
+        for address in list(tensors):
+            if address.startswith("unet.conv_in@"):
+                del tensors[address]
+
+    dropped = candidate(tmp_path / "c", ref, drop, not_compared={"unet.conv_in": "no counterpart"})
+    result = compare(ref, [dropped])
     assert result.verdict == "MATCH"
+    assert result.coverage.not_compared == {"unet.conv_in": "no counterpart"}
+    assert (result.coverage.paths, result.coverage.compared) == (8, 7)
+    without = compare(ref, [candidate(tmp_path / "d", ref, drop)])
+    assert without.verdict == "INCOMPLETE"
+    assert without.coverage.unexplained == ["unet.conv_in"]
+
+
+def test_nothing_compared_is_incomplete(ref: Trace, tmp_path: Path) -> None:
+    everything = dict.fromkeys({address.partition("@")[0].partition(":")[0] for address in addresses()}, "no counterpart")
+    described = manifest("candidate", reference_digest=ref.digest, not_compared=everything)
+    result = compare(ref, [write(tmp_path / "c", described, {"layers-float64": ("layers", "float64", {})})])
+    assert (result.verdict, result.pairs) == ("INCOMPLETE", [])
+    assert compare(ref, []).verdict == "INCOMPLETE"
+
+
+def test_empty_tensors_compare_nothing(tmp_path: Path) -> None:
+    tensors = {"unet.conv_in@step=0:output": np.empty((0, 3))}
+    trace = write(tmp_path / "r", manifest("reference"), {"float64": ("run", "float64", tensors)})
+    other = write(tmp_path / "c", manifest("candidate", reference_digest=trace.digest), {"layers-float64": ("layers", "float64", tensors)})
+    (only,) = compare(trace, [other]).pairs
+    assert (only.verdict, only.detail) == ("MISSING", "empty on both sides; nothing was compared")
+
+
+def test_nan_in_the_reference_is_never_a_match(tmp_path: Path) -> None:
+    run = exact_run()
+    run[CONV][0, 0, 0, 0] = math.nan
+    trace = write(tmp_path / "r", manifest("reference"), {"float64": ("run", "float64", run)})
+    other = write(tmp_path / "c", manifest("candidate", reference_digest=trace.digest), {"layers-float64": ("layers", "float64", run)})
+    result = compare(trace, [other])
+    assert pair(result, CONV, "semantics", "layers").verdict == "INCOMPARABLE"
+    assert result.verdict == "MISMATCH"
+
+
+def test_an_upstream_fault_is_inherited_downstream_and_first_at_its_origin(ref: Trace, tmp_path: Path) -> None:
+    text = "text_encoder.layer:output"
+
+    def plant(name: str, tensors: Run) -> None:
+        if name.startswith(("layers", "free")):
+            tensors[text] = tensors[text] * tensors[text].dtype.type(1.01)
+        if name.startswith("free"):
+            for address in tensors:
+                if address.startswith(("unet", "scheduler", "postprocess")):
+                    tensors[address] = tensors[address] * tensors[address].dtype.type(1.001)
+
+    result = compare(ref, [candidate(tmp_path / "c", ref, plant)])
+    failing = [each for each in result.pairs if each.verdict == "MISMATCH"]
+    assert {each.address for each in failing if not each.flags} == {text}
+    assert all(each.flags == ["inherited"] for each in failing if each.address != text)
+    assert result.first_divergence is not None
+    assert (result.first_divergence.address, result.first_divergence.mode) == (text, "layers")
+    assert result.stages["conditioning"] == "MISMATCH"
+    assert result.stages["unet"] == result.stages["sampler"] == result.stages["image"] == "INHERITED"
+
+
+def test_noise_taken_one_step_late_is_found_though_every_layer_matches(ref: Trace, tmp_path: Path) -> None:
+    def plant(name: str, tensors: Run) -> None:
+        if name.startswith("steps"):
+            tensors["scheduler.step@step=1:output"] = tensors["scheduler.step@step=0:output"]
+        if name.startswith("free"):
+            for address in tensors:
+                if address.startswith(("unet", "scheduler.step", "postprocess")) and not address.endswith("step=0:output"):
+                    tensors[address] = tensors[address] * tensors[address].dtype.type(1.1)
+
+    result = compare(ref, [candidate(tmp_path / "c", ref, plant)])
+    assert result.verdict == "MISMATCH"
+    assert result.first_divergence is not None
+    first = pair(result, "scheduler.step@step=1:output", "semantics", "steps")
+    assert first.flags == []
+
+
+def test_a_module_whose_inputs_match_has_nothing_to_inherit(tmp_path: Path) -> None:
+    run = exact_run() | {"postprocess:input.image": np.linspace(0, 1, 48)}
+    trace = write(tmp_path / "r", manifest("reference"), {"float64": ("run", "float64", run)})
+    wrong = dict(run) | {"text_encoder.layer:output": run["text_encoder.layer:output"] * 2, "postprocess:output": run["postprocess:output"] * 2}
+    runs = {"free-float64": ("free", "float64", wrong), "layers-float64": ("layers", "float64", run)}
+    result = compare(trace, [write(tmp_path / "c", manifest("candidate", reference_digest=trace.digest), runs)])
+    assert pair(result, "postprocess:output", "semantics", "free").flags == []
+    del wrong["postprocess:input.image"]
+    result = compare(trace, [write(tmp_path / "d", manifest("candidate", reference_digest=trace.digest), runs)])
+    assert pair(result, "postprocess:output", "semantics", "free").flags == ["inherited"]
+
+
+def test_without_a_twin_semantics_is_not_measured_and_depth_is_flagged(tmp_path: Path) -> None:
+    run = noisy(exact_run(), 0.0, 1)
+    trace = write(tmp_path / "r", manifest("reference"), {"float32": ("run", "float32", run)})
+    rows = [Row(path="unet.conv_in", native="conv", kind="conv"), Row(path="unet", native="unet")]
+    runs = {"layers-float32": ("layers", "float32", noisy(run, 1e-6, 2))}
+    result = compare(trace, [write(tmp_path / "c", manifest("candidate", reference_digest=trace.digest, alignment=rows), runs)])
+    assert result.checks["semantics"] == "not measured"
+    assert pair(result, CONV, "precision", "layers").basis == "model"
+    assert pair(result, CONV, "precision", "layers").flags == []
+    assert pair(result, "unet@step=0:output", "precision", "layers").flags == ["unbounded-depth"]
+    assert result.verdict == "MATCH"
+    runs = {"layers-float32": ("layers", "float32", noisy(run, 1e-4, 2))}
+    result = compare(trace, [write(tmp_path / "d", manifest("candidate", reference_digest=trace.digest), runs)])
+    assert pair(result, CONV, "precision", "layers").verdict == "MISMATCH"
+
+
+def test_plain_folders_are_compared(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for side in ("r", "c", "d"):
+        (tmp_path / side).mkdir()
+    for number in range(4):
+        x = rng.standard_normal((3, 40)).astype("float32")
+        np.save(tmp_path / "r" / f"{number}_out.npy", x)
+        np.save(tmp_path / "c" / f"{number}_out.npy", x * np.float32(1 + 2e-7))
+        np.save(tmp_path / "d" / f"{number}_out.npy", x[::-1])
+    good = compare(Trace.open(tmp_path / "r"), [Trace.open(tmp_path / "c")])
+    assert (good.verdict, good.counts["MATCH"]) == ("MATCH", 4)
+    bad = compare(Trace.open(tmp_path / "r"), [Trace.open(tmp_path / "d")])
+    assert (bad.verdict, bad.counts["MISMATCH"]) == ("MISMATCH", 4)
+
+
+def test_small_tensors_share_the_floor_of_their_other_steps(tmp_path: Path) -> None:
+    exact = {f"unet.gate@step={step}:output": np.array([1.0, 2.0, 3.0]) for step in range(3)}
+    working = {address: (value * (1 + 1e-6)).astype("float32") for address, value in exact.items()}
+    lucky = "unet.gate@step=0:output"
+    working[lucky] = exact[lucky].astype("float32")
+    runs = {"float32": ("run", "float32", working), "float64": ("run", "float64", exact), "forced": ("forced", "float64", exact)}
+    trace = write(tmp_path / "r", manifest("reference"), runs)
+    made = {address: (value * (1 + 2e-6)).astype("float32") for address, value in exact.items()}
+    described = manifest("candidate", reference_digest=trace.digest)
+    result = compare(trace, [write(tmp_path / "c", described, {"layers-float32": ("layers", "float32", made)})])
+    assert pair(result, lucky, "precision", "layers").reference_rms == 0.0
+    assert pair(result, lucky, "precision", "layers").verdict == "MATCH"
+
+
+def test_plain_values_are_compared_when_both_sides_have_them(tmp_path: Path) -> None:
+    values = {"guidance@step=0:input.scale": 5.0, "unet.conv_in@step=0:input.mask": None, "guidance@step=0:input.count": 3}
+    trace = write(tmp_path / "r", manifest("reference"), {"float64": ("run", "float64", exact_run() | values)})
+    described = manifest("candidate", reference_digest=trace.digest)
+    other = exact_run() | values | {"guidance@step=0:input.scale": 7.5, "guidance@step=0:input.count": 3.0}
+    result = compare(trace, [write(tmp_path / "c", described, {"layers-float64": ("layers", "float64", other)})])
+    assert pair(result, "guidance@step=0:input.scale", "semantics", "layers").verdict == "MISMATCH"
+    assert pair(result, "unet.conv_in@step=0:input.mask", "semantics", "layers").verdict == "MATCH"
+    assert pair(result, "guidance@step=0:input.count", "semantics", "layers").flags == ["mixed-dtype"]
+
+
+def test_a_partial_replay_answers_only_for_what_it_was_asked(ref: Trace, tmp_path: Path) -> None:
+    def keep(_: str, tensors: Run) -> None:
+        for address in list(tensors):
+            if not address.startswith("unet.conv_in"):
+                del tensors[address]
+
+    partial = candidate(tmp_path / "c", ref, keep, names=("layers-float64",), only=r"unet\.conv_in@.*")
+    result = compare(ref, [partial])
+    assert (result.verdict, len(result.pairs)) == ("MATCH", 3)
+    assert (result.coverage.paths, result.coverage.unexplained) == (1, [])
+
+
+def test_excluded_addresses_are_listed_and_an_exclude_that_matches_nothing_is_refused(tmp_path: Path) -> None:
+    case = {"schema": 1, "exclude": [{"address": r"unet\.conv_in@step=1:.*", "reason": "excluded by the case"}]}
+    trace = reference(tmp_path / "r")
+    trace.manifest.case = case
+    plant = planting("layers-float64", CONV, lambda t: t.__imul__(2))
+    result = compare(trace, [candidate(tmp_path / "c", trace, plant)])
+    assert result.verdict == "MATCH"
+    assert result.coverage.excluded == {CONV: "excluded by the case"}
+    case["exclude"] = [{"address": "unet.conv_in", "reason": "identity"}]
+    with pytest.raises(CaseError, match="matches no address"):
+        compare(trace, [candidate(tmp_path / "d", trace)])
+
+
+def test_a_rule_of_the_case_comes_first_and_one_that_matches_nothing_is_refused(tmp_path: Path) -> None:
+    trace = reference(tmp_path / "r")
+    rule = {"address": r"unet\.conv_in@.*:output", "require": "rel_l2 <= 1e-2", "reason": "known"}
+    trace.manifest.case = {"schema": 1, "tolerance": [rule]}
+    plant = planting("layers-float64", CONV, lambda t: t.__imul__(1.001))
+    result = compare(trace, [candidate(tmp_path / "c", trace, plant)])
+    found = pair(result, CONV, "semantics", "layers")
+    assert (found.verdict, found.basis, found.limit) == ("MATCH", "case: known", "rel_l2 <= 1e-2")
+    trace.manifest.case["tolerance"] = [rule | {"address": "unet"}]
+    with pytest.raises(ToleranceError, match="matches no pair"):
+        compare(trace, [candidate(tmp_path / "d", trace)])
+
+
+def test_a_trace_of_another_case_or_recording_is_refused(ref: Trace, tmp_path: Path) -> None:
+    stranger = candidate(tmp_path / "c", ref, reference_digest="0" * 32)
+    with pytest.raises(TraceError, match="replayed from another trace"):
+        compare(ref, [stranger])
+    other = candidate(tmp_path / "d", ref)
+    other.manifest.case_digest = "d" * 32
+    with pytest.raises(TraceError, match="trace of another case"):
+        compare(ref, [other])
+    twice = candidate(tmp_path / "e", ref)
+    with pytest.raises(TraceError, match="both have a run"):
+        compare(ref, [twice, twice])
+    twice.manifest.status = "recording"
+    with pytest.raises(TraceError, match="not complete"):
+        compare(ref, [twice])
+
+
+def test_the_price_is_told_at_the_last_latents_and_the_image(ref: Trace, tmp_path: Path) -> None:
+    price = compare(ref, [candidate(tmp_path / "c", ref)]).price
+    assert set(price) == {"final_latents", "image"}
+    assert set(price["image"]) == {"float32", "float64"}
+    latents = price["final_latents"]["float32"]
+    assert latents["address"] == "scheduler.step@step=2:output"
+    exact, made = ref.run("float64").tensor(latents["address"]), Trace.open(tmp_path / "c").run("free-float32").tensor(latents["address"])
+    assert latents["candidate"]["max_over_largest"] == pytest.approx(float(np.abs(made - exact).max() / np.abs(exact).max()))
+    assert set(latents) == {"address", "candidate", "reference", "between"}
+
+
+def test_several_threads_find_what_one_finds(ref: Trace, tmp_path: Path) -> None:
+    plant = planting("free-float32", CONV, lambda t: t.__imul__(2))
+    trace = candidate(tmp_path / "c", ref, plant)
+    seen: list[tuple[int, int]] = []
+    one, four = compare(ref, [trace], jobs=1, progress=lambda done, total: seen.append((done, total))), compare(ref, [trace], jobs=4)
+    assert one.pairs == four.pairs
+    assert seen[-1][0] == seen[-1][1] == len(one.pairs)
