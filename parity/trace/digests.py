@@ -13,40 +13,56 @@ It is xxh3-128 over the ASCII text `TYPE[D0,D1,…]` and then the elements in C 
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import xxhash
 
 from parity.dtypes import storage
 
-__all__ = ["canonical", "digest", "type_name"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["canonical", "digest", "mark"]
+
+_storage = lru_cache(maxsize=None)(storage)
+_COPIED_BELOW = 1 << 12
 
 
-def type_name(array: np.ndarray) -> str:
-    """Return the name of an array's type as parity.dtypes spells it; the array's own name where it has none."""
-    return array.dtype.name
-
-
-def canonical(array: np.ndarray, name: str) -> np.ndarray:
+def canonical(array: NDArray[Any], name: str) -> NDArray[Any]:
     """Return `array` in its storage form: C order, little endian; the same object where it is so already.
 
     Raises:
         ValueError: the array's type is not the storage type of `name`.
     """
-    wanted = storage(name)
+    wanted = _storage(name)
     if array.dtype != wanted and array.dtype.newbyteorder("<") != wanted:
         message = f"the array is {array.dtype.name} and not {wanted.name}, the storage type of {name}"
         raise ValueError(message)
     return np.asarray(array, dtype=wanted, order="C")
 
 
-def digest(array: np.ndarray, name: str) -> str:
+def digest(array: NDArray[Any], name: str) -> str:
     """Return the xxh3-128 of type, shape and bytes; `name` is the true type (`bfloat16` for its uint16).
 
     Raises:
         ValueError: the array's type is not the storage type of `name`.
     """
-    array = canonical(array, name)
-    hasher = xxhash.xxh3_128(f"{name}[{','.join(map(str, array.shape))}]".encode())
-    if array.size:
-        hasher.update(array.reshape(-1).view(np.uint8).data)
+    return mark(canonical(array, name), name)
+
+
+def mark(array: NDArray[Any], name: str) -> str:
+    """Return the digest of an array that is in its storage form already."""
+    head = _head(name, array.shape)
+    if array.nbytes <= _COPIED_BELOW:
+        return xxhash.xxh3_128_hexdigest(head + array.tobytes())
+    hasher = xxhash.xxh3_128(head)
+    hasher.update(array.data)
     return hasher.hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _head(name: str, shape: tuple[int, ...]) -> bytes:
+    """Return the text before the elements."""
+    return f"{name}[{','.join(map(str, shape))}]".encode()

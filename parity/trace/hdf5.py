@@ -1,14 +1,15 @@
 """The HDF5 store: one shard is one file, a tensor one contiguous dataset, readable by `h5ls -r`.
 
-The tree follows the path: `unet.conv_in@step=0:output` is the dataset `/unet/conv_in/@step=0:output`. Its
-space is allocated when it is created, so its place in the file is known at once and the bytes are written
-there directly, without the library's lock. Offsets are multiples of eight.
+A component is a group, the rest of an address the dataset's name: `unet.conv_in@step=0:output` is
+`/unet/conv_in@step=0:output`. (A group for every part of the path costs a third more time to write.) A
+dataset's space is allocated when it is created, so its place in the file is known at once and the bytes are
+written there directly, without the library's lock. Offsets are multiples of eight.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import h5py
 import numpy as np
@@ -21,19 +22,14 @@ from parity.trace.names import open_inside, tree_name
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from parity.trace.schema import Record
 
 __all__ = ["Hdf5Shard", "read_dataset"]
 
 _ALIGNMENT: Final = 8
 _LIBRARY_ERRORS: Final = (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError)
-
-
-def _link_creation() -> h5p.PropLCID:
-    """Return the properties of a link whose missing groups are created."""
-    properties = h5p.create(h5p.LINK_CREATE)
-    properties.set_create_intermediate_group(True)
-    return properties
 
 
 def _dataset_creation() -> h5p.PropDCID:
@@ -55,24 +51,27 @@ class Hdf5Shard:
         self._path = folder / self.name
         access = h5p.create(h5p.FILE_ACCESS)
         access.set_alignment(1, _ALIGNMENT)
-        access.set_meta_block_size(1 << 16)
-        self._file = h5f.create(os.fsencode(self._path), h5f.ACC_EXCL, fapl=access)
+        access.set_meta_block_size(1 << 18)
+        creation = h5p.create(h5p.FILE_CREATE)
+        creation.set_file_space_strategy(strategy=h5f.FSPACE_STRATEGY_NONE, persist=False, threshold=1)
+        self._file = h5f.create(os.fsencode(self._path), h5f.ACC_EXCL, fcpl=creation, fapl=access)
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
-        self._links = _link_creation()
         self._properties = _dataset_creation()
-        self._groups: dict[tuple[str, ...], h5g.GroupID] = {}
+        self._groups: dict[str, h5g.GroupID] = {}
         self._spaces: dict[tuple[int, ...], h5s.SpaceID] = {}
         self._types: dict[str, h5t.TypeID] = {}
 
-    def put(self, address: str, array: np.ndarray, dtype: str) -> tuple[str, int | None]:
+    def put(self, address: str, array: NDArray[Any], dtype: str) -> tuple[str, int | None]:
         """Write a tensor in its storage form; return the file that holds it and the offset in it."""
-        groups, name = tree_name(address)
+        group, name = tree_name(address)
         shape = array.shape
         if shape not in self._spaces:
             self._spaces[shape] = h5s.create_simple(shape) if shape else h5s.create(h5s.SCALAR)
         if dtype not in self._types:
             self._types[dtype] = h5t.py_create(storage(dtype), logical=True)
-        dataset = h5d.create(self._group(groups), name.encode(), self._types[dtype], self._spaces[shape], dcpl=self._properties)
+        dataset = h5d.create(
+            self._group(group), name.encode(), self._types[dtype], self._spaces[shape], dcpl=self._properties
+        )
         if dtype == "bfloat16":
             _write_text(dataset, "dtype", dtype)
         if array.size == 0:
@@ -87,9 +86,9 @@ class Hdf5Shard:
 
     def link(self, address: str, first: str) -> None:
         """Give the dataset of the address `first` a further name."""
-        groups, name = tree_name(address)
-        first_groups, first_name = tree_name(first)
-        self._group(groups).links.create_hard(name.encode(), self._group(first_groups), first_name.encode())
+        group, name = tree_name(address)
+        first_group, first_name = tree_name(first)
+        self._group(group).links.create_hard(name.encode(), self._group(first_group), first_name.encode())
 
     def close(self) -> None:
         """Write what is pending and sync; afterwards the shard is whole."""
@@ -105,26 +104,12 @@ class Hdf5Shard:
         self._path.unlink(missing_ok=True)
         self._file.close()
 
-    def _group(self, groups: tuple[str, ...]) -> h5g.GroupID:
-        """Return the group, created when new."""
-        found = self._groups.get(groups)
+    def _group(self, name: str) -> h5g.GroupID:
+        """Return a component's group, created when new."""
+        found = self._groups.get(name)
         if found is None:
-            path = "/".join(groups).encode()
-            found = h5g.open(self._file, path) if self._exists(groups) else h5g.create(self._file, path, lcpl=self._links)
-            self._groups[groups] = found
+            found = self._groups[name] = h5g.create(self._file, name.encode())
         return found
-
-    def _exists(self, groups: tuple[str, ...]) -> bool:
-        """Tell whether a group is there already, as the parent of another."""
-        where: h5f.FileID | h5g.GroupID = self._file
-        for depth, part in enumerate(groups, start=1):
-            known = self._groups.get(groups[:depth])
-            if known is None:
-                if not where.links.exists(part.encode()):
-                    return False
-                known = self._groups[groups[:depth]] = h5g.open(where, part.encode())
-            where = known
-        return True
 
     def _release(self) -> None:
         """Drop the open groups, which would keep the file open."""
@@ -140,7 +125,7 @@ def _write_text(dataset: h5d.DatasetID, name: str, text: str) -> None:
     attribute.write(np.array(text.encode(), dtype=f"S{len(text)}"))
 
 
-def read_dataset(folder: Path, record: Record, first: str) -> np.ndarray:
+def read_dataset(folder: Path, record: Record, first: str) -> NDArray[Any]:
     """Read a tensor through the library, where its record has no offset.
 
     Args:
@@ -153,12 +138,12 @@ def read_dataset(folder: Path, record: Record, first: str) -> np.ndarray:
     """
     shard = record.shard or ""
     os.close(open_inside(folder, shard))
-    groups, name = tree_name(first)
+    group, name = tree_name(first)
     where = f"{folder / shard}: {record.address!r}"
     try:
         with h5py.File(folder / shard, "r") as file:
             place: h5f.FileID | h5g.GroupID = file.id
-            for part in (*groups, name):
+            for part in (group, name):
                 if place.links.get_info(part.encode()).type != h5l.TYPE_HARD:
                     message = f"{where} lies behind a soft or external link at {part!r}; a trace has only hard links"
                     raise TraceError(message)
@@ -167,11 +152,11 @@ def read_dataset(folder: Path, record: Record, first: str) -> np.ndarray:
     except _LIBRARY_ERRORS as error:
         if isinstance(error, TraceError):
             raise
-        message = f"{where} cannot be read: {error}; expected a dataset /{'/'.join((*groups, name))}"
+        message = f"{where} cannot be read: {error}; expected a dataset /{group}/{name}"
         raise TraceError(message) from error
 
 
-def _read_plain(dataset: object, record: Record, where: str) -> np.ndarray:
+def _read_plain(dataset: object, record: Record, where: str) -> NDArray[Any]:
     """Read a dataset that is contiguous, inside the file, and of the recorded type and shape."""
     if not isinstance(dataset, h5d.DatasetID):
         message = f"{where} is no dataset"
@@ -185,7 +170,7 @@ def _read_plain(dataset: object, record: Record, where: str) -> np.ndarray:
         message = f"{where} is not contiguous in its own file; a trace has no chunked, virtual or external datasets"
         raise TraceError(message)
     if dataset.get_storage_size() != wanted.itemsize * int(np.prod(record.shape, dtype=object)):
-        message = f"{where} has {dataset.get_storage_size()} bytes of storage, fewer than its shape {list(record.shape)} needs"
+        message = f"{where} stores {dataset.get_storage_size()} bytes; its shape {list(record.shape)} needs others"
         raise TraceError(message)
     array = np.empty(record.shape, wanted)
     dataset.read(h5s.ALL, h5s.ALL, array)

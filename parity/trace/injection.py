@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -18,9 +18,13 @@ from parity.errors import TraceError
 from parity.trace.names import open_inside
 from parity.trace.npy import read_header
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 __all__ = ["Injection", "read_injection", "write_injection"]
 
 _CHANNELS: Final = 4
+_DIMENSIONS: Final = 4
 _LATENTS: Final = "init_latent"
 _NOISE: Final = "init_noise_scheduler"
 _NUMBERED = re.compile(rf"{_LATENTS}_([0-9]{{4}})\.npy")
@@ -29,11 +33,11 @@ _NUMBERED = re.compile(rf"{_LATENTS}_([0-9]{{4}})\.npy")
 class Injection(NamedTuple):
     """`latents` [images, 4, h, w] and `noise` [steps, images, 4, h, w], float32."""
 
-    latents: np.ndarray
-    noise: np.ndarray
+    latents: NDArray[Any]
+    noise: NDArray[Any]
 
 
-def write_injection(folder: str | Path, latents: np.ndarray, noise: np.ndarray) -> list[Path]:
+def write_injection(folder: str | Path, latents: NDArray[Any], noise: NDArray[Any]) -> list[Path]:
     """Write the files of a batch and return their paths.
 
     Args:
@@ -68,7 +72,8 @@ def read_injection(folder: str | Path) -> Injection:
         TraceError: a file is missing, damaged, or of another type or shape.
     """
     folder = Path(folder)
-    numbers = sorted(found[1] for entry in folder.glob(f"{_LATENTS}_*.npy") if (found := _NUMBERED.fullmatch(entry.name)))
+    matched = (_NUMBERED.fullmatch(entry.name) for entry in folder.glob(f"{_LATENTS}_*.npy"))
+    numbers = sorted(found[1] for found in matched if found is not None)
     if numbers and (folder / f"{_LATENTS}.npy").exists():
         message = f"{folder} has both {_LATENTS}.npy and {_LATENTS}_{numbers[0]}.npy; keep the files of one batch"
         raise TraceError(message)
@@ -81,8 +86,8 @@ def read_injection(folder: str | Path) -> Injection:
     for suffix, one, steps in zip(suffixes, latents, noise, strict=True):
         if one.shape != (1, *latents[0].shape[1:]) or steps.shape != (noise[0].shape[0], *one.shape):
             message = (
-                f"{folder}: {_LATENTS}{suffix}.npy has shape {list(one.shape)} and {_NOISE}{suffix}.npy {list(steps.shape)}; "
-                f"expected [1, 4, h, w] and [steps, 1, 4, h, w], the same for every image"
+                f"{folder}: {_LATENTS}{suffix}.npy has shape {list(one.shape)} and {_NOISE}{suffix}.npy "
+                f"{list(steps.shape)}; expected [1, 4, h, w] and [steps, 1, 4, h, w], the same for every image"
             )
             raise TraceError(message)
     found = Injection(np.concatenate(latents), np.concatenate(noise, axis=1))
@@ -90,10 +95,10 @@ def read_injection(folder: str | Path) -> Injection:
     return found
 
 
-def _check(folder: Path, latents: np.ndarray, noise: np.ndarray) -> None:
+def _check(folder: Path, latents: NDArray[Any], noise: NDArray[Any]) -> None:
     """Check types and shapes of a batch."""
-    fits = latents.ndim == 4 and latents.shape[1] == _CHANNELS and latents.shape[0] and noise.shape[1:] == latents.shape  # noqa: PLR2004 - [images, 4, h, w]
-    if not fits or noise.ndim != 5:  # noqa: PLR2004 - [steps, images, 4, h, w]
+    images, channels = latents.shape[:2] if latents.ndim == _DIMENSIONS else (0, 0)
+    if not images or channels != _CHANNELS or noise.ndim != _DIMENSIONS + 1 or noise.shape[1:] != latents.shape:
         message = (
             f"{folder}: latents of shape {list(latents.shape)} and noise of shape {list(noise.shape)}; "
             f"expected [images, 4, h, w] and [steps, images, 4, h, w]"
@@ -104,13 +109,13 @@ def _check(folder: Path, latents: np.ndarray, noise: np.ndarray) -> None:
         raise TraceError(message)
 
 
-def _read(folder: Path, name: str) -> np.ndarray:
+def _read(folder: Path, name: str) -> NDArray[Any]:
     """Read one file without ever unpickling."""
     with os.fdopen(open_inside(folder, name), "rb") as file:
-        dtype, shape, fortran, offset = read_header(file, f"{folder / name}")
+        dtype, shape, fortran, _ = read_header(file, f"{folder / name}")
         data = file.read()
     needed = int(np.prod(shape, dtype=object)) * dtype.itemsize
     if min(shape, default=0) < 0 or needed != len(data) or dtype.newbyteorder("<") != np.dtype("<f4"):
-        message = f"{folder / name} is {dtype}{list(shape)} with {len(data)} bytes at {offset}; expected float32 and {needed} bytes"
+        message = f"{folder / name} is {dtype}{list(shape)} with {len(data)} bytes; expected float32 and {needed} bytes"
         raise TraceError(message)
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C").astype("<f4")

@@ -6,13 +6,14 @@ opened through `open_inside`: no absolute path, no `..`, no symbolic link, regul
     >>> file_name("unet.conv_in@step=0:output")
     'unet.conv_in%40step%3D0%3Aoutput.npy'
     >>> tree_name("unet.conv_in@step=0:output")
-    (('unet', 'conv_in'), '@step=0:output')
+    ('unet', 'conv_in@step=0:output')
     >>> sorted(["b10", "b9", "a"], key=natural)
     ['a', 'b9', 'b10']
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -24,12 +25,15 @@ import xxhash
 from parity.errors import TraceError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["check_run_name", "file_name", "natural", "open_inside", "size_inside", "tree_name"]
+__all__ = ["check_run_name", "file_name", "natural", "open_inside", "sizes_inside", "tree_name"]
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LONGEST_NAME: Final = 200
+_STAYS_INSIDE = re.compile(r"(?!\.{1,2}(/|\Z))[^/\\\x00]+(/(?!\.{1,2}(/|\Z))[^/\\\x00]+)*")
+_SEPARATOR = re.compile("[.@:]")
 _UNSAFE_IN_TREE = re.compile(r"[%/\x00]")
 
 
@@ -44,29 +48,34 @@ def check_run_name(name: str) -> None:
         raise TraceError(message)
 
 
-def file_name(address: str) -> str:
+def file_name(address: str, *, always_digest: bool = False) -> str:
     """Return the percent-encoded file name of an address; one too long for a file system ends in its digest."""
     encoded = quote(address, safe="").replace("~", "%7E")
-    if len(encoded) > _LONGEST_NAME:
-        encoded = encoded[:_LONGEST_NAME].rstrip("%") + "~" + xxhash.xxh3_128_hexdigest(address.encode())
+    if always_digest or len(encoded) > _LONGEST_NAME:
+        encoded = encoded[:_LONGEST_NAME] + "~" + xxhash.xxh3_128_hexdigest(address.encode())
     return encoded + ".npy"
 
 
-def tree_name(address: str) -> tuple[tuple[str, ...], str]:
-    """Return the HDF5 groups and the dataset name of an address: its path's parts, then index and port."""
-    cut = min(address.find(mark) if mark in address else len(address) for mark in "@:")
-    groups = tuple(_escape(part) or "%" for part in address[:cut].split("."))
-    return groups, _escape(address[cut:])
+def tree_name(address: str) -> tuple[str, str]:
+    """Return the HDF5 group and the dataset name of an address: its component, and the rest of it."""
+    component = _SEPARATOR.split(address, maxsplit=1)[0]
+    rest = _escape(address[len(component) :])
+    if rest.startswith("."):
+        rest = rest[1:] if rest[1:2] not in {"@", ":"} else "%" + rest[1:]
+    return _escape(component) or "%", rest
 
 
 def _escape(text: str) -> str:
     """Percent-encode what an HDF5 link name cannot hold."""
+    if _UNSAFE_IN_TREE.search(text) is None:
+        return text
     return _UNSAFE_IN_TREE.sub(lambda found: f"%{ord(found[0]):02X}", text)
 
 
 def natural(text: str) -> tuple[tuple[int, int, str], ...]:
     """Return a sorting key under which runs of digits count as numbers."""
-    return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in re.split(r"([0-9]+)", text) if part)
+    parts = re.split(r"([0-9]+)", text)
+    return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part)
 
 
 def open_inside(folder: Path, relative: str) -> int:
@@ -75,47 +84,62 @@ def open_inside(folder: Path, relative: str) -> int:
     Raises:
         TraceError: the name is absolute, climbs out, passes a symbolic link, or is no regular file.
     """
-    path = _inside(folder, relative)
+    parent, _, name = _checked(folder, relative).rpartition("/")
+    where = f"{folder}/{parent}" if parent else f"{folder}"
+    if parent:
+        _check_parents(folder, parent)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(f"{where}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        message = f"{path} cannot be opened: {error.strerror}; the trace names it"
+        reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+        message = f"{where}/{name} cannot be opened: {reason}; the trace names it"
         raise TraceError(message) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        message = f"{path} is no regular file; a trace holds only files and folders"
+        message = f"{where}/{name} is no regular file; a trace holds only files and folders"
         raise TraceError(message)
     return descriptor
 
 
-def size_inside(folder: Path, relative: str) -> int:
-    """Return the size in bytes of a regular file below `folder`.
+def sizes_inside(folder: Path, names: Iterable[str]) -> dict[str, int]:
+    """Return the size in bytes of each of these regular files below `folder`.
 
     Raises:
         TraceError: as `open_inside`.
     """
-    path = _inside(folder, relative)
-    try:
-        status = path.lstat()
-    except (OSError, ValueError) as error:
-        message = f"{path} cannot be opened: {getattr(error, 'strerror', None) or error}; the trace names it"
-        raise TraceError(message) from error
-    if not stat.S_ISREG(status.st_mode):
-        message = f"{path} is no regular file; a trace holds only files and folders"
-        raise TraceError(message)
-    return status.st_size
+    sizes: dict[str, int] = {}
+    parents: set[str] = set()
+    root = f"{folder}/"
+    for relative in names:
+        parent = _checked(folder, relative).rpartition("/")[0]
+        if parent and parent not in parents:
+            _check_parents(folder, parent)
+            parents.add(parent)
+        try:
+            status = os.lstat(root + relative)
+        except OSError as error:
+            message = f"{root}{relative} cannot be opened: {error.strerror}; the trace names it"
+            raise TraceError(message) from error
+        if not stat.S_ISREG(status.st_mode):
+            message = f"{root}{relative} is no regular file; a trace holds only files and folders"
+            raise TraceError(message)
+        sizes[relative] = status.st_size
+    return sizes
 
 
-def _inside(folder: Path, relative: str) -> Path:
-    """Return the path of a name below `folder`, every folder on the way being a real one."""
-    parts = relative.split("/")
-    if any(part in {"", ".", ".."} for part in parts) or "\\" in relative or "\0" in relative:
+def _checked(folder: Path, relative: str) -> str:
+    """Return a relative name that stays inside, as far as the text tells."""
+    if _STAYS_INSIDE.fullmatch(relative) is None:
         message = f"{folder}: the name {relative!r} leads out of the trace; names are relative, without '..'"
         raise TraceError(message)
+    return relative
+
+
+def _check_parents(folder: Path, parent: str) -> None:
+    """Refuse a symbolic link among the folders between `folder` and a file."""
     path = folder
-    for part in parts[:-1]:
+    for part in parent.split("/"):
         path /= part
         if path.is_symlink():
             message = f"{path} is a symbolic link; a trace holds only files and folders"
             raise TraceError(message)
-    return path / parts[-1]

@@ -8,7 +8,8 @@ refuses pickles and structured types.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, BinaryIO
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -20,10 +21,26 @@ from parity.trace.names import file_name
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
 __all__ = ["FOLDER", "NpyShard", "read_header"]
 
 FOLDER = "npy"
+# numpy publishes no types of these functions.
+_FORMAT: Any = npy_format
 _MANY_FILES = 64
+# What reading the literal in a damaged header can raise.
+_HEADER_ERRORS = (
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
 
 
 class NpyShard:
@@ -37,20 +54,29 @@ class NpyShard:
         self._headers: dict[tuple[str, tuple[int, ...]], bytes] = {}
         self._names: list[str] = []
 
-    def put(self, address: str, array: np.ndarray, dtype: str) -> tuple[str, int | None]:
+    def put(self, address: str, array: NDArray[Any], dtype: str) -> tuple[str, int | None]:
         """Write a tensor in its storage form; return the file that holds it and the offset in it."""
-        name = file_name(address)
         header = self._headers.get((dtype, array.shape))
         if header is None:
             header = self._headers[dtype, array.shape] = _header(array.shape, dtype)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        descriptor = os.open(self._folder / name, flags, 0o666)
+        name, descriptor = self._create(address)
         try:
-            self._names.append(name)
             _write_all(descriptor, header, array.reshape(-1).view(np.uint8).data if array.size else memoryview(b""))
         finally:
             os.close(descriptor)
         return f"{FOLDER}/{name}", len(header) if array.size else None
+
+    def _create(self, address: str) -> tuple[str, int]:
+        """Create the file of an address; a file system that ignores case may have its name already."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        name = file_name(address)
+        try:
+            descriptor = os.open(f"{self._folder}/{name}", flags, 0o666)
+        except FileExistsError:
+            name = file_name(address, always_digest=True)
+            descriptor = os.open(f"{self._folder}/{name}", flags, 0o666)
+        self._names.append(name)
+        return name, descriptor
 
     def link(self, address: str, first: str) -> None:
         """Do nothing: a further address of the same bytes stands in records.jsonl alone."""
@@ -72,11 +98,9 @@ class NpyShard:
 
 def _header(shape: tuple[int, ...], dtype: str) -> bytes:
     """Return the bytes before the elements."""
-    from io import BytesIO
-
     buffer = BytesIO()
-    content = {"descr": npy_format.dtype_to_descr(storage(dtype)), "fortran_order": False, "shape": shape}
-    npy_format.write_array_header_1_0(buffer, content)
+    content = {"descr": _FORMAT.dtype_to_descr(storage(dtype)), "fortran_order": False, "shape": shape}
+    _FORMAT.write_array_header_1_0(buffer, content)
     return buffer.getvalue()
 
 
@@ -106,15 +130,15 @@ def read_header(file: BinaryIO, where: str) -> tuple[np.dtype[np.generic], tuple
         TraceError: the file is no `.npy`, is damaged, or holds objects or structures.
     """
     try:
-        version = npy_format.read_magic(file)
+        version = _FORMAT.read_magic(file)
         if version == (1, 0):
-            shape, fortran, dtype = npy_format.read_array_header_1_0(file)
+            shape, fortran, dtype = _FORMAT.read_array_header_1_0(file)
         elif version == (2, 0):
-            shape, fortran, dtype = npy_format.read_array_header_2_0(file)
+            shape, fortran, dtype = _FORMAT.read_array_header_2_0(file)
         else:
             message = f"{where}: .npy format {version[0]}.{version[1]}; expected 1.0 or 2.0"
             raise TraceError(message)
-    except (OSError, ValueError, TypeError, SyntaxError, KeyError, EOFError, OverflowError, RecursionError, MemoryError) as error:
+    except _HEADER_ERRORS as error:
         if isinstance(error, TraceError):
             raise
         message = f"{where} is no .npy file: {error}"

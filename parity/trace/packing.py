@@ -38,7 +38,11 @@ def pack(trace: Trace, only: str, out: str | Path) -> Trace:
     """
     expression = pattern(only)
     out = Path(out)
-    chosen = {name: [each for each in trace.run(name).records if expression.fullmatch(each.address)] for name in trace.runs}
+    if out.resolve() == trace.folder.resolve():
+        message = f"{out} is the trace itself; pack into another folder"
+        raise TraceError(message)
+    runs = {name: trace.run(name) for name in trace.runs}
+    chosen = {name: [each for each in run.records if expression.fullmatch(each.address)] for name, run in runs.items()}
     if not any(chosen.values()):
         message = f"{trace.folder}: no address matches {only!r}; `parity show {trace.folder}` lists them"
         raise TraceError(message)
@@ -47,7 +51,7 @@ def pack(trace: Trace, only: str, out: str | Path) -> Trace:
     manifest.origin = trace.digest
     writer = TraceWriter(out, manifest)
     for name, records in chosen.items():
-        run = trace.run(name)
+        run = runs[name]
         if not records:
             continue
         with writer.run(name, run.info.mode, run.info.dtype, _both(run.info.only, only)) as target:

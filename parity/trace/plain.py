@@ -24,7 +24,7 @@ from parity.trace.schema import Manifest, Record, RunInfo
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["RUN", "read_plain"]
+__all__ = ["RUN", "named_freely", "read_plain"]
 
 RUN = "plain"
 _SUFFIX = ".npy"
@@ -44,7 +44,8 @@ def read_plain(folder: Path) -> tuple[Manifest, RunReader]:
     for name in names:
         record = _record(folder, name)
         if record.address in records:
-            message = f"{folder}: {name!r} and {records[record.address].shard!r} both are {record.address!r}; rename one"
+            other = records[record.address].shard
+            message = f"{folder}: {name!r} and {other!r} both are {record.address!r}; rename one"
             raise TraceError(message)
         records[record.address] = record
     types = Counter(record.dtype for record in records.values())
@@ -55,6 +56,11 @@ def read_plain(folder: Path) -> tuple[Manifest, RunReader]:
         side="reference", name=folder.name, status="complete", case={}, case_digest="", store="npy", runs={RUN: info}
     )
     return manifest, RunReader(folder, RUN, info, list(records.values()))
+
+
+def named_freely(record: Record) -> bool:
+    """Tell whether the record's file does not bear its address as its name."""
+    return unquote((record.shard or "").removesuffix(_SUFFIX)) != record.address
 
 
 def _record(folder: Path, name: str) -> Record:

@@ -17,7 +17,7 @@ import xxhash
 from parity.errors import TraceError, nearest
 from parity.trace.digests import digest
 from parity.trace.manifest import read_manifest
-from parity.trace.plain import read_plain
+from parity.trace.plain import named_freely, read_plain
 from parity.trace.run_reader import RunReader, read_records
 
 if TYPE_CHECKING:
@@ -84,6 +84,11 @@ class Trace:
         return trace
 
     @property
+    def free(self) -> bool:
+        """Whether some file of a plain folder is named freely, so that its place in the run is not known."""
+        return self.plain and any(named_freely(record) for run in self._runs.values() for record in run.records)
+
+    @property
     def runs(self) -> tuple[str, ...]:
         """The names of the runs."""
         return tuple(self._runs)
@@ -96,7 +101,8 @@ class Trace:
         """
         found = self._runs.get(name)
         if found is None:
-            message = f"{self.folder} has no run {name!r}{nearest(name, self._runs)}; its runs are {', '.join(self._runs) or 'none'}"
+            there = ", ".join(self._runs) or "none"
+            message = f"{self.folder} has no run {name!r}{nearest(name, self._runs)}; its runs are {there}"
             raise TraceError(message)
         return found
 
@@ -144,5 +150,5 @@ def _check_complete(folder: Path, manifest: Manifest, *, allow_incomplete: bool)
     unfinished = [name for name, info in manifest.runs.items() if not info.complete]
     if manifest.status != "complete" or unfinished:
         runs = f", run {', '.join(unfinished)} unfinished" if unfinished else ""
-        message = f"{folder} is not complete (status {manifest.status!r}{runs}); continue it with --resume, or record it again"
+        message = f"{folder} is not complete (status {manifest.status!r}{runs}); continue it with --resume"
         raise TraceError(message)

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any, Final
+from typing import Any, Final, NoReturn, get_args
 
 import msgspec
 import numpy as np
 
 from parity.address import STAGES, Address
-from parity.dtypes import storage
+from parity.dtypes import TypeName, storage
 from parity.errors import AddressError, TraceError
 from parity.trace.schema import Record
 
@@ -29,6 +29,9 @@ _ENCODER = msgspec.json.Encoder()
 _DIGEST = re.compile("[0-9a-f]{32}")
 _LARGEST: Final = 2**63 - 1
 _MOST_DIMENSIONS: Final = 32
+_NUMBER = "(0|[1-9][0-9]{0,17})"
+_CANONICAL = re.compile(rf"[^@:]+(@step={_NUMBER}(,call={_NUMBER})?|@call={_NUMBER})?:[^@:]+")
+_ITEM_SIZES = {name: storage(name).itemsize for name in get_args(TypeName)}
 _STAGES = frozenset(STAGES)
 _NON_FINITE: Final = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -58,7 +61,7 @@ def decode(data: bytes, where: str) -> list[Record]:
     return records
 
 
-def _raise_first_bad_line(data: bytes, where: str) -> None:
+def _raise_first_bad_line(data: bytes, where: str) -> NoReturn:
     """Name the line that cannot be decoded."""
     for number, line in enumerate(data.split(b"\n"), start=1):
         try:
@@ -73,14 +76,8 @@ def _raise_first_bad_line(data: bytes, where: str) -> None:
 
 def _check(record: Record, where: str) -> None:
     """Check everything of a record that does not need its shard."""
-    try:
-        address = Address.parse(record.address)
-    except AddressError as error:
-        message = f"{where}: {error}"
-        raise TraceError(message) from error
-    if str(address) != record.address:
-        message = f"{where}: address {record.address!r} is not in canonical form; expected {str(address)!r}"
-        raise TraceError(message)
+    if _CANONICAL.fullmatch(record.address) is None:
+        _raise_bad_address(record.address, where)
     if record.stage not in _STAGES:
         message = f"{where}: {record.address!r} has stage {record.stage!r}; one of {', '.join(STAGES)}"
         raise TraceError(message)
@@ -92,8 +89,23 @@ def _check(record: Record, where: str) -> None:
         message = f"{where}: {record.address!r} has digest {record.digest!r}; expected 32 hexadecimal digits"
         raise TraceError(message)
     if record.shard is None or (record.offset is not None and record.offset < 0):
-        message = f"{where}: {record.address!r} has shard {record.shard!r} and offset {record.offset}; a tensor needs both"
+        message = (
+            f"{where}: {record.address!r} has shard {record.shard!r} and offset {record.offset}; a tensor needs both"
+        )
         raise TraceError(message)
+
+
+def _raise_bad_address(text: str, where: str) -> NoReturn:
+    """Say what is wrong with an address."""
+    try:
+        canonical = str(Address.parse(text))
+    except (AddressError, ValueError) as error:
+        message = f"{where}: {error}"
+        raise TraceError(message) from error
+    message = (
+        f"{where}: address {text!r} is not in canonical form; expected {canonical!r}, numbers of at most 18 digits"
+    )
+    raise TraceError(message)
 
 
 def _check_value(record: Record, where: str) -> None:
@@ -101,7 +113,7 @@ def _check_value(record: Record, where: str) -> None:
     try:
         restored_value(record.value)
     except (TypeError, ValueError, KeyError, RecursionError) as error:
-        message = f"{where}: {record.address!r} has a value that is not None, bool, number, string or a list of them"
+        message = f"{where}: {record.address!r} has the value {record.value!r:.80}, which no recorder writes"
         raise TraceError(message) from error
 
 
@@ -112,16 +124,17 @@ def checked_size(record: Record, where: str) -> int:
         TraceError: unknown type, negative or overflowing shape.
     """
     try:
-        item = storage(record.dtype).itemsize
+        item = _ITEM_SIZES.get(record.dtype) or storage(record.dtype).itemsize
     except ValueError as error:
         message = f"{where}: {record.address!r}: {error}"
         raise TraceError(message) from error
     shape = record.shape
-    extent = item * math.prod(length or 1 for length in shape)
-    if (shape and min(shape) < 0) or extent > _LARGEST or len(shape) > _MOST_DIMENSIONS:
+    size = item * math.prod(shape)
+    extent = size or item * math.prod(length or 1 for length in shape)
+    if min(shape, default=0) < 0 or extent > _LARGEST or len(shape) > _MOST_DIMENSIONS:
         message = f"{where}: {record.address!r} has shape {list(shape)}, which no {record.dtype} tensor can have"
         raise TraceError(message)
-    return item * math.prod(shape)
+    return size
 
 
 def plain_value(value: object) -> Any:

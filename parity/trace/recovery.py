@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from parity.errors import TraceError
-from parity.trace.names import size_inside
+from parity.trace.names import sizes_inside
 from parity.trace.npy import FOLDER
 from parity.trace.records import checked_size, decode
 
@@ -47,23 +47,31 @@ def recover(folder: Path) -> Recovered:
     whole = data[: data.rfind(b"\n") + 1]
     records = decode(whole, str(path))
     named = {record.shard for record in records if record.shard is not None}
-    sizes = {name: size_inside(folder, name) for name in named}
+    sizes = sizes_inside(folder, named)
     for record in records:
-        if record.shard is not None and (record.offset or 0) + checked_size(record, str(path)) > sizes[record.shard]:
-            message = f"{folder / record.shard}: {record.address!r} does not fit in its {sizes[record.shard]} bytes; the shard is damaged"
+        if record.shard is None or record.offset is None:
+            continue
+        end = record.offset + checked_size(record, str(path))
+        if end > sizes[record.shard]:
+            message = f"{folder / record.shard} has {sizes[record.shard]} bytes; {record.address!r} ends at byte {end}"
             raise TraceError(message)
     if len(whole) < len(data):
         with path.open("r+b") as file:
             file.truncate(len(whole))
-    numbers = [0]
+    return Recovered(records, whole, _remove_unfinished(folder, named))
+
+
+def _remove_unfinished(folder: Path, named: set[str]) -> int:
+    """Remove the files that no record names; return the number of the next shard."""
+    numbers = [-1]
     for entry in folder.iterdir():
         found = _SHARD.fullmatch(entry.name)
         if found is not None and entry.name not in named:
             entry.unlink()
         elif found is not None:
-            numbers.append(int(found[1]) + 1)
+            numbers.append(int(found[1]))
     if (folder / FOLDER).is_dir():
         for entry in (folder / FOLDER).iterdir():
             if f"{FOLDER}/{entry.name}" not in named:
                 entry.unlink()
-    return Recovered(records, whole, max(numbers))
+    return max(numbers) + 1

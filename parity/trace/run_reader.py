@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -18,13 +19,15 @@ from parity.dtypes import storage, widen
 from parity.errors import AddressError, TraceError, nearest
 from parity.trace.digests import digest
 from parity.trace.hdf5 import read_dataset
-from parity.trace.names import open_inside, size_inside
-from parity.trace.npy import FOLDER, read_header
+from parity.trace.names import open_inside, sizes_inside
+from parity.trace.npy import read_header
 from parity.trace.records import checked_size, decode, restored_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from parity.address import Address
     from parity.trace.schema import Record, RunInfo
@@ -46,7 +49,6 @@ class RunReader:
         self._folder = folder
         self._by_address = {record.address: record for record in records}
         self._mapped: dict[str, mmap.mmap] = {}
-        self._holders: dict[tuple[str, str], str] = {}
 
     def __len__(self) -> int:
         """Return the number of records."""
@@ -69,7 +71,8 @@ class RunReader:
         text = str(address)
         found = self._by_address.get(text)
         if found is None:
-            message = f"{self._folder}: no record of {text!r}{nearest(text, self._by_address)}; the run has {len(self)} records"
+            hint = nearest(text, self._by_address)
+            message = f"{self._folder}: no record of {text!r}{hint}; the run has {len(self)} records"
             raise AddressError(message)
         return found
 
@@ -86,7 +89,7 @@ class RunReader:
             raise TraceError(message)
         return restored_value(record.value)
 
-    def tensor(self, address: str | Address, *, check: bool = False) -> np.ndarray:
+    def tensor(self, address: str | Address, *, check: bool = False) -> NDArray[Any]:
         """Return a tensor in its storage type; with `check` its bytes are compared with its digest.
 
         Raises:
@@ -108,7 +111,7 @@ class RunReader:
             raise TraceError(message)
         return array
 
-    def wide(self, address: str | Address) -> np.ndarray:
+    def wide(self, address: str | Address) -> NDArray[Any]:
         """Return a tensor as float64, exactly.
 
         Raises:
@@ -117,15 +120,22 @@ class RunReader:
         """
         array = self.tensor(address)
         record = self.record(address)
-        inexact = array.dtype.kind in "iu" and array.itemsize == 8 and array.size and (
-            int(array.max()) > _EXACT_INTEGER or int(array.min()) < -_EXACT_INTEGER
+        large = (
+            record.dtype in {"int64", "uint64"} and array.size and max(array.max(), -int(array.min())) > _EXACT_INTEGER
         )
-        if array.dtype.kind == "c" or inexact:
-            message = f"{self._folder}: {record.address!r} is {record.dtype} and has no exact float64 form; read it with tensor()"
+        if array.dtype.kind == "c" or large:
+            message = (
+                f"{self._folder}: {record.address!r} is {record.dtype} without an exact float64 form; use tensor()"
+            )
             raise TraceError(message)
         return widen(array, record.dtype)
 
-    def _read(self, record: Record) -> np.ndarray:
+    @cached_property
+    def _holders(self) -> dict[tuple[str, str], str]:
+        """The address under which a shard holds the bytes of a digest: the first one."""
+        return {(each.shard or "", each.digest): each.address for each in reversed(self.records)}
+
+    def _read(self, record: Record) -> NDArray[Any]:
         """Return the elements of a tensor's record."""
         kind = storage(record.dtype)
         shape = record.shape
@@ -141,7 +151,8 @@ class RunReader:
         data = self._bytes(record.shard or "")
         end = record.offset + count * kind.itemsize
         if end > len(data):
-            message = f"{self._folder / (record.shard or '')}: {record.address!r} ends at byte {end}; the file has {len(data)}"
+            where = self._folder / (record.shard or "")
+            message = f"{where} has {len(data)} bytes; {record.address!r} ends at byte {end}"
             raise TraceError(message)
         return np.frombuffer(data, kind, count, record.offset).reshape(shape)
 
@@ -153,7 +164,8 @@ class RunReader:
         descriptor = open_inside(self._folder, shard)
         try:
             size = os.fstat(descriptor).st_size
-            if size <= _SMALL_FILE and shard.startswith(f"{FOLDER}/"):
+            own_file = shard.endswith(".npy")
+            if own_file and size <= _SMALL_FILE:
                 return os.read(descriptor, size)
             mapped = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
@@ -161,24 +173,21 @@ class RunReader:
             raise TraceError(message) from error
         finally:
             os.close(descriptor)
-        if not shard.startswith(f"{FOLDER}/"):
+        if not own_file:
             self._mapped[shard] = mapped
         return mapped
 
-    def _read_without_offset(self, record: Record) -> np.ndarray:
+    def _read_without_offset(self, record: Record) -> NDArray[Any]:
         """Read through h5py, or by the header of a `.npy` file."""
         shard = record.shard or ""
         if shard.endswith(".npy"):
             array = self._read_npy(record)
         else:
-            if not self._holders:
-                for each in reversed(self.records):
-                    self._holders[each.shard or "", each.digest] = each.address
             array = read_dataset(self._folder, record, self._holders[shard, record.digest])
         array.flags.writeable = False
         return array
 
-    def _read_npy(self, record: Record) -> np.ndarray:
+    def _read_npy(self, record: Record) -> NDArray[Any]:
         """Read a `.npy` file whose elements begin where its header says."""
         shard = record.shard or ""
         where = f"{self._folder / shard}: {record.address!r}"
@@ -219,14 +228,12 @@ def read_records(folder: Path, info: RunInfo) -> list[Record]:
     if info.complete and info.records != len(records):
         message = f"{path} has {len(records)} records; expected {info.records}"
         raise TraceError(message)
-    sizes: dict[str, int] = {}
+    sizes = sizes_inside(folder, {record.shard for record in records if record.shard is not None})
     for record in records:
-        if record.shard is None:
+        if record.shard is None or record.offset is None:
             continue
-        size = sizes.get(record.shard)
-        if size is None:
-            size = sizes[record.shard] = size_inside(folder, record.shard)
-        if record.offset is not None and record.offset + checked_size(record, str(path)) > size:
-            message = f"{folder / record.shard} has {size} bytes; {record.address!r} needs {checked_size(record, str(path))} at offset {record.offset}"
+        end = record.offset + checked_size(record, str(path))
+        if end > sizes[record.shard]:
+            message = f"{folder / record.shard} has {sizes[record.shard]} bytes; {record.address!r} ends at byte {end}"
             raise TraceError(message)
     return records

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import msgspec
@@ -17,12 +18,11 @@ import xxhash
 
 from parity.address import STAGES, Address
 from parity.errors import AddressError, TraceError
-from parity.trace.digests import canonical, digest
+from parity.trace.digests import canonical, mark
 from parity.trace.hdf5 import Hdf5Shard
 from parity.trace.npy import NpyShard
 from parity.trace.pipeline import Pipeline
 from parity.trace.records import encode, plain_value
-from parity.trace.recovery import Recovered
 from parity.trace.schema import Record
 
 if TYPE_CHECKING:
@@ -30,12 +30,29 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from numpy.typing import NDArray
+
+    from parity.trace.recovery import Recovered
     from parity.trace.schema import RunInfo
 
-__all__ = ["RunWriter"]
+__all__ = ["RunWriter", "Settings"]
 
 _ITEM_COST: Final = 512
 _MOST_RECORDS_PER_SHARD: Final = 1 << 15
+
+
+class Settings(NamedTuple):
+    """The store, how many new bytes close a shard, and how many may wait to be written."""
+
+    store: str
+    shard_bytes: int
+    queue_bytes: int
+
+
+@lru_cache(maxsize=64)
+def _type_name(dtype: np.dtype[np.generic]) -> str:
+    """Return the name of a type, which numpy takes long to work out."""
+    return dtype.name
 
 
 class _Pending(NamedTuple):
@@ -43,7 +60,7 @@ class _Pending(NamedTuple):
 
     address: str
     stage: str
-    array: np.ndarray | None
+    array: NDArray[Any] | None
     dtype: str
     value: Any
     native: str | None
@@ -67,17 +84,14 @@ class RunWriter:
         folder: Path,
         info: RunInfo,
         recovered: Recovered,
-        *,
-        store: str,
-        shard_bytes: int,
-        queue_bytes: int,
+        settings: Settings,
         finished: Callable[[], None],
     ) -> None:
         """Continue after `recovered`, which is empty for a new run; `finished` saves the manifest."""
         self.info = info
         self._folder = folder
-        self._store: type[Hdf5Shard] | type[NpyShard] = Hdf5Shard if store == "hdf5" else NpyShard
-        self._shard_bytes = shard_bytes
+        self._store: type[Hdf5Shard | NpyShard] = Hdf5Shard if settings.store == "hdf5" else NpyShard
+        self._settings = settings
         self._finished = finished
         self._known = {record.address: record for record in recovered.records}
         self._seen: set[str] = set()
@@ -93,12 +107,12 @@ class RunWriter:
         self._lines: list[bytes] = []
         self._start = time.perf_counter()
         self._open = True
-        self._pipeline: Pipeline[_Pending] = Pipeline(self._write, queue_bytes, f"parity trace {folder.name}")
+        self._pipeline: Pipeline[_Pending] = Pipeline(self._write, settings.queue_bytes, f"parity trace {folder.name}")
 
-    def tensor(
+    def tensor(  # noqa: PLR0913 - a record has these fields
         self,
         address: str | Address,
-        array: np.ndarray,
+        array: NDArray[Any],
         *,
         dtype: str | None = None,
         native: str | None = None,
@@ -123,10 +137,11 @@ class RunWriter:
         """
         text, stage = self._admit(address, stage)
         if not isinstance(array, (np.ndarray, np.generic)):
-            message = f"{text!r} is a {type(array).__name__}; expected a numpy array (bfloat16 as uint16 with dtype='bfloat16')"
+            kind = type(array).__name__
+            message = f"{text!r} is a {kind}; expected a numpy array, of bfloat16 as uint16 with dtype='bfloat16'"
             raise TraceError(message)
         array = np.asarray(array)
-        name = dtype or array.dtype.name
+        name = dtype or _type_name(array.dtype)
         try:
             stored = canonical(array, name)
         except ValueError as error:
@@ -171,20 +186,23 @@ class RunWriter:
             TraceError: writing failed and the body did not raise already.
         """
         self._open = False
+        failure: Exception | None = None
         try:
             self._pipeline.close()
             self._close_shard()
-        except Exception as failure:
+        except Exception as raised:  # noqa: BLE001 - it is raised again below as the one error that the user sees
+            failure = raised
             self._abandon()
-            self._finished()
-            if error is None:
-                raise self._explained(failure) from failure
-            return
         self.info.wall_s += time.perf_counter() - self._start
-        if error is None:
+        if error is None and failure is None:
             self.info.complete = True
             self.info.records_digest = self._hasher.hexdigest()
-        self._finished()
+        try:
+            self._finished()
+        except TraceError as raised:
+            failure = failure or raised
+        if failure is not None and error is None:
+            raise self._explained(failure) from failure
 
     def _admit(self, address: str | Address, stage: str | None) -> tuple[str, str]:
         """Return the canonical address and its stage, once per address."""
@@ -194,8 +212,9 @@ class RunWriter:
         try:
             parsed = address if isinstance(address, Address) else Address.parse(address)
             text = str(parsed)
+            text.encode()
             stage = stage or parsed.stage
-        except AddressError as error:
+        except (AddressError, UnicodeEncodeError) as error:
             message = f"cannot be recorded: {error}"
             raise TraceError(message) from error
         if stage not in STAGES:
@@ -227,18 +246,18 @@ class RunWriter:
     def _write(self, pending: _Pending) -> None:
         """Write one record; runs in the background thread."""
         array = pending.array
-        mark = "" if array is None else digest(array, pending.dtype)
+        seal = "" if array is None else mark(array, pending.dtype)
         if pending.address in self._known:
-            self._compare(pending, mark)
+            self._compare(pending, seal)
             return
-        shard, offset = (None, None) if array is None else self._place(pending, mark)
+        shard, offset = (None, None) if array is None else self._place(pending, array, seal)
         record = Record(
             address=pending.address,
             stage=pending.stage,
             kind="value" if array is None else "tensor",
             shape=() if array is None else array.shape,
             dtype=pending.dtype,
-            digest=mark,
+            digest=seal,
             shard=shard,
             offset=offset,
             value=pending.value,
@@ -248,33 +267,32 @@ class RunWriter:
         self._lines.append(encode(record))
         self.info.records += 1
         self.info.bytes_recorded += 0 if array is None else array.nbytes
-        if self._shard_size >= self._shard_bytes or len(self._lines) >= _MOST_RECORDS_PER_SHARD:
+        if self._shard_size >= self._settings.shard_bytes or len(self._lines) >= _MOST_RECORDS_PER_SHARD:
             self._close_shard()
 
-    def _place(self, pending: _Pending, mark: str) -> tuple[str, int | None]:
+    def _place(self, pending: _Pending, array: NDArray[Any], seal: str) -> tuple[str, int | None]:
         """Store the bytes unless they are stored already; return file and offset."""
-        known = self._stored.get(mark)
+        known = self._stored.get(seal)
         if known is not None:
             if self._shard is not None and known.shard_number == self._number:
                 self._shard.link(pending.address, known.address)
             return known.shard, known.offset
         if self._shard is None:
             self._shard = self._store(self._folder, self._number)
-        array = canonical(pending.array, pending.dtype) if pending.array is not None else np.empty(0)
         shard, offset = self._shard.put(pending.address, array, pending.dtype)
-        self._stored[mark] = _Stored(shard, offset, self._number, pending.address)
+        self._stored[seal] = _Stored(shard, offset, self._number, pending.address)
         self._shard_size += array.nbytes
         self.info.bytes_stored += array.nbytes
         return shard, offset
 
-    def _compare(self, pending: _Pending, mark: str) -> None:
+    def _compare(self, pending: _Pending, seal: str) -> None:
         """Check a record that was there before the resume."""
         known = self._known[pending.address]
-        found = (mark, pending.dtype, pending.value)
+        found = (seal, pending.dtype, pending.value)
         if found != (known.digest, known.dtype, known.value):
-            before, now = (known.digest or repr(known.value)), (mark or repr(pending.value))
+            before, now = (known.digest or repr(known.value)), (seal or repr(pending.value))
             message = (
-                f"{self._folder}: {pending.address!r} was recorded as {known.dtype} {before} before the interruption and is "
+                f"{self._folder}: {pending.address!r} was {known.dtype} {before} before the interruption and is "
                 f"{pending.dtype} {now} now; this run does not continue that one, record into a new folder"
             )
             raise TraceError(message)

@@ -20,7 +20,7 @@ _LINE_BYTES: Final = 300
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """Sizes in bytes: `bytes_recorded` of all tensors, `bytes_stored` of distinct ones, `bytes_on_disk` with the overhead."""
+    """Sizes in bytes: `bytes_recorded` of all tensors, `bytes_stored` of distinct ones, `bytes_on_disk` of files."""
 
     records: int
     bytes_recorded: int

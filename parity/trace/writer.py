@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
-import xxhash
 
 from parity.errors import TraceError
 from parity.trace.manifest import read_manifest, seal
 from parity.trace.names import check_run_name
 from parity.trace.records import checked_size
 from parity.trace.recovery import Recovered, recover
-from parity.trace.run_writer import RunWriter
+from parity.trace.run_writer import RunWriter, Settings
 from parity.trace.schema import RunInfo
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ class TraceWriter:
         for field in ("side", "name", "case_digest", "policy", "store"):
             old, new = getattr(before, field), getattr(self.manifest, field)
             if old != new:
-                message = f"{self.folder}: cannot resume: its {field} is {old!r} and this recording's is {new!r}; choose another folder"
+                message = f"{self.folder} cannot be resumed: its {field} is {old!r}, now {new!r}; choose another folder"
                 raise TraceError(message)
         self.manifest.runs = before.runs
 
@@ -126,10 +125,8 @@ class TraceWriter:
             self.folder / name,
             info,
             recovered,
-            store=self.manifest.store,
-            shard_bytes=self._shard_bytes,
-            queue_bytes=self._queue_bytes,
-            finished=self._run_finished,
+            Settings(self.manifest.store, self._shard_bytes, self._queue_bytes),
+            self._run_finished,
         )
         return self._running
 
@@ -138,7 +135,10 @@ class TraceWriter:
         folder = self.folder / name
         if before is None:
             try:
-                folder.mkdir()
+                folder.mkdir(exist_ok=True)
+                if any(entry.name != "records.jsonl" or entry.stat().st_size for entry in folder.iterdir()):
+                    message = f"{folder} is not empty, and no run of the manifest; choose another folder for the trace"
+                    raise TraceError(message)
                 (folder / "records.jsonl").touch()
             except OSError as error:
                 message = f"{folder} cannot be made a run: {error.strerror}; choose another folder for the trace"
@@ -146,8 +146,8 @@ class TraceWriter:
             return Recovered([], b"", 0)
         if (before.mode, before.dtype, before.only) != (info.mode, info.dtype, info.only):
             message = (
-                f"{folder}: cannot resume: it is mode {before.mode!r}, type {before.dtype}, only {before.only!r} and this "
-                f"run is {info.mode!r}, {info.dtype}, {info.only!r}; choose another folder"
+                f"{folder} cannot be resumed: it is mode {before.mode!r}, type {before.dtype}, only {before.only!r}; "
+                f"now {info.mode!r}, {info.dtype}, {info.only!r}; choose another folder"
             )
             raise TraceError(message)
         folder.mkdir(exist_ok=True)
