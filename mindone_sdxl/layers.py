@@ -48,6 +48,12 @@ DType = mindspore.Type
 _VERSION = tuple(int(part) for part in mindspore.__version__.split(".")[:2])
 # The convolution kernel on CPU became 200 times slower in 2.9; unfold and matmul took its place.
 _SLOW_CONVOLUTION = (2, 9)
+_NUMPY_TYPES = {
+    mindspore.float64: np.dtype(np.float64),
+    mindspore.float32: np.dtype(np.float32),
+    mindspore.float16: np.dtype(np.float16),
+    mindspore.bfloat16: np.dtype(np.float32),
+}
 _matmul = ops.MatMul()
 _matmul_transposed = ops.MatMul(transpose_b=True)
 _batch_matmul = ops.BatchMatMul()
@@ -56,7 +62,7 @@ _batch_matmul_transposed = ops.BatchMatMul(transpose_b=True)
 
 def numpy_type(dtype: DType) -> np.dtype:
     """The numpy type that holds values of a MindSpore type; float32 for bfloat16, which numpy lacks."""
-    return np.dtype(np.float32 if dtype == mindspore.bfloat16 else mindspore.dtype_to_nptype(dtype))
+    return _NUMPY_TYPES[dtype]
 
 
 def scalar(value: float, dtype: DType) -> Tensor:

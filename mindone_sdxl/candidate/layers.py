@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from mindspore import Tensor, ops
 
-from mindone_sdxl.candidate.rows import TEXT, TEXT_2, UNET
+from mindone_sdxl.candidate.rows import SIZES, TEXT, TEXT_2, UNET
 from parity.frameworks import mindspore_
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from parity.trace.schema import Row
 
 __all__ = ["replay_function"]
-
-Inputs = "Mapping[str, Any]"
-
 
 def replay_function(
     system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any], given: Given, step: int | None
@@ -96,6 +93,10 @@ def _up_block(system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, A
         cell = system.cells[f"{stem}.{int(last) - count + 1 + index}"]
         hidden = cell(ops.cat((hidden, skip), axis=1), inputs["temb"], inputs.get("encoder_hidden_states"))
     return {rows[0].port: hidden.asnumpy()}
+
+
+def _size_embeddings(system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+    return {"output": system.pipeline.model.conditioner.add_time_proj(inputs["timesteps"]).asnumpy()}
 
 
 def _tokenizer(system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
@@ -180,5 +181,5 @@ _REPLAYS = {
     "encode_prompt": _encode_prompt, "add_time_ids": _add_time_ids, "scheduler.set_timesteps": _set_timesteps,
     "prepare_latents": _prepare_latents, "scheduler.scale_model_input": _scale_model_input, "guidance": _guidance,
     "scheduler.step": _scheduler_step, "vae.decode": _vae_decode, "vae.encode": _vae_encode,
-    "postprocess": _postprocess,
+    "postprocess": _postprocess, SIZES: _size_embeddings,
 }  # fmt: skip

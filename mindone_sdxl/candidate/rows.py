@@ -45,12 +45,15 @@ _PORTS: Final[dict[str, tuple[str, ...]]] = {
 }
 # kind of module -> the platform's operator whose own rounding bounds it; composites have none
 _OPERATORS: Final = {"silu": "silu", "gelu": "gelu", "quick_gelu": "quick_gelu"}
-_OUTPUT: Final = {"text_attention": "output.0"}
+_OUTPUT: Final = {"text_attention": "output.0", "spatial_transformer": "output.0"}
 # kinds that are replayed by a function: they need a mask, or several cells
 _REPLAYED: Final = {"text_attention": "masked", "text_layer": "masked"}
 
+# The reference embeds the time ids anew in every step, this port once before the loop.
+SIZES: Final = "unet.add_time_proj"
+
 FUNCTIONS: Final = (
-    "tokenizer", "tokenizer_2", "encode_prompt", "add_time_ids", "scheduler.set_timesteps", "prepare_latents",
+    SIZES, "tokenizer", "tokenizer_2", "encode_prompt", "add_time_ids", "scheduler.set_timesteps", "prepare_latents",
     "scheduler.scale_model_input", "guidance", "scheduler.step", "vae.decode", "vae.encode", "postprocess",
 )  # fmt: skip
 
@@ -78,8 +81,7 @@ def not_compared(config: SDXLConfig) -> dict[str, str]:
 
 def _of_pair(pair: ModulePair) -> Row | None:
     """Return the row of one pair of the table; None for identities, roots and blocks of several cells."""
-    several = pair.output_only or pair.kind in {"identity", "unet"}
-    if several:
+    if pair.output_only or pair.kind in {"identity", "unet"} or pair.diffusers == SIZES:
         return None
     return Row(
         path=pair.diffusers,

@@ -14,6 +14,7 @@ import numpy as np
 from mindspore import Tensor, ops
 
 from mindone_sdxl import files, weights
+from mindone_sdxl.candidate.rows import SIZES
 from mindone_sdxl.conditioning import Conditioning, TextEmbeddings, time_ids
 from mindone_sdxl.config import from_diffusers
 from mindone_sdxl.errors import SDXLError
@@ -312,6 +313,13 @@ class MindoneSystem:
             "output.sample": posterior.sample(noise).asnumpy(),
         }  # fmt: skip
 
+    def size_embeddings(self, conditioning: Conditioning) -> np.ndarray:
+        """Return the part of the UNet's vector that embeds the time ids, one row for each number."""
+        config = self.pipeline.config.unet
+        start = config.vector_size - 6 * config.size_embedding_size
+        vector: np.ndarray = conditioning.vector.asnumpy()
+        return vector[:, start:].reshape(-1, config.size_embedding_size)
+
     def masked(self, native: str, hidden: np.ndarray) -> Tensor:
         """Run a text attention or layer with the causal mask that the port makes by itself."""
         return self.cells[native](self.native(hidden), causal_mask(hidden.shape[1], self.pipeline.dtype))
@@ -367,6 +375,7 @@ class _Watched(StableDiffusionXL):
     ) -> Tensor:
         self._tap.step(self._next if step is None else step)
         self._next += 1
+        self._tap.function(SIZES, {"output": self._system.size_embeddings(conditioning)})
         return super().predict_noise(latents, sigma, conditioning, guider, denoiser)
 
 
