@@ -24,11 +24,13 @@ import numpy as np
 
 from parity.compare.blocks import BLOCK64, Scratch, blocks, load32, load64, scratch
 from parity.compare.sums import inner, squares32
+from parity.dtypes import storage, widen
 
 __all__ = ["Measure", "careful", "finish", "measure", "widest"]
 
 _NARROW: Final = frozenset({"float32", "float16", "bfloat16"})
 _HALF_INFINITY: Final = {"float16": 0x7C00, "bfloat16": 0x7F80}
+_HIDES: Final = 32.0  # what a float16 infinity, widened to 2**16, is at least away from a finite number
 _SAFE64: Final = (2.0**-480, 2.0**480)
 _COSINE_BY_ERROR: Final = 1e-3
 
@@ -90,14 +92,14 @@ def _single(exact: np.ndarray, exact_type: str, candidate: np.ndarray, candidate
     room = scratch()
     squares = error = largest = error_max = 0.0
     for x_block, c_block in blocks((exact, candidate)):
-        if _not_finite_half(x_block, exact_type, room) or _not_finite_half(c_block, candidate_type, room):
+        top = _largest(x_block, exact_type, room)
+        if not top < math.inf:
             return None
         x = load32(x_block, exact_type, room.single[0], room.words)
         c = load32(c_block, candidate_type, room.single[1], room.words)
         d = np.subtract(c, x, out=room.single[2][: x.size])
-        peak = max(float(np.maximum.reduce(d)), -float(np.minimum.reduce(d)))
-        top = max(float(np.maximum.reduce(x)), -float(np.minimum.reduce(x)))
-        if not (peak < math.inf and top < math.inf):
+        peak = _peak32(d)
+        if not peak < math.inf or (peak >= _HIDES and not _largest(c_block, candidate_type, room) < math.inf):
             return None
         squares += squares32(x, top, room.double[0])
         if peak:
@@ -107,12 +109,20 @@ def _single(exact: np.ndarray, exact_type: str, candidate: np.ndarray, candidate
     return finish(exact.size, squares, largest, error, error_max)
 
 
-def _not_finite_half(block: np.ndarray, name: str, room: Scratch) -> bool:
-    """Tell whether a block of a half type holds an infinity or a NaN, which `load32` would hide."""
-    if name != "float16":
-        return False
-    bits = np.bitwise_and(block.view(np.uint16), np.uint16(0x7FFF), out=room.words.view(np.uint16)[: block.size])
-    return int(np.maximum.reduce(bits)) >= _HALF_INFINITY[name]
+def _peak32(values: np.ndarray) -> float:
+    """Return the largest magnitude of float32 values, NaN if one is NaN."""
+    return max(float(np.maximum.reduce(values)), -float(np.minimum.reduce(values)))
+
+
+def _largest(block: np.ndarray, name: str, room: Scratch) -> float:
+    """Return the largest magnitude of a block, infinity or NaN if one is not finite; the half types by their bits."""
+    if name == "float32":
+        return _peak32(block)
+    half = room.words.view(np.uint16)[: block.size]
+    bits = np.uint16(np.maximum.reduce(np.bitwise_and(block.view(np.uint16), np.uint16(0x7FFF), out=half)))
+    if bits >= _HALF_INFINITY[name]:
+        return math.inf
+    return float(widen(np.array([bits], np.uint16).view(storage(name)), name)[0])
 
 
 def _double(
