@@ -76,7 +76,7 @@ def load_pipeline(resolved: Resolved, device: str, dtype: str) -> Any:
         logging.disable_progress_bar()
     try:
         pipeline = StableDiffusionXLPipeline.from_pretrained(
-            folder, torch_dtype=TYPES[dtype], local_files_only=True, add_watermarker=False, variant=_variant(folder)
+            folder, dtype=TYPES[dtype], local_files_only=True, add_watermarker=False, variant=_variant(folder)
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         message = f"{folder} cannot be read as an SDXL pipeline: {error}"
