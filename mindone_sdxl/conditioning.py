@@ -5,18 +5,24 @@ embedding followed by a sinusoid of each of the six time ids: original height an
 height and width.
 """
 
+# mypy: allow-subclassing-any, no-warn-return-any
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from mindone_sdxl.config import SDXLConfig
 from mindone_sdxl.errors import InputError
 from mindone_sdxl.layers import DType, Sinusoid
 from mindone_sdxl.text_encoders import CLIPText, OpenCLIPText
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mindone_sdxl.arrays import Array
+    from mindone_sdxl.config import SDXLConfig
 
 __all__ = ["Conditioner", "Conditioning", "TextEmbeddings", "time_ids"]
 
@@ -55,16 +61,22 @@ class Conditioning:
     context: Tensor
     vector: Tensor
 
+    def conditional(self) -> Conditioning:
+        """The half with the prompts, for a run without guidance."""
+        half = self.context.shape[0] // 2
+        return Conditioning(context=self.context[half:], vector=self.vector[half:])
 
-def time_ids(original: Sequence[int], crop: Sequence[int], target: Sequence[int], batch: int) -> np.ndarray:
+
+def time_ids(original: Sequence[int], crop: Sequence[int], target: Sequence[int], batch: int) -> Array:
     """Float64 [batch, 6] of sizes (height, width) and the crop's corner (top, left).
 
     Raises:
         InputError: one of them is not a pair.
     """
     for name, pair in (("original", original), ("crop", crop), ("target", target)):
-        if len(pair) != 2:  # noqa: PLR2004
-            raise InputError(f"{name} is {tuple(pair)}, expected two numbers (vertical, horizontal)")
+        if len(pair) != 2:
+            message = f"{name} is {tuple(pair)}, expected two numbers (vertical, horizontal)"
+            raise InputError(message)
     return np.tile(np.array([*original, *crop, *target], dtype=np.float64), (batch, 1))
 
 

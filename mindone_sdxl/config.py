@@ -14,12 +14,14 @@ Limits: text-and-time conditioning (`addition_embed_type: text_time`) only; no a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mindone_sdxl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
     "SDXLConfig",
@@ -118,7 +120,7 @@ class VAEConfig:
     @property
     def downscale(self) -> int:
         """Image pixels per latent pixel, in each direction."""
-        return 2 ** (len(self.channels) - 1)
+        return 1 << (len(self.channels) - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,16 +160,19 @@ class SDXLConfig:
         """Refuse parts that do not fit each other."""
         width = self.text_encoder.hidden_size + self.text_encoder_2.hidden_size
         if width != self.unet.context_size:
-            raise ConfigError(f"the text encoders give {width} channels, the UNet expects {self.unet.context_size}")
+            message = f"the text encoders give {width} channels, the UNet expects {self.unet.context_size}"
+            raise ConfigError(message)
         pooled = self.text_encoder_2.projection_size
         if pooled is None:
-            raise ConfigError("text_encoder_2 has no projection; the second encoder must give the pooled embedding")
+            message = "text_encoder_2 has no projection; the second encoder must give the pooled embedding"
+            raise ConfigError(message)
         vector = pooled + 6 * self.unet.size_embedding_size
         if vector != self.unet.vector_size:
-            raise ConfigError(
+            message = (
                 f"pooled embedding and six size embeddings give {vector} numbers, "
                 f"the UNet expects {self.unet.vector_size}"
             )
+            raise ConfigError(message)
 
 
 def from_diffusers(folder: str | Path) -> SDXLConfig:
@@ -176,7 +181,7 @@ def from_diffusers(folder: str | Path) -> SDXLConfig:
     Raises:
         ConfigError: a file is missing or damaged, or asks for something that is not implemented.
     """
-    from mindone_sdxl.config_diffusers import read_folder  # noqa: PLC0415  the reader imports these classes
+    from mindone_sdxl.config_diffusers import read_folder
 
     return read_folder(Path(folder))
 
@@ -186,9 +191,12 @@ def read_json(path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ConfigError(f"{path} does not exist; a diffusers SDXL folder has it") from error
+        message = f"{path} does not exist; a diffusers SDXL folder has it"
+        raise ConfigError(message) from error
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} is not readable JSON: {error}") from error
+        message = f"{path} is not readable JSON: {error}"
+        raise ConfigError(message) from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds a {type(content).__name__}, expected an object")
+        message = f"{path} holds a {type(content).__name__}, expected an object"
+        raise ConfigError(message)
     return content

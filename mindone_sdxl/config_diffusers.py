@@ -7,9 +7,7 @@ Anything else is an error: a key that nobody looked at may change what the model
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mindone_sdxl.config import (
     Activation,
@@ -23,12 +21,30 @@ from mindone_sdxl.config import (
 )
 from mindone_sdxl.errors import ConfigError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
 __all__ = ["read_folder"]
 
 _UNET_USED = frozenset(
-    "in_channels out_channels block_out_channels layers_per_block transformer_layers_per_block attention_head_dim "
-    "num_attention_heads cross_attention_dim projection_class_embeddings_input_dim addition_time_embed_dim "
-    "norm_num_groups norm_eps use_linear_projection down_block_types up_block_types".split()
+    [
+        "in_channels",
+        "out_channels",
+        "block_out_channels",
+        "layers_per_block",
+        "transformer_layers_per_block",
+        "attention_head_dim",
+        "num_attention_heads",
+        "cross_attention_dim",
+        "projection_class_embeddings_input_dim",
+        "addition_time_embed_dim",
+        "norm_num_groups",
+        "norm_eps",
+        "use_linear_projection",
+        "down_block_types",
+        "up_block_types",
+    ]
 )
 _UNET_FIXED: Mapping[str, tuple[Any, ...]] = {
     "act_fn": ("silu",),
@@ -65,8 +81,18 @@ _UNET_FIXED: Mapping[str, tuple[Any, ...]] = {
 }
 _UNET_IGNORED = frozenset({"sample_size", "upcast_attention"})
 _VAE_USED = frozenset(
-    "in_channels out_channels block_out_channels layers_per_block latent_channels norm_num_groups scaling_factor "
-    "latents_mean latents_std force_upcast".split()
+    [
+        "in_channels",
+        "out_channels",
+        "block_out_channels",
+        "layers_per_block",
+        "latent_channels",
+        "norm_num_groups",
+        "scaling_factor",
+        "latents_mean",
+        "latents_std",
+        "force_upcast",
+    ]
 )
 _VAE_FIXED: Mapping[str, tuple[Any, ...]] = {
     "act_fn": ("silu",),
@@ -101,16 +127,19 @@ def _check(
 ) -> None:
     for key, value in values.items():
         if key in fixed and value not in fixed[key]:
-            raise ConfigError(f"{path}: {key} is {value!r}, only {fixed[key][0]!r} is implemented")
+            message = f"{path}: {key} is {value!r}, only {fixed[key][0]!r} is implemented"
+            raise ConfigError(message)
         if known is not None and key not in fixed and key not in known and not key.startswith("_"):
-            raise ConfigError(f"{path}: unknown key {key} (value {values[key]!r})")
+            message = f"{path}: unknown key {key} (value {value!r})"
+            raise ConfigError(message)
 
 
-def _take(path: Path, values: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401  a JSON value
+def _take(path: Path, values: Mapping[str, Any], key: str) -> Any:
     try:
         return values[key]
     except KeyError as error:
-        raise ConfigError(f"{path}: {key} is missing") from error
+        message = f"{path}: {key} is missing"
+        raise ConfigError(message) from error
 
 
 def _per_level(value: int | list[int], levels: int) -> tuple[int, ...]:
@@ -121,14 +150,16 @@ def _unet(path: Path) -> UNetConfig:
     values = read_json(path)
     _check(path, values, _UNET_FIXED, _UNET_USED | _UNET_IGNORED)
     if values.get("addition_embed_type") != "text_time":
-        raise ConfigError(f"{path}: addition_embed_type is {values.get('addition_embed_type')!r}, expected 'text_time'")
+        message = f"{path}: addition_embed_type is {values.get('addition_embed_type')!r}, expected 'text_time'"
+        raise ConfigError(message)
     channels = tuple(_take(path, values, "block_out_channels"))
     levels = len(channels)
     types = tuple(_take(path, values, "down_block_types"))
     depth = _per_level(values.get("transformer_layers_per_block", 1), levels)
     ups = tuple(name.replace("Down", "Up") for name in reversed(types))
     if set(types) - {"DownBlock2D", "CrossAttnDownBlock2D"} or tuple(_take(path, values, "up_block_types")) != ups:
-        raise ConfigError(f"{path}: blocks {types} with {values['up_block_types']}; the up blocks must mirror the down")
+        message = f"{path}: blocks {types} with {values['up_block_types']}; the up blocks must mirror the down"
+        raise ConfigError(message)
     heads = values.get("num_attention_heads") or _take(path, values, "attention_head_dim")
     return UNetConfig(
         in_channels=_take(path, values, "in_channels"),
@@ -151,7 +182,8 @@ def _text_encoder(path: Path, kind: TextEncoderKind) -> TextEncoderConfig:
     values = read_json(path)
     activation = values.get("hidden_act", "quick_gelu")
     if activation not in ("quick_gelu", "gelu"):
-        raise ConfigError(f"{path}: hidden_act is {activation!r}, only 'quick_gelu' and 'gelu' are implemented")
+        message = f"{path}: hidden_act is {activation!r}, only 'quick_gelu' and 'gelu' are implemented"
+        raise ConfigError(message)
     hidden = _take(path, values, "hidden_size")
     return TextEncoderConfig(
         kind=kind,
@@ -191,9 +223,11 @@ def _schedule(path: Path) -> ScheduleConfig:
     beta_schedule = values.get("beta_schedule", "linear")
     prediction = values.get("prediction_type", "epsilon")
     if beta_schedule not in ("scaled_linear", "linear"):
-        raise ConfigError(f"{path}: beta_schedule is {beta_schedule!r}, expected 'scaled_linear' or 'linear'")
+        message = f"{path}: beta_schedule is {beta_schedule!r}, expected 'scaled_linear' or 'linear'"
+        raise ConfigError(message)
     if prediction not in ("epsilon", "v_prediction"):
-        raise ConfigError(f"{path}: prediction_type is {prediction!r}, expected 'epsilon' or 'v_prediction'")
+        message = f"{path}: prediction_type is {prediction!r}, expected 'epsilon' or 'v_prediction'"
+        raise ConfigError(message)
     return ScheduleConfig(
         train_timesteps=values.get("num_train_timesteps", 1000),
         beta_start=_take(path, values, "beta_start"),

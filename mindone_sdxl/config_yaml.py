@@ -22,7 +22,13 @@ from mindone_sdxl.registry import DISCRETIZATIONS, find
 
 __all__ = ["YamlConfig", "from_yaml"]
 
-_NETWORK_IGNORED = {"spatial_transformer_attn_type", "legacy", "use_recompute", "use_checkpoint", "use_spatial_transformer"}
+_NETWORK_IGNORED = {
+    "spatial_transformer_attn_type",
+    "legacy",
+    "use_recompute",
+    "use_checkpoint",
+    "use_spatial_transformer",
+}
 _CODER_IGNORED = {"resolution", "attn_type", "decoder_attn_dtype", "encoder_attn_dtype", "dropout", "double_z"}
 _CLIP = {"openai/clip-vit-large-patch14": TextEncoderConfig(kind="clip")}
 _OPEN_CLIP = {"ViT-bigG-14-Text": SDXLConfig().text_encoder_2, "ViT-bigG-14": SDXLConfig().text_encoder_2}
@@ -49,13 +55,15 @@ class _Node:
 
     def __init__(self, values: object, place: str) -> None:
         if not isinstance(values, Mapping):
-            raise ConfigError(f"{place} is {values!r}, expected a mapping")
+            message = f"{place} is {values!r}, expected a mapping"
+            raise ConfigError(message)
         self.values, self.place, self.left = values, place, set(values)
 
     def take(self, key: str, default: Any = None, *, required: bool = False) -> Any:
         self.left.discard(key)
         if required and key not in self.values:
-            raise ConfigError(f"{self.place}: {key} is missing")
+            message = f"{self.place}: {key} is missing"
+            raise ConfigError(message)
         return self.values.get(key, default)
 
     def child(self, key: str) -> _Node:
@@ -64,18 +72,21 @@ class _Node:
     def expect(self, key: str, *allowed: object) -> None:
         value = self.take(key, allowed[0])
         if value not in allowed:
-            raise ConfigError(f"{self.place}: {key} is {value!r}, only {allowed[0]!r} is implemented")
+            message = f"{self.place}: {key} is {value!r}, only {allowed[0]!r} is implemented"
+            raise ConfigError(message)
 
     def target(self, *allowed: str) -> str:
         name = str(self.take("target", required=True)).rpartition(".")[2]
         if name not in allowed:
-            raise ConfigError(f"{self.place}: target {name} is not implemented, expected {' or '.join(allowed)}")
+            message = f"{self.place}: target {name} is not implemented, expected {' or '.join(allowed)}"
+            raise ConfigError(message)
         return name
 
     def done(self, ignored: set[str] | frozenset[str] = frozenset()) -> None:
         unknown = sorted(self.left - ignored)
         if unknown:
-            raise ConfigError(f"{self.place}: unknown keys {', '.join(unknown)}")
+            message = f"{self.place}: unknown keys {', '.join(unknown)}"
+            raise ConfigError(message)
 
 
 def from_yaml(path: str | Path) -> YamlConfig:
@@ -87,7 +98,8 @@ def from_yaml(path: str | Path) -> YamlConfig:
     try:
         root = _Node(yaml.safe_load(Path(path).read_text(encoding="utf-8")), str(path))
     except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} is not readable YAML: {error}") from error
+        message = f"{path} is not readable YAML: {error}"
+        raise ConfigError(message) from error
     version = str(root.take("version", "SDXL-base-1.0"))
     model = root.child("model")
     model.target("DiffusionEngine")
@@ -99,10 +111,9 @@ def from_yaml(path: str | Path) -> YamlConfig:
     vae = _autoencoder(parameters.child("first_stage_config"), parameters)
     parameters.done({"optim", "sigma_sampler_config", "loss_fn_config", "ckpt_path", "sampler_config"})
     if sizes != unet["size_embedding_size"]:
-        raise ConfigError(f"{path}: size embeddings of {sizes}, the UNet's adm_in_channels leave another number")
-    config = SDXLConfig(
-        unet=UNetConfig(**unet), text_encoder=first, text_encoder_2=second, vae=vae, schedule=schedule
-    )
+        message = f"{path}: size embeddings of {sizes}, the UNet's adm_in_channels leave another number"
+        raise ConfigError(message)
+    config = SDXLConfig(unet=UNetConfig(**unet), text_encoder=first, text_encoder_2=second, vae=vae, schedule=schedule)
     return YamlConfig(version=version, model=config, discretization=discretization)
 
 
@@ -168,7 +179,8 @@ def _conditioner(node: _Node) -> tuple[TextEncoderConfig, TextEncoderConfig, int
     nodes = [_Node(values, f"{node.place}.params.emb_models.{index}") for index, values in enumerate(models)]
     keys = tuple(embedder.take("input_key", required=True) for embedder in nodes)
     if keys != ("txt", "txt", *_SIZES):
-        raise ConfigError(f"{node.place}: embedders of {', '.join(map(str, keys))}; expected txt twice, {', '.join(_SIZES)}")
+        message = f"{node.place}: embedders of {', '.join(map(str, keys))}; expected txt twice, {', '.join(_SIZES)}"
+        raise ConfigError(message)
     nodes[0].target("FrozenCLIPEmbedder")
     nodes[1].target("FrozenOpenCLIPEmbedder2")
     parameters = [embedder.child("params") for embedder in nodes]
@@ -179,14 +191,16 @@ def _conditioner(node: _Node) -> tuple[TextEncoderConfig, TextEncoderConfig, int
         embedder.target("ConcatTimestepEmbedderND")
         widths.add(values.take("outdim", required=True))
     if len(widths) != 1:
-        raise ConfigError(f"{node.place}: size embeddings of different widths {sorted(widths)}")
+        message = f"{node.place}: size embeddings of different widths {sorted(widths)}"
+        raise ConfigError(message)
     return first, second, widths.pop()
 
 
 def _named(choices: Mapping[str, TextEncoderConfig], node: _Node, key: str) -> TextEncoderConfig:
     name = node.take(key, next(iter(choices)))
     if name not in choices:
-        raise ConfigError(f"{node.place}: {key} {name!r} is not known, expected {' or '.join(choices)}")
+        message = f"{node.place}: {key} {name!r} is not known, expected {' or '.join(choices)}"
+        raise ConfigError(message)
     return choices[name]
 
 

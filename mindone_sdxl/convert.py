@@ -1,34 +1,141 @@
-"""Converts SDXL weights between a diffusers folder and a MindSpore checkpoint.
+"""Converts SDXL weights between a diffusers folder, Stability's single file and a MindSpore checkpoint.
 
     python -m mindone_sdxl.convert sdxl-base-1.0/ sd_xl_base_1.0_ms.ckpt
+    python -m mindone_sdxl.convert sd_xl_base_1.0.safetensors sd_xl_base_1.0_ms.ckpt
+    python -m mindone_sdxl.convert sd_xl_base_1.0_ms.ckpt sd_xl_base_1.0.safetensors --layout stability
+    python -m mindone_sdxl.convert finetuned_ms.ckpt finetuned/ --config sdxl-base-1.0/
+
+What the source is follows from the source: a folder is diffusers', a file says by its names whether it is Stability's.
+The output is a diffusers folder if it has no suffix of a file. Names must fit the configuration, both ways.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import shutil
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from mindone_sdxl.config import from_diffusers
-from mindone_sdxl.files import read_diffusers, write
-from mindone_sdxl.weights import diffusers_to_mindspore
+from mindone_sdxl import config as configuration
+from mindone_sdxl import weights
+from mindone_sdxl.config import SDXLConfig
+from mindone_sdxl.errors import ConfigError, SDXLError, WeightsError
+from mindone_sdxl.files import COMPONENTS, read, read_diffusers, write, write_diffusers
 
-__all__ = ["convert_folder", "main"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mindone_sdxl.arrays import Array
+
+
+__all__ = ["convert", "convert_folder", "main", "read_any", "read_config"]
+
+Layout = Literal["mindspore", "stability"]
+_STABILITY_MARK = "model.diffusion_model.out.0.weight"
+_FILES = (".ckpt", ".safetensors")
+
+
+def read_config(path: str | Path | None) -> SDXLConfig:
+    """The model of a diffusers folder or of a YAML file; SDXL base 1.0 if there is no path."""
+    if path is None:
+        return SDXLConfig()
+    if Path(path).is_dir():
+        return configuration.from_diffusers(path)
+    from mindone_sdxl.config_yaml import from_yaml
+
+    return from_yaml(path).model
+
+
+def read_any(path: str | Path, config: SDXLConfig) -> dict[str, Array]:
+    """The weights of a diffusers folder, of Stability's file or of a MindSpore checkpoint, as the last.
+
+    Raises:
+        WeightsError: the weights are not readable or do not fit the configuration.
+    """
+    if Path(path).is_dir():
+        return weights.diffusers_to_mindspore(read_diffusers(path), config)
+    state = read(path)
+    return weights.stability_to_mindspore(state, config) if _STABILITY_MARK in state else state
+
+
+def convert(
+    source: str | Path,
+    output: str | Path,
+    *,
+    config: str | Path | None = None,
+    layout: Layout = "mindspore",
+    dtype: str | None = None,
+) -> None:
+    """Read weights of any kind and write them as another.
+
+    Args:
+        output: a `.ckpt` or `.safetensors` file, or a folder for diffusers.
+        config: a diffusers folder or a YAML file; by default the source if it is a folder, else SDXL base 1.0.
+        layout: names of a file that is written.
+        dtype: floating type to write, by default that of the source.
+
+    Raises:
+        SDXLError: the weights do not fit, or the output cannot be written as asked.
+    """
+    source, output = Path(source), Path(output)
+    model_source = source if config is None and source.is_dir() else config
+    model = read_config(model_source)
+    state = read_any(source, model)
+    # A checkpoint is refused here and not when somebody loads it.
+    weights.mindspore_to_stability(state, model)
+    if dtype is not None:
+        state = {name: value.astype(dtype) for name, value in state.items()}
+    if output.suffix in _FILES:
+        write(output, weights.mindspore_to_stability(state, model) if layout == "stability" else state)
+        return
+    if layout == "stability":
+        message = f"{output} is a folder; the stability layout is a file, .safetensors or .ckpt"
+        raise WeightsError(message)
+    _write_folder(output, state, model, model_source)
 
 
 def convert_folder(folder: str | Path, output: str | Path) -> None:
     """Write the weights of a diffusers folder as a MindSpore `.ckpt` or `.safetensors` file."""
-    write(output, diffusers_to_mindspore(read_diffusers(folder), from_diffusers(folder)))
+    convert(folder, output)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", help="a diffusers SDXL folder")
-    parser.add_argument("output", help="a .ckpt or .safetensors file")
+def _write_folder(output: Path, state: Mapping[str, Array], model: SDXLConfig, config: str | Path | None) -> None:
+    """A whole diffusers folder: weights from the state, everything else from the folder that gave the configuration."""
+    if config is None or not Path(config).is_dir():
+        message = "a diffusers folder also holds configurations and tokenizers; give --config FOLDER"
+        raise ConfigError(message)
+    folder = Path(config)
+    if output.resolve() == folder.resolve():
+        message = f"{output} is the folder that the configuration comes from; give another output"
+        raise WeightsError(message)
+    for path in sorted(folder.rglob("*")):
+        part = path.relative_to(folder)
+        is_weight = part.parts[0] in COMPONENTS and path.name != "config.json"
+        if path.is_file() and not is_weight:
+            (output / part).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, output / part)
+    write_diffusers(output, weights.mindspore_to_diffusers(state, model))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; the exit status is 2 for input that cannot be used."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mindone_sdxl.convert", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", help="a diffusers folder, or a .safetensors or .ckpt file")
+    parser.add_argument("output", help="a .ckpt or .safetensors file, or a folder for diffusers")
+    parser.add_argument("--config", help="a diffusers folder or a YAML file (default: the source folder, or SDXL base)")
+    parser.add_argument("--layout", choices=("mindspore", "stability"), default="mindspore", help="names in the file")
+    parser.add_argument("--dtype", choices=("float16", "float32"), help="type to write (default: as it is)")
     options = parser.parse_args(arguments)
-    convert_folder(options.source, options.output)
+    try:
+        convert(options.source, options.output, config=options.config, layout=options.layout, dtype=options.dtype)
+    except SDXLError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

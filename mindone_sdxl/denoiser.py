@@ -8,23 +8,27 @@ sigma, so that `denoised = latents - sigma * noise_pred` whatever the network pr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from mindspore import Tensor
 
 from mindone_sdxl.layers import scalar
 from mindone_sdxl.schedule import nearest
 
+if TYPE_CHECKING:
+    from mindspore import Tensor
+
+    from mindone_sdxl.arrays import Array, Number
+
 __all__ = ["Denoiser", "denoised_from_noise", "noise_from_denoised"]
 
 
-def denoised_from_noise(latents: Tensor, noise_pred: Tensor, sigma: float) -> Tensor:
+def denoised_from_noise(latents: Tensor, noise_pred: Tensor, sigma: Number) -> Tensor:
     """The clean latents that a noise prediction implies."""
     return latents - noise_pred * scalar(sigma, latents.dtype)
 
 
-def noise_from_denoised(latents: Tensor, denoised: Tensor, sigma: float) -> Tensor:
+def noise_from_denoised(latents: Tensor, denoised: Tensor, sigma: Number) -> Tensor:
     """The noise that a prediction of the clean latents implies."""
     return (latents - denoised) / scalar(sigma, latents.dtype)
 
@@ -38,19 +42,19 @@ class Denoiser:
         prediction: what the network predicts: the noise, or the velocity.
     """
 
-    table: np.ndarray
+    table: Array
     prediction: Literal["epsilon", "v_prediction"] = "epsilon"
 
-    def timestep(self, sigma: float) -> int:
+    def timestep(self, sigma: Number) -> int:
         """The training timestep that stands for a sigma."""
         return nearest(self.table, sigma)
 
-    def network_input(self, latents: Tensor, sigma: float) -> Tensor:
+    def network_input(self, latents: Tensor, sigma: Number) -> Tensor:
         """Latents brought to unit variance."""
         level = self.table[self.timestep(sigma)]
         return latents / scalar(np.sqrt(level * level + level.dtype.type(1)), latents.dtype)
 
-    def noise_pred(self, output: Tensor, latents: Tensor, sigma: float) -> Tensor:
+    def noise_pred(self, output: Tensor, latents: Tensor, sigma: Number) -> Tensor:
         """The noise prediction that the network's output at these latents means."""
         level = self.table[self.timestep(sigma)]
         if self.prediction == "v_prediction":

@@ -10,15 +10,19 @@ from the exact one by 1e-5), `LegacyDDPM` rounds the exact table, as Stability's
     [999, 666, 333]
 """
 
+# mypy: no-warn-return-any
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from mindone_sdxl.config import ScheduleConfig
 from mindone_sdxl.errors import InputError
+
+if TYPE_CHECKING:
+    from mindone_sdxl.arrays import Array, DTypeLike
+    from mindone_sdxl.config import ScheduleConfig
 
 __all__ = ["EDM", "DiffusersDDPM", "Discretization", "LegacyDDPM", "exact_table"]
 
@@ -26,16 +30,18 @@ __all__ = ["EDM", "DiffusersDDPM", "Discretization", "LegacyDDPM", "exact_table"
 class Discretization(Protocol):
     """Places the steps of a sampler."""
 
-    schedule: ScheduleConfig
+    @property
+    def schedule(self) -> ScheduleConfig:
+        """The training schedule."""
 
-    def table(self, dtype: np.dtype) -> np.ndarray:
+    def table(self, dtype: DTypeLike) -> Array:
         """Sigma of every training timestep, ascending [train_timesteps]."""
 
-    def sigmas(self, steps: int, dtype: np.dtype) -> np.ndarray:
+    def sigmas(self, steps: int, dtype: DTypeLike) -> Array:
         """Sigma at the start of each step, descending [steps], without the final zero."""
 
 
-def exact_table(schedule: ScheduleConfig) -> np.ndarray:
+def exact_table(schedule: ScheduleConfig) -> Array:
     """Sigma of every training timestep in float64, ascending."""
     count = schedule.train_timesteps
     if schedule.beta_schedule == "scaled_linear":
@@ -46,7 +52,7 @@ def exact_table(schedule: ScheduleConfig) -> np.ndarray:
     return np.sqrt((1.0 - kept) / kept)
 
 
-def float32_table(schedule: ScheduleConfig) -> np.ndarray:
+def float32_table(schedule: ScheduleConfig) -> Array:
     """Sigma of every training timestep as float32 arithmetic gives it, ascending.
 
     Source: https://github.com/huggingface/diffusers/blob/v0.35.1/src/diffusers/schedulers/scheduling_euler_ancestral_discrete.py
@@ -61,7 +67,7 @@ def float32_table(schedule: ScheduleConfig) -> np.ndarray:
     return np.sqrt((one - kept) / kept)
 
 
-def _float32_range(start: float, end: float, count: int) -> np.ndarray:
+def _float32_range(start: float, end: float, count: int) -> Array:
     """Evenly spaced numbers, each counted from the nearer end with one rounding of a product and sum."""
     first, last = np.float32(start), np.float32(end)
     step = np.float64((last - first) / np.float32(count - 1))
@@ -73,7 +79,8 @@ def _float32_range(start: float, end: float, count: int) -> np.ndarray:
 
 def _check_steps(steps: int, most: int, name: str) -> None:
     if not 1 <= steps <= most:
-        raise InputError(f"{steps} steps; {name} places 1 to {most}")
+        message = f"{steps} steps; {name} places 1 to {most}"
+        raise InputError(message)
 
 
 @dataclass(frozen=True)
@@ -82,11 +89,11 @@ class LegacyDDPM:
 
     schedule: ScheduleConfig
 
-    def table(self, dtype: np.dtype) -> np.ndarray:
+    def table(self, dtype: DTypeLike) -> Array:
         """Sigma of every training timestep, ascending."""
         return exact_table(self.schedule).astype(dtype)
 
-    def timesteps(self, steps: int) -> np.ndarray:
+    def timesteps(self, steps: int) -> Array:
         """Training timestep of each step, descending int64 [steps].
 
         Raises:
@@ -98,7 +105,7 @@ class LegacyDDPM:
             return np.arange(count - 1, -1, -1)
         return np.linspace(count - 1, 0, steps, endpoint=False).astype(np.int64)
 
-    def sigmas(self, steps: int, dtype: np.dtype) -> np.ndarray:
+    def sigmas(self, steps: int, dtype: DTypeLike) -> Array:
         """Sigma at the start of each step, descending."""
         return self.table(dtype)[self.timesteps(steps)]
 
@@ -109,11 +116,11 @@ class DiffusersDDPM:
 
     schedule: ScheduleConfig
 
-    def table(self, dtype: np.dtype) -> np.ndarray:
+    def table(self, dtype: DTypeLike) -> Array:
         """Sigma of every training timestep, ascending."""
         return exact_table(self.schedule) if np.dtype(dtype) == np.float64 else float32_table(self.schedule)
 
-    def timesteps(self, steps: int) -> np.ndarray:
+    def timesteps(self, steps: int) -> Array:
         """Training timestep of each step, descending int64 [steps].
 
         Raises:
@@ -123,7 +130,7 @@ class DiffusersDDPM:
         _check_steps(steps, count - offset, "DiffusersDDPM")
         return np.arange(steps)[::-1] * (count // steps) + offset
 
-    def sigmas(self, steps: int, dtype: np.dtype) -> np.ndarray:
+    def sigmas(self, steps: int, dtype: DTypeLike) -> Array:
         """Sigma at the start of each step, descending."""
         return self.table(dtype)[self.timesteps(steps)]
 
@@ -137,11 +144,11 @@ class EDM:
     sigma_max: float = 80.0
     rho: float = 7.0
 
-    def table(self, dtype: np.dtype) -> np.ndarray:
+    def table(self, dtype: DTypeLike) -> Array:
         """Sigma of every training timestep, ascending: the network's own table, which the steps do not lie on."""
         return exact_table(self.schedule).astype(dtype)
 
-    def sigmas(self, steps: int, dtype: np.dtype) -> np.ndarray:
+    def sigmas(self, steps: int, dtype: DTypeLike) -> Array:
         """Sigma at the start of each step, descending.
 
         Raises:

@@ -4,18 +4,23 @@ safetensors files are mapped, not read: a tensor's bytes are touched when it is 
 is widened to float32, which holds every bfloat16 exactly.
 """
 
+# mypy: no-warn-return-any
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import save_file
 
 from mindone_sdxl.errors import WeightsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mindone_sdxl.arrays import Array
 
 __all__ = ["read", "read_diffusers", "read_safetensors", "write", "write_diffusers"]
 
@@ -29,7 +34,7 @@ COMPONENTS = {
 }
 
 
-def read(path: str | Path) -> dict[str, np.ndarray]:
+def read(path: str | Path) -> dict[str, Array]:
     """The tensors of a `.safetensors` or `.ckpt` file.
 
     Raises:
@@ -37,15 +42,17 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     if not path.is_file():
-        raise WeightsError(f"{path} does not exist")
+        message = f"{path} does not exist"
+        raise WeightsError(message)
     if path.suffix == ".safetensors":
         return read_safetensors(path)
     if path.suffix == ".ckpt":
         return _read_checkpoint(path)
-    raise WeightsError(f"{path}: files of kind {path.suffix!r} are not read; expected .safetensors or .ckpt")
+    message = f"{path}: files of kind {path.suffix!r} are not read; expected .safetensors or .ckpt"
+    raise WeightsError(message)
 
 
-def write(path: str | Path, state: Mapping[str, np.ndarray]) -> None:
+def write(path: str | Path, state: Mapping[str, Array]) -> None:
     """Write tensors to a `.safetensors` or `.ckpt` file, as its suffix says.
 
     Raises:
@@ -58,10 +65,11 @@ def write(path: str | Path, state: Mapping[str, np.ndarray]) -> None:
     elif path.suffix == ".ckpt":
         _write_checkpoint(path, state)
     else:
-        raise WeightsError(f"{path}: expected .safetensors or .ckpt")
+        message = f"{path}: expected .safetensors or .ckpt"
+        raise WeightsError(message)
 
 
-def read_safetensors(path: Path) -> dict[str, np.ndarray]:
+def read_safetensors(path: Path) -> dict[str, Array]:
     """The tensors of a safetensors file, as views of the mapped file.
 
     Raises:
@@ -72,7 +80,8 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if not 0 < length <= min(_LONGEST_HEADER, size - 8):
-                raise WeightsError(f"{path}: a header of {length} bytes in a file of {size}")
+                message = f"{path}: a header of {length} bytes in a file of {size}"
+                raise WeightsError(message)
             header = json.loads(file.read(length))
         data = np.memmap(path, dtype=np.uint8, mode="r", offset=8 + length) if size > 8 + length else np.empty(0, "u1")
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
@@ -80,47 +89,51 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, WeightsError):
             raise
-        raise WeightsError(f"{path} is not a safetensors file: {error}") from error
+        message = f"{path} is not a safetensors file: {error}"
+        raise WeightsError(message) from error
 
 
-def _tensor(path: Path, name: str, entry: Mapping[str, Any], data: np.ndarray) -> np.ndarray:
+def _tensor(path: Path, name: str, entry: Mapping[str, Any], data: Array) -> Array:
     kind, shape, (start, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
     if kind not in _TYPES:
-        raise WeightsError(f"{path}: {name} has type {kind}; expected one of {', '.join(_TYPES)}")
+        message = f"{path}: {name} has type {kind}; expected one of {', '.join(_TYPES)}"
+        raise WeightsError(message)
     dtype = np.dtype(_TYPES[kind])
     expected = math.prod(shape) * dtype.itemsize
     if not 0 <= start <= end <= data.size or end - start != expected:
-        raise WeightsError(f"{path}: {name} takes bytes {start} to {end} of {data.size}, its shape needs {expected}")
+        message = f"{path}: {name} takes bytes {start} to {end} of {data.size}, its shape needs {expected}"
+        raise WeightsError(message)
     value = np.asarray(data[start:end]).view(dtype).reshape(shape)
     return (value.astype(np.uint32) << 16).view(np.float32) if kind == "BF16" else value
 
 
-def _read_checkpoint(path: Path) -> dict[str, np.ndarray]:
-    import mindspore  # noqa: PLC0415  safetensors files need no framework
+def _read_checkpoint(path: Path) -> dict[str, Array]:
+    import mindspore
 
     try:
         parameters = mindspore.load_checkpoint(str(path))
     except (ValueError, RuntimeError) as error:
-        raise WeightsError(f"{path} is not a MindSpore checkpoint: {error}") from error
+        message = f"{path} is not a MindSpore checkpoint: {error}"
+        raise WeightsError(message) from error
     return {name: _widened(parameter) for name, parameter in parameters.items()}
 
 
-def _widened(parameter: Any) -> np.ndarray:  # noqa: ANN401  a mindspore Parameter
-    import mindspore  # noqa: PLC0415
+def _widened(parameter: Any) -> Array:
+    import mindspore
 
     if parameter.dtype == mindspore.bfloat16:
         return parameter.astype(mindspore.float32).asnumpy()
     return parameter.asnumpy()
 
 
-def _write_checkpoint(path: Path, state: Mapping[str, np.ndarray]) -> None:
-    import mindspore  # noqa: PLC0415
+def _write_checkpoint(path: Path, state: Mapping[str, Array]) -> None:
+    import mindspore
 
     entries = [{"name": name, "data": mindspore.Tensor(np.ascontiguousarray(value))} for name, value in state.items()]
     mindspore.save_checkpoint(entries, str(path))
 
 
-def read_diffusers(folder: str | Path) -> dict[str, np.ndarray]:
+def read_diffusers(folder: str | Path) -> dict[str, Array]:
     """All weights of a diffusers SDXL folder, names starting with the component.
 
     Raises:
@@ -141,10 +154,11 @@ def _component_files(folder: Path, stem: str) -> list[Path]:
         if index.is_file():
             names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
             return [folder / Path(name).name for name in sorted(set(names))]
-    raise WeightsError(f"{folder} has no {stem}.safetensors (nor .fp16, nor an index of shards)")
+    message = f"{folder} has no {stem}.safetensors (nor .fp16, nor an index of shards)"
+    raise WeightsError(message)
 
 
-def write_diffusers(folder: str | Path, state: Mapping[str, np.ndarray]) -> None:
+def write_diffusers(folder: str | Path, state: Mapping[str, Array]) -> None:
     """Write weights, names starting with the component, into the components' folders."""
     for component, stem in COMPONENTS.items():
         prefix = f"{component}."

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from mindspore import Tensor
+from typing import TYPE_CHECKING
 
 from mindone_sdxl.layers import scalar
+
+if TYPE_CHECKING:
+    from mindspore import Tensor
 
 __all__ = ["Guider", "Identity", "VanillaCFG"]
 

@@ -15,15 +15,22 @@ primitives, with norms in float32 whatever the type.
 Parameters are created without memory and without values; `weights.load` gives them both.
 """
 
+# mypy: allow-subclassing-any, no-warn-return-any
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import mindspore
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import initializer
 from mindspore.nn.utils import no_init_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mindone_sdxl.arrays import Number
 
 __all__ = [
     "GELU",
@@ -44,11 +51,12 @@ __all__ = [
     "scalar",
 ]
 
-DType = mindspore.Type
+# MindSpore publishes no types; its own type of types is one of them.
+DType = Any
 _VERSION = tuple(int(part) for part in mindspore.__version__.split(".")[:2])
 # The convolution kernel on CPU became 200 times slower in 2.9; unfold and matmul took its place.
 _SLOW_CONVOLUTION = (2, 9)
-_NUMPY_TYPES = {
+_NUMPY_TYPES: Mapping[Any, np.dtype[Any]] = {
     mindspore.float64: np.dtype(np.float64),
     mindspore.float32: np.dtype(np.float32),
     mindspore.float16: np.dtype(np.float16),
@@ -56,16 +64,14 @@ _NUMPY_TYPES = {
 }
 _matmul = ops.MatMul()
 _matmul_transposed = ops.MatMul(transpose_b=True)
-_batch_matmul = ops.BatchMatMul()
-_batch_matmul_transposed = ops.BatchMatMul(transpose_b=True)
 
 
-def numpy_type(dtype: DType) -> np.dtype:
+def numpy_type(dtype: DType) -> np.dtype[Any]:
     """The numpy type that holds values of a MindSpore type; float32 for bfloat16, which numpy lacks."""
     return _NUMPY_TYPES[dtype]
 
 
-def scalar(value: float, dtype: DType) -> Tensor:
+def scalar(value: Number, dtype: DType) -> Tensor:
     """A 0-d tensor with exactly this value in this type."""
     return Tensor(np.array(value, numpy_type(dtype)), dtype)
 

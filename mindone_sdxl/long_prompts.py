@@ -7,16 +7,20 @@ prompt. The pooled embedding is that of a prompt's own last piece.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from mindspore import Tensor
 
+from mindone_sdxl.arrays import Array
 from mindone_sdxl.conditioning import TextEmbeddings
-from mindone_sdxl.tokenizer import CLIPTokenizer
+
+if TYPE_CHECKING:
+    from mindone_sdxl.tokenizer import CLIPTokenizer
 
 __all__ = ["encode_long", "pieces"]
 
-Encode = Callable[[np.ndarray, np.ndarray], TextEmbeddings]
+Encode = Callable[[Array, Array], TextEmbeddings]
 
 
 def pieces(tokenizer: CLIPTokenizer, prompt: str) -> list[list[int]]:

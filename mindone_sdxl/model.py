@@ -1,15 +1,20 @@
 """The whole model as one tree of cells, whose paths are the parameter names of the original's checkpoints."""
 
+# mypy: allow-subclassing-any, no-warn-return-any
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import mindspore
 from mindspore import Tensor, nn
 
 from mindone_sdxl.conditioning import Conditioner
-from mindone_sdxl.config import SDXLConfig
-from mindone_sdxl.layers import DType
 from mindone_sdxl.unet import UNet
 from mindone_sdxl.vae import AutoencoderKL
+
+if TYPE_CHECKING:
+    from mindone_sdxl.config import SDXLConfig
+    from mindone_sdxl.layers import DType
 
 __all__ = ["SDXLModel"]
 

@@ -29,15 +29,18 @@ one. With `output_only` the inputs do not correspond: the native cell is only th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from mindone_sdxl.config import SDXLConfig
 from mindone_sdxl.names_text import text_pairs
 from mindone_sdxl.names_types import Kind, ModulePair
 from mindone_sdxl.names_unet import unet_pairs
 from mindone_sdxl.names_vae import vae_pairs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mindone_sdxl.config import SDXLConfig
 
 __all__ = ["Kind", "ModulePair", "ParameterPair", "Transform", "module_pairs", "parameter_pairs"]
 
@@ -55,6 +58,7 @@ _SUFFIXES: dict[str, tuple[tuple[str, str, str], ...]] = {
     "position_embedding": (("weight", ".embedding_table", ""),),
     "projection": (("weight", ".weight", ""),),
 }
+_MINDSPORE_SUFFIXES = (".gamma", ".beta", ".embedding_table")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,7 @@ class ParameterPair:
     Args:
         diffusers: name in diffusers, component first.
         checkpoint: name in a MindSpore checkpoint (the original's names).
+        stability: name in Stability's single file: the same but for norms and embeddings, which say weight and bias.
         cell: path of the parameter in the cell tree.
         transform: from diffusers to here: "same"; "transpose" (matrix); "pointwise" (matrix to 1x1 convolution);
             "part" (a block of rows of a fused parameter, see `part`).
@@ -72,6 +77,7 @@ class ParameterPair:
 
     diffusers: str
     checkpoint: str
+    stability: str
     cell: str
     transform: Transform
     part: tuple[int, int] | None = None
@@ -101,6 +107,8 @@ def _parameters(module: ModulePair) -> Iterator[ParameterPair]:
         yield ParameterPair(
             diffusers=f"{module.diffusers}.{name}",
             checkpoint=module.native + checkpoint,
+            # Where a checkpoint has a suffix of MindSpore's own, Stability's file has that of torch.
+            stability=module.native + (f".{name}" if checkpoint in _MINDSPORE_SUFFIXES else checkpoint),
             cell=module.native + cell,
             transform=transform,
             part=module.part,

@@ -5,11 +5,15 @@ The first encoder's modules have no `text_model.` prefix in current transformers
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from mindone_sdxl.config import SDXLConfig, TextEncoderConfig
 from mindone_sdxl.errors import ConfigError
 from mindone_sdxl.names_types import ModulePair
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mindone_sdxl.config import SDXLConfig, TextEncoderConfig
 
 __all__ = ["text_pairs"]
 
@@ -17,7 +21,8 @@ __all__ = ["text_pairs"]
 def text_pairs(config: SDXLConfig) -> Iterator[ModulePair]:
     """Rows of both text encoders, in order of execution."""
     if (config.text_encoder.kind, config.text_encoder_2.kind) != ("clip", "open_clip"):
-        raise ConfigError("text_encoder must be of kind 'clip' and text_encoder_2 of kind 'open_clip'")
+        message = "text_encoder must be of kind 'clip' and text_encoder_2 of kind 'open_clip'"
+        raise ConfigError(message)
     first, second = "conditioner.embedders.0.transformer.text_model", "conditioner.embedders.1.model"
     yield from _clip(config.text_encoder, "text_encoder", first)
     yield ModulePair(diffusers="text_encoder", native=first, kind="text_encoder", output_only=True)

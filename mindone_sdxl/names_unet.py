@@ -6,10 +6,14 @@ execution (`input_blocks.4.1`), a block being a residual block, perhaps a spatia
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from mindone_sdxl.config import UNetConfig
 from mindone_sdxl.names_types import Kind, ModulePair
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mindone_sdxl.config import UNetConfig
 
 __all__ = ["unet_pairs"]
 

@@ -6,10 +6,14 @@ execution. Its attention is made of 1x1 convolutions where diffusers has linear 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from mindone_sdxl.config import VAEConfig
 from mindone_sdxl.names_types import Kind, ModulePair
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mindone_sdxl.config import VAEConfig
 
 __all__ = ["vae_pairs"]
 

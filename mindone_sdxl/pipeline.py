@@ -10,11 +10,12 @@ arguments. Every part can be called by itself.
     images = pipeline.postprocess(pipeline.decode(latents))
 """
 
+# mypy: no-warn-return-any
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mindspore
 import numpy as np
@@ -22,19 +23,24 @@ from mindspore import Tensor, ops
 
 from mindone_sdxl import config as configuration
 from mindone_sdxl.conditioning import Conditioning, TextEmbeddings, time_ids
-from mindone_sdxl.config import SDXLConfig
 from mindone_sdxl.denoiser import Denoiser
 from mindone_sdxl.discretization import DiffusersDDPM, Discretization
 from mindone_sdxl.errors import InputError
 from mindone_sdxl.files import read_diffusers
-from mindone_sdxl.guidance import Guider
 from mindone_sdxl.layers import DType, numpy_type, scalar
 from mindone_sdxl.long_prompts import encode_long
 from mindone_sdxl.model import SDXLModel
-from mindone_sdxl.samplers import Noises, Observer, Sampler
 from mindone_sdxl.schedule import Schedule, make_schedule
 from mindone_sdxl.tokenizer import CLIPTokenizer, pad_token_of
 from mindone_sdxl.weights import State, diffusers_to_mindspore, load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mindone_sdxl.arrays import Array, Number
+    from mindone_sdxl.config import SDXLConfig
+    from mindone_sdxl.guidance import Guider
+    from mindone_sdxl.samplers import Noises, Observer, Sampler
 
 __all__ = ["Posterior", "StableDiffusionXL"]
 
@@ -92,17 +98,18 @@ class StableDiffusionXL:
         """Load a MindSpore checkpoint's state; strict, see `weights.load`."""
         load(self.model, state, self.config)
 
-    def tokenize(self, prompts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def tokenize(self, prompts: Sequence[str]) -> tuple[Array, Array]:
         """Ids of prompts by both tokenizers, int32 [batch, 77] each."""
         first, second = self._require_tokenizers()
         return first(prompts), second(prompts)
 
     def _require_tokenizers(self) -> tuple[CLIPTokenizer, CLIPTokenizer]:
         if self.tokenizers is None:
-            raise InputError("this pipeline was built without tokenizers; give token ids or a folder that has them")
+            message = "this pipeline was built without tokenizers; give token ids or a folder that has them"
+            raise InputError(message)
         return self.tokenizers
 
-    def encode_ids(self, ids: np.ndarray, ids_2: np.ndarray) -> TextEmbeddings:
+    def encode_ids(self, ids: Array, ids_2: Array) -> TextEmbeddings:
         """Text embeddings of token ids [batch, tokens]."""
         first, second = (Tensor(np.asarray(values, dtype=np.int32)) for values in (ids, ids_2))
         return self.model.conditioner.text(first, second)
@@ -122,7 +129,8 @@ class StableDiffusionXL:
             InputError: there are not as many negative prompts as prompts.
         """
         if negative_prompts is not None and len(negative_prompts) != len(prompts):
-            raise InputError(f"{len(negative_prompts)} negative prompts for {len(prompts)} prompts")
+            message = f"{len(negative_prompts)} negative prompts for {len(prompts)} prompts"
+            raise InputError(message)
         zeros = negative_prompts is None and self.config.force_zeros_for_empty_prompt
         negatives = [""] * len(prompts) if negative_prompts is None else list(negative_prompts)
         if not long:
@@ -132,7 +140,7 @@ class StableDiffusionXL:
         negative, positive = both.split(len(prompts))
         return (negative.zeros() if zeros else negative), positive
 
-    def vector(self, pooled: Tensor, ids: np.ndarray) -> Tensor:
+    def vector(self, pooled: Tensor, ids: Array) -> Tensor:
         """The UNet's vector from pooled embeddings and time ids [batch, 6]."""
         angle_dtype = self.model.conditioner.add_time_proj.angle_dtype
         return self.model.conditioner.vector(pooled, Tensor(ids.astype(numpy_type(angle_dtype))))
@@ -154,7 +162,7 @@ class StableDiffusionXL:
         ids = time_ids(original or size, crop, target or size, len(prompts))
         return self.join(*self.encode_prompts(prompts, negative_prompts, long=long), ids)
 
-    def join(self, negative: TextEmbeddings, positive: TextEmbeddings, ids: np.ndarray) -> Conditioning:
+    def join(self, negative: TextEmbeddings, positive: TextEmbeddings, ids: Array) -> Conditioning:
         """Conditioning of a guided batch, the unconditional half first, both with the same time ids [batch, 6]."""
         context = ops.cat((negative.context, positive.context))
         pooled = ops.cat((negative.pooled, positive.pooled))
@@ -165,7 +173,7 @@ class StableDiffusionXL:
         discretization = DiffusersDDPM(self.config.schedule) if discretization is None else discretization
         return make_schedule(discretization, steps, numpy_type(self.latents_dtype))
 
-    def initial_latents(self, noise: np.ndarray, schedule: Schedule) -> Tensor:
+    def initial_latents(self, noise: Array, schedule: Schedule) -> Tensor:
         """Noise of unit variance [batch, channels, height / 8, width / 8], at the level of the first step.
 
         Raises:
@@ -177,24 +185,26 @@ class StableDiffusionXL:
 
     def _check_latents(self, shape: tuple[int, ...]) -> None:
         channels, factor = self.config.unet.in_channels, 2 ** (self.config.unet.level_count - 1)
-        if len(shape) != 4 or shape[1] != channels:  # noqa: PLR2004
-            raise InputError(f"latents have shape {tuple(shape)}, expected [batch, {channels}, height, width]")
+        if len(shape) != 4 or shape[1] != channels:
+            message = f"latents have shape {tuple(shape)}, expected [batch, {channels}, height, width]"
+            raise InputError(message)
         if shape[2] % factor or shape[3] % factor:
-            raise InputError(f"latents are {shape[2]} x {shape[3]}; height and width must be divisible by {factor}")
+            message = f"latents are {shape[2]} x {shape[3]}; height and width must be divisible by {factor}"
+            raise InputError(message)
 
     def denoiser(self, schedule: Schedule) -> Denoiser:
         """What lies between latents and the network on this schedule."""
         return Denoiser(schedule.table, self.config.schedule.prediction)
 
     def predict_noise(
-        self, latents: Tensor, sigma: float, conditioning: Conditioning, guider: Guider, denoiser: Denoiser
+        self, latents: Tensor, sigma: Number, conditioning: Conditioning, guider: Guider, denoiser: Denoiser
     ) -> Tensor:
         """The guided noise prediction of latents at a noise level."""
         batch = ops.cat([latents] * guider.halves) if guider.halves > 1 else latents
         output = self.network(denoiser.network_input(batch, sigma), denoiser.timestep(sigma), conditioning)
         return denoiser.noise_pred(guider(output), latents, sigma)
 
-    def network(self, scaled: Tensor, timestep: float, conditioning: Conditioning) -> Tensor:
+    def network(self, scaled: Tensor, timestep: Number, conditioning: Conditioning) -> Tensor:
         """The UNet on scaled latents, all at one timestep; takes and gives the latents' type."""
         timesteps = Tensor(np.full(scaled.shape[0], timestep, numpy_type(self.latents_dtype)))
         inputs = scaled.astype(self.dtype), timesteps, conditioning.context, conditioning.vector
@@ -203,7 +213,7 @@ class StableDiffusionXL:
     def sample(
         self,
         sampler: Sampler,
-        noise: np.ndarray,
+        noise: Array,
         conditioning: Conditioning,
         *,
         guider: Guider,
@@ -237,7 +247,8 @@ class StableDiffusionXL:
         """
         rows = latents.shape[0] * guider.halves
         if conditioning.context.shape[0] != rows:
-            raise InputError(f"conditioning has {conditioning.context.shape[0]} rows, {rows} are needed")
+            message = f"conditioning has {conditioning.context.shape[0]} rows, {rows} are needed"
+            raise InputError(message)
         denoiser = self.denoiser(sampler.schedule)
         return sampler.sample(
             lambda current, sigma: self.predict_noise(current, sigma, conditioning, guider, denoiser),
@@ -246,7 +257,7 @@ class StableDiffusionXL:
             observe,
         )
 
-    def noised_latents(self, clean: Tensor, noise: np.ndarray, schedule: Schedule) -> Tensor:
+    def noised_latents(self, clean: Tensor, noise: Array, schedule: Schedule) -> Tensor:
         """Scaled clean latents with unit-variance noise at the level of a schedule's first step (image to image).
 
         Raises:
@@ -254,7 +265,8 @@ class StableDiffusionXL:
         """
         self._check_latents(clean.shape)
         if tuple(noise.shape) != tuple(clean.shape):
-            raise InputError(f"noise has shape {tuple(noise.shape)}, the latents have {tuple(clean.shape)}")
+            message = f"noise has shape {tuple(noise.shape)}, the latents have {tuple(clean.shape)}"
+            raise InputError(message)
         clean = clean.astype(self.latents_dtype)
         added = Tensor(np.ascontiguousarray(noise, numpy_type(self.latents_dtype)))
         return clean + added * scalar(schedule.sigmas[0], self.latents_dtype)
@@ -288,7 +300,7 @@ class StableDiffusionXL:
         return Tensor(np.array(values, numpy_type(dtype)).reshape(1, -1, 1, 1))
 
     @staticmethod
-    def postprocess(image: Tensor) -> np.ndarray:
+    def postprocess(image: Tensor) -> Array:
         """Images in -1 to 1 as uint8 [batch, height, width, 3], rounded to the nearest level."""
         values = np.clip(image.asnumpy() / 2 + 0.5, 0, 1).transpose(0, 2, 3, 1)
         return (values * 255).round().astype(np.uint8)

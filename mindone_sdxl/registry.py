@@ -1,16 +1,15 @@
 """Samplers, discretizations and guiders by name, plain or as the original's configurations and flags spell them.
 
-    >>> find(SAMPLERS, "EulerEDMSampler").__name__
-    'EulerEDM'
-    >>> find(DISCRETIZATIONS, "gm.modules.diffusionmodules.discretizer.LegacyDDPMDiscretization").__name__
-    'LegacyDDPM'
+>>> find(SAMPLERS, "EulerEDMSampler").__name__
+'EulerEDM'
+>>> find(DISCRETIZATIONS, "gm.modules.diffusionmodules.discretizer.LegacyDDPMDiscretization").__name__
+'LegacyDDPM'
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from mindone_sdxl.discretization import EDM, DiffusersDDPM, Discretization, LegacyDDPM
 from mindone_sdxl.errors import ConfigError
@@ -18,6 +17,9 @@ from mindone_sdxl.guidance import Guider, Identity, VanillaCFG
 from mindone_sdxl.samplers import LCM, EulerAncestral, EulerEDM, HeunEDM, Sampler
 from mindone_sdxl.samplers_dpmpp import DPMPP2M, DPMPP2SAncestral
 from mindone_sdxl.samplers_multistep import LinearMultistep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 __all__ = ["DISCRETIZATIONS", "GUIDERS", "SAMPLERS", "find"]
 
@@ -32,7 +34,7 @@ SAMPLERS: Mapping[str, type[Sampler]] = {
     "LinearMultistep": LinearMultistep,
     "LCM": LCM,
 }
-DISCRETIZATIONS: Mapping[str, type[Discretization]] = {
+DISCRETIZATIONS: Mapping[str, Callable[..., Discretization]] = {
     "LegacyDDPM": LegacyDDPM,
     "DiffusersDDPM": DiffusersDDPM,
     "EDM": EDM,
@@ -53,4 +55,5 @@ def find(choices: Mapping[str, T], name: str) -> T:
         return choices[short]
     close = get_close_matches(short, choices, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(choices)}"
-    raise ConfigError(f"unknown name {name!r}; {hint}")
+    message = f"unknown name {name!r}; {hint}"
+    raise ConfigError(message)

@@ -16,14 +16,18 @@ which go along the noise prediction to another level and perhaps add fresh noise
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from mindspore import Tensor
 
+from mindone_sdxl.arrays import Array, Number
 from mindone_sdxl.denoiser import denoised_from_noise
 from mindone_sdxl.errors import InputError
 from mindone_sdxl.layers import numpy_type, scalar
-from mindone_sdxl.schedule import Schedule
+
+if TYPE_CHECKING:
+    from mindone_sdxl.schedule import Schedule
 
 __all__ = [
     "LCM",
@@ -40,8 +44,8 @@ __all__ = [
     "step_noise",
 ]
 
-Predict = Callable[[Tensor, float], Tensor]
-Noises = Sequence[np.ndarray] | Sequence[Tensor] | np.ndarray
+Predict = Callable[[Tensor, Number], Tensor]
+Noises = Sequence[Array] | Sequence[Tensor] | Array
 Observer = Callable[[int, Tensor], None]
 
 
@@ -52,19 +56,22 @@ def step_noise(noises: Noises | None, index: int, latents: Tensor) -> Tensor:
         InputError: there is no noise, none for this step, or it has another shape.
     """
     if noises is None:
-        raise InputError("this sampler adds noise at every step; give noises [steps, batch, channels, height, width]")
+        message = "this sampler adds noise at every step; give noises [steps, batch, channels, height, width]"
+        raise InputError(message)
     if index >= len(noises):
-        raise InputError(f"noises has {len(noises)} entries, step {index} needs entry {index}")
+        message = f"noises has {len(noises)} entries, step {index} needs entry {index}"
+        raise InputError(message)
     noise = noises[index]
     shape = tuple(noise.shape)
-    if shape != latents.shape and (1, *shape) != latents.shape:
-        raise InputError(f"noises[{index}] has shape {shape}, the latents have {latents.shape}")
+    if latents.shape not in (shape, (1, *shape)):
+        message = f"noises[{index}] has shape {shape}, the latents have {latents.shape}"
+        raise InputError(message)
     if isinstance(noise, Tensor):
         return noise.astype(latents.dtype).reshape(latents.shape)
     return Tensor(np.ascontiguousarray(noise, numpy_type(latents.dtype)), latents.dtype).reshape(latents.shape)
 
 
-def ancestral_levels(sigma: np.floating, following: np.floating) -> tuple[np.floating, np.floating]:
+def ancestral_levels(sigma: Number, following: Number) -> tuple[Number, Number]:
     """How far down to go, and how much noise to add, to arrive at the following level: (sigma_down, sigma_up)."""
     # Products, not powers: a numpy scalar of float32 raised to a whole number becomes float64.
     before, after = sigma * sigma, following * following
@@ -72,7 +79,7 @@ def ancestral_levels(sigma: np.floating, following: np.floating) -> tuple[np.flo
     return np.sqrt(after - up * up), up
 
 
-def add_noise(latents: Tensor, noises: Noises | None, index: int, level: np.floating) -> Tensor:
+def add_noise(latents: Tensor, noises: Noises | None, index: int, level: Number) -> Tensor:
     """The latents with the noise of one step at this level; unchanged, and no noise looked at, where it is 0."""
     return latents if level == 0 else latents + step_noise(noises, index, latents) * scalar(level, latents.dtype)
 
@@ -84,7 +91,8 @@ def require_predict(predict: Predict | None) -> Predict:
         InputError: it was not given.
     """
     if predict is None:
-        raise InputError("this sampler evaluates the network within a step; give predict")
+        message = "this sampler evaluates the network within a step; give predict"
+        raise InputError(message)
     return predict
 
 
@@ -123,9 +131,11 @@ class Sampler:
             InputError: there is no such step, an earlier one is missing, or noise or network is needed and missing.
         """
         if not 0 <= index < self.schedule.steps:
-            raise InputError(f"step {index} of a schedule of {self.schedule.steps} steps")
+            message = f"step {index} of a schedule of {self.schedule.steps} steps"
+            raise InputError(message)
         if self.remembers and index not in (0, self._next_index):
-            raise InputError(f"step {index} follows step {self._next_index - 1}; this sampler needs its steps in order")
+            message = f"step {index} follows step {self._next_index - 1}; this sampler needs its steps in order"
+            raise InputError(message)
         self._next_index = index + 1
         return self._move(index, latents, noise_pred, noises, predict)
 
@@ -134,7 +144,7 @@ class Sampler:
     ) -> Tensor:
         raise NotImplementedError
 
-    def _levels(self, index: int) -> tuple[np.floating, np.floating]:
+    def _levels(self, index: int) -> tuple[Number, Number]:
         """Sigma at the start and at the end of a step."""
         return self.schedule.sigmas[index], self.schedule.sigmas[index + 1]
 
@@ -149,7 +159,8 @@ class Sampler:
             observe: called with the index and the latents after each step.
         """
         if self.uses_noise and noises is not None and len(noises) < self.schedule.steps:
-            raise InputError(f"noises has {len(noises)} entries for {self.schedule.steps} steps")
+            message = f"noises has {len(noises)} entries for {self.schedule.steps} steps"
+            raise InputError(message)
         for index in range(self.schedule.steps):
             noise_pred = predict(latents, self.schedule.sigmas[index])
             latents = self.step(index, latents, noise_pred, noises, predict)

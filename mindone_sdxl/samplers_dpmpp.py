@@ -9,13 +9,16 @@ Source: Lu et al. 2022, https://arxiv.org/abs/2211.01095, algorithms 1 and 2.
 from __future__ import annotations
 
 import math
-
-from mindspore import Tensor
+from typing import TYPE_CHECKING
 
 from mindone_sdxl.denoiser import denoised_from_noise
 from mindone_sdxl.layers import scalar
 from mindone_sdxl.samplers import Noises, Predict, Sampler, add_noise, ancestral_levels, require_predict
-from mindone_sdxl.schedule import Schedule
+
+if TYPE_CHECKING:
+    from mindspore import Tensor
+
+    from mindone_sdxl.schedule import Schedule
 
 __all__ = ["DPMPP2M", "DPMPP2SAncestral"]
 
@@ -37,8 +40,8 @@ class DPMPP2SAncestral(Sampler):
         self, index: int, latents: Tensor, noise_pred: Tensor, noises: Noises | None, predict: Predict | None
     ) -> Tensor:
         sigma, following = self._levels(index)
-        down, up = (float(level) for level in ancestral_levels(sigma, following))
-        sigma = float(sigma)
+        levels = (sigma, *ancestral_levels(sigma, following))
+        sigma, down, up = (float(level) for level in levels)
         denoised = denoised_from_noise(latents, noise_pred, sigma)
         if down > 0:
             middle = math.sqrt(sigma * down)

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
 import numpy as np
-from mindspore import Tensor
 
 from mindone_sdxl.layers import scalar
 from mindone_sdxl.samplers import Noises, Predict, Sampler
-from mindone_sdxl.schedule import Schedule
+
+if TYPE_CHECKING:
+    from mindspore import Tensor
+
+    from mindone_sdxl.arrays import Array
+    from mindone_sdxl.schedule import Schedule
 
 __all__ = ["LinearMultistep", "coefficients"]
 
 
-def coefficients(levels: np.ndarray, start: float, end: float) -> np.ndarray:
+def coefficients(levels: Array, start: float, end: float) -> Array:
     """Weights of predictions at these noise levels in the integral from start to end, float64 [len(levels)].
 
     Each is the integral of a Lagrange polynomial; Gauss's rule with as many points as levels gives it exactly.
     """
     levels = np.asarray(levels, np.float64)
-    points, weights = np.polynomial.legendre.leggauss(len(levels))
+    points, weights = np.polynomial.legendre.leggauss(len(levels))  # type: ignore[no-untyped-call]
     half = (end - start) / 2
     places = start + half * (points + 1)
     others = [np.delete(levels, index) for index in range(len(levels))]

@@ -1,20 +1,25 @@
 """The noise levels of one run: what a sampler walks down and what the network is told.
 
-    >>> from mindone_sdxl.config import ScheduleConfig
-    >>> from mindone_sdxl.discretization import DiffusersDDPM
-    >>> schedule = make_schedule(DiffusersDDPM(ScheduleConfig()), 3, np.dtype(np.float64))
-    >>> schedule.sigmas.shape, schedule.timesteps.tolist()
-    ((4,), [667.0, 334.0, 1.0])
+>>> from mindone_sdxl.config import ScheduleConfig
+>>> from mindone_sdxl.discretization import DiffusersDDPM
+>>> schedule = make_schedule(DiffusersDDPM(ScheduleConfig()), 3, np.dtype(np.float64))
+>>> schedule.sigmas.shape, schedule.timesteps.tolist()
+((4,), [667.0, 334.0, 1.0])
 """
 
+# mypy: no-warn-return-any
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mindone_sdxl.discretization import Discretization
 from mindone_sdxl.errors import InputError
+
+if TYPE_CHECKING:
+    from mindone_sdxl.arrays import Array, DTypeLike, Number
+    from mindone_sdxl.discretization import Discretization
 
 __all__ = ["Schedule", "make_schedule", "nearest"]
 
@@ -29,9 +34,9 @@ class Schedule:
         table: sigma of every training timestep, ascending.
     """
 
-    sigmas: np.ndarray
-    timesteps: np.ndarray
-    table: np.ndarray
+    sigmas: Array
+    timesteps: Array
+    table: Array
 
     @property
     def steps(self) -> int:
@@ -48,24 +53,26 @@ class Schedule:
             InputError: strength is out of range or leaves no step.
         """
         if not 0 <= strength <= 1:
-            raise InputError(f"strength is {strength}, expected 0 to 1")
+            message = f"strength is {strength}, expected 0 to 1"
+            raise InputError(message)
         kept = max(int(strength * len(self.sigmas)), 1)
         if kept == 1:
-            raise InputError(f"strength {strength} keeps none of {self.steps} steps; take more steps or more strength")
+            message = f"strength {strength} keeps none of {self.steps} steps; take more steps or more strength"
+            raise InputError(message)
         return Schedule(sigmas=self.sigmas[-kept:], timesteps=self.timesteps[1 - kept :], table=self.table)
 
     @property
-    def init_noise_sigma(self) -> np.floating:
+    def init_noise_sigma(self) -> Number:
         """Factor that brings unit-variance noise to the level of the first step."""
         return np.sqrt(self.sigmas[0] * self.sigmas[0] + self.sigmas.dtype.type(1))
 
 
-def nearest(table: np.ndarray, sigma: float) -> int:
+def nearest(table: Array, sigma: Number) -> int:
     """The training timestep whose sigma is nearest."""
     return int(np.abs(table - sigma).argmin())
 
 
-def make_schedule(discretization: Discretization, steps: int, dtype: np.dtype) -> Schedule:
+def make_schedule(discretization: Discretization, steps: int, dtype: DTypeLike) -> Schedule:
     """The schedule of a run.
 
     Args:

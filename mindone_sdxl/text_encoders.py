@@ -4,17 +4,20 @@ They compute the same thing under different names: CLIP-L keeps q, k and v apart
 comes from the configuration. A causal mask adds the type's most negative number, which softmax turns into exactly 0.
 """
 
+# mypy: allow-subclassing-any, no-warn-return-any
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from mindspore import Tensor, nn, ops
 
 from mindone_sdxl.attention import attend
-from mindone_sdxl.config import TextEncoderConfig
 from mindone_sdxl.layers import GELU, DType, Embedding, LayerNorm, Linear, Projection, QuickGELU, numpy_type
+
+if TYPE_CHECKING:
+    from mindone_sdxl.config import TextEncoderConfig
 
 __all__ = ["CLIPText", "OpenCLIPText", "TextOutput", "causal_mask"]
 
@@ -43,7 +46,7 @@ def causal_mask(tokens: int, dtype: DType) -> Tensor:
 def end_positions(ids: Tensor, eos_token_id: int) -> Tensor:
     """Where each sequence [batch, tokens] ends, as int32 [batch]: at the first end-of-text token."""
     values = ids.asnumpy()
-    ends = values.argmax(-1) if eos_token_id == 2 else (values == eos_token_id).argmax(-1)  # noqa: PLR2004
+    ends = values.argmax(-1) if eos_token_id == 2 else (values == eos_token_id).argmax(-1)
     return Tensor(ends.astype(np.int32))
 
 

@@ -6,11 +6,12 @@ in a prompt for the second tokenizer becomes id 0 instead of the ordinary token 
 tokenizes it as an ordinary character, as OpenCLIP does.
 """
 
+# mypy: no-warn-return-any
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
@@ -18,6 +19,11 @@ from tokenizers.models import BPE
 
 from mindone_sdxl.config import read_json
 from mindone_sdxl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mindone_sdxl.arrays import Array
 
 __all__ = ["CLIPTokenizer", "pad_token_of"]
 
@@ -47,7 +53,8 @@ class CLIPTokenizer:
         vocabulary, merges = _read(Path(folder))
         for token in (START, END, pad_token):
             if token not in vocabulary:
-                raise ConfigError(f"the vocabulary in {folder} has no {token!r}")
+                message = f"the vocabulary in {folder} has no {token!r}"
+                raise ConfigError(message)
         self.max_length = max_length
         self.start_id, self.end_id, self.pad_id = (vocabulary[token] for token in (START, END, pad_token))
         self._tokenizer = _build(vocabulary, merges)
@@ -66,7 +73,7 @@ class CLIPTokenizer:
         framed = [self.start_id, *ids[: self.max_length - 2], self.end_id]
         return framed + [self.pad_id] * (self.max_length - len(framed))
 
-    def __call__(self, prompts: Sequence[str]) -> np.ndarray:
+    def __call__(self, prompts: Sequence[str]) -> Array:
         """Ids of prompts, int32 [batch, max_length]."""
         return np.array([self.frame(self.encode(prompt)) for prompt in prompts], dtype=np.int32)
 
@@ -97,9 +104,10 @@ def _read(folder: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
         model = read_json(folder / "tokenizer.json")["model"]
         vocabulary, merges = dict(model["vocab"]), model["merges"]
     else:
-        raise ConfigError(f"{folder} has neither vocab.json nor tokenizer.json")
-    pairs = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in merges]
-    return vocabulary, pairs
+        message = f"{folder} has neither vocab.json nor tokenizer.json"
+        raise ConfigError(message)
+    split = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
+    return vocabulary, [(first, second) for first, second in split]
 
 
 def _normalized_tokens(folder: Path) -> set[str]:

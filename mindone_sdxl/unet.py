@@ -4,13 +4,18 @@ An input block is a residual block, perhaps followed by a spatial transformer, o
 kept and concatenated before the output block that mirrors it.
 """
 
+# mypy: allow-subclassing-any, no-warn-return-any
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from mindspore import Tensor, nn, ops
 
 from mindone_sdxl.attention import SpatialTransformer
-from mindone_sdxl.config import UNetConfig
 from mindone_sdxl.layers import Conv2d, DType, GroupNorm, Identity, Linear, SiLU, Sinusoid
+
+if TYPE_CHECKING:
+    from mindone_sdxl.config import UNetConfig
 
 __all__ = ["Downsample", "ResBlock", "Stage", "UNet", "Upsample", "double"]
 
@@ -26,7 +31,14 @@ class ResBlock(nn.Cell):
     """Two convolutions with the time embedding added between them, added to the (perhaps projected) input."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, embedding_size: int, *, num_groups: int, norm_eps: float, dtype: DType
+        self,
+        in_channels: int,
+        out_channels: int,
+        embedding_size: int,
+        *,
+        num_groups: int,
+        norm_eps: float,
+        dtype: DType,
     ) -> None:
         super().__init__()
         self.in_layers = nn.SequentialCell(

@@ -1,13 +1,19 @@
 """The autoencoder between images [batch, 3, height, width] in [-1, 1] and latents."""
 
+# mypy: allow-subclassing-any, no-warn-return-any
 from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from mindspore import Tensor, nn, ops
 
 from mindone_sdxl.attention import attend
-from mindone_sdxl.config import VAEConfig
 from mindone_sdxl.layers import Conv2d, DType, GroupNorm, Identity, Pointwise, SiLU
 from mindone_sdxl.unet import double
+
+if TYPE_CHECKING:
+    from mindone_sdxl.config import VAEConfig
 
 __all__ = ["AutoencoderKL", "Decoder", "Encoder"]
 
@@ -87,7 +93,7 @@ class Level(nn.Cell):
         self, widths: list[int], config: VAEConfig, *, dtype: DType, down: bool = False, up: bool = False
     ) -> None:
         super().__init__()
-        pairs = zip(widths[:-1], widths[1:], strict=True)
+        pairs = pairwise(widths)
         self.block = nn.CellList([ResnetBlock(before, after, config, dtype=dtype) for before, after in pairs])
         self.downsample = Downsample(widths[-1], dtype=dtype) if down else None
         self.upsample = Upsample(widths[-1], dtype=dtype) if up else None

@@ -14,29 +14,35 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mindone_sdxl.config import SDXLConfig
+from mindone_sdxl.arrays import Array
 from mindone_sdxl.errors import WeightsError
 from mindone_sdxl.names import ParameterPair, parameter_pairs
 
 if TYPE_CHECKING:
     from mindspore import Parameter, Tensor, nn
 
+    from mindone_sdxl.config import SDXLConfig
+
 __all__ = [
     "ABSENT_SUFFIXES",
     "diffusers_to_mindspore",
     "load",
     "mindspore_to_diffusers",
+    "mindspore_to_stability",
     "normalise_diffusers_names",
+    "stability_to_mindspore",
 ]
 
-State = Mapping[str, np.ndarray]
+State = Mapping[str, Array]
 
 # In some files, and of no use: position ids are a range, the logit scale belongs to contrastive training.
 ABSENT_SUFFIXES = ("position_ids", "logit_scale")
+# Stability's file also carries the noise levels, which follow from the configuration.
+_STABILITY_ABSENT = (*ABSENT_SUFFIXES, "denoiser.sigmas", "denoiser.log_sigmas")
 _OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 
 
-def diffusers_to_mindspore(state: State, config: SDXLConfig) -> dict[str, np.ndarray]:
+def diffusers_to_mindspore(state: State, config: SDXLConfig) -> dict[str, Array]:
     """A diffusers state, names starting with the component, as a MindSpore checkpoint's state.
 
     Raises:
@@ -45,8 +51,8 @@ def diffusers_to_mindspore(state: State, config: SDXLConfig) -> dict[str, np.nda
     state = normalise_diffusers_names(state)
     pairs = parameter_pairs(config)
     _require_names(state, [pair.diffusers for pair in pairs], "diffusers weights")
-    converted: dict[str, np.ndarray] = {}
-    parts: dict[str, list[np.ndarray]] = {}
+    converted: dict[str, Array] = {}
+    parts: dict[str, list[Array]] = {}
     for pair in pairs:
         value = state[pair.diffusers]
         if pair.transform == "transpose":
@@ -58,13 +64,14 @@ def diffusers_to_mindspore(state: State, config: SDXLConfig) -> dict[str, np.nda
         else:
             converted[pair.checkpoint] = value
     for name, values in parts.items():
-        if len({value.shape for value in values} | {value.dtype for value in values}) > 2:  # noqa: PLR2004
-            raise WeightsError(f"{name}: q, k and v differ: {[(value.shape, str(value.dtype)) for value in values]}")
+        if len({value.shape for value in values} | {value.dtype for value in values}) > 2:
+            message = f"{name}: q, k and v differ: {[(value.shape, str(value.dtype)) for value in values]}"
+            raise WeightsError(message)
         converted[name] = np.concatenate(values)
     return converted
 
 
-def mindspore_to_diffusers(state: State, config: SDXLConfig) -> dict[str, np.ndarray]:
+def mindspore_to_diffusers(state: State, config: SDXLConfig) -> dict[str, Array]:
     """The inverse of `diffusers_to_mindspore`; names start with the component.
 
     Raises:
@@ -75,7 +82,7 @@ def mindspore_to_diffusers(state: State, config: SDXLConfig) -> dict[str, np.nda
     return {pair.diffusers: to_diffusers(state[pair.checkpoint], pair) for pair in pairs}
 
 
-def to_diffusers(value: np.ndarray, pair: ParameterPair) -> np.ndarray:
+def to_diffusers(value: Array, pair: ParameterPair) -> Array:
     """One parameter of a MindSpore checkpoint in diffusers' layout."""
     if pair.transform == "transpose":
         return np.ascontiguousarray(value.T)
@@ -87,7 +94,30 @@ def to_diffusers(value: np.ndarray, pair: ParameterPair) -> np.ndarray:
     return value
 
 
-def normalise_diffusers_names(state: State) -> dict[str, np.ndarray]:
+def stability_to_mindspore(state: State, config: SDXLConfig) -> dict[str, Array]:
+    """The state of Stability's single file as a MindSpore checkpoint's: only names change.
+
+    Raises:
+        WeightsError: names are missing or unexpected.
+    """
+    state = {name: value for name, value in state.items() if not name.endswith(_STABILITY_ABSENT)}
+    names = {pair.stability: pair.checkpoint for pair in parameter_pairs(config)}
+    _require_names(state, names, "single-file weights")
+    return {checkpoint: state[name] for name, checkpoint in names.items()}
+
+
+def mindspore_to_stability(state: State, config: SDXLConfig) -> dict[str, Array]:
+    """The inverse of `stability_to_mindspore`.
+
+    Raises:
+        WeightsError: names are missing or unexpected.
+    """
+    names = {pair.checkpoint: pair.stability for pair in parameter_pairs(config)}
+    _require_names(state, names, "MindSpore weights")
+    return {stability: state[name] for name, stability in names.items()}
+
+
+def normalise_diffusers_names(state: State) -> dict[str, Array]:
     """The state under current names, without what is legitimately ignored.
 
     The first text encoder's `text_model.` prefix goes, the second's is added where it lacks; the autoencoder's older
@@ -96,7 +126,7 @@ def normalise_diffusers_names(state: State) -> dict[str, np.ndarray]:
     return dict(_current(name, value) for name, value in state.items() if not name.endswith(ABSENT_SUFFIXES))
 
 
-def _current(name: str, value: np.ndarray) -> tuple[str, np.ndarray]:
+def _current(name: str, value: Array) -> tuple[str, Array]:
     component, _, path = name.partition(".")
     if component == "text_encoder":
         return f"{component}.{path.removeprefix('text_model.')}", value
@@ -105,7 +135,7 @@ def _current(name: str, value: np.ndarray) -> tuple[str, np.ndarray]:
     if component == "vae" and ".attentions." in name:
         for old, new in _OLD_ATTENTION.items():
             name = name.replace(old, new)
-        if value.ndim == 4 and value.shape[2:] == (1, 1):  # noqa: PLR2004
+        if value.ndim == 4 and value.shape[2:] == (1, 1):
             value = value.reshape(value.shape[:2])
     return name, value
 
@@ -143,10 +173,10 @@ def load(model: nn.Cell, state: State, config: SDXLConfig) -> None:
         parameters[cell].set_data(_tensor(state[name], parameters[cell]))
 
 
-def _tensor(value: np.ndarray, parameter: Parameter) -> Tensor:
-    import mindspore  # noqa: PLC0415  the conversions work without the framework
+def _tensor(value: Array, parameter: Parameter) -> Tensor:
+    import mindspore
 
-    from mindone_sdxl.layers import numpy_type  # noqa: PLC0415
+    from mindone_sdxl.layers import numpy_type
 
     array = np.asarray(value, numpy_type(parameter.dtype), order="C")
     if not array.flags.writeable:

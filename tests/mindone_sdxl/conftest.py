@@ -7,10 +7,13 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 UNET = {
     "sample_size": 16,
@@ -82,7 +85,7 @@ def write_tokenizer(folder: Path, pad_token: str) -> None:
 
 
 def randomise(module, generator) -> None:
-    """Random norms and biases everywhere, and embeddings of CLIP's size, so that nothing hides behind ones and zeros."""
+    """Random norms and biases, and embeddings of CLIP's size, so that nothing hides behind ones and zeros."""
     import torch
 
     with torch.no_grad():
@@ -99,7 +102,12 @@ def randomise(module, generator) -> None:
 def folder(tmp_path_factory) -> Path:
     """A diffusers SDXL folder with float32 weights."""
     torch = pytest.importorskip("torch")
-    from diffusers import AutoencoderKL, EulerAncestralDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+    from diffusers import (
+        AutoencoderKL,
+        EulerAncestralDiscreteScheduler,
+        StableDiffusionXLPipeline,
+        UNet2DConditionModel,
+    )
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
     path = tmp_path_factory.mktemp("tiny-sdxl")
@@ -147,7 +155,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def reference(folder):
-    """diffusers' pipeline of the tiny model, in float64 with its sinusoids lifted to float64."""
+    """The pipeline of diffusers, of of the tiny model, in float64 with its sinusoids lifted to float64."""
     import torch
     from diffusers import StableDiffusionXLPipeline
     from diffusers.models import embeddings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from support import distance, widened
 
 pytestmark = [pytest.mark.torch, pytest.mark.mindspore]
@@ -74,16 +75,15 @@ def test_every_row_agrees(reference, pipelines, mindspore):
     pipeline = pipelines["float64"]
     ids, ids_2 = pipeline.tokenize(["a cat", "the " * 90])
     sizes = np.array([[131, 104, 3, 5, 96, 80], [1031, 1999, 7, 0, 1024, 512]], dtype=np.float64)
-    arguments = widened(rng, 2, 4, 16, 12), ids, ids_2, sizes, widened(rng, 1, 3, 40, 24)
+    arguments = widened(rng, 2, 4, 8, 12), ids, ids_2, sizes, widened(rng, 1, 3, 40, 24)
     theirs, ours = record_reference(reference, arguments), record_native(pipeline, arguments, mindspore)
     worst = {}
     for pair in module_pairs(pipeline.config):
         expected, got = theirs[pair.diffusers], ours[pair.native]
         expected = expected if pair.call is None else [expected[pair.call]]
         assert len(expected) == len(got), pair
-        for one, other in zip(expected, got, strict=True):
-            if pair.part is not None:
-                other = np.split(other, pair.part[1], axis=-1)[pair.part[0]]
-            worst[pair] = max(worst.get(pair, 0.0), distance(other, one))
+        if pair.part is not None:
+            got = [np.split(value, pair.part[1], axis=-1)[pair.part[0]] for value in got]
+        worst[pair] = max(distance(other, one) for one, other in zip(expected, got, strict=True))
     largest = max(worst, key=worst.get)
     assert worst[largest] <= 1e-12, largest

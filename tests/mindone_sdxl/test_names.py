@@ -57,7 +57,9 @@ def test_a_round_trip_of_the_weights_is_bit_identical(folder):
     there = weights.diffusers_to_mindspore(state, model)
     back = weights.mindspore_to_diffusers(there, model)
     assert back.keys() == state.keys()
-    assert all(value.dtype == state[name].dtype and value.tobytes() == state[name].tobytes() for name, value in back.items())
+    assert all(
+        value.dtype == state[name].dtype and value.tobytes() == state[name].tobytes() for name, value in back.items()
+    )
 
 
 @pytest.mark.torch

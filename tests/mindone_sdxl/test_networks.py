@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from support import distance, widened
 
 pytestmark = [pytest.mark.torch, pytest.mark.mindspore]

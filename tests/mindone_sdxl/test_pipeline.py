@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from support import NEGATIVE, PROMPTS, SIZES, distance, widened
 
 pytestmark = [pytest.mark.torch, pytest.mark.mindspore]
@@ -11,7 +12,7 @@ STEPS, SCALE = 4, 5.0
 
 
 def conditioning_of(reference, negative):
-    """diffusers' embeddings, unconditional half first."""
+    """Embeddings by diffusers, unconditional half first."""
     import torch
 
     with torch.no_grad():
@@ -53,7 +54,7 @@ def exact_run(reference, noise, noises):
 @pytest.fixture(scope="module")
 def run_case(reference):
     rng = np.random.default_rng(5)
-    noise, noises = widened(rng, 2, 4, 16, 12), widened(rng, STEPS, 2, 4, 16, 12)
+    noise, noises = widened(rng, 2, 4, 12, 8), widened(rng, STEPS, 2, 4, 12, 8)
     return noise, noises, exact_run(reference, noise, noises)
 
 
@@ -100,10 +101,11 @@ def test_the_float32_schedule_and_step_follow_the_scheduler_of_diffusers(referen
         for index, timestep in enumerate(scheduler.timesteps):
             x, predicted, noise = (widened(rng, 1, 4, 6, 5).astype(np.float32) for _ in range(3))
             scheduler._step_index, scheduler.is_scale_input_called = index, True
-            seen = {}
             torch_noise = torch.from_numpy(noise)
             with pytest.MonkeyPatch.context() as patch:
-                patch.setitem(scheduler.step.__func__.__globals__, "randn_tensor", lambda *_, **__: torch_noise)
+                patch.setitem(
+                    scheduler.step.__func__.__globals__, "randn_tensor", lambda *_, value=torch_noise, **__: value
+                )
                 seen = scheduler.step(torch.from_numpy(predicted), timestep, torch.from_numpy(x)).prev_sample
             tensors = mindspore.Tensor(x), mindspore.Tensor(predicted)
             moved = sampler.step(index, *tensors, np.stack([noise] * steps))

@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 from scipy import integrate
-from support import distance, widened
 
 from mindone_sdxl.config import ScheduleConfig
 from mindone_sdxl.discretization import EDM, DiffusersDDPM, LegacyDDPM
 from mindone_sdxl.schedule import make_schedule
+from support import distance, widened
 
 pytestmark = pytest.mark.mindspore
 STEPS = 8

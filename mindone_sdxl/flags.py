@@ -1,0 +1,176 @@
+"""The command line of `sample`: the original's flags with its names and defaults, and a few of our own.
+
+An unknown flag is an error, and so is one that would have no effect: a flag of a feature that is not implemented may
+be given with its default value only, and a flag that needs another (a noise file needs a sampler that adds noise)
+says which.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from mindone_sdxl.errors import InputError
+from mindone_sdxl.registry import DISCRETIZATIONS, GUIDERS, SAMPLERS, find
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+__all__ = ["FLAGS", "Flag", "parse"]
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One flag.
+
+    Args:
+        kind: turns the text into a value.
+        default: as in the original.
+        text: help; empty for a feature that is not implemented, of which only the default is accepted.
+        choices: values that are accepted, if they are few.
+    """
+
+    kind: Callable[[str], Any]
+    default: Any
+    text: str = ""
+    choices: tuple[Any, ...] | None = None
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError) as error:
+        message = f"{text!r} is neither True nor False"
+        raise argparse.ArgumentTypeError(message) from error
+
+
+_DISCRETIZATION_NAMES = tuple(f"{name}Discretization" for name in DISCRETIZATIONS)
+_SAMPLER_NAMES = tuple(f"{name}Sampler" for name in SAMPLERS)
+_PROMPT = "Astronaut in a jungle, cold color palette, muted colors, detailed, 8k"
+
+FLAGS: Mapping[str, Flag] = {
+    "task": Flag(str, "txt2img", "from text alone, or from an image and text", ("txt2img", "img2img")),
+    "config": Flag(str, "configs/inference/sd_xl_base.yaml", "YAML file, or a diffusers folder"),
+    "weight": Flag(str, "checkpoints/sd_xl_base_1.0_ms.ckpt", "weights; later ones of a comma list override"),
+    "tokenizer_path": Flag(str, None, "folder with tokenizer and tokenizer_2, or with one vocabulary for both"),
+    "pad_token_is_special": Flag(_literal, True, 'whether "!" means the pad token, as in diffusers', (True, False)),
+    "prompt": Flag(str, _PROMPT, "text, or a file with one prompt per line"),
+    "negative_prompt": Flag(str, "", "what to move away from; empty means zeros"),
+    "support_long_prompts": Flag(_literal, False, "encode prompts of over 77 tokens in pieces", (True, False)),
+    "sd_xl_base_ratios": Flag(str, "1.0", "size by ratio of width to height"),
+    "height": Flag(int, None, "height in pixels, instead of a ratio"),
+    "width": Flag(int, None, "width in pixels, instead of a ratio"),
+    "orig_width": Flag(int, None, "width the image is said to have had before cropping"),
+    "orig_height": Flag(int, None, "height the image is said to have had before cropping"),
+    "target_width": Flag(int, None, "width the image is said to have"),
+    "target_height": Flag(int, None, "height the image is said to have"),
+    "crop_coords_top": Flag(int, None, "rows said to have been cropped at the top"),
+    "crop_coords_left": Flag(int, None, "columns said to have been cropped at the left"),
+    "sampler": Flag(str, "EulerEDMSampler", "sampler", _SAMPLER_NAMES),
+    "guider": Flag(str, "VanillaCFG", "guidance", ("VanillaCFG", "IdentityGuider")),
+    "guidance_scale": Flag(float, 5.0, "how far to move towards the prompt, 0 to 100"),
+    "discretization": Flag(str, None, "where the steps lie (default: the configuration's)", _DISCRETIZATION_NAMES),
+    "sigma_min": Flag(float, 0.002, "lowest noise level of EDMDiscretization"),
+    "sigma_max": Flag(float, 80.0, "highest noise level of EDMDiscretization"),
+    "rho": Flag(float, 7.0, "exponent of EDMDiscretization"),
+    "sample_step": Flag(int, 40, "number of steps, 1 to 1000"),
+    "num_cols": Flag(int, 1, "images of each prompt, side by side, 1 to 10"),
+    "seed": Flag(int, 42, "seed of the first image; the next has the next seed"),
+    "deterministic": Flag(_literal, True, "the same result in every run", (True, False)),
+    "init_latent_path": Flag(str, None, ".npy with initial noise of unit variance"),
+    "init_noise_scheduler_path": Flag(str, None, ".npy with the noise of every step"),
+    "precision_keep_origin_dtype": Flag(_literal, False, "keep Ascend from computing float32 coarser", (True, False)),
+    "save_path": Flag(str, "outputs/demo/", "folder for images"),
+    "img": Flag(str, None, "image to start from (img2img)"),
+    "strength": Flag(float, 0.75, "how much of the schedule to run (img2img), 0 to 1"),
+    "device_target": Flag(str, "Ascend", "device", ("Ascend", "GPU", "CPU")),
+    "ms_amp_level": Flag(str, "O2", "O0 float32; O2, O3 float16", ("O0", "O2", "O3")),
+    # Features of the original that are not implemented.
+    "textual_inversion_weight": Flag(str, None),
+    "placeholder_token": Flag(str, None),
+    "num_vectors": Flag(int, None),
+    "aesthetic_score": Flag(float, None),
+    "negative_aesthetic_score": Flag(float, None),
+    "thresholding": Flag(_literal, False),
+    "dynamic_thresholding_ratio": Flag(float, 0.995),
+    "sample_max_value": Flag(float, 1.0),
+    "num_rows": Flag(int, 1),
+    "add_pipeline": Flag(_literal, False),
+    "pipeline_config": Flag(str, "configs/inference/sd_xl_refiner.yaml"),
+    "pipeline_weight": Flag(str, "checkpoints/sd_xl_refiner_1.0_ms.ckpt"),
+    "stage2strength": Flag(float, 0.15),
+    "finish_denoising": Flag(_literal, True),
+    "ms_mode": Flag(int, 1),
+    "ms_jit": Flag(_literal, True),
+    "ms_enable_graph_kernel": Flag(_literal, False),
+    "controlnet_mode": Flag(str, None),
+    "control_image_path": Flag(str, None),
+    "low_threshold": Flag(int, 100),
+    "high_threshold": Flag(int, 200),
+    "save_detected_map": Flag(_literal, False),
+    "enable_modelarts": Flag(_literal, False),
+    "ckpt_url": Flag(str, ""),
+    "train_url": Flag(str, ""),
+    "multi_data_url": Flag(str, ""),
+    "pretrain_url": Flag(str, ""),
+    "ckpt_dir": Flag(str, "/cache/pretrain_ckpt/"),
+}
+_RANGES = {"guidance_scale": (0, 100), "sample_step": (1, 1000), "num_cols": (1, 10), "strength": (0, 1)}
+
+
+def parse(arguments: Sequence[str] | None = None) -> SimpleNamespace:
+    """The value of every flag, and `given`, the names of those that stand on the command line.
+
+    Raises:
+        InputError: a flag has no effect, or a value is out of range. An unknown flag ends the program with status 2.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m mindone_sdxl.sample",
+        description="Generate images with Stable Diffusion XL.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    for name, flag in FLAGS.items():
+        text = f"{flag.text} (default: {flag.default})" if flag.text else argparse.SUPPRESS
+        parser.add_argument(f"--{name}", type=flag.kind, choices=flag.choices, help=text.replace("%", "%%"))
+    given = vars(parser.parse_args(arguments))
+    values = SimpleNamespace(**{name: given.get(name, flag.default) for name, flag in FLAGS.items()}, given=set(given))
+    for name in given:
+        if not FLAGS[name].text and given[name] != FLAGS[name].default:
+            message = f"--{name} is not implemented; only its default {FLAGS[name].default!r} is accepted"
+            raise InputError(message)
+    for name, (low, high) in _RANGES.items():
+        if not low <= getattr(values, name) <= high:
+            message = f"--{name} is {getattr(values, name)}, expected {low} to {high}"
+            raise InputError(message)
+    _check_effects(values)
+    return values
+
+
+def _check_effects(values: SimpleNamespace) -> None:
+    """Refuse flags that the others leave without effect."""
+
+    def needs(names: str, condition: object, what: str) -> None:
+        idle = sorted(values.given & set(names.split()))
+        if idle and not condition:
+            message = f"--{idle[0]} has no effect; it needs {what}"
+            raise InputError(message)
+
+    image = values.task == "img2img"
+    needs("img strength", image, "--task img2img")
+    needs("sd_xl_base_ratios height width", not image, "--task txt2img, an image brings its own size")
+    needs("sd_xl_base_ratios", values.height is None and values.width is None, "neither --height nor --width")
+    needs("sigma_min sigma_max rho", values.discretization == "EDMDiscretization", "--discretization EDMDiscretization")
+    noisy = find(SAMPLERS, values.sampler).uses_noise
+    needs("init_noise_scheduler_path", noisy, "a sampler that adds noise, such as EulerAncestralSampler")
+    guided = find(GUIDERS, values.guider).halves > 1
+    needs("guidance_scale negative_prompt", guided, "--guider VanillaCFG")
+    if image and values.img is None:
+        message = "--task img2img needs --img"
+        raise InputError(message)
+    if (values.height is None) != (values.width is None):
+        message = "--height and --width go together"
+        raise InputError(message)
