@@ -67,10 +67,25 @@ def run(pipeline, noise, noises):
     return pipeline.sample(sampler, noise, conditioning, guider=VanillaCFG(SCALE), noises=noises)
 
 
-@pytest.mark.parametrize(("dtype", "limit"), [("float64", 1e-12), ("float32", 2e-5), ("float16", 3e-2)])
+@pytest.mark.parametrize(("dtype", "limit"), [("float64", 1e-12), ("float32", 2e-5)])
 def test_a_guided_run_follows_the_float64_formulas(dtype, limit, run_case, pipelines):
     noise, noises, expected = run_case
     assert distance(run(pipelines[dtype], noise, noises), expected) <= limit
+
+
+def test_a_float16_run_keeps_its_latents_in_float32_and_stays_near(pipelines, mindspore):
+    from mindone_sdxl.guidance import Identity
+    from mindone_sdxl.samplers import EulerEDM
+
+    noise = widened(np.random.default_rng(12), 1, 4, 4, 4)
+    images = {}
+    for dtype in ("float32", "float16"):
+        pipeline = pipelines[dtype]
+        conditioning = pipeline.condition(["cat"], height=32, width=32).conditional()
+        latents = pipeline.sample(EulerEDM(pipeline.schedule(2)), noise, conditioning, guider=Identity())
+        assert latents.dtype == mindspore.float32
+        images[dtype] = pipeline.decode(latents).asnumpy()
+    assert distance(images["float16"], images["float32"]) <= 2e-2
 
 
 @pytest.mark.parametrize("negative", [NEGATIVE, None, ["", ""]])
