@@ -76,7 +76,9 @@ def _weight_pair(
         verdict = "MISMATCH"
     if found.shape != wanted.shape:
         verdict = "INCOMPARABLE"
-        detail = f"shape {list(found.shape)}; the reference has {list(wanted.shape)}" + (f"; {detail}" if detail else "")
+        detail = f"shape {list(found.shape)}; the reference has {list(wanted.shape)}" + (
+            f"; {detail}" if detail else ""
+        )
     pair = _pair(address, verdict, order, detail, native=found.native, shape=wanted.shape)
     pair.basis, pair.limit = "exact", "equal digests"
     return pair

@@ -47,7 +47,17 @@ def measure_many(groups: Sequence[Group], types: tuple[str, str, str]) -> list[M
     found = []
     for number, group in enumerate(groups):
         if _is_plain(largest[number]) and _is_plain(peaks[number]) and _is_plain(own_peaks[number]):
-            found.append(finish(sizes[number], squares[number], largest[number], errors[number], peaks[number], own_errors[number], own_peaks[number]))
+            found.append(
+                finish(
+                    sizes[number],
+                    squares[number],
+                    largest[number],
+                    errors[number],
+                    peaks[number],
+                    own_errors[number],
+                    own_peaks[number],
+                )
+            )
         else:
             found.append(measure(group[0], types[0], group[1], types[1], group[2], types[2]))
     return found

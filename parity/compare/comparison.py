@@ -128,7 +128,9 @@ def _audits(reference: Trace, candidates: Sequence[Trace], excludes: Excludes) -
     for kind, audit in (("weights", audit_weights), ("attributes", audit_attributes)):
         for trace in candidates:
             if getattr(trace.manifest, kind):
-                pairs += [pair for pair in audit(reference.manifest, trace.manifest) if excludes.reason(pair.address) is None]
+                pairs += [
+                    pair for pair in audit(reference.manifest, trace.manifest) if excludes.reason(pair.address) is None
+                ]
                 break
     return pairs
 

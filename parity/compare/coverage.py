@@ -22,9 +22,16 @@ def owner_of(parameter: str) -> str:
     return parameter.rpartition(":" if ":" in parameter else ".")[0]
 
 
-def coverage_of(reference: Trace, candidates: Sequence[Trace], pairs: Sequence[Pair], excluded: Mapping[str, str]) -> Coverage:
+def coverage_of(
+    reference: Trace, candidates: Sequence[Trace], pairs: Sequence[Pair], excluded: Mapping[str, str]
+) -> Coverage:
     """Count paths and parameter owners with and without a pair; a partial replay answers for what it was asked."""
-    addresses = [record.address for name in reference.runs for record in reference.run(name).records if port_of(record.address).startswith("output")]
+    addresses = [
+        record.address
+        for name in reference.runs
+        for record in reference.run(name).records
+        if port_of(record.address).startswith("output")
+    ]
     asked = _asked(candidates)
     if asked is not None:
         addresses = [address for address in addresses if any(expression.fullmatch(address) for expression in asked)]
@@ -32,7 +39,13 @@ def coverage_of(reference: Trace, candidates: Sequence[Trace], pairs: Sequence[P
     owners = dict.fromkeys(owner_of(name) for name in reference.manifest.weights)
     if asked is not None:
         owners = {owner: None for owner in owners if owner in paths}
-    compared = {path_of(pair.address) for pair in pairs if pair.mode != "audit" and pair.verdict not in {"MISSING", "UNEXPECTED"} and port_of(pair.address).startswith("output")}
+    compared = {
+        path_of(pair.address)
+        for pair in pairs
+        if pair.mode != "audit"
+        and pair.verdict not in {"MISSING", "UNEXPECTED"}
+        and port_of(pair.address).startswith("output")
+    }
     reasons = _reasons(candidates, excluded, paths)
     return Coverage(
         paths=len(paths), compared=sum(path in compared for path in paths),

@@ -15,14 +15,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from parity.compare.limits import POOL_BELOW
+from parity.compare.limits import MAX_FACTOR, MODEL, MODEL_ULPS, POOL_BELOW, RMS_FACTOR
 from parity.compare.metrics import Measure
 from parity.dtypes import bits, eps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["Floor", "Platform", "floor_of", "pooled", "ulp"]
+__all__ = ["Floor", "Platform", "floor_of", "model_floor", "pooled", "ulp"]
 
 _SMALLEST_EXPONENT: Final = {"float64": -1074, "float32": -149, "float16": -24, "bfloat16": -133}
 
@@ -49,7 +49,13 @@ def ulp(name: str, at: float) -> float:
     return math.ldexp(1.0, max(exponent, _SMALLEST_EXPONENT[name]))
 
 
-def floor_of(measure: Measure, output_type: str, platform: Platform = Platform(), repeat: float = 0.0, pool: Floor = Floor(0.0, 0.0)) -> Floor:  # noqa: B008 - both are immutable
+def floor_of(
+    measure: Measure,
+    output_type: str,
+    platform: Platform = Platform(),
+    repeat: float = 0.0,
+    pool: Floor = Floor(0.0, 0.0),
+) -> Floor:
     """Return the floor of a pair.
 
     Args:
@@ -69,11 +75,23 @@ def floor_of(measure: Measure, output_type: str, platform: Platform = Platform()
     )
 
 
+def model_floor(output_type: str, scale: float, peak: float = 0.0) -> Floor:
+    """Return the modelled floor of one operator, in units of which RMS_FACTOR and MAX_FACTOR are the limits.
+
+    `peak` is what some element, larger than the others, may be off by its own ulp.
+    """
+    rms_limit, max_limit = (factor * scale for factor in MODEL[output_type])
+    smallest = MODEL_ULPS * ulp(output_type, 0.0)
+    return Floor(max(rms_limit, smallest) / RMS_FACTOR, max(max_limit, smallest, peak) / MAX_FACTOR)
+
+
 def pooled(members: Iterable[tuple[str, Measure]]) -> Mapping[str, Floor]:
     """Return for each module output (the key) the largest relative error of the reference over steps and calls."""
     pools: dict[str, Floor] = {}
     for key, measure in members:
         if measure.scale and measure.size < POOL_BELOW:
             before = pools.get(key, Floor(0.0, 0.0))
-            pools[key] = Floor(max(before.rms, measure.own_rms / measure.scale), max(before.max, measure.own_max / measure.scale))
+            pools[key] = Floor(
+                max(before.rms, measure.own_rms / measure.scale), max(before.max, measure.own_max / measure.scale)
+            )
     return pools

@@ -16,10 +16,12 @@ __all__ = [
     "BETWEEN_PEAKS",
     "DEPTH",
     "GRID_MIN_REL",
+    "GRID_MIN_SIZE",
     "ISLAND_MAX",
     "ISLAND_RMS",
     "MAX_FACTOR",
     "MODEL",
+    "MODEL_ULPS",
     "NEAR",
     "POOL_BELOW",
     "RMS_FACTOR",
@@ -55,21 +57,27 @@ GRID_MIN_REL: Final = 2.0**-17
 """A float32 tensor on the grid of a half type is suspect only if some element is off by more than this
 share of the rms: rounding to float16 moves elements by up to 2**-11, float32's own rounding by 2**-24."""
 
+GRID_MIN_SIZE: Final = 16
+"""float16 values lie on bfloat16's grid by chance one in eight; that many of them never do."""
+
 BETWEEN_PEAKS: Final = MAX_FACTOR / RMS_FACTOR
 """Converts a ratio of maxima into the unit of a ratio of rms, so that both reach 3 at their limits."""
 
 MODEL: Final[dict[str, tuple[float, float]]] = {
     "float64": (2e-5 * 2.0**-29, 4e-5 * 2.0**-29),
     "float32": (2e-5, 4e-5),
-    "float16": (1.5 * 2.0**-10, 3.0 * 2.0**-10),
-    "bfloat16": (1.5 * 2.0**-7, 3.0 * 2.0**-7),
+    "float16": (2.5 * 2.0**-10, 4.0 * 2.0**-10),
+    "bfloat16": (2.5 * 2.0**-7, 4.0 * 2.0**-7),
 }
 """Basis 5, without a float64 run: limits of rel_l2 and of max relative to the rms, for one operator.
 
 float32 and float64 accumulate in their own type: sums of up to 16384 products stay within 168 ulp of the
-rms. The half types are accumulated in float32 and rounded once, so their limit is 1.5 and 3 ulp; 168 ulp of
+rms. The half types are accumulated in float32 and rounded once, so their limit is 2.5 and 4 ulp; 168 ulp of
 float16 would be 16 %.
 """
+
+MODEL_ULPS: Final = 4.0
+"""Basis 5: an element much larger than the rms may be off by this many ulp of its own."""
 
 DEPTH: Final = 100.0
 """How far beyond the modelled limit depth alone may take a composite or a free run; such a pair is undecided.

@@ -175,7 +175,16 @@ def finish(
     rel = _ratio(rms, scale)
     cosine = 1.0 - 0.5 * rel * rel if rel < _COSINE_BY_ERROR else None
     return Measure(
-        size, scale, largest, rms, error_max, rel, _ratio(error_max, scale), math.sqrt(own_error / size), own_max, cosine
+        size,
+        scale,
+        largest,
+        rms,
+        error_max,
+        rel,
+        _ratio(error_max, scale),
+        math.sqrt(own_error / size),
+        own_max,
+        cosine,
     )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from parity.compare.exactly import Exact, is_exact, same_value
-from parity.compare.floor import Floor, Platform, floor_of, pooled, ulp
-from parity.compare.limits import DEPTH, MAX_FACTOR, MODEL, RMS_FACTOR, VALUE_ULPS
+from parity.compare.exactly import Exact, same_value
+from parity.compare.floor import Floor, Platform, floor_of, model_floor, pooled
+from parity.compare.limits import DEPTH, MAX_FACTOR, RMS_FACTOR, VALUE_ULPS
 from parity.compare.metrics import Measure
 from parity.compare.plan import path_of
 from parity.compare.work import obstacle
@@ -87,7 +87,12 @@ class Pairing:
         rms, peak = found.error_rms, found.error_max
         pair = self._bare(job, "MATCH", "")
         pair.ground, pair.size, pair.outside = "exact", found.size, found.unequal
-        pair.scale, pair.error_rms, pair.error_max, pair.max_abs = number(found.scale), number(rms), number(peak), number(peak)
+        pair.scale, pair.error_rms, pair.error_max, pair.max_abs = (
+            number(found.scale),
+            number(rms),
+            number(peak),
+            number(peak),
+        )
         pair.rel_l2 = number(rms / found.scale if found.scale else (math.inf if found.unequal else 0.0))
         if job.exact.dtype != job.candidate.dtype:
             pair.flags.append("mixed-dtype")
@@ -142,13 +147,11 @@ class Pairing:
         recorded = job.exact.dtype if job.own is None else job.own.dtype
         output_type = coarser(recorded, job.candidate.dtype)
         if job.ground == "model":
-            rms, peak = MODEL[output_type]
-            top = MAX_FACTOR * ulp(output_type, found.largest)
-            return Floor(
-                max(rms * found.scale, ulp(output_type, found.scale)) / RMS_FACTOR, max(peak * found.scale, top) / MAX_FACTOR
-            )
+            return model_floor(output_type, found.scale)
         platform = self.platform.get(self.kinds.get(path_of(job.address)) or "", _NO_PLATFORM)
-        return floor_of(found, output_type, platform, self.repeat.get(job.address, 0.0), pools.get(pool_key(job), _NO_POOL))
+        return floor_of(
+            found, output_type, platform, self.repeat.get(job.address, 0.0), pools.get(pool_key(job), _NO_POOL)
+        )
 
     def _flag_depth(self, job: Job, found: Measure, floor: Floor, flags: list[Flag]) -> None:
         """Flag a composite or a free run whose error may be the depth's: no model bounds it."""
@@ -173,7 +176,9 @@ def pool_key(job: Job) -> str:
 
 def pairs_of(pairing: Pairing, jobs: Sequence[Job], found: Sequence[Found]) -> list[Pair]:
     """Return the pairs of a run's jobs."""
-    pools = pooled((pool_key(job), measure) for job, measure in zip(jobs, found, strict=True) if isinstance(measure, Measure))
+    pools = pooled(
+        (pool_key(job), measure) for job, measure in zip(jobs, found, strict=True) if isinstance(measure, Measure)
+    )
     return [pairing.pair(job, measure, pools) for job, measure in zip(jobs, found, strict=True)]
 
 
@@ -188,7 +193,12 @@ def _with_parents(paths: object) -> frozenset[str]:
 
 def _close(first: object, second: object, dtype: str) -> bool:
     """Tell whether two plain numbers, one of them a float, differ by rounding alone."""
-    if not isinstance(first, (int, float)) or not isinstance(second, (int, float)) or isinstance(first, bool) or isinstance(second, bool):
+    if (
+        not isinstance(first, (int, float))
+        or not isinstance(second, (int, float))
+        or isinstance(first, bool)
+        or isinstance(second, bool)
+    ):
         return False
     if not (isinstance(first, float) or isinstance(second, float)):
         return False

@@ -17,9 +17,9 @@ import numpy as np
 from parity.compare.blocks import BLOCK64, blocks
 from parity.compare.metrics import widest
 from parity.compare.sums import inner
-from parity.dtypes import narrow
+from parity.dtypes import bits, narrow
 
-__all__ = ["Place", "locate", "ulps"]
+__all__ = ["Place", "count_beyond_ulps", "locate", "ulps"]
 
 _CODE: Final = {"float64": np.int64, "float32": np.int32, "float16": np.int16, "bfloat16": np.int16}
 _MAGNITUDE: Final = {name: np.iinfo(code).max for name, code in _CODE.items()}
@@ -45,9 +45,7 @@ class Place(NamedTuple):
     words: str
 
 
-def locate(
-    exact: np.ndarray, exact_type: str, candidate: np.ndarray, candidate_type: str, limit: float
-) -> Place:
+def locate(exact: np.ndarray, exact_type: str, candidate: np.ndarray, candidate_type: str, limit: float) -> Place:
     """Find the worst element and describe those further off than `limit`."""
     shape = exact.shape
     worst, at, outside, position, interior = -1.0, 0, 0, 0, 0
@@ -101,6 +99,19 @@ def _mark(positions: np.ndarray, shape: tuple[int, ...], occupied: list[np.ndarr
     return int(np.count_nonzero(~border))
 
 
+def count_beyond_ulps(
+    exact: np.ndarray, exact_type: str, candidate: np.ndarray, candidate_type: str, limit: float, output_type: str, allowed: float
+) -> int:  # fmt: skip
+    """Count the elements that differ by more than `limit` and by more than `allowed` ulp of their own."""
+    beyond = 0
+    with np.errstate(all="ignore"):
+        for x_block, c_block in blocks((exact, candidate), BLOCK64):
+            x, c = widest(x_block, exact_type), widest(c_block, candidate_type)
+            spacing = np.ldexp(allowed, np.frexp(np.abs(x))[1] - 1 - bits(output_type))
+            beyond += int(np.count_nonzero(~(_distances(x, c) <= np.maximum(spacing, limit))))
+    return beyond
+
+
 def ulps(x: np.ndarray, c: np.ndarray, name: str) -> float:
     """Return the largest distance in representable numbers of the type `name`; infinite where one is not finite."""
     finite = np.isfinite(x + c)
@@ -117,9 +128,9 @@ def ulps(x: np.ndarray, c: np.ndarray, name: str) -> float:
 
 def _ordered(values: np.ndarray, name: str) -> np.ndarray:
     """Number the values of a type in order, 0 for zero."""
-    bits = narrow(values, name).view(_CODE[name])
-    magnitude = (bits & _MAGNITUDE[name]).astype(np.int64, copy=False)
-    return np.where(bits < 0, -magnitude, magnitude)
+    words = narrow(values, name).view(_CODE[name])
+    magnitude = (words & _MAGNITUDE[name]).astype(np.int64, copy=False)
+    return np.where(words < 0, -magnitude, magnitude)
 
 
 def describe(outside: int, size: int, occupied: list[np.ndarray], interior: int) -> str:

@@ -166,7 +166,12 @@ def plan_run(run: RunPlan, excludes: Excludes) -> Plan:
         elif port_of(address).startswith("output"):
             pairs.append(_bare(run, record, "UNEXPECTED", len(order), "the reference has no such address"))
     for record in run.exact.records:
-        if record.address not in run.candidate and _is_expected(run, record, only) and path_of(record.address) not in left_out and excludes.reason(record.address) is None:
+        if (
+            record.address not in run.candidate
+            and _is_expected(run, record, only)
+            and path_of(record.address) not in left_out
+            and excludes.reason(record.address) is None
+        ):
             pairs.append(_bare(run, record, "MISSING", order[record.address], "the candidate recorded nothing here"))
     return Plan(jobs, pairs)
 

@@ -41,7 +41,11 @@ def price_of(reference: Trace, candidates: Sequence[Trace]) -> dict[str, Any]:
 
 def _last_latents(run: RunReader) -> str | None:
     """Return the address of the last step's latents."""
-    found = [record.address for record in run.records if record.address.startswith(_LATENTS) and port_of(record.address).startswith("output")]
+    found = [
+        record.address
+        for record in run.records
+        if record.address.startswith(_LATENTS) and port_of(record.address).startswith("output")
+    ]
     return found[-1] if found else None
 
 

@@ -155,7 +155,9 @@ def _check_operand(node: ast.expr, text: str, names: set[str]) -> None:
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         _check_operand(node.operand, text, names)
         return
-    message = f"{text!r} compares something that is neither a measure nor a number; the measures are {', '.join(MEASURES)}"
+    message = (
+        f"{text!r} compares something that is neither a measure nor a number; the measures are {', '.join(MEASURES)}"
+    )
     raise ToleranceError(message)
 
 
@@ -207,7 +209,12 @@ class RuleBook:
 
     def _matches(self, number: int, rule: Rule, pair: Pair) -> bool:
         """Tell whether every filter of a rule lets the pair through."""
-        for wanted, found in ((rule.stage, pair.stage), (rule.dtype, pair.dtype), (rule.question, pair.question), (rule.mode, pair.mode)):
+        for wanted, found in (
+            (rule.stage, pair.stage),
+            (rule.dtype, pair.dtype),
+            (rule.question, pair.question),
+            (rule.mode, pair.mode),
+        ):
             if wanted is not None and wanted != found:
                 return False
         port = self._ports[number]

@@ -47,7 +47,9 @@ def first_divergence(pairs: Iterable[Pair]) -> FirstDivergence | None:
     if not findings:
         return None
     first = min(findings, key=lambda pair: (_STAGE[pair.stage], _RANK[pair.question, pair.mode], pair.order))
-    return FirstDivergence(address=first.address, stage=first.stage, question=first.question, mode=first.mode, dtype=first.dtype)
+    return FirstDivergence(
+        address=first.address, stage=first.stage, question=first.question, mode=first.mode, dtype=first.dtype
+    )
 
 
 def verdict_of(pairs: Sequence[Pair], unexplained: Sequence[str] = ()) -> Overall:
@@ -71,12 +73,18 @@ def summarize(result: Result) -> None:
     result.counts = _counts(result.pairs)
     result.first_divergence = first_divergence(result.pairs)
     result.verdict = verdict_of(result.pairs, result.coverage.unexplained)
-    result.stages = {stage: _stage_verdict([pair for pair in result.pairs if pair.stage == stage]) for stage in STAGES if any(pair.stage == stage for pair in result.pairs)}
+    result.stages = {
+        stage: _stage_verdict([pair for pair in result.pairs if pair.stage == stage])
+        for stage in STAGES
+        if any(pair.stage == stage for pair in result.pairs)
+    }
 
 
 def _counts(pairs: Iterable[Pair]) -> dict[str, int]:
     """Count verdicts, flags and, as `findings`, the failing pairs without an excuse."""
-    counts: Counter[str] = Counter(dict.fromkeys(("MATCH", "MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED", "findings"), 0))
+    counts: Counter[str] = Counter(
+        dict.fromkeys(("MATCH", "MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED", "findings"), 0)
+    )
     for pair in pairs:
         counts[pair.verdict] += 1
         counts["findings"] += failing(pair) and not is_excused(pair)

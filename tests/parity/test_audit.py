@@ -20,7 +20,11 @@ LAYOUTS = ("identity", "transpose", "flip0", "flip1")
 
 def digests(name: str, shape: tuple[int, ...] = (4, 4)) -> WeightDigests:
     """What a recorder stores of a parameter; the digests are stand-ins for hashes."""
-    variants = {f"{layout}/{rounding}": f"{name} {layout} {rounding}" for layout in LAYOUTS for rounding in ("own", "float16", "bfloat16")}
+    variants = {
+        f"{layout}/{rounding}": f"{name} {layout} {rounding}"
+        for layout in LAYOUTS
+        for rounding in ("own", "float16", "bfloat16")
+    }
     return WeightDigests(shape=shape, dtype="float32", digests=variants)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from parity.compare.blocks import BLOCK64, blocks, load32, load64, scratch
-from parity.dtypes import narrow, widen
+from parity.dtypes import widen
 
 
 @pytest.mark.parametrize("name", ["float16", "bfloat16"])

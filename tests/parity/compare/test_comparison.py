@@ -109,13 +109,20 @@ def test_the_worst_element_is_shown_with_both_values(ref: Trace, tmp_path: Path)
 
 
 @pytest.mark.parametrize(("factor", "verdict"), [(2.5, "MATCH"), (4.0, "MISMATCH")])
-def test_the_working_run_may_err_three_times_as_much_as_the_reference(ref: Trace, tmp_path: Path, factor: float, verdict: str) -> None:
+def test_the_working_run_may_err_three_times_as_much_as_the_reference(
+    ref: Trace, tmp_path: Path, factor: float, verdict: str
+) -> None:
     forced, working = ref.run("forced").tensor(CONV), ref.run("float32").tensor(CONV).astype(float)
 
     def change(_: np.ndarray) -> np.ndarray:
         return (forced + factor * (working - forced)[::-1]).astype("float32")
 
-    found = pair(compare(ref, [candidate(tmp_path / "c", ref, planting("layers-float32", CONV, change))]), CONV, "precision", "layers")
+    found = pair(
+        compare(ref, [candidate(tmp_path / "c", ref, planting("layers-float32", CONV, change))]),
+        CONV,
+        "precision",
+        "layers",
+    )
     assert found.verdict == verdict
     assert found.ratio_to_floor == pytest.approx(factor, rel=0.3)
 
@@ -125,7 +132,9 @@ def test_the_platforms_term_raises_the_floor_of_its_kind_alone(ref: Trace, tmp_p
         if name == "layers-float32":
             for address in (CONV, "unet.act@step=1:output"):
                 exact = ref.run("forced").tensor(address)
-                tensors[address] = (exact + 1e-6 * np.random.default_rng(1).standard_normal(exact.shape)).astype("float32")
+                tensors[address] = (exact + 1e-6 * np.random.default_rng(1).standard_normal(exact.shape)).astype(
+                    "float32"
+                )
 
     rows = [Row(path="unet.conv_in", native="conv", kind="conv"), Row(path="unet.act", native="act", kind="silu")]
     floors = {"silu": {"float32": {"rel_l2": 5e-7, "rel_max": 3e-6}}}
@@ -163,7 +172,9 @@ def test_half_precision_inside_a_float32_run_is_named(ref: Trace, tmp_path: Path
     assert (found.verdict, found.flags, found.hard) == ("MISMATCH", ["half-precision-grid"], "half-precision grid")
 
 
-@pytest.mark.parametrize(("dtype", "verdict", "hard"), [("float16", "MISMATCH", "narrower type"), ("float64", "MATCH", "")])
+@pytest.mark.parametrize(
+    ("dtype", "verdict", "hard"), [("float16", "MISMATCH", "narrower type"), ("float64", "MATCH", "")]
+)
 def test_another_type_than_asked_is_flagged_and_a_narrower_one_fails(
     ref: Trace, tmp_path: Path, dtype: str, verdict: str, hard: str
 ) -> None:
@@ -174,7 +185,9 @@ def test_another_type_than_asked_is_flagged_and_a_narrower_one_fails(
 
 
 def test_one_wrong_token_id_is_a_mismatch_at_its_place(ref: Trace, tmp_path: Path) -> None:
-    plant = planting("layers-float32", IDS, lambda t: t.__setitem__((1, 70), t[1, 70] + 1) if t.flags.writeable else _bumped(t))
+    plant = planting(
+        "layers-float32", IDS, lambda t: t.__setitem__((1, 70), t[1, 70] + 1) if t.flags.writeable else _bumped(t)
+    )
     found = pair(compare(ref, [candidate(tmp_path / "c", ref, plant)]), IDS, "precision", "layers")
     assert (found.verdict, found.basis, found.outside, found.error_max) == ("MISMATCH", "exact", 1, 1.0)
     assert found.worst is not None
@@ -224,7 +237,9 @@ def test_a_path_with_a_reason_is_not_missed(ref: Trace, tmp_path: Path) -> None:
 
 
 def test_nothing_compared_is_incomplete(ref: Trace, tmp_path: Path) -> None:
-    everything = dict.fromkeys({address.partition("@")[0].partition(":")[0] for address in addresses()}, "no counterpart")
+    everything = dict.fromkeys(
+        {address.partition("@")[0].partition(":")[0] for address in addresses()}, "no counterpart"
+    )
     described = manifest("candidate", reference_digest=ref.digest, not_compared=everything)
     result = compare(ref, [write(tmp_path / "c", described, {"layers-float64": ("layers", "float64", {})})])
     assert (result.verdict, result.pairs) == ("INCOMPLETE", [])
@@ -234,7 +249,11 @@ def test_nothing_compared_is_incomplete(ref: Trace, tmp_path: Path) -> None:
 def test_empty_tensors_compare_nothing(tmp_path: Path) -> None:
     tensors = {"unet.conv_in@step=0:output": np.empty((0, 3))}
     trace = write(tmp_path / "r", manifest("reference"), {"float64": ("run", "float64", tensors)})
-    other = write(tmp_path / "c", manifest("candidate", reference_digest=trace.digest), {"layers-float64": ("layers", "float64", tensors)})
+    other = write(
+        tmp_path / "c",
+        manifest("candidate", reference_digest=trace.digest),
+        {"layers-float64": ("layers", "float64", tensors)},
+    )
     (only,) = compare(trace, [other]).pairs
     assert (only.verdict, only.detail) == ("MISSING", "empty on both sides; nothing was compared")
 
@@ -243,7 +262,11 @@ def test_nan_in_the_reference_is_never_a_match(tmp_path: Path) -> None:
     run = exact_run()
     run[CONV][0, 0, 0, 0] = math.nan
     trace = write(tmp_path / "r", manifest("reference"), {"float64": ("run", "float64", run)})
-    other = write(tmp_path / "c", manifest("candidate", reference_digest=trace.digest), {"layers-float64": ("layers", "float64", run)})
+    other = write(
+        tmp_path / "c",
+        manifest("candidate", reference_digest=trace.digest),
+        {"layers-float64": ("layers", "float64", run)},
+    )
     result = compare(trace, [other])
     assert pair(result, CONV, "semantics", "layers").verdict == "INCOMPARABLE"
     assert result.verdict == "MISMATCH"
@@ -276,7 +299,9 @@ def test_noise_taken_one_step_late_is_found_though_every_layer_matches(ref: Trac
             tensors["scheduler.step@step=1:output"] = tensors["scheduler.step@step=0:output"]
         if name.startswith("free"):
             for address in tensors:
-                if address.startswith(("unet", "scheduler.step", "postprocess")) and not address.endswith("step=0:output"):
+                if address.startswith(("unet", "scheduler.step", "postprocess")) and not address.endswith(
+                    "step=0:output"
+                ):
                     tensors[address] = tensors[address] * tensors[address].dtype.type(1.1)
 
     result = compare(ref, [candidate(tmp_path / "c", ref, plant)])
@@ -289,7 +314,10 @@ def test_noise_taken_one_step_late_is_found_though_every_layer_matches(ref: Trac
 def test_a_module_whose_inputs_match_has_nothing_to_inherit(tmp_path: Path) -> None:
     run = exact_run() | {"postprocess:input.image": np.linspace(0, 1, 48)}
     trace = write(tmp_path / "r", manifest("reference"), {"float64": ("run", "float64", run)})
-    wrong = dict(run) | {"text_encoder.layer:output": run["text_encoder.layer:output"] * 2, "postprocess:output": run["postprocess:output"] * 2}
+    wrong = dict(run) | {
+        "text_encoder.layer:output": run["text_encoder.layer:output"] * 2,
+        "postprocess:output": run["postprocess:output"] * 2,
+    }
     runs = {"free-float64": ("free", "float64", wrong), "layers-float64": ("layers", "float64", run)}
     result = compare(trace, [write(tmp_path / "c", manifest("candidate", reference_digest=trace.digest), runs)])
     assert pair(result, "postprocess:output", "semantics", "free").flags == []
@@ -303,7 +331,9 @@ def test_without_a_twin_semantics_is_not_measured_and_depth_is_flagged(tmp_path:
     trace = write(tmp_path / "r", manifest("reference"), {"float32": ("run", "float32", run)})
     rows = [Row(path="unet.conv_in", native="conv", kind="conv"), Row(path="unet", native="unet")]
     runs = {"layers-float32": ("layers", "float32", noisy(run, 1e-6, 2))}
-    result = compare(trace, [write(tmp_path / "c", manifest("candidate", reference_digest=trace.digest, alignment=rows), runs)])
+    result = compare(
+        trace, [write(tmp_path / "c", manifest("candidate", reference_digest=trace.digest, alignment=rows), runs)]
+    )
     assert result.checks["semantics"] == "not measured"
     assert pair(result, CONV, "precision", "layers").basis == "model"
     assert pair(result, CONV, "precision", "layers").flags == []
@@ -334,7 +364,11 @@ def test_small_tensors_share_the_floor_of_their_other_steps(tmp_path: Path) -> N
     working = {address: (value * (1 + 1e-6)).astype("float32") for address, value in exact.items()}
     lucky = "unet.gate@step=0:output"
     working[lucky] = exact[lucky].astype("float32")
-    runs = {"float32": ("run", "float32", working), "float64": ("run", "float64", exact), "forced": ("forced", "float64", exact)}
+    runs = {
+        "float32": ("run", "float32", working),
+        "float64": ("run", "float64", exact),
+        "forced": ("forced", "float64", exact),
+    }
     trace = write(tmp_path / "r", manifest("reference"), runs)
     made = {address: (value * (1 + 2e-6)).astype("float32") for address, value in exact.items()}
     described = manifest("candidate", reference_digest=trace.digest)
@@ -344,7 +378,11 @@ def test_small_tensors_share_the_floor_of_their_other_steps(tmp_path: Path) -> N
 
 
 def test_plain_values_are_compared_when_both_sides_have_them(tmp_path: Path) -> None:
-    values = {"guidance@step=0:input.scale": 5.0, "unet.conv_in@step=0:input.mask": None, "guidance@step=0:input.count": 3}
+    values = {
+        "guidance@step=0:input.scale": 5.0,
+        "unet.conv_in@step=0:input.mask": None,
+        "guidance@step=0:input.count": 3,
+    }
     trace = write(tmp_path / "r", manifest("reference"), {"float64": ("run", "float64", exact_run() | values)})
     described = manifest("candidate", reference_digest=trace.digest)
     other = exact_run() | values | {"guidance@step=0:input.scale": 7.5, "guidance@step=0:input.count": 3.0}
@@ -414,8 +452,13 @@ def test_the_price_is_told_at_the_last_latents_and_the_image(ref: Trace, tmp_pat
     assert set(price["image"]) == {"float32", "float64"}
     latents = price["final_latents"]["float32"]
     assert latents["address"] == "scheduler.step@step=2:output"
-    exact, made = ref.run("float64").tensor(latents["address"]), Trace.open(tmp_path / "c").run("free-float32").tensor(latents["address"])
-    assert latents["candidate"]["max_over_largest"] == pytest.approx(float(np.abs(made - exact).max() / np.abs(exact).max()))
+    exact, made = (
+        ref.run("float64").tensor(latents["address"]),
+        Trace.open(tmp_path / "c").run("free-float32").tensor(latents["address"]),
+    )
+    assert latents["candidate"]["max_over_largest"] == pytest.approx(
+        float(np.abs(made - exact).max() / np.abs(exact).max())
+    )
     assert set(latents) == {"address", "candidate", "reference", "between"}
 
 
@@ -423,6 +466,9 @@ def test_several_threads_find_what_one_finds(ref: Trace, tmp_path: Path) -> None
     plant = planting("free-float32", CONV, lambda t: t.__imul__(2))
     trace = candidate(tmp_path / "c", ref, plant)
     seen: list[tuple[int, int]] = []
-    one, four = compare(ref, [trace], jobs=1, progress=lambda done, total: seen.append((done, total))), compare(ref, [trace], jobs=4)
+    one, four = (
+        compare(ref, [trace], jobs=1, progress=lambda done, total: seen.append((done, total))),
+        compare(ref, [trace], jobs=4),
+    )
     assert one.pairs == four.pairs
     assert seen[-1][0] == seen[-1][1] == len(one.pairs)

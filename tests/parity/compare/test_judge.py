@@ -12,7 +12,6 @@ from parity.result import read, write
 from tests.parity.compare.traces import Run, candidate, reference
 
 if TYPE_CHECKING:
-    from pathlib import Path
 
     from parity.result import Result
 
@@ -48,7 +47,10 @@ def test_a_rule_changes_the_pairs_that_it_matches_and_the_whole_follows(saved: R
     loose = judge(saved, [Rule(address=r"unet\..*", require="rel_l2 <= 0.01", reason="known", mode="layers")])
     after = [pair.address for pair in loose.pairs if pair.verdict == "MISMATCH" and pair.mode == "layers"]
     assert after == ["unet.act@step=0:output"]  # a narrower type is excused by no tolerance
-    assert next(pair for pair in loose.pairs if pair.address == CONV and pair.basis.startswith("case")).basis == "case: known"
+    assert (
+        next(pair for pair in loose.pairs if pair.address == CONV and pair.basis.startswith("case")).basis
+        == "case: known"
+    )
     assert any(pair.address == CONV and pair.verdict == "MISMATCH" for pair in saved.pairs)
     strict = judge(saved, [Rule(address=r".*:output", require="max_abs <= 0", reason="equal", mode="free")])
     assert strict.counts["MISMATCH"] > saved.counts["MISMATCH"]
@@ -57,7 +59,9 @@ def test_a_rule_changes_the_pairs_that_it_matches_and_the_whole_follows(saved: R
 
 def test_flags_between_pairs_are_set_anew(saved: Result) -> None:
     def flags(result: Result) -> list[list[str]]:
-        return [list(pair.flags) for pair in result.pairs if pair.address == "postprocess:output" and pair.mode == "free"]
+        return [
+            list(pair.flags) for pair in result.pairs if pair.address == "postprocess:output" and pair.mode == "free"
+        ]
 
     assert flags(saved) == [["inherited"], ["inherited"]]
     excused = judge(saved, [Rule(address="text_encoder.*", require="size > 0", reason="r")])

@@ -36,7 +36,7 @@ def root(square: Fraction) -> float:
 
 
 def expected(x: list[Fraction], c: list[Fraction]) -> tuple[float, float, float, float]:
-    """rms of x, rms of the error, largest error, rel_l2 by exact arithmetic."""
+    """Rms of x, rms of the error, largest error, rel_l2 by exact arithmetic."""
     errors = [b - a for a, b in zip(x, c, strict=True)]
     x_square, e_square = sum(a * a for a in x) / len(x), sum(e * e for e in errors) / len(x)
     rel = root(e_square / x_square) if x_square else (math.inf if e_square else 0.0)
@@ -65,7 +65,14 @@ def test_distances_agree_with_exact_arithmetic(name: str, relative: float) -> No
 @pytest.mark.parametrize(
     ("name", "scale"),
     [(name, scale) for name in ("float64", "float32", "bfloat16") for scale in (1e30, 1e-30, 3e-38, 1e37)]
-    + [("float32", 1e-42), ("float64", 1e300), ("float64", 1e-300), ("float64", 5e-320), ("float16", 3e-7), ("float16", 5e3)],
+    + [
+        ("float32", 1e-42),
+        ("float64", 1e300),
+        ("float64", 1e-300),
+        ("float64", 5e-320),
+        ("float16", 3e-7),
+        ("float16", 5e3),
+    ],
 )
 def test_distances_hold_at_any_scale(name: str, scale: float) -> None:
     rng = np.random.default_rng(4)
@@ -202,7 +209,9 @@ def test_complex_numbers_are_measured_by_modulus() -> None:
     assert found.scale == pytest.approx(float(np.sqrt((np.abs(x.astype(complex)) ** 2).mean())), rel=RIGHT)
 
 
-@pytest.mark.parametrize("types", [("float64", "float32", "float32"), ("float32", "float32", ""), ("float64", "bfloat16", "float16")])
+@pytest.mark.parametrize(
+    "types", [("float64", "float32", "float32"), ("float32", "float32", ""), ("float64", "bfloat16", "float16")]
+)
 def test_batches_give_the_same_numbers_as_single_pairs(types: tuple[str, str, str]) -> None:
     rng = np.random.default_rng(10)
     groups = []

@@ -15,7 +15,14 @@ from parity.result import Pair
 if TYPE_CHECKING:
     from pathlib import Path
 
-PAIR = Pair(address="unet.conv_in@step=0:output", stage="unet", question="precision", mode="layers", verdict="MATCH", dtype="float32")
+PAIR = Pair(
+    address="unet.conv_in@step=0:output",
+    stage="unet",
+    question="precision",
+    mode="layers",
+    verdict="MATCH",
+    dtype="float32",
+)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +60,9 @@ def test_the_first_rule_that_matches_counts() -> None:
         Rule(address=r"unet\..*", require="rel_l2 <= 1", reason="no", mode="free"),
         Rule(address=r"unet\..*", require="rel_l2 <= 1", reason="no", dtype="float16"),
         Rule(address=r"unet\..*", require="rel_l2 <= 1", reason="no", port="input.*"),
-        Rule(address=r"unet\..*", require="rel_l2 <= 2", reason="yes", stage="unet", port="output", question="precision"),
+        Rule(
+            address=r"unet\..*", require="rel_l2 <= 2", reason="yes", stage="unet", port="output", question="precision"
+        ),
         ToleranceRule(address=".*", require="rel_l2 <= 3", reason="late"),
     ]
     book = RuleBook(rules)
@@ -72,7 +81,12 @@ def test_a_file_is_read_and_its_faults_are_named(tmp_path: Path) -> None:
     path = tmp_path / "t.toml"
     path.write_text("[[tolerance]]\naddress = '.*'\nrequire = 'rel_l2 <= 1e-3'\nreason = 'r'\nport = 'output'\n")
     assert load(path) == [Rule(address=".*", require="rel_l2 <= 1e-3", reason="r", port="output")]
-    for text in ("x = 1", "[[tolerance]]\naddress='a'", "[[tolerance]]\naddress='('\nrequire='size == 1'\nreason='r'", "not toml ["):
+    for text in (
+        "x = 1",
+        "[[tolerance]]\naddress='a'",
+        "[[tolerance]]\naddress='('\nrequire='size == 1'\nreason='r'",
+        "not toml [",
+    ):
         path.write_text(text)
         with pytest.raises(ToleranceError, match=r"t\.toml"):
             load(path)

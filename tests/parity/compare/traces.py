@@ -46,7 +46,9 @@ def noisy(run: Mapping[str, Any], relative: float, seed: int, dtype: str = "floa
     """The same tensors with an error of this size, in another type."""
     rng = np.random.default_rng(seed)
     return {
-        address: value if value.dtype.kind == "i" else (value + relative * rng.standard_normal(value.shape)).astype(dtype)
+        address: value
+        if value.dtype.kind == "i"
+        else (value + relative * rng.standard_normal(value.shape)).astype(dtype)
         for address, value in run.items()
     }
 
@@ -85,7 +87,15 @@ def reference(folder: Path, **fields: Any) -> Trace:
     return write(folder, manifest("reference", **fields), runs)
 
 
-def candidate(folder: Path, trace: Trace, change: Callable[[str, Run], None] | None = None, *, names: tuple[str, ...] = (), only: str | None = None, **fields: Any) -> Trace:
+def candidate(
+    folder: Path,
+    trace: Trace,
+    change: Callable[[str, Run], None] | None = None,
+    *,
+    names: tuple[str, ...] = (),
+    only: str | None = None,
+    **fields: Any,
+) -> Trace:
     """A healthy candidate of `trace`; `change(run name, tensors)` plants a fault."""
     runs: dict[str, tuple[str, str, Run]] = {}
     sources = {"layers": "forced", "steps": "steps", "free": "float64"}
@@ -111,4 +121,19 @@ def candidate(folder: Path, trace: Trace, change: Callable[[str, Run], None] | N
     return write(folder, described, runs, only=only)
 
 
-__all__ = ["IDS", "SHAPES", "STEPS", "Checks", "Island", "Row", "WeightDigests", "addresses", "candidate", "exact_run", "manifest", "noisy", "reference", "write"]
+__all__ = [
+    "IDS",
+    "SHAPES",
+    "STEPS",
+    "Checks",
+    "Island",
+    "Row",
+    "WeightDigests",
+    "addresses",
+    "candidate",
+    "exact_run",
+    "manifest",
+    "noisy",
+    "reference",
+    "write",
+]

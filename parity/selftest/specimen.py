@@ -1,0 +1,70 @@
+"""A pair of tensors with a known right answer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from parity.dtypes import narrow, widen
+
+__all__ = ["Answer", "Specimen", "rounded", "specimen"]
+
+Answer = Literal["fault", "healthy", "flagged"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Specimen:
+    """One pair: arrays in storage form with their true types; None where a side recorded nothing.
+
+    `asked` is the type of the run, `composite` marks a pair that stands for a whole module.
+    """
+
+    name: str
+    answer: Answer
+    reference: np.ndarray | None
+    reference_type: str
+    candidate: np.ndarray | None
+    candidate_type: str
+    asked: str = "float32"
+    composite: bool = False
+
+
+def specimen(
+    name: str, answer: Answer, reference: np.ndarray | None, candidate: np.ndarray | None, dtype: str | None = None,
+    candidate_type: str | None = None, *, asked: str | None = None, composite: bool = False,
+) -> Specimen:  # fmt: skip
+    """Make a specimen: floats are rounded to `dtype` (float32 unless given), everything else keeps its type."""
+    kind, other = _type(reference, dtype), _type(candidate, candidate_type or dtype)
+    return Specimen(
+        name=name, answer=answer, reference=_stored(reference, kind), reference_type=kind, candidate=_stored(candidate, other),
+        candidate_type=other, asked=asked or (kind if kind in {"float64", "float16", "bfloat16"} else "float32"), composite=composite,
+    )  # fmt: skip
+
+
+def _type(array: np.ndarray | None, dtype: str | None) -> str:
+    """Return the type in which an array is to be stored."""
+    if array is None or array.dtype.kind == "f":
+        return dtype or "float32"
+    return array.dtype.name
+
+
+def _stored(array: np.ndarray | None, name: str) -> np.ndarray | None:
+    """Round floats to their type."""
+    if array is None or array.dtype.kind != "f":
+        return array
+    return narrow(np.atleast_1d(array), name).reshape(array.shape)
+
+
+def rounded(values: np.ndarray, name: str) -> np.ndarray:
+    """Return float64 values as another type would hold them."""
+    with np.errstate(over="ignore"):
+        return widen(narrow(np.atleast_1d(values), name), name).reshape(values.shape)
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    """GELU by erf."""
+    erf = np.vectorize(math.erf)
+    return x * 0.5 * (1 + erf(x / math.sqrt(2)))
