@@ -24,14 +24,14 @@ from parity.dtypes import storage
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["canonical", "digest", "mark"]
+__all__ = ["canonical", "digest", "mark", "storage_of"]
 
 _storage = lru_cache(maxsize=None)(storage)
 _COPIED_BELOW = 1 << 12
 
 
-def canonical(array: NDArray[Any], name: str) -> NDArray[Any]:
-    """Return `array` in its storage form: C order, little endian; the same object where it is so already.
+def storage_of(array: NDArray[Any], name: str) -> np.dtype[np.generic]:
+    """Return the storage type of `name`, having checked that the array has it in either byte order.
 
     Raises:
         ValueError: the array's type is not the storage type of `name`.
@@ -40,7 +40,16 @@ def canonical(array: NDArray[Any], name: str) -> NDArray[Any]:
     if array.dtype != wanted and array.dtype.newbyteorder("<") != wanted:
         message = f"the array is {array.dtype.name} and not {wanted.name}, the storage type of {name}"
         raise ValueError(message)
-    return np.asarray(array, dtype=wanted, order="C")
+    return wanted
+
+
+def canonical(array: NDArray[Any], name: str) -> NDArray[Any]:
+    """Return `array` in its storage form: C order, little endian; a view where it is so already.
+
+    Raises:
+        ValueError: the array's type is not the storage type of `name`.
+    """
+    return np.asarray(array, dtype=storage_of(array, name), order="C")
 
 
 def digest(array: NDArray[Any], name: str) -> str:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5s, h5t
+from h5py import h5a, h5d, h5f, h5fd, h5g, h5l, h5o, h5p, h5s, h5t
 
 from parity.dtypes import storage
 from parity.errors import TraceError
 from parity.trace.names import open_inside, tree_name
+from parity.trace.sink import Sink
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Hdf5Shard", "read_dataset"]
 
 _ALIGNMENT: Final = 8
+_METADATA_BLOCK_BYTES: Final = 1 << 18
 _LIBRARY_ERRORS: Final = (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError)
 
 
@@ -49,13 +51,14 @@ class Hdf5Shard:
         """Create the file; OSError where that fails."""
         self.name = f"tensors-{number:04d}.h5"
         self._path = folder / self.name
+        self._sink = Sink(self._path)
         access = h5p.create(h5p.FILE_ACCESS)
         access.set_alignment(1, _ALIGNMENT)
-        access.set_meta_block_size(1 << 18)
+        access.set_meta_block_size(_METADATA_BLOCK_BYTES)
+        access.set_fileobj_driver(h5fd.fileobj_driver, self._sink)
         creation = h5p.create(h5p.FILE_CREATE)
         creation.set_file_space_strategy(strategy=h5f.FSPACE_STRATEGY_NONE, persist=False, threshold=1)
-        self._file = h5f.create(os.fsencode(self._path), h5f.ACC_EXCL, fcpl=creation, fapl=access)
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        self._file = h5f.create(os.fsencode(self._path), h5f.ACC_TRUNC, fcpl=creation, fapl=access)
         self._properties = _dataset_creation()
         self._groups: dict[str, h5g.GroupID] = {}
         self._spaces: dict[tuple[int, ...], h5s.SpaceID] = {}
@@ -63,6 +66,7 @@ class Hdf5Shard:
 
     def put(self, address: str, array: NDArray[Any], dtype: str) -> tuple[str, int | None]:
         """Write a tensor in its storage form; return the file that holds it and the offset in it."""
+        self._sink.check()
         group, name = tree_name(address)
         shape = array.shape
         if shape not in self._spaces:
@@ -77,11 +81,7 @@ class Hdf5Shard:
         if array.size == 0:
             return self.name, None
         offset = int(dataset.get_offset())
-        view = array.reshape(-1).view(np.uint8).data
-        place = offset
-        while view:
-            written = os.pwrite(self._descriptor, view, place)
-            view, place = view[written:], place + written
+        self._sink.put(array.reshape(-1).view(np.uint8).data, offset)
         return self.name, offset
 
     def link(self, address: str, first: str) -> None:
@@ -92,17 +92,18 @@ class Hdf5Shard:
 
     def close(self) -> None:
         """Write what is pending and sync; afterwards the shard is whole."""
-        self._release()
+        self._groups.clear()
         self._file.close()
-        os.fsync(self._descriptor)
-        os.close(self._descriptor)
+        self._sink.sync()
+        self._sink.close()
 
     def abandon(self) -> None:
         """Remove the shard, whatever state it is in."""
-        self._release()
-        os.close(self._descriptor)
+        self._sink.discard()
         self._path.unlink(missing_ok=True)
+        self._groups.clear()
         self._file.close()
+        self._sink.close()
 
     def _group(self, name: str) -> h5g.GroupID:
         """Return a component's group, created when new."""
@@ -110,10 +111,6 @@ class Hdf5Shard:
         if found is None:
             found = self._groups[name] = h5g.create(self._file, name.encode())
         return found
-
-    def _release(self) -> None:
-        """Drop the open groups, which would keep the file open."""
-        self._groups.clear()
 
 
 def _write_text(dataset: h5d.DatasetID, name: str, text: str) -> None:

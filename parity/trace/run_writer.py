@@ -18,7 +18,7 @@ import xxhash
 
 from parity.address import STAGES, Address
 from parity.errors import AddressError, TraceError
-from parity.trace.digests import canonical, mark
+from parity.trace.digests import mark, storage_of
 from parity.trace.hdf5 import Hdf5Shard
 from parity.trace.npy import NpyShard
 from parity.trace.pipeline import Pipeline
@@ -143,12 +143,11 @@ class RunWriter:
         array = np.asarray(array)
         name = dtype or _type_name(array.dtype)
         try:
-            stored = canonical(array, name)
+            kind = storage_of(array, name)
         except ValueError as error:
             message = f"{text!r} cannot be recorded: {error}"
             raise TraceError(message) from error
-        if stored is array and copy:
-            stored = array.copy(order="C")
+        stored = np.array(array, dtype=kind, order="C") if copy else np.asarray(array, dtype=kind, order="C")
         self._put(_Pending(text, stage, stored, name, None, native, island), stored.nbytes)
 
     def value(

@@ -177,7 +177,7 @@ class TraceWriter:
             message = f"{path} cannot be written: {error.strerror}; make room or repair the disk, then resume"
             raise TraceError(message) from error
         except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
-            message = f"{path} cannot be written: the manifest is not JSON: {error}"
+            message = f"{path} cannot be written: the manifest is not JSON that reads back: {error}"
             raise TraceError(message) from error
 
     def finish(self) -> None:

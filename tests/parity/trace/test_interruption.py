@@ -1,0 +1,194 @@
+"""What a trace is worth after its recorder was killed, raised, or filled the disk."""
+
+# ruff: noqa: S311, S603 - the child is this interpreter, and a test draws reproducibly
+from __future__ import annotations
+
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from parity.errors import TraceError
+from parity.trace import Trace, TraceWriter
+
+from .helpers import STORES, contents, manifest, same, write
+from .recorder import COUNT, address, array, record
+
+ROOT = Path(__file__).parents[3]
+KILLS = 10
+
+
+def killed_after(folder: Path, store: str, delay_s: float) -> bool:
+    """Start the recorder, kill it after a while; false when it had finished by then."""
+    command = [sys.executable, "-m", "tests.parity.trace.recorder", str(folder), store]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n", process.stderr.read()
+        time.sleep(delay_s)
+        process.kill()
+        _, errors = process.communicate()
+        assert errors == b""
+        return process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_recorder_killed_at_any_moment_leaves_what_resume_completes(tmp_path, store):
+    record(str(tmp_path / "unbroken"), store, 0.0)
+    unbroken = Trace.open(tmp_path / "unbroken")
+    folder = tmp_path / "killed"
+    delays = random.Random(f"kills of {store}")
+    held = 0
+    for _ in range(KILLS // 2):
+        if not killed_after(folder, store, delays.uniform(0.0, 0.12)):
+            break
+        with pytest.raises(TraceError, match="not complete"):
+            Trace.open(folder)
+        part = Trace.open(folder, verify=True, allow_incomplete=True)
+        assert part.manifest.status == "recording"
+        run = part.run("float64")
+        assert list(run) == list(unbroken.run("float64"))[: len(run)]
+        assert len(run) >= held
+        held = len(run)
+    assert held
+    record(str(folder), store, 0.0)
+    whole = Trace.open(folder, verify=True)
+    assert whole.digest == unbroken.digest
+    assert whole.manifest.runs["float64"].records == unbroken.manifest.runs["float64"].records
+    assert whole.manifest.runs["float64"].bytes_recorded == unbroken.manifest.runs["float64"].bytes_recorded
+    for number in range(COUNT):
+        expected = array(number)
+        assert same(whole.run("float64").tensor(address(number)), expected)
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_run_left_by_an_exception_keeps_its_records_and_is_resumed(tmp_path, store):
+    def interrupted():
+        writer = TraceWriter(tmp_path / "t", manifest(store))
+        with writer.run("r", mode="run", dtype="float64") as run:
+            run.tensor("unet.a:output", np.arange(3.0))
+            raise KeyError(run.info.dtype)
+
+    with pytest.raises(KeyError, match="float64"):
+        interrupted()
+    with pytest.raises(TraceError, match=r"not complete \(status 'recording', run r unfinished\)"):
+        Trace.open(tmp_path / "t")
+    assert list(Trace.open(tmp_path / "t", allow_incomplete=True).run("r")) == ["unet.a:output"]
+    writer = TraceWriter(tmp_path / "t", manifest(store), resume=True)
+    with writer.run("r", mode="run", dtype="float64") as run:
+        assert "unet.a:output" in run
+        run.tensor("unet.a:output", np.arange(3.0))
+        run.tensor("unet.b:output", np.arange(3.0))
+    writer.finish()
+    records = Trace.open(tmp_path / "t", verify=True).run("r").records
+    assert [each.address for each in records] == ["unet.a:output", "unet.b:output"]
+    assert records[0].shard == records[1].shard
+
+
+@pytest.mark.parametrize(
+    ("address", "content"),
+    [("unet.conv_in@step=0:input.sample", np.zeros((2, 5), np.float32)), ("scheduler.step@step=0:input.eta", 0.25)],
+)
+def test_a_resume_with_another_value_is_refused(tmp_path, address, content):
+    folder = write(tmp_path / "t")
+    writer = TraceWriter(folder, manifest(), resume=True)
+
+    def again():
+        with writer.run("float32", mode="run", dtype="float32") as run:
+            if isinstance(content, np.ndarray):
+                run.tensor(address, content)
+            else:
+                run.value(address, content)
+
+    with pytest.raises(TraceError, match=r"before the interruption and is .* now; this run does not continue that one"):
+        again()
+
+
+def test_a_resume_of_another_case_is_refused(tmp_path):
+    folder = write(tmp_path / "t")
+    with pytest.raises(TraceError, match="its case_digest is 'abc', now 'other'"):
+        TraceWriter(folder, manifest(case_digest="other"), resume=True)
+    writer = TraceWriter(folder, manifest(), resume=True)
+    with pytest.raises(TraceError, match="type float32, only None; now 'free', float64"):
+        writer.run("float32", mode="free", dtype="float64")
+
+
+def test_a_cut_last_line_is_dropped_and_recorded_again(tmp_path):
+    folder = tmp_path / "t"
+    writer = TraceWriter(folder, manifest(), shard_bytes=1)
+    run = writer.run("float32", mode="run", dtype="float32")
+    for name, kind, content in contents()[:6]:
+        run.tensor(name, content, dtype=kind)
+    with pytest.raises(KeyError), run:
+        raise KeyError
+    lines = (folder / "float32" / "records.jsonl").read_bytes()
+    (folder / "float32" / "records.jsonl").write_bytes(lines[:-20])
+    assert len(Trace.open(folder, allow_incomplete=True, verify=True).run("float32")) == 5
+    writer = TraceWriter(folder, manifest(), resume=True)
+    with writer.run("float32", mode="run", dtype="float32") as run:
+        for name, kind, content in contents()[:6]:
+            run.tensor(name, content, dtype=kind)
+    writer.finish()
+    assert len(Trace.open(folder, verify=True).run("float32")) == 6
+
+
+FULL = """
+import resource, sys
+import numpy as np
+from parity.errors import TraceError
+from parity.trace import TraceWriter
+from tests.parity.trace.helpers import manifest
+resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, resource.RLIM_INFINITY))
+writer = TraceWriter(sys.argv[1], manifest(sys.argv[2]), shard_bytes=1000)
+try:
+    with writer.run("r", mode="run", dtype="float64") as run:
+        for number in range(20):
+            run.tensor(f"unet.{number}:output", np.full(1000 if number < 10 else 100_000, number, np.float64))
+except TraceError as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+"""
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_full_disk_is_one_clear_error_and_finished_shards_stay(tmp_path, store):
+    folder = tmp_path / "t"
+    found = subprocess.run(
+        [sys.executable, "-c", FULL, str(folder), store], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 1
+    assert found.stderr.count("\n") == 1
+    assert "r: writing the trace failed: " in found.stderr
+    assert "File too large" in found.stderr
+    assert "its finished shards are intact" in found.stderr
+    part = Trace.open(folder, verify=True, allow_incomplete=True).run("r")
+    assert list(part) == [f"unet.{number}:output" for number in range(10)]
+    writer = TraceWriter(folder, manifest(store), resume=True)
+    with writer.run("r", mode="run", dtype="float64") as run:
+        for number in range(20):
+            run.tensor(f"unet.{number}:output", np.full(1000 if number < 10 else 100_000, number, np.float64))
+    writer.finish()
+    assert len(Trace.open(folder, verify=True).run("r")) == 20
+
+
+def test_a_full_disk_surfaces_at_the_next_call(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    writer = TraceWriter(tmp_path / "t", manifest("npy"))
+
+    def recorded() -> int:
+        with writer.run("r", mode="run", dtype="float64") as run:
+            for number in range(100_000):
+                run.tensor(f"unet.{number}:output", np.full(20_000, number, np.float64))
+        return number
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        start = time.monotonic()
+        with pytest.raises(TraceError, match=r"writing the trace failed: .*File too large"):
+            recorded()
+        assert time.monotonic() - start < 5
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
