@@ -100,27 +100,29 @@ def run(
     if plant is not None:
         _plant(plant, case)
     out = out or Path("reports") / "-".join([case.stem, *([Path(plant).stem] if plant else [])])
-    traces = (out / "reference", out / "candidate")
-    for folder in traces:
+    types = list(dict.fromkeys(dtypes or ("float64", resolved.case.precision.dtype)))
+    reference_trace, candidates = out / "reference", {name: out / f"candidate-{name}" for name in types}
+    for folder in (reference_trace, *candidates.values()):
         if (folder / "manifest.json").exists():
             shutil.rmtree(folder)
     wall_s: dict[str, float] = {}
-    common = [*(f"--dtype={name}" for name in dtypes or ()), f"--store={store}"]
+    common = [f"--store={store}", *([f"--size={size}"] if size else [])]
     started = time.perf_counter()
-    _child("record", str(case), f"--out={traces[0]}", f"--reference={reference}", *common, *([f"--size={size}"] if size else []))
+    _children([["record", str(case), f"--out={reference_trace}", f"--reference={reference}", *(f"--dtype={name}" for name in dtypes or ()), *common]])
     wall_s["record"] = time.perf_counter() - started
-    options = {"weights": weights, "plant": plant}
     started = time.perf_counter()
-    _child(
-        "replay", str(traces[0]), f"--out={traces[1]}", f"--candidate={candidate}", *common,
-        *(f"--mode={mode}" for mode in modes or ()), *(f"--{key}={value}" for key, value in options.items() if value),
-    )  # fmt: skip
+    options = {"weights": weights, "plant": plant}
+    extra = [*(f"--mode={mode}" for mode in modes or ()), *(f"--{key}={value}" for key, value in options.items() if value)]
+    _children([
+        ["replay", str(reference_trace), f"--out={folder}", f"--candidate={candidate}", f"--dtype={name}", f"--store={store}", *extra]
+        for name, folder in candidates.items()
+    ])
     wall_s["replay"] = time.perf_counter() - started
     started = time.perf_counter()
-    result = compare(traces[0], [traces[1]], out=None, tolerances=tolerances, jobs=jobs)
+    result = compare(reference_trace, list(candidates.values()), out=None, tolerances=tolerances, jobs=jobs)
     wall_s["compare"] = time.perf_counter() - started
     result.wall_s = wall_s
-    result.commands = _commands(case, out, traces, candidate, options)
+    result.commands = _commands(case, out, reference_trace, list(candidates.values()), candidate, options)
     _write(result, out)
     if result.verdict != "MATCH":
         started = time.perf_counter()
@@ -157,22 +159,29 @@ def _write(result: Result, out: Path) -> None:
         say(f"wrote {path}")
 
 
-def _child(command: str, *arguments: str) -> None:
-    """Run one command of this program in a new process; its stderr is ours.
+def _children(commands: Sequence[Sequence[str]]) -> None:
+    """Run commands of this program, each in a new process, at the same time; their stderr is ours.
 
     Raises:
-        InputError: the child answered with exit code 2.
-        ChildError: it failed otherwise.
+        InputError: a child answered with exit code 2.
+        ChildError: one failed otherwise.
     """
-    finished = subprocess.run([sys.executable, "-m", "parity", command, *arguments], check=False)  # noqa: S603
-    if finished.returncode == 130:  # noqa: PLR2004 - interrupted, as the contract says
-        raise KeyboardInterrupt
-    if finished.returncode == 2:  # noqa: PLR2004 - unusable input, already explained on stderr
-        message = f"`parity {command}` could not use its input (see above)"
-        raise InputError(message)
-    if finished.returncode:
-        message = f"`parity {command}` failed with exit code {finished.returncode} (see above); run it alone to look closer: parity {command} {' '.join(arguments)}"
-        raise ChildError(message)
+    children = [subprocess.Popen([sys.executable, "-m", "parity", *command]) for command in commands]  # noqa: S603
+    try:
+        codes = [child.wait() for child in children]
+    except KeyboardInterrupt:
+        for child in children:
+            child.wait()  # the terminal interrupted it too; let it close its files
+        raise
+    for command, code in zip(commands, codes, strict=True):
+        if code == 130:  # noqa: PLR2004 - interrupted, as the contract says
+            raise KeyboardInterrupt
+        if code == 2:  # noqa: PLR2004 - unusable input, already explained on stderr
+            message = f"`parity {command[0]}` could not use its input (see above)"
+            raise InputError(message)
+        if code:
+            message = f"`parity {command[0]}` failed with exit code {code} (see above); run it alone to look closer: parity {' '.join(command)}"
+            raise ChildError(message)
 
 
 def _command(candidate: str, source: Path | None, weights: Path | None, device: str, plant: str | None) -> tuple[str, ...]:
@@ -181,13 +190,15 @@ def _command(candidate: str, source: Path | None, weights: Path | None, device: 
     return (f"--candidate={candidate}", *(f"--{key}={value}" for key, value in given.items() if value is not None))
 
 
-def _commands(case: Path, out: Path, traces: tuple[Path, Path], candidate: str, options: dict[str, Any]) -> dict[str, str]:
+def _commands(
+    case: Path, out: Path, reference: Path, candidates: Sequence[Path], candidate: str, options: dict[str, Any]
+) -> dict[str, str]:
     """Return the commands that the report shows."""
     extra = "".join(f" --{key} {value}" for key, value in options.items() if value)
     return {
         "repeat": f"parity run {case} --out {out} --candidate {candidate}{extra}",
-        "replay": f"parity replay {traces[0]} --out {out}/again --candidate {candidate}{extra}",
-        "compare": f"parity compare {traces[0]} {traces[1]} --out {out}",
+        "replay": f"parity replay {reference} --out {out}/again --candidate {candidate}{extra}",
+        "compare": f"parity compare {reference} {' '.join(map(str, candidates))} --out {out}",
     }
 
 

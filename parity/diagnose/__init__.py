@@ -51,17 +51,18 @@ def diagnose(result: Result, folder: Path, *, progress: Callable[[str, int, int]
         TraceError: a trace that the result names is gone or damaged.
         ChildError: a counterfactual replay failed.
     """
-    reference, candidate = Trace.open(result.traces["reference"]), Trace.open(result.traces["candidate_0"])
-    evidence = Evidence(result, reference, candidate)
+    reference = Trace.open(result.traces["reference"])
+    candidates = [Trace.open(path) for name, path in sorted(result.traces.items()) if name.startswith("candidate_")]
+    evidence = Evidence(result, reference, candidates)
     progress("fit hypotheses", 0, 1)
     causes = causes_of(evidence)
     progress("fit hypotheses", 1, 1)
     failing = [pair for pair in evidence.failing if pair.verdict == "MISMATCH"]
     edits = _edits(causes)
-    if edits and failing and candidate.manifest.command:
+    if edits and failing and evidence.candidate.manifest.command:
         progress("replay with the repairs", 0, 1)
         after = replay_with(
-            edits, [*(pair.address for pair in failing), *_end(reference)], reference=reference, candidate=candidate,
+            edits, [*(pair.address for pair in failing), *_end(reference)], reference=reference, candidate=evidence.candidate,
             folder=folder / "counterfactual", modes=("layers", "free"), dtype=failing[0].dtype or "float64",
         )  # fmt: skip
         _confirm(result, evidence, causes, after)

@@ -16,7 +16,7 @@ import numpy as np
 from parity.address import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from parity.result import Pair, Result
     from parity.trace import RunReader, Trace
@@ -59,9 +59,9 @@ class Suspect:
 class Evidence:
     """The result and the traces, indexed for the hypotheses."""
 
-    def __init__(self, result: Result, reference: Trace, candidate: Trace) -> None:
-        """Index `result`; tensors are read when a hypothesis asks."""
-        self.result, self.reference, self.candidate = result, reference, candidate
+    def __init__(self, result: Result, reference: Trace, candidates: Sequence[Trace]) -> None:
+        """Index `result`; tensors are read when a hypothesis asks. Weights are those of the first candidate."""
+        self.result, self.reference, self.candidate = result, reference, candidates[0]
         self.semantic = any(pair.question == "semantics" and pair.mode == "layers" for pair in result.pairs)
         question = "semantics" if self.semantic else "precision"
         self.layers = [pair for pair in result.pairs if pair.mode == "layers" and pair.question == question]
@@ -69,9 +69,8 @@ class Evidence:
         working = str(reference.manifest.case["precision"]["dtype"])
         dtype = "float64" if self.semantic else working
         self.reference_run: RunReader = reference.run(dtype)
-        self.candidate_run: RunReader | None = (
-            candidate.run(f"layers-{dtype}") if f"layers-{dtype}" in candidate.manifest.runs else None
-        )
+        runs = [trace.run(f"layers-{dtype}") for trace in candidates if f"layers-{dtype}" in trace.runs]
+        self.candidate_run: RunReader | None = runs[0] if runs else None
 
     def suspects(self) -> Iterator[Suspect]:
         """Yield the innermost failing paths, in order of completion."""

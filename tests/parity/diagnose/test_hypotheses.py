@@ -124,8 +124,8 @@ def traces(folder: Path, modules, attributes, inputs, reference, candidate, weig
     return opened, Trace.open(folder / "candidate")
 
 
-def causes(*both):
-    return causes_of(Evidence(compare(both[0], [both[1]]), *both))
+def causes(reference, candidate):
+    return causes_of(Evidence(compare(reference, [candidate]), reference, [candidate]))
 
 
 @pytest.mark.parametrize("name", FAULTS)
