@@ -6,7 +6,7 @@ Renderers only draw. What is here is text and counts; the numbers stay in the pa
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import msgspec
 
@@ -54,7 +54,7 @@ _EXCUSES: Final[dict[str, Shown]] = {
     "equivalent": "equivalent",
     "unbounded-depth": "undecided",
 }
-_STAGE_WORDS: Final[dict[str, Shown]] = {"INHERITED": "inherited"}
+_STAGE_WORDS: Final[dict[str, Shown]] = {shown: shown for shown in get_args(Shown)} | {"INHERITED": "inherited"}
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,13 +245,13 @@ def stages(result: Result) -> list[StageRow]:
 
 
 def _stage(name: str, pairs: list[Pair], told: str | None) -> StageRow:
-    """Return one row; the result's own word for the stage stands, else the pairs decide."""
+    """Return one row; the result's own word for the stage stands where it is a verdict, else the pairs decide."""
     by_column: dict[tuple[str, str], list[Pair]] = defaultdict(list)
     for pair in pairs:
         by_column[pair.question, pair.mode].append(pair)
     cells = [_cell(by_column[column]) if by_column[column] else None for column in COLUMNS]
-    verdict = _STAGE_WORDS.get(told, visible(told)) if told else quiet(verdict_of(pair) for pair in pairs)
-    return StageRow(stage=visible(name), verdict=verdict, pairs=len(pairs), cells=cells)  # type: ignore[arg-type]
+    verdict = _STAGE_WORDS.get(told or "", quiet(verdict_of(pair) for pair in pairs))
+    return StageRow(stage=visible(name), verdict=verdict, pairs=len(pairs), cells=cells)
 
 
 def _cell(pairs: list[Pair]) -> Cell:

@@ -1,7 +1,6 @@
 """Results made from a seed, in the shape and with the numbers that a run of the tiny SDXL has.
 
-    >>> make("match").verdict, make("transposed").first_divergence.address
-    ('MATCH', 'text_encoder_2.text_projection:weight')
+`make(kind, folder)` returns one of `KINDS`; the pictures that belong to it are written under `folder`.
 """
 
 from __future__ import annotations
@@ -10,211 +9,315 @@ from collections import Counter
 
 import numpy as np
 
-from parity.address import stage_of
 from parity.report import images
-from parity.result import Cause, Coverage, FirstDivergence, Pair, Result, Worst, number
+from parity.report.words import path_of
+from parity.result import Cause, Coverage, FirstDivergence, Pair, Result, number
+
+from .pairs import pairs
 
 HOSTILE = 'unet.<script>alert("x")</script>\n</script><img src=x onerror=alert(1)>&amp;[red]\x1b[31m'
-KINDS = ("match", "transposed", "incomplete", "huge", "hostile", "empty")
-_MODES = ("layers", "steps", "free")
-
-
-def text_encoder(name, layers):
-    yield from (f"{name}.text_model.embeddings.token_embedding", f"{name}.text_model.embeddings")
-    for layer in range(layers):
-        base = f"{name}.text_model.encoder.layers.{layer}"
-        for part in ("layer_norm1", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj", "self_attn",
-                     "layer_norm2", "mlp.fc1", "mlp.activation_fn", "mlp.fc2", "mlp"):  # fmt: skip
-            yield f"{base}.{part}"
-        yield base
-    yield from (f"{name}.text_model.final_layer_norm", f"{name}.text_model")
-
-
-def resnet(base):
-    yield from (f"{base}.{part}" for part in ("norm1", "conv1", "time_emb_proj", "norm2", "conv2"))
-    yield base
-
-
-def transformer(base, depth):
-    yield from (f"{base}.norm", f"{base}.proj_in")
-    for block in range(depth):
-        inner = f"{base}.transformer_blocks.{block}"
-        for part in ("norm1", "attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0", "attn1", "norm2", "attn2.to_q", "attn2", "norm3", "ff.net.0", "ff"):
-            yield f"{inner}.{part}"
-        yield inner
-    yield from (f"{base}.proj_out", base)
-
-
-def unet(depth):
-    yield from ("unet.time_proj", "unet.time_embedding", "unet.add_embedding", "unet.conv_in")
-    for side, blocks in (("down_blocks", 3), ("mid_block", 1), ("up_blocks", 3)):
-        for block in range(blocks):
-            base = f"unet.{side}" + ("" if side == "mid_block" else f".{block}")
-            for index in range(2):
-                yield from resnet(f"{base}.resnets.{index}")
-                if not (side == "down_blocks" and block == 0):
-                    yield from transformer(f"{base}.attentions.{index}", depth)
-            yield base
-    yield from ("unet.conv_norm_out", "unet.conv_act", "unet.conv_out", "unet")
-
-
-def vae():
-    for index in range(3):
-        yield from resnet(f"vae.decoder.up_blocks.{index}.resnets.0")
-        yield f"vae.decoder.up_blocks.{index}"
-    yield from ("vae.decoder", "vae.decode")
-
-
-def places(steps, depth):
-    """Yield (path, step) in the order of execution."""
-    for path in (*text_encoder("text_encoder", 2), *text_encoder("text_encoder_2", 2), "text_encoder_2.text_projection", "encode_prompt"):
-        yield path, None
-    yield from (("scheduler.set_timesteps", None), ("prepare_latents", None))
-    for step in range(steps):
-        for path in (*unet(depth), "guidance", "scheduler.step"):
-            yield path, step
-    for path in (*vae(), "postprocess"):
-        yield path, None
-
-
-def audits():
-    for path in ("text_encoder_2.text_projection", "unet.conv_in", "unet.mid_block.resnets.0.conv1", "vae.decoder.conv_in"):
-        yield Pair(address=f"{path}:weight", stage="weights", question="audit", mode="audit", verdict="MATCH", basis="exact", limit="equal digests")
-    for path, name in (("unet.mid_block.resnets.0.norm1", "eps"), ("text_encoder.text_model.encoder.layers.0", "activation")):
-        yield Pair(address=f"{path}:attribute.{name}", stage="attributes", question="audit", mode="audit", verdict="MATCH", basis="exact", limit="equal")
-    yield Pair(address="tokenizer:output", stage="tokens", question="audit", mode="audit", verdict="MATCH", dtype="int64", basis="exact", limit="equal", shape=(2, 77), size=154, max_abs=0.0)
-
-
-def pair(path, step, order, question, mode, rng, local=0.0):
-    """One healthy pair, or one with the given own and inherited relative error."""
-    scale = float(np.exp(rng.normal(0, 0.6)))
-    growth = {"layers": 1.0, "steps": 4.0, "free": 6.0 * (1 + (step or 0))}[mode]
-    unit = 8e-16 if question == "semantics" else 1.2e-7
-    healthy = unit * growth * min(2.7, float(np.exp(rng.normal(0, 0.4))))
-    error = max(healthy, local)
-    index = tuple(int(i) for i in rng.integers(0, (2, 32, 16, 12)))
-    value = float(rng.normal(0, scale))
-    made = Pair(
-        address=f"{path}{'' if step is None else f'@step={step}'}:output", stage=stage_of(path), question=question, mode=mode, verdict="MATCH",
-        dtype="float64" if question == "semantics" else "float32", native="sgm." + path.replace("down_blocks", "input_blocks").replace("text_model.", ""),
-        order=order, shape=(2, 32, 16, 12), size=12288, scale=scale, rel_l2=error, max_abs=error * scale * 4, cosine=1 - error**2,
-        worst=Worst(index=index, reference=value, candidate=value + error * scale * 4),
-    )  # fmt: skip
-    if question == "semantics":
-        made.basis, made.limit = "float64", "rel_l2 and max/rms 1e-09"
-        return made
-    floor = unit * growth * scale
-    made.basis, made.limit = "floor", "E <= 3 F and M <= 8 Fmax"
-    made.error_rms, made.error_max, made.floor_rms, made.floor_max = error * scale, error * scale * 4, floor, floor * 4
-    made.reference_rms, made.reference_max, made.ratio_to_floor = floor * 0.9, floor * 3, error / (unit * growth)
-    return made
-
-
-def pairs(steps=3, depth=1, wrong=None, error=0.4, seed=5):
-    """All pairs of a run; the module `wrong` fails by itself and everything after it inherits."""
-    rng, made = np.random.default_rng(seed), list(audits())
-    for question in ("semantics", "precision"):
-        for mode in _MODES:
-            broken = False
-            for order, (path, step) in enumerate(places(steps, depth)):
-                if mode == "steps" and step is None:
-                    continue
-                own, inherits = path == wrong, broken and mode != "layers" and not (mode == "steps" and step is None)
-                found = pair(path, step, order, question, mode, rng, error if own else error * float(rng.uniform(0.02, 0.3)) if inherits else 0.0)
-                if own or inherits:
-                    found.verdict, found.outside = "MISMATCH", int(rng.integers(2000, 12288))
-                    found.flags = [] if mode == "layers" else ["inherited"] if inherits else []
-                    found.detail = "everywhere" if own else ""
-                broken = broken or (own and mode != "steps")
-                made.append(found)
-    return made
+KINDS = ("match", "transposed", "small", "local", "incomplete", "huge", "hostile", "empty")
 
 
 def pictures(folder, error):
     rng = np.random.default_rng(3)
     row, column = np.mgrid[0:128, 0:96] / 128
-    base = np.stack([np.clip(np.stack([row, column, 1 - row]) * k + 0.12 * np.sin(20 * row * (k + 1) + 9 * column), 0, 1) for k in (0.7, 1.0)])
+    base = np.stack(
+        [
+            np.clip(np.stack([row, column, 1 - row]) * k + 0.12 * np.sin(20 * row * (k + 1) + 9 * column), 0, 1)
+            for k in (0.7, 1.0)
+        ]
+    )
     noise = rng.normal(0, error, base.shape) * (1 + 4 * np.exp(-(((row - 0.5) ** 2 + (column - 0.35) ** 2) * 60)))
     return images.write(folder, base, np.clip(base + noise, 0, 1))
 
 
 def side(framework, version, **more):
-    return {"framework": framework, framework: version, "python": "3.11.9", "numpy": "1.26.4", "parity": "0.1.0", "machine": "x86_64", "cores": 2, "device": "cpu", **more}
+    return {
+        "framework": framework,
+        framework: version,
+        "python": "3.11.9",
+        "numpy": "1.26.4",
+        "parity": "0.1.0",
+        "machine": "x86_64",
+        "cores": 2,
+        "device": "cpu",
+        **more,
+    }
 
 
 def base(made, **changes):
     """A result around `made`, MATCH unless `changes` says otherwise."""
     values = {
-        "verdict": "MATCH", "counts": dict(Counter(pair.verdict for pair in made)), "first_divergence": None, "causes": [], "pairs": made,
+        "verdict": "MATCH",
+        "counts": dict(Counter(pair.verdict for pair in made)),
+        "first_divergence": None,
+        "causes": [],
+        "pairs": made,
         "coverage": Coverage(
-            paths=412, compared=389, parameter_owners=231, parameter_owners_compared=231, pairs=len(made),
+            paths=412,
+            compared=389,
+            parameter_owners=231,
+            parameter_owners_compared=231,
+            pairs=len(made),
             not_compared={f"unet.down_blocks.{i}.resnets.{j}.dropout": "identity" for i in range(3) for j in range(3)}
-            | {f"unet.down_blocks.{i}.attentions": "container" for i in range(12)} | {"vae.encoder.mid_block.attentions.0.group_norm": "never called", "unet.up_blocks.0.attentions.0.transformer_blocks.0.attn1.processor": "no counterpart"},
+            | {f"unet.down_blocks.{i}.attentions": "container" for i in range(12)}
+            | {
+                "vae.encoder.mid_block.attentions.0.group_norm": "never called",
+                "unet.up_blocks.0.attentions.0.transformer_blocks.0.attn1.processor": "no counterpart",
+            },
         ),
-        "platform": {"exp": {"float32": "7.0e-07", "ratio": "28x"}, "softmax": {"float32": "7.4e-07", "ratio": "10x"}, "silu": {"float32": "2.1e-07", "ratio": "5x"}},
+        "platform": {
+            "exp": {"float32": "7.0e-07", "ratio": "28x"},
+            "softmax": {"float32": "7.4e-07", "ratio": "10x"},
+            "silu": {"float32": "2.1e-07", "ratio": "5x"},
+        },
         "provenance": {
-            "reference": side("torch", "2.13.0+cpu", threads=2, allow_tf32={"convolution": False, "matmul": False}, sdpa="math", diffusers="0.42.1", transformers="5.23.0"),
+            "reference": side(
+                "torch",
+                "2.13.0+cpu",
+                threads=2,
+                allow_tf32={"convolution": False, "matmul": False},
+                sdpa="math",
+                diffusers="0.42.1",
+                transformers="5.23.0",
+            ),
             "candidate": side("mindspore", "2.8.0", mode="PyNative, synchronous", threads=1),
         },
-        "case": {"model": {"folder": "fixtures/tiny"}, "prompt": {"positive": ["Astronaut in a jungle, cold color palette, muted colors, detailed, 8k", "a lighthouse keeper's kitchen at dusk"], "negative": ["blurry", "text"]},
-                 "sampling": {"sampler": "EulerAncestral", "steps": 4, "guidance": 5.0, "seed": 7}, "size": {"height": 128, "width": 96}, "precision": {"dtype": "float32"}},
-        "checks": {"neutral": True, "repeatable": True},
-        "islands": [{"path": "unet.time_proj", "operator": "aten.exp", "dtype": "float32", "file": "embeddings.py", "function": "get_timestep_embedding", "count": 4}],
-        "price": {
-            "final_latents": {"relative": 2.1e-6, "limit": 1e-5, "max_abs": 9.4e-6, "rel_l2": 8.8e-7, "mode": "free", "dtype": "float32"},
-            "image": {"relative": 4.4e-6, "limit": 2e-5, "max_abs": 4.4e-6, "psnr_db": 118.6, "pixels_that_differ": 0, "mode": "free", "dtype": "float32"},
+        "case": {
+            "model": {"folder": "fixtures/tiny"},
+            "prompt": {
+                "positive": [
+                    "Astronaut in a jungle, cold color palette, muted colors, detailed, 8k",
+                    "a lighthouse keeper's kitchen at dusk",
+                ],
+                "negative": ["blurry", "text"],
+            },
+            "sampling": {"sampler": "EulerAncestral", "steps": 4, "guidance": 5.0, "seed": 7},
+            "size": {"height": 128, "width": 96},
+            "precision": {"dtype": "float32"},
         },
-        "commands": {"repeat": "parity run fixtures/cases/tiny.toml --out reports/tiny", "replay": "parity replay reports/tiny/reference --candidate mindone_sdxl --out reports/tiny/again"},
+        "checks": {"neutral": True, "repeatable": True},
+        "islands": [
+            {
+                "path": "unet.time_proj",
+                "operator": "aten.exp",
+                "dtype": "float32",
+                "file": "embeddings.py",
+                "function": "get_timestep_embedding",
+                "count": 4,
+            }
+        ],
+        "price": {
+            "final_latents": {
+                "relative": 2.1e-6,
+                "limit": 1e-5,
+                "max_abs": 9.4e-6,
+                "rel_l2": 8.8e-7,
+                "mode": "free",
+                "dtype": "float32",
+            },
+            "image": {
+                "relative": 4.4e-6,
+                "limit": 2e-5,
+                "max_abs": 4.4e-6,
+                "psnr_db": 118.6,
+                "pixels_that_differ": 0,
+                "mode": "free",
+                "dtype": "float32",
+            },
+        },
+        "commands": {
+            "repeat": "parity run fixtures/cases/tiny.toml --out reports/tiny",
+            "replay": "parity replay reports/tiny/reference --candidate mindone_sdxl --out reports/tiny/again",
+        },
         "traces": {"reference": "reports/tiny/reference", "candidate": "reports/tiny/candidate"},
         "wall_s": {"record": 11.2, "replay": 19.4, "compare": 1.9},
-    }  # fmt: skip
+    }
     return Result(**(values | changes))
 
 
 def transposed(folder):
     made = pairs(steps=4, wrong="text_encoder_2.text_projection")
     made[0] = Pair(
-        address="text_encoder_2.text_projection:weight", stage="weights", question="audit", mode="audit", verdict="MISMATCH", dtype="float32", basis="exact", limit="equal digests",
-        native="conditioner.embedders.1.model.text_projection", shape=(64, 64), size=4096, detail="equals the reference's transpose, exactly",
-    )  # fmt: skip
+        address="text_encoder_2.text_projection:weight",
+        stage="weights",
+        question="audit",
+        mode="audit",
+        verdict="MISMATCH",
+        dtype="float32",
+        basis="exact",
+        limit="equal digests",
+        native="conditioner.embedders.1.model.text_projection",
+        shape=(64, 64),
+        size=4096,
+        detail="equals the reference's transpose, exactly",
+    )
     cause = Cause(
-        slug="transposed-weight", address="text_encoder_2.text_projection:weight", confirmed=True, confidence=1.0,
-        evidence=["weight [64, 64] equals the transpose of the reference's, bit for bit (xxh3-128 9f31c0de)", "the output of this module differs by rel_l2 4.0e-01 from right inputs, in float64 and in float32",
-                  "with the transposed weight the same replay differs by 9.1e-16"],
-        repair="transpose text_encoder_2.text_projection.weight when the checkpoint is converted: nn.Linear computes x W^T, the candidate x W", before=0.4, after=9.1e-16,
-    )  # fmt: skip
+        slug="transposed-weight",
+        address="text_encoder_2.text_projection:weight",
+        confirmed=True,
+        confidence=1.0,
+        evidence=[
+            "weight [64, 64] equals the transpose of the reference's, bit for bit (xxh3-128 9f31c0de)",
+            "the output of this module differs by rel_l2 4.0e-01 from right inputs, in float64 and in float32",
+            "with the transposed weight the same replay differs by 9.1e-16",
+        ],
+        repair="transpose text_encoder_2.text_projection.weight when the checkpoint is converted: it computes x W^T",
+        before=0.4,
+        after=9.1e-16,
+    )
     return base(
-        made, verdict="MISMATCH", causes=[cause], images=pictures(folder, 0.03),
-        first_divergence=FirstDivergence(address=cause.address, stage="weights", question="audit", mode="audit", dtype="float32"),
-        price={"final_latents": {"relative": 0.21, "limit": 1e-5, "max_abs": 1.93, "rel_l2": 0.187, "mode": "free", "dtype": "float32"}, "image": {"relative": 0.13, "limit": 2e-5, "max_abs": 0.13, "psnr_db": 29.4, "mode": "free", "dtype": "float32"}},
-    )  # fmt: skip
+        made,
+        verdict="MISMATCH",
+        causes=[cause],
+        images=pictures(folder, 0.03),
+        first_divergence=FirstDivergence(
+            address=cause.address, stage="weights", question="audit", mode="audit", dtype="float32"
+        ),
+        price={
+            "final_latents": {
+                "relative": 0.21,
+                "limit": 1e-5,
+                "max_abs": 1.93,
+                "rel_l2": 0.187,
+                "mode": "free",
+                "dtype": "float32",
+            },
+            "image": {
+                "relative": 0.13,
+                "limit": 2e-5,
+                "max_abs": 0.13,
+                "psnr_db": 29.4,
+                "mode": "free",
+                "dtype": "float32",
+            },
+        },
+    )
 
 
 def local_fault(folder):
     """A module of the UNet that is wrong by itself, found in the layer replay."""
     made = pairs(steps=3, wrong="unet.down_blocks.1.attentions.0.transformer_blocks.0.ff.net.0", error=2e-4)
     first = next(pair for pair in made if pair.verdict == "MISMATCH" and pair.mode == "layers")
-    return base(made, verdict="MISMATCH", first_divergence=FirstDivergence(address=first.address, stage="unet", question="semantics", mode="layers", dtype="float64"), images=pictures(folder, 1e-4))
+    return base(
+        made,
+        verdict="MISMATCH",
+        first_divergence=FirstDivergence(
+            address=first.address, stage="unet", question="semantics", mode="layers", dtype="float64"
+        ),
+        images=pictures(folder, 1e-4),
+    )
 
 
 def incomplete():
     made = [pair for pair in pairs(steps=2) if pair.question == "precision" or pair.mode == "audit"]
     for place in (40, 41, 60):
-        made[place].verdict, made[place].rel_l2, made[place].max_abs, made[place].worst = ("MISSING" if place < 60 else "UNEXPECTED"), None, None, None
-    coverage = Coverage(paths=412, compared=386, parameter_owners=231, parameter_owners_compared=229, pairs=len(made), unexplained=["unet.up_blocks.2.resnets.1.conv_shortcut", "vae.encoder.quant_conv"])
-    return base(made, verdict="INCOMPLETE", coverage=coverage, checks={"neutral": True}, price={}, stages={"vae": "not measured"})
+        made[place].verdict, made[place].rel_l2, made[place].max_abs, made[place].worst = (
+            ("MISSING" if place < 60 else "UNEXPECTED"),
+            None,
+            None,
+            None,
+        )
+    coverage = Coverage(
+        paths=412,
+        compared=386,
+        parameter_owners=231,
+        parameter_owners_compared=229,
+        pairs=len(made),
+        unexplained=["unet.up_blocks.2.resnets.1.conv_shortcut", "vae.encoder.quant_conv"],
+    )
+    return base(
+        made,
+        verdict="INCOMPLETE",
+        coverage=coverage,
+        checks={"neutral": True},
+        price={},
+        stages={"vae": "not measured"},
+    )
 
 
 def hostile():
     made = pairs(steps=2)
-    made.append(Pair(address=HOSTILE + "@step=0:output", stage="unet", question="semantics", mode="layers", verdict="MISMATCH", dtype="float64", rel_l2=number(float("nan")), max_abs=number(float("inf")), native=HOSTILE, detail=HOSTILE, limit=HOSTILE, basis="case: " + HOSTILE))
-    cause = Cause(slug=HOSTILE, address=HOSTILE, confirmed=False, confidence=0.5, evidence=[HOSTILE], repair=HOSTILE, others=[HOSTILE])
+    made.append(
+        Pair(
+            address=HOSTILE + "@step=0:output",
+            stage="unet",
+            question="semantics",
+            mode="layers",
+            verdict="MISMATCH",
+            dtype="float64",
+            rel_l2=number(float("nan")),
+            max_abs=number(float("inf")),
+            native=HOSTILE,
+            detail=HOSTILE,
+            limit=HOSTILE,
+            basis="case: " + HOSTILE,
+        )
+    )
+    cause = Cause(
+        slug=HOSTILE,
+        address=HOSTILE,
+        confirmed=False,
+        confidence=0.5,
+        evidence=[HOSTILE],
+        repair=HOSTILE,
+        others=[HOSTILE],
+    )
     return base(
-        made, verdict="MISMATCH", causes=[cause], first_divergence=FirstDivergence(address=made[-1].address, stage="unet", question="semantics", mode="layers", dtype="float64"),
-        images={"reference_0": 'x" onerror="alert(1)', "candidate_0": "javascript:alert(1)", "difference_0": "http://example.org/x.png", "caption_0": HOSTILE}, commands={"repeat": HOSTILE, "replay": HOSTILE},
-        provenance={"reference": {"framework": HOSTILE, HOSTILE: HOSTILE}, "candidate": {"framework": "x"}, HOSTILE: HOSTILE}, price={HOSTILE: {HOSTILE: HOSTILE}}, case={HOSTILE: HOSTILE}, platform={HOSTILE: 1}, stages={HOSTILE: HOSTILE},
-        coverage=Coverage(paths=1, compared=0, parameter_owners=0, parameter_owners_compared=0, not_compared={HOSTILE: HOSTILE}, unexplained=[HOSTILE]), traces={"x": HOSTILE},
-    )  # fmt: skip
+        made,
+        verdict="MISMATCH",
+        causes=[cause],
+        first_divergence=FirstDivergence(
+            address=made[-1].address, stage="unet", question="semantics", mode="layers", dtype="float64"
+        ),
+        images={
+            "reference_0": 'x" onerror="alert(1)',
+            "candidate_0": "javascript:alert(1)",
+            "difference_0": "http://example.org/x.png",
+            "caption_0": HOSTILE,
+        },
+        commands={"repeat": HOSTILE, "replay": HOSTILE},
+        provenance={
+            "reference": {"framework": HOSTILE, HOSTILE: HOSTILE},
+            "candidate": {"framework": "x"},
+            HOSTILE: HOSTILE,
+        },
+        price={HOSTILE: {HOSTILE: HOSTILE}},
+        case={HOSTILE: HOSTILE},
+        platform={HOSTILE: 1},
+        stages={HOSTILE: HOSTILE},
+        coverage=Coverage(
+            paths=1,
+            compared=0,
+            parameter_owners=0,
+            parameter_owners_compared=0,
+            not_compared={HOSTILE: HOSTILE},
+            unexplained=[HOSTILE],
+        ),
+        traces={"x": HOSTILE},
+    )
+
+
+def small(folder):
+    """The transposed result with a dozen paths, for gold files that a person can read."""
+    kept = {
+        "text_encoder.text_model",
+        "text_encoder_2.text_projection",
+        "encode_prompt",
+        "scheduler.set_timesteps",
+        "unet.conv_in",
+        "unet",
+        "guidance",
+        "scheduler.step",
+        "vae.decode",
+        "postprocess",
+        "tokenizer",
+    }
+    result = transposed(folder)
+    result.pairs = [pair for pair in result.pairs if path_of(pair.address) in kept]
+    result.coverage.pairs = len(result.pairs)
+    return result
 
 
 def make(kind, folder):
@@ -222,9 +325,32 @@ def make(kind, folder):
     if kind == "match":
         return base(pairs(steps=4), images=pictures(folder, 2e-6))
     if kind == "huge":
-        made = pairs(steps=6, depth=1, wrong="unet.mid_block.attentions.0.transformer_blocks.0.norm1", error=3e-4)
+        made = pairs(steps=6, wrong="unet.mid_block.attentions.0.transformer_blocks.0.norm1", error=3e-4)
         first = next(pair for pair in made if pair.verdict == "MISMATCH" and pair.mode == "layers")
-        return base(made, verdict="MISMATCH", first_divergence=FirstDivergence(address=first.address, stage="unet", question="semantics", mode="layers", dtype="float64"), images=pictures(folder, 1e-3))
+        return base(
+            made,
+            verdict="MISMATCH",
+            first_divergence=FirstDivergence(
+                address=first.address, stage="unet", question="semantics", mode="layers", dtype="float64"
+            ),
+            images=pictures(folder, 1e-3),
+        )
     if kind == "empty":
-        return base([], verdict="INCOMPLETE", provenance={}, price={}, commands={}, platform={}, case={}, checks={}, coverage=Coverage(paths=0, compared=0, parameter_owners=0, parameter_owners_compared=0))
-    return {"transposed": lambda: transposed(folder), "local": lambda: local_fault(folder), "incomplete": incomplete, "hostile": hostile}[kind]()
+        return base(
+            [],
+            verdict="INCOMPLETE",
+            provenance={},
+            price={},
+            commands={},
+            platform={},
+            case={},
+            checks={},
+            coverage=Coverage(paths=0, compared=0, parameter_owners=0, parameter_owners_compared=0),
+        )
+    return {
+        "transposed": lambda: transposed(folder),
+        "small": lambda: small(folder),
+        "local": lambda: local_fault(folder),
+        "incomplete": incomplete,
+        "hostile": hostile,
+    }[kind]()
