@@ -12,12 +12,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionXLPipeline
-from diffusers.utils import logging as diffusers_logging
-from transformers.utils import logging as transformers_logging
 
 from parity.errors import CaseError, nearest
 from parity.frameworks.torch_ import TYPES
 from parity.frameworks.torch_policy_ import device_of
+from torch_refs.quiet import quiet
 from torch_refs.session import DiffusersSession
 
 if TYPE_CHECKING:
@@ -72,12 +71,11 @@ def load_pipeline(resolved: Resolved, device: str, dtype: str) -> Any:
     if not (folder / "model_index.json").is_file():
         message = f"{folder} is no diffusers folder: it has no model_index.json; give the folder that save_pretrained wrote"
         raise CaseError(message)
-    for logging in (diffusers_logging, transformers_logging):
-        logging.disable_progress_bar()
     try:
-        pipeline = StableDiffusionXLPipeline.from_pretrained(
-            folder, dtype=TYPES[dtype], local_files_only=True, add_watermarker=False, variant=_variant(folder)
-        )
+        with quiet():
+            pipeline = StableDiffusionXLPipeline.from_pretrained(
+                folder, dtype=TYPES[dtype], local_files_only=True, add_watermarker=False, variant=_variant(folder)
+            )
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         message = f"{folder} cannot be read as an SDXL pipeline: {error}"
         raise CaseError(message) from error

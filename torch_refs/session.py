@@ -30,6 +30,7 @@ from parity.trace import digest
 from torch_refs.attributes import pipeline_attributes
 from torch_refs.draws import Draws
 from torch_refs.functions import encode, module_paths, reported
+from torch_refs.quiet import quiet
 from torch_refs.twin import Forced, lift
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class DiffusersSession:
             drawn.latents.append(_wide(latents))
             progress(step + 1, self._case.sampling.steps)
 
-        with torch.no_grad(), exact_float32(), Draws() as draws:
+        with quiet(), torch.no_grad(), exact_float32(), Draws() as draws:
             if taps is None:
                 images = self._generate(self.pipeline, ended)
             else:
@@ -148,12 +149,13 @@ class DiffusersSession:
     def _twin(self) -> Any:
         """The float64 pipeline, made when it is first needed."""
         if self._lifted is None:
-            self._lifted = lift(self.pipeline)
+            with quiet():
+                self._lifted = lift(self.pipeline)
         return self._lifted
 
     def _run_twin(self, taps: Taps, instead: Mapping[str, Any], ended: Callable[[int, torch.Tensor], Any]) -> None:
         """Run the twin on the working run's draws."""
-        with torch.no_grad(), Draws(self._drawn.noise) as draws, reported(self._twin, taps, draws, instead):
+        with quiet(), torch.no_grad(), Draws(self._drawn.noise) as draws, reported(self._twin, taps, draws, instead):
             self._generate(self._twin, ended)
             self._encode(self._twin, draws, taps)
 

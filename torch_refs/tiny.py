@@ -30,8 +30,8 @@ import xxhash
 from diffusers import AutoencoderKL, EulerAncestralDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
-from transformers.utils import logging
 
+from torch_refs.quiet import quiet
 from torch_refs.tokenizer_files import VOCABULARY_SIZE, write_tokenizer
 
 if TYPE_CHECKING:
@@ -210,9 +210,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m torch_refs.tiny", description="Write the tiny SDXL.")
     parser.add_argument("folder", type=Path, help="where the diffusers folder goes, for example fixtures/tiny")
     folder = parser.parse_args(arguments).folder
-    logging.disable_progress_bar()
     started = time.perf_counter()
-    build(folder)
+    with quiet():
+        build(folder)
     sys.stderr.write(f"{folder} written in {time.perf_counter() - started:.1f} s\n")
     return 0
 
