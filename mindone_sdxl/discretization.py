@@ -4,6 +4,7 @@ Float64 tables are the formulas as they stand. Float32 tables are what the refer
 it works in float32: `DiffusersDDPM` repeats diffusers' float32 arithmetic operation by operation (its table differs
 from the exact one by 1e-5), `LegacyDDPM` rounds the exact table, as Stability's code does.
 
+    >>> from mindone_sdxl.config import ScheduleConfig
     >>> DiffusersDDPM(ScheduleConfig()).timesteps(3).tolist()
     [667, 334, 1]
     >>> LegacyDDPM(ScheduleConfig()).timesteps(3).tolist()
@@ -55,7 +56,7 @@ def exact_table(schedule: ScheduleConfig) -> Array:
 def float32_table(schedule: ScheduleConfig) -> Array:
     """Sigma of every training timestep as float32 arithmetic gives it, ascending.
 
-    Source: https://github.com/huggingface/diffusers/blob/v0.35.1/src/diffusers/schedulers/scheduling_euler_ancestral_discrete.py
+    Source: https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/schedulers/scheduling_euler_ancestral_discrete.py
     """
     one = np.float32(1)
     if schedule.beta_schedule == "scaled_linear":

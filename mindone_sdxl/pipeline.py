@@ -13,7 +13,6 @@ arguments. Every part can be called by itself.
 # mypy: no-warn-return-any
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +31,7 @@ from mindone_sdxl.long_prompts import encode_long
 from mindone_sdxl.model import SDXLModel
 from mindone_sdxl.schedule import Schedule, make_schedule
 from mindone_sdxl.tokenizer import CLIPTokenizer, pad_token_of
+from mindone_sdxl.vae import Posterior
 from mindone_sdxl.weights import State, diffusers_to_mindspore, load
 
 if TYPE_CHECKING:
@@ -42,24 +42,7 @@ if TYPE_CHECKING:
     from mindone_sdxl.guidance import Guider
     from mindone_sdxl.samplers import Noises, Observer, Sampler
 
-__all__ = ["Posterior", "StableDiffusionXL"]
-
-_LOGVAR_RANGE = (-30.0, 20.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Posterior:
-    """What the autoencoder makes of an image: a normal distribution of unscaled latents [batch, channels, h, w]."""
-
-    mean: Tensor
-    logvar: Tensor
-
-    def sample(self, noise: Tensor) -> Tensor:
-        """Mean plus noise of unit variance brought to the posterior's standard deviation."""
-        # numpy's exponential: the one on CPU is too coarse.
-        logvar = np.clip(self.logvar.asnumpy().astype(np.float64), *_LOGVAR_RANGE)
-        std = Tensor(np.exp(0.5 * logvar).astype(numpy_type(self.mean.dtype)), self.mean.dtype)
-        return self.mean + std * noise
+__all__ = ["StableDiffusionXL"]
 
 
 class StableDiffusionXL:

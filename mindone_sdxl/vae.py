@@ -3,19 +3,38 @@
 # mypy: allow-subclassing-any, no-warn-return-any
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
 from mindspore import Tensor, nn, ops
 
 from mindone_sdxl.attention import attend
-from mindone_sdxl.layers import Conv2d, DType, GroupNorm, Identity, Pointwise, SiLU
+from mindone_sdxl.layers import Conv2d, DType, GroupNorm, Identity, Pointwise, SiLU, numpy_type
 from mindone_sdxl.unet import double
 
 if TYPE_CHECKING:
     from mindone_sdxl.config import VAEConfig
 
-__all__ = ["AutoencoderKL", "Decoder", "Encoder"]
+__all__ = ["AutoencoderKL", "Decoder", "Encoder", "Posterior"]
+
+_LOGVAR_RANGE = (-30.0, 20.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Posterior:
+    """What the autoencoder makes of an image: a normal distribution of unscaled latents [batch, channels, h, w]."""
+
+    mean: Tensor
+    logvar: Tensor
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Mean plus noise of unit variance brought to the posterior's standard deviation."""
+        # numpy's exponential: the one on CPU is too coarse.
+        logvar = np.clip(self.logvar.asnumpy().astype(np.float64), *_LOGVAR_RANGE)
+        std = Tensor(np.exp(0.5 * logvar).astype(numpy_type(self.mean.dtype)), self.mean.dtype)
+        return self.mean + std * noise
 
 
 class ResnetBlock(nn.Cell):

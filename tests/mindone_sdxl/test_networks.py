@@ -106,6 +106,22 @@ def test_the_convolution_by_matmul_equals_torch_for_every_stride_and_padding(ker
     assert distance(cell(mindspore.Tensor(x)), expected) <= 1e-15
 
 
+@pytest.mark.parametrize("kernel", [(3, 1, 1), (3, 2, 1), (3, 2, 0)])
+def test_the_float32_convolution_is_the_same_by_matmul_and_by_its_kernel(kernel, mindspore, monkeypatch):
+    from mindone_sdxl import layers
+
+    size, stride, padding = kernel
+    rng = np.random.default_rng(4)
+    cell = layers.Conv2d(5, 4, size, stride=stride, padding=padding, dtype=mindspore.float32)
+    for parameter in cell.get_parameters():
+        parameter.set_data(mindspore.Tensor(widened(rng, *parameter.shape), mindspore.float32))
+    x = mindspore.Tensor(widened(rng, 2, 5, 9, 7), mindspore.float32)
+    monkeypatch.setattr(layers, "_VERSION", (2, 8))
+    by_kernel = cell(x).asnumpy()
+    monkeypatch.setattr(layers, "_VERSION", (2, 10))
+    assert distance(cell(x), by_kernel) <= 1e-6
+
+
 @pytest.mark.parametrize("approximate", ["none", "tanh"])
 def test_both_forms_of_gelu_equal_torch_in_float64(approximate, mindspore):
     import torch
