@@ -32,6 +32,13 @@ _BASIS: Final = {
     "floor": "float64 twin",
     "model": "modelled floor",
 }
+_PLAIN: Final = {
+    "MATCH": "the values are equal",
+    "MISMATCH": "the values differ",
+    "INCOMPARABLE": "not comparable",
+    "MISSING": "the candidate has no record at this address",
+    "UNEXPECTED": "the reference has no record at this address",
+}
 
 
 def lines(
@@ -105,10 +112,8 @@ def _title(pair: Pair, sides: str) -> str:
 
 def _distance(pair: Pair) -> str:
     """Line 2: how far apart, in multiples of the floor, and the limit with its basis."""
-    if pair.verdict == "MISSING":
-        return "the candidate has no record at this address"
-    if pair.verdict == "UNEXPECTED":
-        return "the reference has no record at this address"
+    if pair.verdict in {"MISSING", "UNEXPECTED"}:
+        return _PLAIN[pair.verdict]
     parts = []
     if pair.rel_l2 is not None:
         parts.append(f"rel_l2 {number(pair.rel_l2)}")
@@ -116,7 +121,7 @@ def _distance(pair: Pair) -> str:
         parts.append(f"max_abs {number(pair.max_abs)}")
     if pair.ratio_to_floor is not None:
         parts.append(f"{ratio(pair.ratio_to_floor, RMS_FACTOR)} its floor")
-    told = ", ".join(parts) or ("not comparable" if pair.verdict == "INCOMPARABLE" else "the values differ")
+    told = ", ".join(parts) or _PLAIN.get(pair.verdict, "not measured")
     basis = _BASIS.get(pair.basis, visible(pair.basis))
     judged = "; ".join(
         part
@@ -160,19 +165,21 @@ def inputs_of(result: Result, pair: Pair) -> str:
     inputs = (other for other in result.pairs if other.address.startswith(prefix))
     found = [other for other in inputs if (other.question, other.mode, other.dtype) == run]
     if not found:
-        local = [
-            other
-            for other in result.pairs
-            if other.address == pair.address and other.mode == "layers" and other.question == pair.question
-        ]
-        if local and all(other.verdict == "MATCH" for other in local):
-            return "given the reference's inputs this module matches"
-        return "its inputs are not compared in this mode"
+        return _local(result, pair)
     wrong = [other for other in found if other.verdict != "MATCH"]
     if wrong:
         worst = max((as_float(other.rel_l2) or 0.0 for other in wrong), default=0.0)
         return f"{count(len(wrong), 'input')} of {len(found)} differ already (rel_l2 {number(worst)})"
     return "the inputs of this module match"
+
+
+def _local(result: Result, pair: Pair) -> str:
+    """Say what the layer replay knows about a module whose inputs are not compared in the pair's mode."""
+    places = (other for other in result.pairs if other.address == pair.address and other.mode == "layers")
+    verdicts = {other.verdict for other in places if other.question == pair.question}
+    if not verdicts:
+        return "its inputs are not compared in this mode"
+    return f"given the reference's inputs this module {'matches' if verdicts == {'MATCH'} else 'fails too'}"
 
 
 def only(address: str) -> str:

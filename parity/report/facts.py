@@ -76,7 +76,7 @@ def not_measured(result: Result) -> list[str]:
     present = {(pair.question, pair.mode) for pair in result.pairs}
     gaps = []
     if not any(question == "semantics" for question, _ in present):
-        gaps.append("semantics: there is no float64 run of both sides, so only the accuracy was judged")
+        gaps.append("semantics: there is no float64 run of both sides, so what is computed was not judged by itself")
     if not any(question == "precision" for question, _ in present):
         gaps.append("precision: there is no run in the working type")
     gaps += [

@@ -91,7 +91,7 @@ def apart(reference: Number | str, candidate: Number | str) -> tuple[str, str]:
     if isinstance(reference, int) and isinstance(candidate, int):
         return str(reference), str(candidate)
     for digits in range(5, _EXACT_DIGITS + 1):
-        texts = f"{reference:.{digits}g}", f"{candidate:.{digits}g}"
+        texts = f"{reference:#.{digits}g}", f"{candidate:#.{digits}g}"
         if texts[0] != texts[1]:
             return texts
     return f"{reference!r}", f"{candidate!r}"

@@ -53,9 +53,9 @@
     draw(chart);
   }));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
-  const resized = new ResizeObserver(() => charts.forEach((chart) => {
+  const resized = new ResizeObserver(() => requestAnimationFrame(() => charts.forEach((chart) => {
     if (chart.clientWidth && chart.clientWidth !== widths.get(chart)) draw(chart);
     widths.set(chart, chart.clientWidth);
-  }));
+  })));
   charts.forEach((chart) => resized.observe(chart));
 })();

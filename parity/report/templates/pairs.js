@@ -215,7 +215,7 @@
   byId("pair-tools").addEventListener("reset", () => setTimeout(refresh));
   box.querySelectorAll("[data-sort]").forEach((button) => button.addEventListener("click", () => sortBy(button)));
   box.addEventListener("scroll", draw, { passive: true });
-  new ResizeObserver(draw).observe(box);
+  new ResizeObserver(() => requestAnimationFrame(draw)).observe(box);
   body.addEventListener("click", (event) => {
     const row = event.target.closest("tr[data-place]");
     if (row) choose(Number(row.dataset.place), true);

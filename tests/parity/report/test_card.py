@@ -125,6 +125,7 @@ def other(port, mode, verdict):
             "1 input of 2 differ already (rel_l2 2.5e-01)",
         ),
         ([other("output", "layers", "MATCH")], "free", "given the reference's inputs this module matches"),
+        ([other("output", "layers", "MISMATCH")], "free", "given the reference's inputs this module fails too"),
         ([], "free", "not compared in this mode"),
     ],
 )
@@ -156,3 +157,8 @@ def test_the_first_divergence_is_found_under_its_own_question(tmp_path):
 )
 def test_a_side_is_named_by_what_its_provenance_says(side, name):
     assert card.sides(made.base([], provenance={"reference": side})) == f"{name} -> candidate"
+
+
+def test_an_audit_that_matches_says_so(tmp_path):
+    result = made.make("match", tmp_path)
+    assert "the values are equal" in card.of(result, result.pairs[0])[1]
