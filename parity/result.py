@@ -21,6 +21,7 @@ Overall = Literal["MATCH", "MISMATCH", "INCOMPLETE"]
 Question = Literal["audit", "semantics", "precision"]
 Mode = Literal["audit", "free", "steps", "layers"]
 Flag = Literal["contains", "inherited", "equivalent", "platform-precision", "island", "mixed-dtype", "half-precision-grid", "unbounded-depth"]
+Ground = Literal["", "exact", "float64", "floor", "model"]
 Number = float | Literal["nan", "inf", "-inf"]
 
 
@@ -77,7 +78,7 @@ class Pair(msgspec.Struct, kw_only=True, omit_defaults=True):
     ratio_to_floor: Number | None = None
     worst: Worst | None = None
     detail: str = ""
-    ground: Literal["", "exact", "float64", "floor", "model"] = ""
+    ground: Ground = ""
     hard: str = ""
 
 

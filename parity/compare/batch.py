@@ -3,8 +3,9 @@
 A numpy call costs a microsecond whatever its size, so a tensor of sixteen numbers is measured as one segment
 of a long array: `reduceat` gives the sum of squares and the largest magnitude of every segment.
 
-    >>> a, b = np.array([1.0, 2.0]), np.array([5.0])
-    >>> [m.error_max for m in measure_many([(a, a, None), (b, b + 1, None)], ("float64", "float64", ""))]
+    >>> from parity.compare.tensor import Tensor
+    >>> a, b, c = (Tensor(np.array(values), "float64") for values in ([1.0, 2.0], [5.0], [6.0]))
+    >>> [m.error_max for m in measure_many([a, b], [a, c])]
     [0.0, 1.0]
 """
 
@@ -15,10 +16,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from parity.compare.blocks import load64
-from parity.compare.metrics import Measure, finish, measure
+from parity.compare.measurement import Measure, Sums, finish
+from parity.compare.metrics import measure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from parity.compare.tensor import Array, Tensor
 
 __all__ = ["LARGEST", "measure_many"]
 
@@ -28,53 +32,33 @@ LARGEST: Final = 2048
 _FEW: Final = 2.0**-480
 _MANY: Final = 2.0**480
 
-Group = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
-
-def measure_many(groups: Sequence[Group], types: tuple[str, str, str]) -> list[Measure]:
-    """Measure groups (exact, candidate, own) of the same three types; none is empty, none is complex."""
-    sizes = [group[0].size for group in groups]
+def measure_many(exact: Sequence[Tensor], candidate: Sequence[Tensor], own: Sequence[Tensor] = ()) -> list[Measure]:
+    """Measure pairs; each sequence holds tensors of one real type, none empty. `own` is empty or of the same length."""
+    sizes = [tensor.array.size for tensor in exact]
     starts = np.zeros(len(sizes), np.intp)
     np.cumsum(sizes[:-1], out=starts[1:])
     with np.errstate(all="ignore"):
-        x = _joined([group[0] for group in groups], types[0])
-        squares, largest = _segments(x, starts)
-        errors, peaks = _segments(_joined([group[1] for group in groups], types[1]) - x, starts)
-        if types[2]:
-            own_errors, own_peaks = _segments(_joined([group[2] for group in groups], types[2]) - x, starts)
-        else:
-            own_errors = own_peaks = [0.0] * len(sizes)
+        x = _joined(exact)
+        columns = [*_segments(x, starts), *_segments(_joined(candidate) - x, starts)]
+        if own:
+            columns += _segments(_joined(own) - x, starts)
     found = []
-    for number, group in enumerate(groups):
-        if _is_plain(largest[number]) and _is_plain(peaks[number]) and _is_plain(own_peaks[number]):
-            found.append(
-                finish(
-                    sizes[number],
-                    squares[number],
-                    largest[number],
-                    errors[number],
-                    peaks[number],
-                    own_errors[number],
-                    own_peaks[number],
-                )
-            )
+    for number, (size, *numbers) in enumerate(zip(sizes, *columns, strict=True)):
+        if all(peak == 0.0 or _FEW <= peak <= _MANY for peak in numbers[1::2]):
+            found.append(finish(size, Sums(*numbers)))
         else:
-            found.append(measure(group[0], types[0], group[1], types[1], group[2], types[2]))
+            found.append(measure(exact[number], candidate[number], own[number] if own else None))
     return found
 
 
-def _joined(arrays: Sequence[np.ndarray | None], name: str) -> np.ndarray:
-    """Return the elements of all arrays in one float64 array."""
-    flat = np.concatenate([array.reshape(-1) for array in arrays if array is not None])
-    return load64(flat, name, np.empty(flat.size))
+def _joined(tensors: Sequence[Tensor]) -> Array:
+    """Return the elements of all tensors in one float64 array."""
+    flat = np.concatenate([tensor.array.reshape(-1) for tensor in tensors])
+    return load64(flat, tensors[0].dtype, np.empty(flat.size))
 
 
-def _segments(values: np.ndarray, starts: np.ndarray) -> tuple[list[float], list[float]]:
-    """Return sum of squares and largest magnitude of each segment."""
+def _segments(values: Array, starts: Array) -> tuple[list[float], list[float]]:
+    """Return sum of squares and largest magnitude of each segment; NaN where it holds one."""
     peaks = np.maximum.reduceat(np.abs(values), starts).tolist()
     return np.add.reduceat(values * values, starts).tolist(), peaks
-
-
-def _is_plain(peak: float) -> bool:
-    """Tell whether the sums over a segment with this peak can be trusted; false for NaN."""
-    return peak == 0.0 or _FEW <= peak <= _MANY

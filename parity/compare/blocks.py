@@ -22,6 +22,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from parity.compare.tensor import Array
+
 __all__ = ["BLOCK", "BLOCK64", "Scratch", "blocks", "load32", "load64", "scratch"]
 
 BLOCK: Final = 65536
@@ -57,7 +59,7 @@ def scratch() -> Scratch:
     return found
 
 
-def blocks(arrays: Sequence[np.ndarray], size: int = BLOCK) -> Iterator[tuple[np.ndarray, ...]]:
+def blocks(arrays: Sequence[Array], size: int = BLOCK) -> Iterator[tuple[Array, ...]]:
     """Yield the same stretch of every array, flat and in native byte order, at most `size` elements.
 
     Arrays that lie contiguous in native order are sliced without a copy; others go through a buffer.
@@ -79,7 +81,7 @@ def blocks(arrays: Sequence[np.ndarray], size: int = BLOCK) -> Iterator[tuple[np
         yield tuple(chunk) if isinstance(chunk, tuple) else (chunk,)
 
 
-def load32(block: np.ndarray, name: str, out: np.ndarray, words: np.ndarray) -> np.ndarray:
+def load32(block: Array, name: str, out: Array, words: Array) -> Array:
     """Return `block`, of type `name` (float32 or narrower), as float32, in `out` unless it is float32 already.
 
     A float16 infinity or NaN becomes a finite number of 2**16 or more: `is_beyond_half` tells.
@@ -101,7 +103,7 @@ def load32(block: np.ndarray, name: str, out: np.ndarray, words: np.ndarray) -> 
     return out
 
 
-def load64(block: np.ndarray, name: str, out: np.ndarray) -> np.ndarray:
+def load64(block: Array, name: str, out: Array) -> Array:
     """Return `block`, of type `name`, as float64, in `out` unless it is float64 already."""
     if name == "float64":
         return block

@@ -114,11 +114,17 @@ def _check_origin(reference: Trace, trace: Trace) -> None:
     """Refuse a candidate of another case or another recording."""
     mine, other = reference.manifest.case_digest, trace.manifest.case_digest
     if mine != other:
-        message = f"{trace.folder} is a trace of another case (digest {other}; {reference.folder} has {mine}); replay it from this reference"
+        message = (
+            f"{trace.folder} is a trace of another case (digest {other}; {reference.folder} has {mine}); "
+            "replay it from this reference"
+        )
         raise TraceError(message)
     origin = trace.manifest.reference_digest
     if origin != reference.digest:
-        message = f"{trace.folder} was replayed from another trace (digest {origin}; {reference.folder} has {reference.digest}); replay it from this reference"
+        message = (
+            f"{trace.folder} was replayed from another trace (digest {origin}; {reference.folder} has "
+            f"{reference.digest}); replay it from this reference"
+        )
         raise TraceError(message)
 
 
@@ -148,15 +154,24 @@ def _refuse_unused(reference: Trace, candidates: Sequence[Trace], excludes: Excl
 def _result(reference: Trace, candidates: Sequence[Trace], pairs: list[Pair], excludes: Excludes) -> Result:
     """Put the result together."""
     manifest = reference.manifest
+    sides = {"reference": reference} | {
+        f"candidate {number}" if number else "candidate": trace for number, trace in enumerate(candidates)
+    }
     result = Result(
-        verdict="INCOMPLETE", counts={}, first_divergence=None, causes=[], pairs=pairs,
+        verdict="INCOMPLETE",
+        counts={},
+        first_divergence=None,
+        causes=[],
+        pairs=pairs,
         coverage=coverage_of(reference, candidates, pairs, excludes.found),
         platform={trace.manifest.name: trace.manifest.floors for trace in candidates},
-        provenance={"reference": manifest.provenance} | {"candidate": trace.manifest.provenance for trace in candidates},
-        case=manifest.case, checks=_checks(reference, pairs), islands=[msgspec.to_builtins(island) for island in manifest.islands],
+        provenance={side: trace.manifest.provenance for side, trace in sides.items()},
+        case=manifest.case,
+        checks=_checks(reference, pairs),
+        islands=[msgspec.to_builtins(island) for island in manifest.islands],
         price=price_of(reference, candidates),
-        traces={"reference": str(reference.folder)} | {f"candidate {number}" if number else "candidate": str(trace.folder) for number, trace in enumerate(candidates)},
-    )  # fmt: skip
+        traces={side: str(trace.folder) for side, trace in sides.items()},
+    )
     summarize(result)
     return result
 

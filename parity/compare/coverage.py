@@ -9,6 +9,7 @@ from parity.compare.plan import path_of, port_of
 from parity.result import Coverage
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Mapping, Sequence
 
     from parity.result import Pair
@@ -56,7 +57,7 @@ def coverage_of(
     )  # fmt: skip
 
 
-def _asked(candidates: Sequence[Trace]) -> list[object] | None:
+def _asked(candidates: Sequence[Trace]) -> list[re.Pattern[str]] | None:
     """Return the patterns of partial replays, or None when some run is a whole one."""
     only = [trace.run(name).info.only for trace in candidates for name in trace.runs]
     return None if None in only or not only else [pattern(text) for text in only if text is not None]

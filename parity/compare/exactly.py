@@ -1,9 +1,10 @@
 """Exact kinds: ids, masks, timesteps, plain values. Compared by value, as integers, across integer and float types.
 
+    >>> from parity.compare.tensor import Tensor
     >>> a, b = np.array([2**53, 7]), np.array([2**53 + 1, 7], dtype=np.uint64)
-    >>> measure_exact(a, "int64", b, "uint64").error_max
+    >>> measure_exact(Tensor(a, "int64"), Tensor(b, "uint64")).error_max
     1.0
-    >>> measure_exact(np.array([7]), "int64", np.array([7.0]), "float64").unequal
+    >>> measure_exact(Tensor(np.array([7]), "int64"), Tensor(np.array([7.0]), "float64")).unequal
     0
 
 Integers never travel through float64, in which 2**53 and 2**53 + 1 are one number.
@@ -12,15 +13,13 @@ Integers never travel through float64, in which 2**53 and 2**53 + 1 are one numb
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from parity.compare.blocks import BLOCK64, blocks, load64
 from parity.compare.sums import inner
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from parity.compare.tensor import Array, Tensor
 
 __all__ = ["Exact", "is_exact", "is_integer", "locate_exact", "measure_exact", "same_value"]
 
@@ -48,23 +47,20 @@ def is_exact(first: str, second: str) -> bool:
     return first in _INTEGERS or second in _INTEGERS
 
 
-def measure_exact(
-    exact: np.ndarray, exact_type: str, candidate: np.ndarray, candidate_type: str, own: np.ndarray | None = None,
-    own_type: str = "",
-) -> Exact:  # fmt: skip
+def measure_exact(exact: Tensor, candidate: Tensor, own: Tensor | None = None) -> Exact:
     """Count the elements of `candidate` that equal neither `exact` nor `own`.
 
     An integer made by rounding (a pixel) may differ between the working type and float64; both are right.
     """
     unequal, peak, squares, error, problem = 0, 0.0, 0.0, 0.0, ""
-    arrays: Sequence[np.ndarray] = (exact, candidate) if own is None else (exact, candidate, own)
+    tensors = (exact, candidate) if own is None else (exact, candidate, own)
     with np.errstate(all="ignore"):
-        for group in blocks(arrays, BLOCK64):
-            x, c = group[0], group[1]
-            wrong, difference = _differences(x, exact_type, c, candidate_type)
-            if own is not None and wrong.any():
-                wrong &= _differences(group[2], own_type, c, candidate_type)[0]
-            wide = load64(x, exact_type, np.empty(x.size))
+        for group in blocks([tensor.array for tensor in tensors], BLOCK64):
+            x, c, *others = (Tensor(block, tensor.dtype) for block, tensor in zip(group, tensors, strict=True))
+            wrong, difference = _differences(x, c)
+            for other in others:
+                wrong &= _differences(other, c)[0]
+            wide = load64(x.array, x.dtype, np.empty(x.array.size))
             problem = problem or ("nan" if np.isnan(wide).any() else "")
             squares += inner(wide, wide)
             if wrong.any():
@@ -72,18 +68,17 @@ def measure_exact(
                 unequal += off.size
                 peak = max(peak, float(off.max())) if not np.isnan(off).any() else math.nan
                 error += inner(off, off)
-    size = exact.size
+    size = exact.array.size
     return Exact(size, unequal, math.sqrt(squares / size), math.sqrt(error / size), peak, problem)
 
 
-def locate_exact(
-    exact: np.ndarray, exact_type: str, candidate: np.ndarray, candidate_type: str
-) -> tuple[tuple[int, ...], float, float, str]:
+def locate_exact(exact: Tensor, candidate: Tensor) -> tuple[tuple[int, ...], float, float, str]:
     """Return the index of the largest difference, both values there, and in words how many differ and where first."""
-    worst, at, first, unequal, position, values = -1.0, 0, -1, 0, 0, (math.nan, math.nan)
+    worst, at, first, unequal, position = -1.0, 0, -1, 0, 0
+    values = (math.nan, math.nan)
     with np.errstate(all="ignore"):
-        for x, c in blocks((exact, candidate), BLOCK64):
-            wrong, distance = _differences(x, exact_type, c, candidate_type)
+        for x, c in blocks((exact.array, candidate.array), BLOCK64):
+            wrong, distance = _differences(Tensor(x, exact.dtype), Tensor(c, candidate.dtype))
             places = np.flatnonzero(wrong)
             if places.size:
                 unequal += places.size
@@ -93,22 +88,22 @@ def locate_exact(
                 if off.max() > worst:
                     worst, at, values = float(off.max()), position + here, (x[here].item(), c[here].item())
             position += x.size
-    shape = exact.shape
+    shape = exact.array.shape
     index = tuple(int(i) for i in np.unravel_index(at, shape)) if shape else ()
     start = [int(i) for i in np.unravel_index(max(first, 0), shape)] if shape else []
-    return index, *values, f"{unequal} of {exact.size} differ, the first at {start}"
+    return index, *values, f"{unequal} of {exact.array.size} differ, the first at {start}"
 
 
-def _differences(x: np.ndarray, x_type: str, c: np.ndarray, c_type: str) -> tuple[np.ndarray, np.ndarray]:
+def _differences(x: Tensor, c: Tensor) -> tuple[Array, Array]:
     """Return where the values differ, and by how much as float64 (right to rounding, also beyond 2**53)."""
-    if x_type in _INTEGERS and c_type in _INTEGERS:
-        return _integer_differences(x, c)
-    if x_type in _INTEGERS:
-        return _mixed(x, load64(c, c_type, np.empty(c.size)))
-    return _mixed(c, load64(x, x_type, np.empty(x.size)))
+    if x.dtype in _INTEGERS and c.dtype in _INTEGERS:
+        return _integer_differences(x.array, c.array)
+    if x.dtype in _INTEGERS:
+        return _mixed(x.array, load64(c.array, c.dtype, np.empty(c.array.size)))
+    return _mixed(c.array, load64(x.array, x.dtype, np.empty(x.array.size)))
 
 
-def _integer_differences(x: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _integer_differences(x: Array, c: Array) -> tuple[Array, Array]:
     """Subtract integers of any two types modulo 2**64, the smaller from the larger."""
     x_high, c_high = _beyond_int64(x), _beyond_int64(c)
     x_word, c_word = (each.astype(np.int64, copy=False) for each in (x, c))
@@ -121,14 +116,14 @@ def _integer_differences(x: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.n
     return (x_word != c_word) | (x_high != c_high), distance
 
 
-def _beyond_int64(values: np.ndarray) -> np.ndarray:
+def _beyond_int64(values: Array) -> Array:
     """Tell which values are 2**63 or more."""
     if values.dtype == np.uint64:
         return values >= np.uint64(2**63)
     return np.zeros(values.shape, np.bool_)
 
 
-def _mixed(integers: np.ndarray, floats: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _mixed(integers: Array, floats: Array) -> tuple[Array, Array]:
     """Compare integers with floats: equal when the float is integral and is that integer."""
     inside = (floats >= -(2.0**63)) & (floats < 2.0**63) & (floats == np.floor(floats))
     words = np.where(inside, floats, 0.0).astype(np.int64)

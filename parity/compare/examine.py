@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from parity.compare.exactly import is_exact, locate_exact
+from parity.compare.exactly import locate_exact
 from parity.compare.floor import model_floor
 from parity.compare.judge import limits_of, plain
 from parity.compare.limits import GRID_MIN_REL, GRID_MIN_SIZE, MODEL_ULPS, NEAR
 from parity.compare.pairing import coarser
 from parity.compare.place import count_beyond_ulps, locate
 from parity.compare.work import THREADED, each, tensors
+from parity.dtypes import is_float
 from parity.result import Worst, number
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from parity.compare.plan import Job
     from parity.compare.rules import RuleBook
+    from parity.compare.tensor import Array, Tensor
     from parity.result import Pair
 
 __all__ = ["examine_all", "on_half_grid"]
@@ -65,38 +67,34 @@ def _examine(item: tuple[Pair, Job]) -> None:
     """Fill in where the error of a pair sits."""
     pair, job = item
     exact, candidate, own = tensors(job)
-    types = job.exact.dtype, job.candidate.dtype
-    if pair.ground == "exact" and is_exact(*types):
-        index, first, second, words = locate_exact(exact, types[0], candidate, types[1])
+    if pair.ground == "exact":
+        index, first, second, words = locate_exact(exact, candidate)
         pair.worst, pair.detail = (
             Worst(index=index, reference=number(first) or 0.0, candidate=number(second) or 0.0),
             words,
         )
         return
-    if pair.ground == "model" and not pair.hard and not exact.dtype.kind == "c":
-        _allow_large_elements(pair, exact, types[0], candidate, types[1])
+    if pair.ground == "model" and not pair.hard:
+        _allow_large_elements(pair, exact, candidate)
     rms_limit, max_limit = limits_of(pair)
     only_rms = plain(pair.error_rms) > rms_limit and plain(pair.error_max) <= max_limit
     beyond = rms_limit if only_rms else max_limit
-    place = locate(exact, types[0], candidate, types[1], beyond)
-    pair.worst = Worst(index=place.index, reference=_shown(place.reference), candidate=_shown(place.candidate))
+    place = locate(exact, candidate, beyond)
+    pair.worst = Worst(index=place.at, reference=_shown(place.reference), candidate=_shown(place.candidate))
     pair.cosine, pair.max_ulp, pair.outside = number(place.cosine), number(place.max_ulp), place.outside
     pair.detail = "; ".join(text for text in (pair.detail, place.words) if text)
-    reference, reference_type = (own, job.own.dtype) if own is not None and job.own is not None else (exact, types[0])
-    if pair.dtype in _WORD and _is_rounded(pair, candidate, types[1], reference, reference_type):
+    if pair.dtype in _WORD and _is_rounded(pair, candidate, own or exact):
         pair.flags.append("half-precision-grid")
         pair.hard = pair.hard or "half-precision grid"
 
 
-def _allow_large_elements(
-    pair: Pair, exact: np.ndarray, exact_type: str, candidate: np.ndarray, candidate_type: str
-) -> None:
+def _allow_large_elements(pair: Pair, exact: Tensor, candidate: Tensor) -> None:
     """Raise the modelled limit of the maximum where every element beyond it is off by a few ulp of its own."""
+    if not (is_float(exact.dtype) and is_float(candidate.dtype)):
+        return
     peak, limit = plain(pair.error_max), limits_of(pair)[1]
-    output_type = coarser(exact_type, candidate_type)
-    if limit < peak < math.inf and not count_beyond_ulps(
-        exact, exact_type, candidate, candidate_type, limit, output_type, MODEL_ULPS
-    ):
+    output_type = coarser(exact.dtype, candidate.dtype)
+    if limit < peak < math.inf and not count_beyond_ulps(exact, candidate, limit, output_type, MODEL_ULPS):
         pair.floor_max = model_floor(output_type, plain(pair.scale), peak).max
 
 
@@ -105,32 +103,29 @@ def _shown(value: complex) -> float | str:
     return str(value) if isinstance(value, complex) else number(float(value)) or 0.0
 
 
-def _is_rounded(
-    pair: Pair, candidate: np.ndarray, candidate_type: str, reference: np.ndarray, reference_type: str
-) -> bool:
-    """Tell whether the candidate's values all are float16 or bfloat16 numbers, the reference's are not, and it shows."""
-    if candidate_type not in _WORD or reference_type not in _WORD:
+def _is_rounded(pair: Pair, candidate: Tensor, reference: Tensor) -> bool:
+    """Tell whether the candidate's values all are numbers of a half type, the reference's are not, and it shows."""
+    if candidate.dtype not in _WORD or reference.dtype not in _WORD:
         return False
-    if candidate_type == "float16":
-        if pair.size < GRID_MIN_SIZE:
-            return False
-    elif not plain(pair.error_max) >= GRID_MIN_REL * plain(pair.scale):
-        return False
-    return on_half_grid(candidate, candidate_type) and not on_half_grid(reference, reference_type)
+    if candidate.dtype == "float16":
+        shows = pair.size >= GRID_MIN_SIZE
+    else:
+        shows = plain(pair.error_max) >= GRID_MIN_REL * plain(pair.scale)
+    return shows and on_half_grid(candidate) and not on_half_grid(reference)
 
 
-def on_half_grid(array: np.ndarray, name: str) -> bool:
+def on_half_grid(tensor: Tensor) -> bool:
     """Tell whether every value has no more mantissa bits than a narrower half type: float16, or for float16 bfloat16.
 
     A first look at a few elements settles most tensors.
     """
-    words = np.ascontiguousarray(array).reshape(-1).view(_WORD[name])
+    words = np.ascontiguousarray(tensor.array).reshape(-1).view(_WORD[tensor.dtype])
     starts = (0, *range(_SAMPLE, words.size, _STRETCH))
     ends = (min(_SAMPLE, words.size), *(min(start + _STRETCH, words.size) for start in starts[1:]))
-    return all(_is_coarse(words[start:end], name) for start, end in zip(starts, ends, strict=True))
+    return all(_is_coarse(words[start:end], tensor.dtype) for start, end in zip(starts, ends, strict=True))
 
 
-def _is_coarse(words: np.ndarray, name: str) -> bool:
+def _is_coarse(words: Array, name: str) -> bool:
     """Tell whether the low bits of all words are zero; float16's denormals have no bits to spare and do not count."""
     if name == "float16":
         words = words[(words & _HALF_EXPONENT) != 0]

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 from parity.compare.summary import failing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from parity.result import Flag, Pair
+    from parity.result import Flag, Pair, Question, Verdict
 
 __all__ = ["relate"]
 
@@ -52,7 +52,7 @@ def _step(place: str) -> str:
     return index.partition(",")[0] if index.startswith("step=") else ""
 
 
-def _inherit(members: list[Pair], local: dict[tuple[str, str, str | None], str]) -> None:
+def _inherit(members: list[Pair], local: Mapping[tuple[str, Question, str | None], Verdict]) -> None:
     """Flag what a run's failing pairs inherited, in order of completion."""
     if not any(failing(pair) for pair in members):
         return

@@ -5,6 +5,7 @@ by itself, half an ulp of the output type at the rms of the exact tensor, and th
 run-to-run difference. Fmax is the same for the largest element, with one ulp of the largest value. The ulp
 at the rms is taken as `eps * rms`, so that a tensor scaled by 1.01 across a power of two has the same floor.
 
+    >>> from parity.compare.measurement import Measure
     >>> f = floor_of(Measure(64, 1.0, 4.0, 0.0, 0.0, 0.0, 0.0, own_rms=1e-7, own_max=3e-7), "float32")
     >>> f.rms, round(f.max / 2**-21, 3)
     (1e-07, 1.0)
@@ -16,13 +17,14 @@ import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from parity.compare.limits import MAX_FACTOR, MODEL, MODEL_ULPS, POOL_BELOW, RMS_FACTOR
-from parity.compare.metrics import Measure
 from parity.dtypes import bits, eps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["Floor", "Platform", "floor_of", "model_floor", "pooled", "ulp"]
+    from parity.compare.measurement import Measure
+
+__all__ = ["NO_PLATFORM", "NO_POOL", "Floor", "Platform", "floor_of", "model_floor", "pooled", "ulp"]
 
 _SMALLEST_EXPONENT: Final = {"float64": -1074, "float32": -149, "float16": -24, "bfloat16": -133}
 
@@ -41,6 +43,10 @@ class Platform(NamedTuple):
     rel_max: float = 0.0
 
 
+NO_PLATFORM: Final = Platform()
+NO_POOL: Final = Floor(0.0, 0.0)
+
+
 def ulp(name: str, at: float) -> float:
     """Return the spacing of the floating type `name` at the magnitude `at`."""
     if not math.isfinite(at):
@@ -52,9 +58,9 @@ def ulp(name: str, at: float) -> float:
 def floor_of(
     measure: Measure,
     output_type: str,
-    platform: Platform = Platform(),
+    platform: Platform = NO_PLATFORM,
     repeat: float = 0.0,
-    pool: Floor = Floor(0.0, 0.0),
+    pool: Floor = NO_POOL,
 ) -> Floor:
     """Return the floor of a pair.
 

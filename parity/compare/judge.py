@@ -94,12 +94,20 @@ def _over(part: float, whole: float) -> float:
 def _by_rule(pair: Pair, rule: Rule, predicate: Predicate) -> None:
     """Judge by a rule of the case or of a file."""
     measures = {
-        "rel_l2": plain(pair.rel_l2), "max_abs": plain(pair.max_abs), "cosine": plain(pair.cosine), "max_ulp": plain(pair.max_ulp),
-        "max_rel": _over(plain(pair.error_max), plain(pair.scale)), "ratio_to_floor": plain(pair.ratio_to_floor), "size": float(pair.size),
-    }  # fmt: skip
+        "rel_l2": plain(pair.rel_l2),
+        "max_abs": plain(pair.max_abs),
+        "max_rel": _over(plain(pair.error_max), plain(pair.scale)),
+        "cosine": plain(pair.cosine),
+        "max_ulp": plain(pair.max_ulp),
+        "ratio_to_floor": plain(pair.ratio_to_floor),
+        "size": float(pair.size),
+    }
     unknown = [name for name in sorted(predicate.names) if math.isnan(measures[name]) and pair.error_max != "nan"]
     if unknown:
-        message = f"the rule {rule.address!r} asks for {', '.join(unknown)}, which was not measured at {pair.address}; use rel_l2, max_abs or max_rel, or compare the traces again with this rule"
+        message = (
+            f"the rule {rule.address!r} asks for {', '.join(unknown)}, which was not measured at {pair.address}; "
+            "use rel_l2, max_abs or max_rel, or compare the traces again with this rule"
+        )
         raise ToleranceError(message)
     pair.basis, pair.limit = f"case: {rule.reason}", predicate.text
     pair.verdict = "MATCH" if predicate.holds(measures) else "MISMATCH"

@@ -6,16 +6,16 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from parity.compare.exactly import Exact, same_value
-from parity.compare.floor import Floor, Platform, floor_of, model_floor, pooled
+from parity.compare.floor import NO_PLATFORM, NO_POOL, Floor, Platform, floor_of, model_floor, pooled
 from parity.compare.limits import DEPTH, MAX_FACTOR, RMS_FACTOR, VALUE_ULPS
-from parity.compare.metrics import Measure
+from parity.compare.measurement import Measure
 from parity.compare.plan import path_of
 from parity.compare.work import obstacle
 from parity.dtypes import bits, eps, is_float
 from parity.result import Pair, Worst, number
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from parity.compare.plan import Job, RunPlan
     from parity.compare.work import Found
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Pairing", "pairs_of"]
 
-_NO_POOL: Final = Floor(0.0, 0.0)
-_NO_PLATFORM: Final = Platform()
+_HOPELESS: Final = {
+    "nan": "NaN in the reference",
+    "own": "the reference's own run is not finite where its float64 twin is",
+}
 
 
 class Pairing:
@@ -52,7 +54,7 @@ class Pairing:
             return self._of_values(job)
         blocked = obstacle(job)
         if blocked is not None:
-            return self._bare(job, blocked[0], blocked[1])  # type: ignore[arg-type]
+            return self._bare(job, *blocked)
         if isinstance(found, Exact):
             return self._of_exact(job, found)
         if found is None:
@@ -61,11 +63,19 @@ class Pairing:
 
     def _bare(self, job: Job, verdict: Verdict, detail: str) -> Pair:
         """Return a pair without numbers."""
-        run = self.run
+        run, exact = self.run, job.exact
         return Pair(
-            address=job.address, native=job.candidate.native, stage=job.exact.stage, question=run.question, mode=run.mode,
-            dtype=run.dtype, verdict=verdict, order=job.order, shape=job.exact.shape, detail=detail,
-        )  # fmt: skip
+            address=job.address,
+            native=job.candidate.native,
+            stage=exact.stage,
+            question=run.question,
+            mode=run.mode,
+            dtype=run.dtype,
+            verdict=verdict,
+            order=job.order,
+            shape=exact.shape,
+            detail=detail,
+        )
 
     def _of_values(self, job: Job) -> Pair:
         """Compare plain values: exactly, floats up to the rounding of the run's type."""
@@ -87,12 +97,8 @@ class Pairing:
         rms, peak = found.error_rms, found.error_max
         pair = self._bare(job, "MATCH", "")
         pair.ground, pair.size, pair.outside = "exact", found.size, found.unequal
-        pair.scale, pair.error_rms, pair.error_max, pair.max_abs = (
-            number(found.scale),
-            number(rms),
-            number(peak),
-            number(peak),
-        )
+        pair.scale, pair.error_rms = number(found.scale), number(rms)
+        pair.error_max = pair.max_abs = number(peak)
         pair.rel_l2 = number(rms / found.scale if found.scale else (math.inf if found.unequal else 0.0))
         if job.exact.dtype != job.candidate.dtype:
             pair.flags.append("mixed-dtype")
@@ -100,35 +106,36 @@ class Pairing:
 
     def _of_floats(self, job: Job, found: Measure, pools: Mapping[str, Floor]) -> Pair:
         """Return the pair of two floating tensors."""
-        if found.problem == "nan":
-            return self._bare(job, "INCOMPARABLE", "NaN in the reference")
-        if found.problem == "own":
-            return self._bare(job, "INCOMPARABLE", "the reference's own run is not finite where its float64 twin is")
-        run, flags, hard = self.run, self._flags(job), ""
-        asked = self._asked(job)
-        candidate_type = job.candidate.dtype
-        if is_float(candidate_type) and candidate_type != asked:
+        if found.problem in _HOPELESS:
+            return self._bare(job, "INCOMPARABLE", _HOPELESS[found.problem])
+        pair = self._bare(job, "MATCH", "")
+        pair.ground, pair.size, pair.flags = job.ground, found.size, self._flags(job)
+        pair.hard = self._hard(job, found, pair.flags)
+        if found.misplaced:
+            pair.detail = f"{found.misplaced} elements not finite, or of another sign, where the other side's are"
+        pair.rel_l2, pair.cosine, pair.scale = number(found.rel_l2), number(found.cosine), number(found.scale)
+        pair.error_rms = number(found.error_rms)
+        pair.error_max = pair.max_abs = number(found.error_max)
+        if job.ground == "floor":
+            pair.reference_rms, pair.reference_max = number(found.own_rms), number(found.own_max)
+        if job.ground != "float64":
+            floor = self._floor(job, found, pools)
+            pair.floor_rms, pair.floor_max = number(floor.rms), number(floor.max)
+            if job.ground == "model":
+                self._flag_depth(job, found, floor, pair.flags)
+        return pair
+
+    def _hard(self, job: Job, found: Measure, flags: list[Flag]) -> str:
+        """Return the fault that no tolerance excuses; flag another type than asked."""
+        asked, delivered = self._asked(job), job.candidate.dtype
+        hard = ""
+        if is_float(delivered) and delivered != asked:
             flags.append("mixed-dtype")
-            if bits(candidate_type) < bits(asked):
-                hard = "narrower type"
-        if found.problem:
-            hard = "not finite"
-        floor = self._floor(job, found, pools) if job.ground in {"floor", "model"} else None
-        if floor is not None and job.ground == "model":
-            self._flag_depth(job, found, floor, flags)
-        has_own = job.ground == "floor"
-        return Pair(
-            address=job.address, native=job.candidate.native, stage=job.exact.stage, question=run.question, mode=run.mode,
-            dtype=run.dtype, verdict="MATCH", order=job.order, shape=job.exact.shape, flags=flags, size=found.size,
-            max_abs=number(found.error_max), rel_l2=number(found.rel_l2), cosine=number(found.cosine), scale=number(found.scale),
-            error_rms=number(found.error_rms), error_max=number(found.error_max),
-            reference_rms=number(found.own_rms) if has_own else None, reference_max=number(found.own_max) if has_own else None,
-            floor_rms=None if floor is None else number(floor.rms), floor_max=None if floor is None else number(floor.max),
-            ground=job.ground, hard=hard, detail=f"{found.misplaced} elements not finite, or of another sign, where the other side's are" if found.misplaced else "",
-        )  # type: ignore[arg-type]  # fmt: skip
+            hard = "narrower type" if bits(delivered) < bits(asked) else ""
+        return "not finite" if found.problem else hard
 
     def _asked(self, job: Job) -> str:
-        """Return the type that the candidate has to deliver: the run's, or the reference's own where that is narrower."""
+        """Return the type that the candidate has to deliver: the run's, or the reference's where that is narrower."""
         asked = self.run.dtype
         recorded = job.exact.dtype if self.run.question == "semantics" or job.own is None else job.own.dtype
         if is_float(recorded) and bits(recorded) < bits(asked):
@@ -148,9 +155,9 @@ class Pairing:
         output_type = coarser(recorded, job.candidate.dtype)
         if job.ground == "model":
             return model_floor(output_type, found.scale)
-        platform = self.platform.get(self.kinds.get(path_of(job.address)) or "", _NO_PLATFORM)
+        platform = self.platform.get(self.kinds.get(path_of(job.address)) or "", NO_PLATFORM)
         return floor_of(
-            found, output_type, platform, self.repeat.get(job.address, 0.0), pools.get(pool_key(job), _NO_POOL)
+            found, output_type, platform, self.repeat.get(job.address, 0.0), pools.get(pool_key(job), NO_POOL)
         )
 
     def _flag_depth(self, job: Job, found: Measure, floor: Floor, flags: list[Flag]) -> None:
@@ -182,10 +189,10 @@ def pairs_of(pairing: Pairing, jobs: Sequence[Job], found: Sequence[Found]) -> l
     return [pairing.pair(job, measure, pools) for job, measure in zip(jobs, found, strict=True)]
 
 
-def _with_parents(paths: object) -> frozenset[str]:
+def _with_parents(paths: Iterable[str]) -> frozenset[str]:
     """Return the paths and those of every module around them: what contains an island is one."""
     found: set[str] = set()
-    for path in paths:  # type: ignore[attr-defined]
+    for path in paths:
         parts = path.split(".")
         found.update(".".join(parts[:length]) for length in range(1, len(parts) + 1))
     return frozenset(found)

@@ -1,7 +1,8 @@
 """Where an error sits, in numbers and in words; worked out only for pairs that fail or come near.
 
+    >>> from parity.compare.tensor import Tensor
     >>> x = np.zeros((1, 4, 2, 2)); c = x.copy(); c[0, 2] = 1.0
-    >>> locate(x, "float64", c, "float64", 0.5).words
+    >>> locate(Tensor(x, "float64"), Tensor(c, "float64"), 0.5).words
     '4 of 16 outside, all in channel 2'
 
 A second pass in blocks, so memory stays bounded here too.
@@ -10,19 +11,22 @@ A second pass in blocks, so memory stays bounded here too.
 from __future__ import annotations
 
 import math
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from parity.compare.blocks import BLOCK64, blocks
-from parity.compare.metrics import widest
+from parity.compare.careful import widest
 from parity.compare.sums import inner
 from parity.dtypes import bits, narrow
+
+if TYPE_CHECKING:
+    from parity.compare.tensor import Array, Tensor
 
 __all__ = ["Place", "count_beyond_ulps", "locate", "ulps"]
 
 _CODE: Final = {"float64": np.int64, "float32": np.int32, "float16": np.int16, "bfloat16": np.int16}
-_MAGNITUDE: Final = {name: np.iinfo(code).max for name, code in _CODE.items()}
+_MAGNITUDE: Final = {"float64": 2**63 - 1, "float32": 2**31 - 1, "float16": 2**15 - 1, "bfloat16": 2**15 - 1}
 _AXES: Final = {
     2: ("row", "channel"),
     3: ("image", "token", "channel"),
@@ -31,12 +35,13 @@ _AXES: Final = {
 _PLURAL: Final = {"image": "images", "token": "tokens", "channel": "channels", "row": "rows", "column": "columns"}
 _MOST_RANGES: Final = 3
 _IMAGE_AXES: Final = 4
+_HAS_INSIDE: Final = 3
 
 
 class Place(NamedTuple):
     """The worst element, how many are outside the limit, and that in words."""
 
-    index: tuple[int, ...]
+    at: tuple[int, ...]
     reference: float | complex
     candidate: float | complex
     outside: int
@@ -45,17 +50,17 @@ class Place(NamedTuple):
     words: str
 
 
-def locate(exact: np.ndarray, exact_type: str, candidate: np.ndarray, candidate_type: str, limit: float) -> Place:
+def locate(exact: Tensor, candidate: Tensor, limit: float) -> Place:
     """Find the worst element and describe those further off than `limit`."""
-    shape = exact.shape
+    shape = exact.array.shape
     worst, at, outside, position, interior = -1.0, 0, 0, 0, 0
     product, x_sum, c_sum = 0.0, 0.0, 0.0
-    max_ulp = 0.0 if candidate_type in _CODE else None
+    max_ulp = 0.0 if candidate.dtype in _CODE else None
     values: tuple[float | complex, float | complex] = (math.nan, math.nan)
-    occupied: list[np.ndarray] = []
+    occupied: list[Array] = []
     with np.errstate(all="ignore"):
-        for x_block, c_block in blocks((exact, candidate), BLOCK64):
-            x, c = widest(x_block, exact_type), widest(c_block, candidate_type)
+        for x_block, c_block in blocks((exact.array, candidate.array), BLOCK64):
+            x, c = widest(x_block, exact.dtype), widest(c_block, candidate.dtype)
             distance = _distances(x, c)
             here = int(distance.argmax())
             if distance[here] > worst:
@@ -66,26 +71,26 @@ def locate(exact: np.ndarray, exact_type: str, candidate: np.ndarray, candidate_
                 outside += out.size
                 interior += _mark(out + position, shape, occupied)
             if max_ulp is not None:
-                max_ulp = max(max_ulp, ulps(x, c, candidate_type))
+                max_ulp = max(max_ulp, ulps(x, c, candidate.dtype))
             squares = inner(x, x), inner(c, c)
             if max(squares) < math.inf:
                 product, x_sum, c_sum = product + inner(x, c), x_sum + squares[0], c_sum + squares[1]
             position += x.size
     cosine = product / math.sqrt(x_sum * c_sum) if x_sum and c_sum else (1.0 if x_sum == c_sum else 0.0)
     index = tuple(int(i) for i in np.unravel_index(at, shape)) if shape else ()
-    return Place(index, *values, outside, max_ulp, cosine, describe(outside, exact.size, occupied, interior))
+    return Place(index, *values, outside, max_ulp, cosine, describe(outside, exact.array.size, occupied, interior))
 
 
-def _distances(x: np.ndarray, c: np.ndarray) -> np.ndarray:
+def _distances(x: Array, c: Array) -> Array:
     """Return |c - x|: zero for equal infinities, infinite where one side is not a number."""
-    distance: np.ndarray = np.abs(c - x)
+    distance: Array = np.abs(c - x)
     if not float(np.maximum.reduce(distance)) < math.inf:
         distance[x == c] = 0.0
         distance[np.isnan(distance)] = math.inf
     return distance
 
 
-def _mark(positions: np.ndarray, shape: tuple[int, ...], occupied: list[np.ndarray]) -> int:
+def _mark(positions: Array, shape: tuple[int, ...], occupied: list[Array]) -> int:
     """Note the coordinates of elements outside; return how many of them are not on an image's border."""
     if not shape:
         return 0
@@ -99,20 +104,18 @@ def _mark(positions: np.ndarray, shape: tuple[int, ...], occupied: list[np.ndarr
     return int(np.count_nonzero(~border))
 
 
-def count_beyond_ulps(
-    exact: np.ndarray, exact_type: str, candidate: np.ndarray, candidate_type: str, limit: float, output_type: str, allowed: float
-) -> int:  # fmt: skip
+def count_beyond_ulps(exact: Tensor, candidate: Tensor, limit: float, output_type: str, allowed: float) -> int:
     """Count the elements that differ by more than `limit` and by more than `allowed` ulp of their own."""
     beyond = 0
     with np.errstate(all="ignore"):
-        for x_block, c_block in blocks((exact, candidate), BLOCK64):
-            x, c = widest(x_block, exact_type), widest(c_block, candidate_type)
+        for x_block, c_block in blocks((exact.array, candidate.array), BLOCK64):
+            x, c = widest(x_block, exact.dtype), widest(c_block, candidate.dtype)
             spacing = np.ldexp(allowed, np.frexp(np.abs(x))[1] - 1 - bits(output_type))
             beyond += int(np.count_nonzero(~(_distances(x, c) <= np.maximum(spacing, limit))))
     return beyond
 
 
-def ulps(x: np.ndarray, c: np.ndarray, name: str) -> float:
+def ulps(x: Array, c: Array, name: str) -> float:
     """Return the largest distance in representable numbers of the type `name`; infinite where one is not finite."""
     finite = np.isfinite(x + c)
     if not finite.all():
@@ -126,14 +129,14 @@ def ulps(x: np.ndarray, c: np.ndarray, name: str) -> float:
     return float(steps.max())
 
 
-def _ordered(values: np.ndarray, name: str) -> np.ndarray:
+def _ordered(values: Array, name: str) -> Array:
     """Number the values of a type in order, 0 for zero."""
     words = narrow(values, name).view(_CODE[name])
     magnitude = (words & _MAGNITUDE[name]).astype(np.int64, copy=False)
     return np.where(words < 0, -magnitude, magnitude)
 
 
-def describe(outside: int, size: int, occupied: list[np.ndarray], interior: int) -> str:
+def describe(outside: int, size: int, occupied: list[Array], interior: int) -> str:
     """Say in words which elements are outside."""
     if outside == 0:
         return ""
@@ -148,12 +151,12 @@ def describe(outside: int, size: int, occupied: list[np.ndarray], interior: int)
     return f"{text}, all in {', '.join(told)}" if told else text
 
 
-def _runs_along_an_edge(rows: np.ndarray, columns: np.ndarray) -> bool:
+def _runs_along_an_edge(rows: Array, columns: Array) -> bool:
     """Tell whether marks that lie on the border only fill a side of an image that has an inside."""
-    return min(rows.size, columns.size) > 2 and bool(rows.all() or columns.all())  # noqa: PLR2004
+    return min(rows.size, columns.size) >= _HAS_INSIDE and bool(rows.all() or columns.all())
 
 
-def _ranges(name: str, marks: np.ndarray) -> str:
+def _ranges(name: str, marks: Array) -> str:
     """Return `channels 16-19` for the marked positions of an axis, or nothing when they are all or too scattered."""
     if marks.size <= 1 or marks.all():
         return ""

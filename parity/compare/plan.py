@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from parity.address import pattern
-from parity.dtypes import is_float
 from parity.errors import AddressError, CaseError, TraceError
 from parity.result import Pair
 
@@ -22,13 +21,13 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Iterable, Sequence
 
-    from parity.result import Mode, Question
+    from parity.result import Ground, Mode, Question, Verdict
     from parity.trace import Manifest, Record, RunReader, Trace
 
-__all__ = ["Excludes", "Job", "Plan", "RunPlan", "path_of", "plan_run", "port_of"]
+__all__ = ["Excludes", "Job", "Plan", "RunPlan", "describe_run", "path_of", "plan_run", "port_of"]
 
 _EXACT_RUN: Final = {"layers": "forced", "steps": "steps", "free": "float64"}
-TWIN: Final = "float64"
+_TWIN: Final = "float64"
 
 
 class Job(NamedTuple):
@@ -41,7 +40,7 @@ class Job(NamedTuple):
     own: Record | None
     run: RunPlan
     exact_run: RunReader
-    ground: str
+    ground: Ground
 
 
 class RunPlan(NamedTuple):
@@ -54,7 +53,7 @@ class RunPlan(NamedTuple):
     dtype: str
     exact: RunReader
     own: RunReader | None
-    ground: str
+    ground: Ground
 
 
 class Plan(NamedTuple):
@@ -104,7 +103,10 @@ class Excludes:
             self.reason(address)
         for (expression, reason), used in zip(self._rules, self._used, strict=True):
             if not used:
-                message = f"the exclude {expression.pattern!r} ({reason}) matches no address; a pattern matches the whole address, port included"
+                message = (
+                    f"the exclude {expression.pattern!r} ({reason}) matches no address; "
+                    "a pattern matches the whole address, port included"
+                )
                 raise CaseError(message)
 
 
@@ -127,16 +129,18 @@ def describe_run(reference: Trace, candidate: Trace, name: str) -> RunPlan:
         TraceError: the reference has no run to hold it against.
     """
     run = candidate.run(name)
-    mode: Mode = "free" if run.info.mode in {"run", "forced"} else run.info.mode  # type: ignore[assignment]
+    recorded = run.info.mode
+    mode: Mode = recorded if recorded in {"steps", "layers"} else "free"  # type: ignore[assignment]
     dtype = run.info.dtype
     own = _working_run(reference, dtype)
-    if dtype == TWIN and TWIN in reference.runs:
-        return RunPlan(run, candidate.manifest, "semantics", mode, dtype, reference.run(TWIN), None, "float64")
+    if dtype == _TWIN and _TWIN in reference.runs:
+        return RunPlan(run, candidate.manifest, "semantics", mode, dtype, reference.run(_TWIN), None, "float64")
     exact = _EXACT_RUN[mode]
     if exact in reference.runs and own is not None:
         return RunPlan(run, candidate.manifest, "precision", mode, dtype, reference.run(exact), own, "floor")
     if own is None:
-        message = f"{reference.folder} has no run that {name!r} can be held against; its runs are {', '.join(reference.runs) or 'none'}"
+        runs = ", ".join(reference.runs) or "none"
+        message = f"{reference.folder} has no run that {name!r} can be held against; its runs are {runs}"
         raise TraceError(message)
     return RunPlan(run, candidate.manifest, "precision", mode, dtype, own, None, "model")
 
@@ -144,9 +148,10 @@ def describe_run(reference: Trace, candidate: Trace, name: str) -> RunPlan:
 def _working_run(reference: Trace, dtype: str) -> RunReader | None:
     """Return the reference's run in a type, else its only working run."""
     runs = [reference.run(name) for name in reference.runs if reference.run(name).info.mode == "run"]
-    same = [run for run in runs if run.info.dtype == dtype and run.name != TWIN]
-    others = [run for run in runs if run.name != TWIN]
-    return (same or others or runs or [None])[0]
+    same = [run for run in runs if run.info.dtype == dtype and run.name != _TWIN]
+    others = [run for run in runs if run.name != _TWIN]
+    found = same or others or runs
+    return found[0] if found else None
 
 
 def plan_run(run: RunPlan, excludes: Excludes) -> Plan:
@@ -165,14 +170,14 @@ def plan_run(run: RunPlan, excludes: Excludes) -> Plan:
             jobs.append(job)
         elif port_of(address).startswith("output"):
             pairs.append(_bare(run, record, "UNEXPECTED", len(order), "the reference has no such address"))
-    for record in run.exact.records:
-        if (
-            record.address not in run.candidate
-            and _is_expected(run, record, only)
-            and path_of(record.address) not in left_out
-            and excludes.reason(record.address) is None
-        ):
-            pairs.append(_bare(run, record, "MISSING", order[record.address], "the candidate recorded nothing here"))
+    pairs += [
+        _bare(run, record, "MISSING", order[record.address], "the candidate recorded nothing here")
+        for record in run.exact.records
+        if record.address not in run.candidate
+        and _is_expected(run, record, only)
+        and path_of(record.address) not in left_out
+        and excludes.reason(record.address) is None
+    ]
     return Plan(jobs, pairs)
 
 
@@ -193,23 +198,24 @@ def _job(run: RunPlan, record: Record, order: dict[str, int]) -> Job | None:
     if address in run.exact:
         exact = run.exact.record(address)
         usable = own if own is not None and own.kind == exact.kind == "tensor" and own.shape == exact.shape else None
-        ground = run.ground if usable is not None or run.ground != "floor" else "model"
+        ground: Ground = run.ground if usable is not None or run.ground != "floor" else "model"
         return Job(address, order[address], exact, record, usable, run, run.exact, ground)
     if own is not None and run.own is not None:
         return Job(address, len(order), own, record, None, run, run.own, "model")
     return None
 
 
-def _bare(run: RunPlan, record: Record, verdict: str, order: int, detail: str) -> Pair:
+def _bare(run: RunPlan, record: Record, verdict: Verdict, order: int, detail: str) -> Pair:
     """Make a pair without numbers."""
     return Pair(
-        address=record.address, native=record.native, stage=record.stage, question=run.question, mode=run.mode, dtype=run.dtype,
-        verdict=verdict, order=order, shape=record.shape, detail=detail,  # type: ignore[arg-type]
-    )  # fmt: skip
-
-
-def is_narrower(record_type: str, than: str) -> bool:
-    """Tell whether a floating type holds fewer bits than another."""
-    from parity.dtypes import bits  # noqa: PLC0415
-
-    return is_float(record_type) and is_float(than) and bits(record_type) < bits(than)
+        address=record.address,
+        native=record.native,
+        stage=record.stage,
+        question=run.question,
+        mode=run.mode,
+        dtype=run.dtype,
+        verdict=verdict,
+        order=order,
+        shape=record.shape,
+        detail=detail,
+    )

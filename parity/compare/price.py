@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from parity.compare.metrics import measure
 from parity.compare.plan import describe_run, port_of
+from parity.compare.tensor import Tensor
 from parity.result import number
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _distance(exact: RunReader, other: RunReader, address: str) -> dict[str, Any
     first, second = exact.record(address), other.record(address)
     if first.kind != "tensor" or second.kind != "tensor" or first.shape != second.shape or 0 in first.shape:
         return None
-    found = measure(exact.tensor(address), first.dtype, other.tensor(address), second.dtype)
+    found = measure(Tensor(exact.tensor(address), first.dtype), Tensor(other.tensor(address), second.dtype))
     if found.problem == "nan":
         return None
     relative = found.error_max / found.largest if found.largest else found.max_rel

@@ -1,4 +1,4 @@
-"""Tolerance rules: which pairs, what they must satisfy, and why.
+r"""Tolerance rules: which pairs, what they must satisfy, and why.
 
 A rule comes from a case (`[[tolerance]]`) or from a tolerance file:
 
@@ -27,12 +27,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from parity.address import pattern
-from parity.case import ToleranceRule
 from parity.errors import AddressError, ToleranceError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from parity.case import ToleranceRule
     from parity.result import Pair
 
 __all__ = ["MEASURES", "Predicate", "Rule", "RuleBook", "load"]
@@ -238,5 +238,8 @@ class RuleBook:
         """
         for rule, used in zip(self.rules, self.used, strict=True):
             if not used:
-                message = f"the tolerance rule {rule.address!r} ({rule.reason}) matches no pair; a pattern matches the whole address, port included"
+                message = (
+                    f"the tolerance rule {rule.address!r} ({rule.reason}) matches no pair; "
+                    "a pattern matches the whole address, port included"
+                )
                 raise ToleranceError(message)

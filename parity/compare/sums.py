@@ -9,9 +9,12 @@ more than 10000; so a block is cut into rows, one BLAS call sums a row, and the 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from parity.compare.tensor import Array
 
 __all__ = ["inner", "squares32"]
 
@@ -20,7 +23,7 @@ _ROW64: Final = 4096
 _SAFE32: Final = (2.0**-50, 2.0**50)
 
 
-def inner(first: np.ndarray, second: np.ndarray) -> float:
+def inner(first: Array, second: Array) -> float:
     """Return the sum of products of two flat arrays of one floating type; complex ones are conjugated, real part."""
     if first.dtype.kind == "c":
         return inner(first.real, second.real) + inner(first.imag, second.imag)
@@ -35,7 +38,7 @@ def inner(first: np.ndarray, second: np.ndarray) -> float:
     return total
 
 
-def squares32(values: np.ndarray, peak: float, wide: np.ndarray) -> float:
+def squares32(values: Array, peak: float, wide: Array) -> float:
     """Return the sum of squares of float32 values whose largest magnitude is `peak`.
 
     Values whose squares leave float32's range are widened into `wide` first.

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from parity.compare.batch import LARGEST, measure_many
 from parity.compare.exactly import Exact, is_exact, measure_exact
-from parity.compare.metrics import Measure, measure
+from parity.compare.measurement import Measure
+from parity.compare.metrics import measure
+from parity.compare.tensor import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from parity.compare.plan import Job
+    from parity.result import Verdict
 
 __all__ = ["THREADED", "Found", "each", "measure_jobs", "obstacle", "size_of", "tensors"]
 
@@ -31,7 +34,7 @@ _BATCH: Final = 1 << 15
 _REPORTED: Final = 256
 
 
-def obstacle(job: Job) -> tuple[str, str] | None:
+def obstacle(job: Job) -> tuple[Verdict, str] | None:
     """Return the verdict and the reason of a pair of tensors that cannot be measured, or None."""
     exact, candidate = job.exact, job.candidate
     if exact.kind != candidate.kind:
@@ -121,25 +124,24 @@ def size_of(shape: Sequence[int]) -> int:
 
 def _measure_batch(jobs: Sequence[Job], numbers: Sequence[int], found: list[Found]) -> None:
     """Measure the jobs of one batch into their places."""
-    first = jobs[numbers[0]]
-    types = (first.exact.dtype, first.candidate.dtype, "" if first.own is None else first.own.dtype)
     groups = [tensors(jobs[number]) for number in numbers]
-    for number, measured in zip(numbers, measure_many(groups, types), strict=True):
-        found[number] = measured
+    own = [group[2] for group in groups if group[2] is not None]
+    measured = measure_many([group[0] for group in groups], [group[1] for group in groups], own)
+    for number, each_measured in zip(numbers, measured, strict=True):
+        found[number] = each_measured
 
 
-def tensors(job: Job) -> tuple[Any, Any, Any]:
+def tensors(job: Job) -> tuple[Tensor, Tensor, Tensor | None]:
     """Read the exact tensor, the candidate's, and the reference's own or None."""
     own = None
     if job.own is not None and job.run.own is not None:
-        own = job.run.own.tensor(job.address)
-    return job.exact_run.tensor(job.address), job.run.candidate.tensor(job.address), own
+        own = Tensor(job.run.own.tensor(job.address), job.own.dtype)
+    exact = Tensor(job.exact_run.tensor(job.address), job.exact.dtype)
+    return exact, Tensor(job.run.candidate.tensor(job.address), job.candidate.dtype), own
 
 
 def _measure_one(job: Job) -> Found:
     """Measure one pair by itself."""
-    exact, candidate, own = tensors(job)
-    types = job.exact.dtype, job.candidate.dtype, "" if job.own is None else job.own.dtype
-    if is_exact(types[0], types[1]):
-        return measure_exact(exact, types[0], candidate, types[1], own, types[2])
-    return measure(exact, types[0], candidate, types[1], own, types[2])
+    if is_exact(job.exact.dtype, job.candidate.dtype):
+        return measure_exact(*tensors(job))
+    return measure(*tensors(job))

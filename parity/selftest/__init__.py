@@ -27,6 +27,7 @@ from parity.trace import Manifest, Row, Trace, TraceWriter
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from parity.compare.tensor import Array
     from parity.result import Pair
     from parity.selftest.specimen import Specimen
 
@@ -110,7 +111,7 @@ def _write(folder: Path, manifest: Manifest, specimens: Sequence[Specimen], *, c
         name, mode = (f"layers-{dtype}", "layers") if candidate else (dtype, "run")
         with writer.run(name, mode=mode, dtype=dtype) as run:  # type: ignore[arg-type]
             for number, specimen in enumerate(specimens):
-                array: np.ndarray | None = specimen.candidate if candidate else specimen.reference
+                array: Array | None = specimen.candidate if candidate else specimen.reference
                 if specimen.asked == dtype and array is not None:
                     kind = specimen.candidate_type if candidate else specimen.reference_type
                     run.tensor(f"{_path(number)}@step=0:output", array, dtype=kind)

@@ -17,6 +17,8 @@ from parity.selftest.specimen import rounded, specimen
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from parity.compare.tensor import Array
+
 __all__ = ["Point", "detection_curve"]
 
 _SHAPE: Final = (2, 16, 12, 12)
@@ -33,43 +35,43 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     detected: float
 
 
-def _factor(x: np.ndarray, size: float, _: np.random.Generator) -> np.ndarray:
+def _factor(x: Array, size: float, _: np.random.Generator) -> Array:
     """Everything by a factor."""
     return x * (1 + size)
 
 
-def _bias(x: np.ndarray, size: float, _: np.random.Generator) -> np.ndarray:
+def _bias(x: Array, size: float, _: np.random.Generator) -> Array:
     """Everything shifted."""
     return x + size
 
 
-def _noise(x: np.ndarray, size: float, rng: np.random.Generator) -> np.ndarray:
+def _noise(x: Array, size: float, rng: np.random.Generator) -> Array:
     """Noise everywhere."""
     return x + size * rng.standard_normal(x.shape)
 
 
-def _element(x: np.ndarray, size: float, rng: np.random.Generator) -> np.ndarray:
+def _element(x: Array, size: float, rng: np.random.Generator) -> Array:
     """One element."""
     wrong = x.copy()
     wrong.flat[rng.integers(x.size)] += size
     return wrong
 
 
-def _channel(x: np.ndarray, size: float, rng: np.random.Generator) -> np.ndarray:
+def _channel(x: Array, size: float, rng: np.random.Generator) -> Array:
     """One channel shifted."""
     wrong = x.copy()
     wrong[:, rng.integers(x.shape[1])] += size
     return wrong
 
 
-_KINDS: Final[dict[str, Callable[[np.ndarray, float, np.random.Generator], np.ndarray]]] = {
+_KINDS: Final[dict[str, Callable[[Array, float, np.random.Generator], Array]]] = {
     "factor": _factor, "bias": _bias, "noise": _noise, "one element": _element, "one channel": _channel,
 }  # fmt: skip
 
 
 def detection_curve(seed: int, repeats: int = 8) -> Iterator[Point]:
     """Yield the points of every kind and type, sizes from below the type's rounding upwards."""
-    from parity.selftest import judged  # noqa: PLC0415 - the package imports this module
+    from parity.selftest import judged
 
     rng = np.random.default_rng(seed)
     for kind, plant in _KINDS.items():

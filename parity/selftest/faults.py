@@ -16,6 +16,7 @@ from parity.selftest.specimen import gelu, rounded, specimen
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from parity.compare.tensor import Array
     from parity.selftest.specimen import Specimen
 
 __all__ = ["faults"]
@@ -86,7 +87,7 @@ def _places(rng: np.random.Generator) -> Iterator[Specimen]:
     yield specimen("a quiet channel doubled", "fault", quiet, _changed(quiet, (slice(None), 5), quiet[:, 5] * 2))
 
 
-def _changed(x: np.ndarray, where: object, value: np.ndarray | float) -> np.ndarray:
+def _changed(x: Array, where: object, value: Array | float) -> Array:
     """Return a copy with something else in a place."""
     copy = x.copy()
     copy[where] = value  # type: ignore[index]
@@ -116,7 +117,7 @@ def _layouts(rng: np.random.Generator) -> Iterator[Specimen]:
     yield specimen("sine and cosine exchanged", "fault", *_sinusoids())
 
 
-def _sinusoids() -> tuple[np.ndarray, np.ndarray]:
+def _sinusoids() -> tuple[Array, Array]:
     """Timestep embeddings with the halves in both orders."""
     angles = np.array([[976.0], [651.0]]) * np.exp(-math.log(10000) * np.arange(32) / 32)
     return np.concatenate([np.cos(angles), np.sin(angles)], 1), np.concatenate([np.sin(angles), np.cos(angles)], 1)
@@ -150,30 +151,30 @@ def _operators(rng: np.random.Generator) -> Iterator[Specimen]:
     yield specimen("dropout left on", "fault", x, np.where(rng.random(TOKENS) < 0.01, 0.0, x / 0.99))
 
 
-def _normed(x: np.ndarray, eps: float, ddof: int = 0) -> np.ndarray:
+def _normed(x: Array, eps: float, ddof: int = 0) -> Array:
     """Layer norm over the last axis."""
     return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True, ddof=ddof) + eps)
 
 
-def _grouped(x: np.ndarray, groups: int) -> np.ndarray:
+def _grouped(x: Array, groups: int) -> Array:
     """Group norm of an image, scaled and shifted unlike per group."""
     parts = x.reshape(x.shape[0], groups, -1) * np.linspace(0.5, 2, groups)[None, :, None]
     return _normed(parts + np.linspace(-1, 1, parts.shape[2]), 1e-5).reshape(x.shape)
 
 
-def _softmax(x: np.ndarray) -> np.ndarray:
+def _softmax(x: Array) -> Array:
     """Softmax over the last axis."""
     powers = np.exp(x - x.max(-1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True)
 
 
-def _shifted_softmax(x: np.ndarray) -> np.ndarray:
+def _shifted_softmax(x: Array) -> Array:
     """Softmax whose sum leaves out the last column."""
     powers = np.exp(x - x.max(-1, keepdims=True))
     return powers / powers[..., :-1].sum(-1, keepdims=True)
 
 
-def _box(x: np.ndarray) -> np.ndarray:
+def _box(x: Array) -> Array:
     """The mean over 3 x 3 neighbours of a padded image."""
     high, wide = x.shape[2] - 2, x.shape[3] - 2
     return sum(x[:, :, i : i + high, j : j + wide] for i in range(3) for j in range(3)) / 9
@@ -244,7 +245,7 @@ def _sampling(rng: np.random.Generator) -> Iterator[Specimen]:
     yield specimen("one sigma of a schedule", "fault", *_schedules())
 
 
-def _schedules() -> tuple[np.ndarray, np.ndarray]:
+def _schedules() -> tuple[Array, Array]:
     """Sigmas with one of them off by a thousandth."""
     sigmas = np.append(np.geomspace(14.6, 0.03, 30), 0.0)
     return sigmas, sigmas * np.where(np.arange(31) == 12, 1.001, 1.0)

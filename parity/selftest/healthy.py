@@ -13,6 +13,7 @@ from parity.selftest.specimen import rounded, specimen
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from parity.compare.tensor import Array
     from parity.selftest.specimen import Specimen
 
 __all__ = ["flagged", "healthy"]
@@ -65,9 +66,7 @@ def healthy(seed: int) -> Iterator[Specimen]:
     yield specimen("token ids", "healthy", ids, ids.copy())
 
 
-def _summed(
-    rng: np.random.Generator, length: int, outputs: int, *, positive: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
+def _summed(rng: np.random.Generator, length: int, outputs: int, *, positive: bool = False) -> tuple[Array, Array]:
     """Inner products in float32, summed one by one and in pairs."""
     a, b = (rng.standard_normal((outputs, length)).astype(np.float32) for _ in range(2))
     products = np.abs(a * b) if positive else a * b

@@ -12,6 +12,7 @@ from parity.dtypes import widen
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from parity.compare.tensor import Array
     from parity.selftest.specimen import Specimen
 
 __all__ = ["PEERS", "peer_score"]
@@ -24,29 +25,29 @@ _ASSERT_CLOSE: Final = {
 }
 
 
-def _allclose(a: np.ndarray, b: np.ndarray, _: str) -> bool:
+def _allclose(a: Array, b: Array, _: str) -> bool:
     """numpy.allclose at 1e-4."""
     return bool(np.allclose(b, a, rtol=1e-4, atol=1e-4))
 
 
-def _assert_close(a: np.ndarray, b: np.ndarray, name: str) -> bool:
+def _assert_close(a: Array, b: Array, name: str) -> bool:
     """The tolerances of torch.testing.assert_close by type."""
     rtol, atol = _ASSERT_CLOSE.get(name, (0.0, 0.0))
     return a.shape == b.shape and bool((np.abs(b - a) <= atol + rtol * np.abs(a)).all())
 
 
-def _cosine(a: np.ndarray, b: np.ndarray, _: str) -> bool:
+def _cosine(a: Array, b: Array, _: str) -> bool:
     """Cosine similarity above 0.9999."""
     first, second = a.reshape(-1), b.reshape(-1)
-    return bool(abs(np.vdot(first, second)) / (np.linalg.norm(first) * np.linalg.norm(second)) > 0.9999)  # noqa: PLR2004
+    return bool(abs(np.vdot(first, second)) / (np.linalg.norm(first) * np.linalg.norm(second)) > 0.9999)
 
 
-def _correlation(a: np.ndarray, b: np.ndarray, _: str) -> bool:
+def _correlation(a: Array, b: Array, _: str) -> bool:
     """Pearson's correlation of at least 0.999."""
-    return bool(np.corrcoef(a.reshape(-1), b.reshape(-1))[0, 1] >= 0.999)  # noqa: PLR2004
+    return bool(np.corrcoef(a.reshape(-1), b.reshape(-1))[0, 1] >= 0.999)
 
 
-PEERS: Final[dict[str, Callable[[np.ndarray, np.ndarray, str], bool]]] = {
+PEERS: Final[dict[str, Callable[[Array, Array, str], bool]]] = {
     "numpy allclose 1e-4": _allclose,
     "assert_close by type": _assert_close,
     "cosine > 0.9999": _cosine,
@@ -75,7 +76,7 @@ def peer_score(name: str, specimens: Sequence[Specimen]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _wide(array: np.ndarray, name: str) -> np.ndarray:
+def _wide(array: Array, name: str) -> Array:
     """Return the elements as these formulas see them."""
     if array.dtype.kind == "c" or name == "int64":
         return array.astype(np.complex128) if array.dtype.kind == "c" else array

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from parity.dtypes import narrow, widen
+
+if TYPE_CHECKING:
+    from parity.compare.tensor import Array
 
 __all__ = ["Answer", "Specimen", "rounded", "specimen"]
 
@@ -24,16 +27,16 @@ class Specimen:
 
     name: str
     answer: Answer
-    reference: np.ndarray | None
+    reference: Array | None
     reference_type: str
-    candidate: np.ndarray | None
+    candidate: Array | None
     candidate_type: str
     asked: str = "float32"
     composite: bool = False
 
 
 def specimen(
-    name: str, answer: Answer, reference: np.ndarray | None, candidate: np.ndarray | None, dtype: str | None = None,
+    name: str, answer: Answer, reference: Array | None, candidate: Array | None, dtype: str | None = None,
     candidate_type: str | None = None, *, asked: str | None = None, composite: bool = False,
 ) -> Specimen:  # fmt: skip
     """Make a specimen: floats are rounded to `dtype` (float32 unless given), everything else keeps its type."""
@@ -44,27 +47,27 @@ def specimen(
     )  # fmt: skip
 
 
-def _type(array: np.ndarray | None, dtype: str | None) -> str:
+def _type(array: Array | None, dtype: str | None) -> str:
     """Return the type in which an array is to be stored."""
     if array is None or array.dtype.kind == "f":
         return dtype or "float32"
     return array.dtype.name
 
 
-def _stored(array: np.ndarray | None, name: str) -> np.ndarray | None:
+def _stored(array: Array | None, name: str) -> Array | None:
     """Round floats to their type."""
     if array is None or array.dtype.kind != "f":
         return array
     return narrow(np.atleast_1d(array), name).reshape(array.shape)
 
 
-def rounded(values: np.ndarray, name: str) -> np.ndarray:
+def rounded(values: Array, name: str) -> Array:
     """Return float64 values as another type would hold them."""
     with np.errstate(over="ignore"):
         return widen(narrow(np.atleast_1d(values), name), name).reshape(values.shape)
 
 
-def gelu(x: np.ndarray) -> np.ndarray:
+def gelu(x: Array) -> Array:
     """GELU by erf."""
     erf = np.vectorize(math.erf)
     return x * 0.5 * (1 + erf(x / math.sqrt(2)))

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parity.compare.exactly import locate_exact, measure_exact, same_value
+from parity.compare.tensor import Tensor
 
 BIG = 2**53
 KINDS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
@@ -35,7 +36,9 @@ KINDS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64
 def test_values_are_compared_across_types(
     first: list[float], first_type: str, second: list[float], second_type: str, unequal: int, distance: float
 ) -> None:
-    found = measure_exact(np.array(first, first_type), first_type, np.array(second, second_type), second_type)
+    found = measure_exact(
+        Tensor(np.array(first, first_type), first_type), Tensor(np.array(second, second_type), second_type)
+    )
     assert (found.unequal, found.error_max) == (unequal, distance)
 
 
@@ -44,7 +47,7 @@ def test_integers_of_any_two_types_differ_by_their_difference(data: st.DataObjec
     kinds = data.draw(st.sampled_from(KINDS)), data.draw(st.sampled_from(KINDS))
     values = [data.draw(st.integers(int(np.iinfo(kind).min), int(np.iinfo(kind).max))) for kind in kinds]
     x, c = (np.array([value], kind) for value, kind in zip(values, kinds, strict=True))
-    found = measure_exact(x, kinds[0], c, kinds[1])
+    found = measure_exact(Tensor(x, kinds[0]), Tensor(c, kinds[1]))
     assert found.unequal == (values[0] != values[1])
     assert found.error_max == pytest.approx(abs(values[0] - values[1]), rel=1e-15)
 
@@ -52,18 +55,18 @@ def test_integers_of_any_two_types_differ_by_their_difference(data: st.DataObjec
 def test_a_pixel_may_equal_the_working_run_instead_of_the_twin() -> None:
     twin, own = np.array([10, 20, 30], np.uint8), np.array([10, 21, 30], np.uint8)
     made = np.array([10, 21, 31], np.uint8)
-    assert measure_exact(twin, "uint8", made, "uint8", own, "uint8").unequal == 1
+    assert measure_exact(*(Tensor(each, "uint8") for each in (twin, made, own))).unequal == 1
 
 
 def test_nan_in_a_reference_of_floats_is_a_problem() -> None:
-    assert measure_exact(np.array([math.nan]), "float32", np.array([1]), "int64").problem == "nan"
+    assert measure_exact(Tensor(np.array([math.nan]), "float64"), Tensor(np.array([1]), "int64")).problem == "nan"
 
 
 def test_the_first_difference_is_located() -> None:
     x = np.zeros((200, 500), np.int64)
     c = x.copy()
     c[100, 7], c[150, 8] = 1, -9
-    index, first, second, words = locate_exact(x, "int64", c, "int64")
+    index, first, second, words = locate_exact(Tensor(x, "int64"), Tensor(c, "int64"))
     assert (index, first, second) == ((150, 8), 0, -9)
     assert words == "2 of 100000 differ, the first at [100, 7]"
 

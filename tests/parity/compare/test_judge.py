@@ -12,7 +12,6 @@ from parity.result import read, write
 from tests.parity.compare.traces import Run, candidate, reference
 
 if TYPE_CHECKING:
-
     from parity.result import Result
 
 CONV = "unet.conv_in@step=1:output"

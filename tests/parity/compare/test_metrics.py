@@ -12,11 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parity.compare.batch import measure_many
-from parity.compare.metrics import Measure, careful, measure
+from parity.compare.careful import careful
+from parity.compare.metrics import measure
+from parity.compare.tensor import Tensor
 from parity.dtypes import narrow, widen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from parity.compare.measurement import Measure
 
 FLOATS = ["float64", "float32", "float16", "bfloat16"]
 RIGHT = 1e-6
@@ -59,7 +63,7 @@ def test_distances_agree_with_exact_arithmetic(name: str, relative: float) -> No
     rng = np.random.default_rng(3)
     x = values(rng, (3, 50, 7), 1.0, name)
     c = narrow(widen(x, name) * (1 + relative * rng.standard_normal(x.shape)), name)
-    check(measure(x, name, c, name), expected(exactly(x, name), exactly(c, name)))
+    check(measure(Tensor(x, name), Tensor(c, name)), expected(exactly(x, name), exactly(c, name)))
 
 
 @pytest.mark.parametrize(
@@ -78,8 +82,8 @@ def test_distances_hold_at_any_scale(name: str, scale: float) -> None:
     rng = np.random.default_rng(4)
     x = values(rng, (999,), scale, name)
     c = values(rng, (999,), scale, name)
-    check(measure(x, name, c, name), expected(exactly(x, name), exactly(c, name)))
-    check(measure_many([(x, c, None)], (name, name, ""))[0], expected(exactly(x, name), exactly(c, name)))
+    check(measure(Tensor(x, name), Tensor(c, name)), expected(exactly(x, name), exactly(c, name)))
+    check(measure_many([Tensor(x, name)], [Tensor(c, name)])[0], expected(exactly(x, name), exactly(c, name)))
 
 
 @pytest.mark.parametrize("value", [1.0, 0.1, 1.9999999, 1 / 3])
@@ -87,7 +91,7 @@ def test_long_constant_tensors_do_not_bias_the_float32_sums(value: float) -> Non
     size = 3_000_001
     x = np.full(size, value, np.float32)
     c = np.full(size, np.float32(value) * np.float32(1.37), np.float32)
-    found = measure(x, "float32", c, "float32")
+    found = measure(Tensor(x, "float32"), Tensor(c, "float32"))
     assert found.scale == pytest.approx(float(x[0]), rel=RIGHT)
     assert found.error_rms == pytest.approx(float(c[0]) - float(x[0]), rel=RIGHT)
 
@@ -96,7 +100,7 @@ def test_three_tensors_are_measured_in_one_pass() -> None:
     rng = np.random.default_rng(5)
     exact = rng.standard_normal(40000)
     own, c = (exact + 1e-3).astype("float32"), (exact + 2e-3).astype("float16")
-    found = measure(exact, "float64", c, "float16", own, "float32")
+    found = measure(Tensor(exact, "float64"), Tensor(c, "float16"), Tensor(own, "float32"))
     check(found, expected(exactly(exact, "float64"), exactly(c, "float16")))
     assert found.own_rms == pytest.approx(math.sqrt(float(((own - exact) ** 2).mean())), rel=RIGHT)
     assert found.own_max == pytest.approx(float(np.abs(own - exact).max()), rel=RIGHT)
@@ -109,9 +113,9 @@ def test_any_finite_float32_pair_is_measured_right(data: st.DataObject) -> None:
     pairs = data.draw(st.lists(st.tuples(number, number), min_size=1, max_size=30))
     x, c = (np.array(column, np.float32) for column in zip(*pairs, strict=True))
     wanted = expected(exactly(x, "float32"), exactly(c, "float32"))
-    check(measure(x, "float32", c, "float32"), wanted)
-    check(careful(x, "float32", c, "float32"), wanted)
-    check(measure_many([(x, c, None)], ("float32", "float32", ""))[0], wanted)
+    check(measure(Tensor(x, "float32"), Tensor(c, "float32")), wanted)
+    check(careful(Tensor(x, "float32"), Tensor(c, "float32")), wanted)
+    check(measure_many([Tensor(x, "float32")], [Tensor(c, "float32")])[0], wanted)
 
 
 @settings(max_examples=150, deadline=None)
@@ -120,7 +124,7 @@ def test_any_finite_float64_pair_is_measured_right(data: st.DataObject) -> None:
     number = st.floats(allow_nan=False, allow_infinity=False)
     pairs = data.draw(st.lists(st.tuples(number, number), min_size=1, max_size=10))
     x, c = (np.array(column) for column in zip(*pairs, strict=True))
-    found = measure(x, "float64", c, "float64")
+    found = measure(Tensor(x, "float64"), Tensor(c, "float64"))
     scale, rms, peak, rel = _capped(exactly(x, "float64"), exactly(c, "float64"))
     for got, want in ((found.scale, scale), (found.error_rms, rms), (found.error_max, peak), (found.rel_l2, rel)):
         assert got == want or abs(got - want) <= RIGHT * abs(want) + 5e-324, (found, scale, rms, peak, rel)
@@ -145,13 +149,13 @@ def _capped(x: list[Fraction], c: list[Fraction]) -> tuple[float, float, float, 
 def test_layout_and_byte_order_change_nothing(name: str) -> None:
     rng = np.random.default_rng(6)
     x, c = values(rng, (30, 40, 50), 1.0, name), values(rng, (30, 40, 50), 1.0, name)
-    plain = measure(x, name, c, name)
+    plain = measure(Tensor(x, name), Tensor(c, name))
     turned = np.asfortranarray(c)
     swapped = x.astype(x.dtype.newbyteorder(">"))
     spread = np.empty((30, 40, 100), c.dtype)[:, :, ::2]
     spread[...] = c
     for first, second in ((x, turned), (swapped, c), (swapped, spread)):
-        found = measure(first, name, second, name)
+        found = measure(Tensor(first, name), Tensor(second, name))
         assert found.error_max == plain.error_max
         assert found.error_rms == pytest.approx(plain.error_rms, rel=RIGHT)
         assert found.rel_l2 == pytest.approx(plain.rel_l2, rel=RIGHT)
@@ -161,7 +165,7 @@ def test_layout_and_byte_order_change_nothing(name: str) -> None:
 @pytest.mark.parametrize("shape", [(), (1,), (5, 1, 3), (70000,)])
 def test_identical_tensors_have_no_distance(name: str, shape: tuple[int, ...]) -> None:
     x = values(np.random.default_rng(7), shape, 1.0, name)
-    found = measure(x, name, x.copy(), name)
+    found = measure(Tensor(x, name), Tensor(x.copy(), name))
     assert (found.error_rms, found.error_max, found.rel_l2, found.problem) == (0.0, 0.0, 0.0, "")
     assert found.cosine == 1.0
 
@@ -182,7 +186,7 @@ def test_what_is_not_finite_is_compared_by_place_and_sign(
     x = values(np.random.default_rng(8), (size,), 1.0, name)
     c = x.copy()
     x[size // 2], c[size // 2] = (narrow(np.array([value]), name)[0] for value in (reference, candidate))
-    for found in (measure(x, name, c, name), measure_many([(x, c, None)], (name, name, ""))[0]):
+    for found in (measure(Tensor(x, name), Tensor(c, name)), measure_many([Tensor(x, name)], [Tensor(c, name)])[0]):
         assert found.problem == problem
         if problem == "misplaced":
             assert not math.isfinite(found.error_max)
@@ -195,14 +199,14 @@ def test_what_is_not_finite_is_compared_by_place_and_sign(
 def test_a_working_run_that_overflows_where_the_twin_does_not_is_a_problem() -> None:
     exact = np.array([1.0, 70000.0])
     own = np.array([1.0, np.inf], np.float16)
-    assert measure(exact, "float64", own, "float16", own, "float16").problem == "own"
+    assert measure(Tensor(exact, "float64"), Tensor(own, "float16"), Tensor(own, "float16")).problem == "own"
 
 
 def test_complex_numbers_are_measured_by_modulus() -> None:
     rng = np.random.default_rng(9)
     x = (rng.standard_normal(5000) + 1j * rng.standard_normal(5000)).astype(np.complex64)
     c = (x + (3e-3 + 4e-3j)).astype(np.complex64)
-    found = measure(x, "complex64", c, "complex64")
+    found = measure(Tensor(x, "complex64"), Tensor(c, "complex64"))
     difference = np.abs(c.astype(complex) - x.astype(complex))
     assert found.error_max == pytest.approx(float(difference.max()), rel=RIGHT)
     assert found.error_rms == pytest.approx(5e-3, rel=1e-4)
@@ -210,15 +214,13 @@ def test_complex_numbers_are_measured_by_modulus() -> None:
 
 
 @pytest.mark.parametrize(
-    "types", [("float64", "float32", "float32"), ("float32", "float32", ""), ("float64", "bfloat16", "float16")]
+    "types", [("float64", "float32", "float32"), ("float32", "float32"), ("float64", "bfloat16", "float16")]
 )
-def test_batches_give_the_same_numbers_as_single_pairs(types: tuple[str, str, str]) -> None:
+def test_batches_give_the_same_numbers_as_single_pairs(types: tuple[str, ...]) -> None:
     rng = np.random.default_rng(10)
-    groups = []
-    for size in (1, 2, 16, 63, 2000):
-        x = rng.standard_normal(size)
-        groups.append(tuple(None if not name else narrow(x + 1e-3 * k, name) for k, name in enumerate(types)))
-    for group, found in zip(groups, measure_many(groups, types), strict=True):  # type: ignore[arg-type]
-        alone = measure(group[0], types[0], group[1], types[1], group[2], types[2])  # type: ignore[arg-type]
+    wide = [rng.standard_normal(size) for size in (1, 2, 16, 63, 2000)]
+    columns = [[Tensor(narrow(x + 1e-3 * k, name), name) for x in wide] for k, name in enumerate(types)]
+    for number, found in enumerate(measure_many(*columns)):
+        alone = measure(*(column[number] for column in columns))
         for got, want in zip(found[:9], alone[:9], strict=True):
             assert got == pytest.approx(want, rel=RIGHT)

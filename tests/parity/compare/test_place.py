@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parity.compare.place import locate, ulps
+from parity.compare.tensor import Tensor
 from parity.dtypes import narrow, widen
 
 
@@ -24,8 +25,8 @@ def test_a_planted_error_is_found_at_its_place(data: st.DataObject) -> None:
     c = x.copy()
     before = float(widen(x.reshape(-1), name)[np.ravel_multi_index(index, shape) if shape else 0])
     c[index] = narrow(np.array([before + 4.0]), name)[0]
-    found = locate(x, name, c, name, 0.5)
-    assert found.index == index
+    found = locate(Tensor(x, name), Tensor(c, name), 0.5)
+    assert found.at == index
     assert found.outside == 1
     assert found.reference == before
     assert found.candidate == float(widen(np.array([c[index]]), name)[0])
@@ -36,7 +37,7 @@ def test_the_place_is_right_in_any_block(far: int) -> None:
     x = np.zeros(200000, np.float32)
     c = x.copy()
     c[far] = 1.0
-    assert locate(x, "float32", c, "float32", 0.1).index == (far,)
+    assert locate(Tensor(x, "float32"), Tensor(c, "float32"), 0.1).at == (far,)
 
 
 def _image() -> np.ndarray:
@@ -58,18 +59,18 @@ def _image() -> np.ndarray:
 def test_words_say_where_the_error_sits(where: tuple[object, ...], words: str) -> None:
     x, c = _image(), _image()
     c[where] = 1.0
-    assert locate(x, "float64", c, "float64", 0.5).words == words
+    assert locate(Tensor(x, "float64"), Tensor(c, "float64"), 0.5).words == words
 
 
 def test_tokens_and_unnamed_axes_have_words_too() -> None:
     x = np.zeros((2, 77, 16))
     c = x.copy()
     c[:, 5] = 1.0
-    assert locate(x, "float64", c, "float64", 0.5).words.endswith("all in token 5")
+    assert locate(Tensor(x, "float64"), Tensor(c, "float64"), 0.5).words.endswith("all in token 5")
     x = np.zeros((4, 4, 4, 4, 4))
     c = x.copy()
     c[1] = 1.0
-    assert locate(x, "float64", c, "float64", 0.5).words.endswith("all in axis 0 1")
+    assert locate(Tensor(x, "float64"), Tensor(c, "float64"), 0.5).words.endswith("all in axis 0 1")
 
 
 @pytest.mark.parametrize(("name", "steps"), [("float64", 5), ("float32", 3), ("float16", 2), ("bfloat16", 7)])
@@ -87,14 +88,14 @@ def test_a_nan_is_the_worst_element() -> None:
     x = np.arange(10.0)
     c = x.copy()
     c[3], c[7] = math.nan, 50.0
-    found = locate(x, "float64", c, "float64", 1.0)
-    assert found.index == (3,)
+    found = locate(Tensor(x, "float64"), Tensor(c, "float64"), 1.0)
+    assert found.at == (3,)
     assert found.outside == 2
     assert math.isnan(found.candidate)
 
 
 def test_cosine_is_that_of_the_whole_tensors() -> None:
     x, c = np.array([1.0, 0.0, 1.0]), np.array([1.0, 1.0, 0.0])
-    assert locate(x, "float64", c, "float64", 0.1).cosine == pytest.approx(0.5)
-    assert locate(x, "float64", -x, "float64", 0.1).cosine == pytest.approx(-1.0)
-    assert locate(x, "float64", x * 0, "float64", 0.1).cosine == 0.0
+    assert locate(Tensor(x, "float64"), Tensor(c, "float64"), 0.1).cosine == pytest.approx(0.5)
+    assert locate(Tensor(x, "float64"), Tensor(-x, "float64"), 0.1).cosine == pytest.approx(-1.0)
+    assert locate(Tensor(x, "float64"), Tensor(x * 0, "float64"), 0.1).cosine == 0.0

@@ -1,0 +1,65 @@
+"""What one pass over a pair finds, and how sums become distances."""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NamedTuple
+
+__all__ = ["Measure", "Sums", "finish"]
+
+_COSINE_BY_ERROR: Final = 1e-3
+
+
+class Measure(NamedTuple):
+    """What one pass finds. `error_*` is the candidate against the exact tensor, `own_*` the reference's own.
+
+    Attributes:
+        size: Elements, or finite ones where some are not.
+        scale, largest: rms and largest magnitude of the exact tensor.
+        rel_l2, max_rel: error_rms and error_max relative to `scale`; infinite when only `scale` is zero.
+        cosine: Known from the error alone where that is small; None where a second look is needed.
+        problem: "" or what makes the numbers meaningless: `nan`, `own`, `misplaced`.
+        misplaced: Elements that are not finite where the other side's are, or of another sign.
+    """
+
+    size: int
+    scale: float
+    largest: float
+    error_rms: float
+    error_max: float
+    rel_l2: float
+    max_rel: float
+    own_rms: float = 0.0
+    own_max: float = 0.0
+    cosine: float | None = None
+    problem: str = ""
+    misplaced: int = 0
+
+
+class Sums(NamedTuple):
+    """Sums of squares and largest magnitudes of the exact tensor, of the error, and of the reference's own error."""
+
+    squares: float
+    largest: float
+    error: float
+    error_max: float
+    own_error: float = 0.0
+    own_max: float = 0.0
+
+
+def finish(size: int, sums: Sums) -> Measure:
+    """Turn sums over `size` elements into distances."""
+    squares, largest, error, error_max, own_error, own_max = sums
+    scale = math.sqrt(squares / size)
+    rms = math.sqrt(error / size)
+    rel = _ratio(rms, scale)
+    cosine = 1.0 - 0.5 * rel * rel if rel < _COSINE_BY_ERROR else None
+    own = math.sqrt(own_error / size)
+    return Measure(size, scale, largest, rms, error_max, rel, _ratio(error_max, scale), own, own_max, cosine)
+
+
+def _ratio(part: float, whole: float) -> float:
+    """Return `part / whole`; 0 for nothing of nothing, infinity for something of nothing."""
+    if whole:
+        return part / whole
+    return math.inf if part else 0.0
