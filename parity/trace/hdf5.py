@@ -31,7 +31,6 @@ __all__ = ["Hdf5Shard", "read_dataset"]
 
 _ALIGNMENT: Final = 8
 _METADATA_BLOCK_BYTES: Final = 1 << 18
-_LIBRARY_ERRORS: Final = (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError)
 
 
 def _dataset_creation() -> h5p.PropDCID:
@@ -141,16 +140,21 @@ def read_dataset(folder: Path, record: Record, first: str) -> NDArray[Any]:
         with h5py.File(folder / shard, "r") as file:
             place: h5f.FileID | h5g.GroupID = file.id
             for part in (group, name):
-                if place.links.get_info(part.encode()).type != h5l.TYPE_HARD:
-                    message = f"{where} lies behind a soft or external link at {part!r}; a trace has only hard links"
-                    raise TraceError(message)
-                place = h5o.open(place, part.encode())
+                place = _followed(place, part, where)
             return _read_plain(place, record, where)
-    except _LIBRARY_ERRORS as error:
-        if isinstance(error, TraceError):
-            raise
+    except TraceError:
+        raise
+    except Exception as error:
         message = f"{where} cannot be read: {error}; expected a dataset /{group}/{name}"
         raise TraceError(message) from error
+
+
+def _followed(place: h5f.FileID | h5g.GroupID, name: str, where: str) -> h5g.GroupID | h5d.DatasetID:
+    """Open what a hard link names."""
+    if place.links.get_info(name.encode()).type != h5l.TYPE_HARD:
+        message = f"{where} lies behind a soft or external link at {name!r}; a trace has only hard links"
+        raise TraceError(message)
+    return h5o.open(place, name.encode())
 
 
 def _read_plain(dataset: object, record: Record, where: str) -> NDArray[Any]:

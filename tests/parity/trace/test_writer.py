@@ -98,7 +98,7 @@ def test_an_address_recorded_twice_is_refused(writer):
 def test_what_is_no_plain_value_is_refused(writer, value):
     with (
         writer.run("r", mode="run", dtype="float32") as run,
-        pytest.raises(TraceError, match="'unet.a:input.x' cannot be recorded"),
+        pytest.raises(TraceError, match=r"'unet.a:input.x' cannot be recorded"),
     ):
         run.value("unet.a:input.x", value)
 
