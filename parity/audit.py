@@ -47,11 +47,11 @@ def audit_weights(reference: Manifest, candidate: Manifest) -> list[Pair]:
         if found is not None:
             pairs.append(_weight_pair(address, order, wanted, found, index))
         elif address.partition(":")[0] not in candidate.not_compared:
-            pairs.append(_pair(address, "MISSING", order, "the candidate has no such parameter", shape=wanted.shape))
+            pairs.append(_pair(address, "MISSING", order, "the candidate has no such parameter", wanted))
     for address, found in theirs.items():
         if address not in ours:
             detail = "the reference has no such parameter"
-            pairs.append(_pair(address, "UNEXPECTED", len(ours), detail, native=found.native, shape=found.shape))
+            pairs.append(_pair(address, "UNEXPECTED", len(ours), detail, found))
     return pairs
 
 
@@ -79,7 +79,8 @@ def _weight_pair(
         detail = f"shape {list(found.shape)}; the reference has {list(wanted.shape)}" + (
             f"; {detail}" if detail else ""
         )
-    pair = _pair(address, verdict, order, detail, native=found.native, shape=wanted.shape)
+    pair = _pair(address, verdict, order, detail, found)
+    pair.shape = wanted.shape
     pair.basis, pair.limit = "exact", "equal digests"
     return pair
 
@@ -150,12 +151,17 @@ def _shown(value: object) -> float | str:
     return value if isinstance(value, str) else repr(value)
 
 
-def _pair(
-    address: str, verdict: Verdict, order: int, detail: str, *, native: str | None = None, shape: tuple[int, ...] = ()
-) -> Pair:
-    """Make an audit pair."""
+def _pair(address: str, verdict: Verdict, order: int, detail: str, weight: WeightDigests | None = None) -> Pair:
+    """Make an audit pair; of a parameter the candidate's own name and the shape are told."""
     path, _, port = address.partition(":")
     return Pair(
-        address=address, native=native, stage=stage_of(path, port), question="audit", mode="audit", verdict=verdict,
-        order=order, shape=shape, detail=detail,
-    )  # fmt: skip
+        address=address,
+        native=None if weight is None else weight.native,
+        stage=stage_of(path, port),
+        question="audit",
+        mode="audit",
+        verdict=verdict,
+        order=order,
+        shape=() if weight is None else weight.shape,
+        detail=detail,
+    )

@@ -130,7 +130,7 @@ def describe_run(reference: Trace, candidate: Trace, name: str) -> RunPlan:
     """
     run = candidate.run(name)
     recorded = run.info.mode
-    mode: Mode = recorded if recorded in {"steps", "layers"} else "free"  # type: ignore[assignment]
+    mode: Mode = recorded if recorded in {"steps", "layers"} else "free"
     dtype = run.info.dtype
     own = _working_run(reference, dtype)
     if dtype == _TWIN and _TWIN in reference.runs:

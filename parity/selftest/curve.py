@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import numpy as np
 
+from parity.selftest.judging import judged
 from parity.selftest.specimen import rounded, specimen
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
 def _factor(x: Array, size: float, _: np.random.Generator) -> Array:
     """Everything by a factor."""
-    return x * (1 + size)
+    scaled: Array = x * (1 + size)
+    return scaled
 
 
 def _bias(x: Array, size: float, _: np.random.Generator) -> Array:
@@ -47,7 +49,8 @@ def _bias(x: Array, size: float, _: np.random.Generator) -> Array:
 
 def _noise(x: Array, size: float, rng: np.random.Generator) -> Array:
     """Noise everywhere."""
-    return x + size * rng.standard_normal(x.shape)
+    noisy: Array = x + size * rng.standard_normal(x.shape)
+    return noisy
 
 
 def _element(x: Array, size: float, rng: np.random.Generator) -> Array:
@@ -71,8 +74,6 @@ _KINDS: Final[dict[str, Callable[[Array, float, np.random.Generator], Array]]] =
 
 def detection_curve(seed: int, repeats: int = 8) -> Iterator[Point]:
     """Yield the points of every kind and type, sizes from below the type's rounding upwards."""
-    from parity.selftest import judged
-
     rng = np.random.default_rng(seed)
     for kind, plant in _KINDS.items():
         for dtype, unit in _TYPES.items():

@@ -7,7 +7,7 @@ ports were seen to have: layouts, halves, constants, variants of an operator, pr
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["faults"]
 
-IMAGE = (2, 16, 12, 12)
-TOKENS = (2, 77, 64)
+IMAGE: Final = (2, 16, 12, 12)
+TOKENS: Final = (2, 77, 64)
+_CHANNEL: Final = 5
+_ODD_STEP: Final = 12
+_DROPPED: Final = 0.01
 
 
 def faults(seed: int) -> Iterator[Specimen]:
@@ -64,16 +67,12 @@ def _places(rng: np.random.Generator) -> Iterator[Specimen]:
     for name, size in (("float32", 1e-4), ("float16", 2.0**-7), ("bfloat16", 2.0**-4)):
         exact = rounded(big, name)
         wrong = exact.copy()
-        wrong[37, 50, 9] = rounded(np.array([0.25]), name)[0] + 8 * size
+        wrong[37, 50, 9] = 0.25 + size
         exact[37, 50, 9] = 0.25
         yield specimen(f"one in a million {name}", "fault", exact, wrong, name)
     x = rng.standard_normal(IMAGE)
-    yield specimen(
-        "one element 1e-4",
-        "fault",
-        x,
-        _changed(x, (1, 7, 3, 4), x[1, 7, 3, 4] + 1e-4 * (1 if abs(x[1, 7, 3, 4]) < 4 else 8)),
-    )
+    x[0, 3, 5, 5] = 0.25
+    yield specimen("one element 1e-4", "fault", x, _changed(x, (0, 3, 5, 5), 0.2501))
     for what, where in (
         ("an element", (0, 3, 5, 5)), ("the last row", (..., -1, slice(None))), ("the last column", (..., -1)),
         ("the last channel", (slice(None), -1)), ("the second image", (1,)), ("a corner", (..., slice(2), slice(2))),
@@ -82,15 +81,19 @@ def _places(rng: np.random.Generator) -> Iterator[Specimen]:
     yield specimen("the last row zeroed bfloat16", "fault", x, _changed(x, (..., -1, slice(None)), 0.0), "bfloat16")
     tokens = rng.standard_normal(TOKENS)
     yield specimen("the padding tokens zeroed", "fault", tokens, _changed(tokens, (slice(None), slice(60, None)), 0.0))
-    yield specimen("one channel scaled by 1.01", "fault", x, _changed(x, (slice(None), 5), x[:, 5] * 1.01))
-    quiet = x * np.where(np.arange(16) == 5, 1e-3, 1.0)[None, :, None, None]
-    yield specimen("a quiet channel doubled", "fault", quiet, _changed(quiet, (slice(None), 5), quiet[:, 5] * 2))
+    yield specimen(
+        "one channel scaled by 1.01", "fault", x, _changed(x, (slice(None), _CHANNEL), x[:, _CHANNEL] * 1.01)
+    )
+    quiet = x * np.where(np.arange(16) == _CHANNEL, 1e-3, 1.0)[None, :, None, None]
+    yield specimen(
+        "a quiet channel doubled", "fault", quiet, _changed(quiet, (slice(None), _CHANNEL), quiet[:, _CHANNEL] * 2)
+    )
 
 
-def _changed(x: Array, where: object, value: Array | float) -> Array:
+def _changed(x: Array, where: Any, value: Array | float) -> Array:
     """Return a copy with something else in a place."""
     copy = x.copy()
-    copy[where] = value  # type: ignore[index]
+    copy[where] = value
     return copy
 
 
@@ -148,12 +151,14 @@ def _operators(rng: np.random.Generator) -> Iterator[Specimen]:
     nearest = image.repeat(2, 2).repeat(2, 3)
     yield specimen("upsampled by interpolation", "fault", nearest, (nearest + np.roll(nearest, 1, 3)) / 2)
     yield specimen("group norm with half the groups", "fault", _grouped(image, 8), _grouped(image, 4))
-    yield specimen("dropout left on", "fault", x, np.where(rng.random(TOKENS) < 0.01, 0.0, x / 0.99))
+    yield specimen("dropout left on", "fault", x, np.where(rng.random(TOKENS) < _DROPPED, 0.0, x / (1 - _DROPPED)))
 
 
 def _normed(x: Array, eps: float, ddof: int = 0) -> Array:
     """Layer norm over the last axis."""
-    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True, ddof=ddof) + eps)
+    deviation: Array = x - x.mean(-1, keepdims=True)
+    normed: Array = deviation / np.sqrt(x.var(-1, keepdims=True, ddof=ddof) + eps)
+    return normed
 
 
 def _grouped(x: Array, groups: int) -> Array:
@@ -164,20 +169,24 @@ def _grouped(x: Array, groups: int) -> Array:
 
 def _softmax(x: Array) -> Array:
     """Softmax over the last axis."""
-    powers = np.exp(x - x.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
+    powers: Array = np.exp(x - x.max(-1, keepdims=True))
+    total: Array = powers.sum(-1, keepdims=True)
+    return powers / total
 
 
 def _shifted_softmax(x: Array) -> Array:
     """Softmax whose sum leaves out the last column."""
-    powers = np.exp(x - x.max(-1, keepdims=True))
-    return powers / powers[..., :-1].sum(-1, keepdims=True)
+    powers: Array = np.exp(x - x.max(-1, keepdims=True))
+    total: Array = powers[..., :-1].sum(-1, keepdims=True)
+    return powers / total
 
 
 def _box(x: Array) -> Array:
     """The mean over 3 x 3 neighbours of a padded image."""
     high, wide = x.shape[2] - 2, x.shape[3] - 2
-    return sum(x[:, :, i : i + high, j : j + wide] for i in range(3) for j in range(3)) / 9
+    shifted: list[Array] = [x[:, :, i : i + high, j : j + wide] for i in range(3) for j in range(3)]
+    mean: Array = np.mean(shifted, axis=0)
+    return mean
 
 
 def _precision(rng: np.random.Generator) -> Iterator[Specimen]:
@@ -191,7 +200,7 @@ def _precision(rng: np.random.Generator) -> Iterator[Specimen]:
     half = rounded(x, "float16")
     half[:, 4:] = x[:, 4:]
     yield specimen("float16 in some channels", "fault", x, half)
-    yield specimen("float16 delivered for float32", "fault", x, x, "float32", "float16")
+    yield specimen("float16 delivered for float32", "fault", x, x, delivered="float16")
     weight = rng.standard_normal((64, 64)) / 8
     tokens = rng.standard_normal(TOKENS)
     yield specimen("float16 weights", "fault", tokens @ weight, tokens @ rounded(weight, "float16"))
@@ -203,7 +212,7 @@ def _exact(rng: np.random.Generator) -> Iterator[Specimen]:
     ids = rng.integers(0, 49408, (2, 77))
     yield specimen("one token id", "fault", ids, _changed(ids, (1, 40), ids[1, 40] + 1))
     yield specimen("ids through float16", "fault", ids, ids.astype(np.float16).astype(np.int64) % 49408)
-    mask = rng.random((2, 77)) < 0.5
+    mask = rng.integers(0, 2, (2, 77)).astype(bool)
     yield specimen("one bit of a mask", "fault", mask, _changed(mask, (0, 3), not mask[0, 3]))
     pixels = rng.integers(0, 256, (1, 3, 16, 16)).astype(np.uint8)
     yield specimen("one pixel by one level", "fault", pixels, _changed(pixels, (0, 1, 2, 3), pixels[0, 1, 2, 3] ^ 1))
@@ -241,14 +250,14 @@ def _sampling(rng: np.random.Generator) -> Iterator[Specimen]:
     yield specimen("clamped at two sigma", "fault", noise, np.clip(noise, -2, 2))
     yield specimen("sign of the prediction", "fault", noise, -noise)
     yield specimen("a scalar by 1e-4", "fault", np.array(14.6146), np.array(14.6146 * (1 + 1e-4)))
-    yield specimen("a scalar of another type", "fault", np.array(5.0), np.array(6), candidate_type="int64")
+    yield specimen("a scalar of another type", "fault", np.array(5.0), np.array(6), delivered="int64")
     yield specimen("one sigma of a schedule", "fault", *_schedules())
 
 
 def _schedules() -> tuple[Array, Array]:
     """Sigmas with one of them off by a thousandth."""
     sigmas = np.append(np.geomspace(14.6, 0.03, 30), 0.0)
-    return sigmas, sigmas * np.where(np.arange(31) == 12, 1.001, 1.0)
+    return sigmas, sigmas * np.where(np.arange(31) == _ODD_STEP, 1.001, 1.0)
 
 
 def _small_numbers(rng: np.random.Generator) -> Iterator[Specimen]:

@@ -94,8 +94,10 @@ def flagged(seed: int) -> Iterator[Specimen]:
     yield specimen("NaN in the reference", "flagged", nan, x)
     yield specimen("all NaN", "flagged", np.full(64, math.nan), np.full(64, math.nan))
     yield specimen("complex for real", "flagged", x, x.astype(np.complex64))
-    yield specimen("a wider type", "flagged", x, rounded(x, "float32"), "float32", "float64")
-    yield specimen("float64 for float16", "flagged", rounded(x, "float16"), rounded(x, "float16"), "float16", "float64")
+    yield specimen("a wider type", "flagged", x, rounded(x, "float32"), delivered="float64")
+    yield specimen(
+        "float64 for float16", "flagged", rounded(x, "float16"), rounded(x, "float16"), "float16", delivered="float64"
+    )
     yield specimen("ids in another width", "flagged", ids, ids.astype(np.int32))
     yield specimen("ids as floats", "flagged", ids, ids.astype(np.float64))
     yield specimen("empty on both sides", "flagged", np.empty((0, 4)), np.empty((0, 4)))

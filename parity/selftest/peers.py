@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PEERS", "peer_score"]
 
+_COSINE: Final = 0.9999
+_CORRELATION: Final = 0.999
 _ASSERT_CLOSE: Final = {
     "float64": (1e-7, 1e-7),
     "float32": (1.3e-6, 1e-5),
@@ -39,12 +41,12 @@ def _assert_close(a: Array, b: Array, name: str) -> bool:
 def _cosine(a: Array, b: Array, _: str) -> bool:
     """Cosine similarity above 0.9999."""
     first, second = a.reshape(-1), b.reshape(-1)
-    return bool(abs(np.vdot(first, second)) / (np.linalg.norm(first) * np.linalg.norm(second)) > 0.9999)
+    return bool(abs(np.vdot(first, second)) / (np.linalg.norm(first) * np.linalg.norm(second)) > _COSINE)
 
 
 def _correlation(a: Array, b: Array, _: str) -> bool:
     """Pearson's correlation of at least 0.999."""
-    return bool(np.corrcoef(a.reshape(-1), b.reshape(-1))[0, 1] >= 0.999)
+    return bool(np.corrcoef(a.reshape(-1), b.reshape(-1))[0, 1] >= _CORRELATION)
 
 
 PEERS: Final[dict[str, Callable[[Array, Array, str], bool]]] = {
@@ -72,8 +74,11 @@ def peer_score(name: str, specimens: Sequence[Specimen]) -> dict[str, Any]:
         if passes != (specimen.answer == "healthy"):
             wrong[specimen.answer].append(specimen.name)
     return {
-        "false_passes": wrong["fault"], "false_alarms": wrong["healthy"], "silences": wrong["flagged"], "crashes": wrong["crash"],
-    }  # fmt: skip
+        "false_passes": wrong["fault"],
+        "false_alarms": wrong["healthy"],
+        "silences": wrong["flagged"],
+        "crashes": wrong["crash"],
+    }
 
 
 def _wide(array: Array, name: str) -> Array:

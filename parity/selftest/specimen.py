@@ -13,7 +13,7 @@ from parity.dtypes import narrow, widen
 if TYPE_CHECKING:
     from parity.compare.tensor import Array
 
-__all__ = ["Answer", "Specimen", "rounded", "specimen"]
+__all__ = ["Answer", "Specimen", "gelu", "rounded", "specimen"]
 
 Answer = Literal["fault", "healthy", "flagged"]
 
@@ -35,23 +35,33 @@ class Specimen:
     composite: bool = False
 
 
-def specimen(
-    name: str, answer: Answer, reference: Array | None, candidate: Array | None, dtype: str | None = None,
-    candidate_type: str | None = None, *, asked: str | None = None, composite: bool = False,
-) -> Specimen:  # fmt: skip
-    """Make a specimen: floats are rounded to `dtype` (float32 unless given), everything else keeps its type."""
-    kind, other = _type(reference, dtype), _type(candidate, candidate_type or dtype)
+def specimen(  # noqa: PLR0913 - a line of the corpus reads like a line of a table
+    name: str,
+    answer: Answer,
+    reference: Array | None,
+    candidate: Array | None,
+    dtype: str = "float32",
+    *,
+    delivered: str | None = None,
+    composite: bool = False,
+) -> Specimen:
+    """Make a specimen: floats are rounded to `dtype`, the candidate's to `delivered`; the rest keeps its type."""
+    kind, other = _type(reference, dtype), _type(candidate, delivered or dtype)
     return Specimen(
-        name=name, answer=answer, reference=_stored(reference, kind), reference_type=kind, candidate=_stored(candidate, other),
-        candidate_type=other, asked=asked or (kind if kind in {"float64", "float16", "bfloat16"} else "float32"), composite=composite,
-    )  # fmt: skip
+        name=name,
+        answer=answer,
+        reference=_stored(reference, kind),
+        reference_type=kind,
+        candidate=_stored(candidate, other),
+        candidate_type=other,
+        asked=dtype,
+        composite=composite,
+    )
 
 
-def _type(array: Array | None, dtype: str | None) -> str:
+def _type(array: Array | None, dtype: str) -> str:
     """Return the type in which an array is to be stored."""
-    if array is None or array.dtype.kind == "f":
-        return dtype or "float32"
-    return array.dtype.name
+    return dtype if array is None or array.dtype.kind == "f" else str(array.dtype.name)
 
 
 def _stored(array: Array | None, name: str) -> Array | None:
@@ -69,5 +79,5 @@ def rounded(values: Array, name: str) -> Array:
 
 def gelu(x: Array) -> Array:
     """GELU by erf."""
-    erf = np.vectorize(math.erf)
-    return x * 0.5 * (1 + erf(x / math.sqrt(2)))
+    erf: Array = np.vectorize(math.erf)(x / math.sqrt(2))
+    return x * 0.5 * (1 + erf)
