@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -173,9 +174,11 @@ def record(
     if not wanted.any:
         message = f"--taps {taps!r} matches no address of the run; a pattern matches the whole address"
         raise AddressError(message)
-    recorder.describe()
-    if twin:
-        recorder.twin_runs(working)
+    with ThreadPoolExecutor(1) as pool:
+        described = pool.submit(recorder.describe)
+        if twin:
+            recorder.twin_runs(working)
+        described.result()
     writer.manifest.wall_s = time.perf_counter() - started
     writer.finish()
     return Trace.open(out)
@@ -236,15 +239,14 @@ class _Recorder:
             self._session.steps(self._taps(run, islands), self._progress("steps"))
 
     def describe(self) -> None:
-        """Put modules, attributes and digests of the weights into the manifest."""
+        """Put modules, attributes and digests of the weights into the manifest; runs beside the twin."""
         manifest, session = self._writer.manifest, self._session
         manifest.modules = session.modules()
         manifest.attributes = session.attributes()
-        weights = {}
-        for address, array, dtype in session.weights():
-            weights[address] = WeightDigests(shape=array.shape, dtype=dtype, digests=digests(array, dtype))
-            self._tell("weights", len(weights), len(manifest.modules))
-        manifest.weights = weights
+        manifest.weights = {
+            address: WeightDigests(shape=array.shape, dtype=dtype, digests=digests(array, dtype))
+            for address, array, dtype in session.weights()
+        }
 
     def _taps(self, sink: Any, islands: dict[str, str] | None = None) -> Taps:
         """Return taps that write to `sink` under the contract's addresses."""

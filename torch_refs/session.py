@@ -8,14 +8,20 @@
 
 Random numbers come from CPU generators, so a case draws the same on every device.
 
+A model of less than 100 million parameters computes each operator on one thread, and its forced calls
+several at a time: torch's threads wait by spinning, which costs a tiny operator more than it gains.
+
 Limits: the twin runs on the CPU and is held in memory beside the pipeline.
 """
 
 from __future__ import annotations
 
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +29,7 @@ import torch
 from parity.address import Address
 from parity.frameworks.torch_ import to_numpy, wide_tensor
 from parity.frameworks.torch_islands_ import IslandFinder
-from parity.frameworks.torch_policy_ import exact_float32, policy, provenance
+from parity.frameworks.torch_policy_ import exact_float32, policy, provenance, threads
 from parity.record import Outcome
 from parity.taps import Call
 from parity.trace import digest
@@ -34,7 +40,7 @@ from torch_refs.quiet import quiet
 from torch_refs.twin import Forced, lift
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from parity.case import Case
     from parity.record import Progress
@@ -42,6 +48,12 @@ if TYPE_CHECKING:
     from parity.trace import Island, RunReader
 
 __all__ = ["DiffusersSession", "encoder_image"]
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+_SMALL: Final = 100_000_000
 
 
 @dataclass
@@ -63,6 +75,9 @@ class DiffusersSession:
         self.pipeline = pipeline
         self.dtype = dtype
         self._case = case
+        small = sum(parameter.numel() for parameter in pipeline.unet.parameters()) < _SMALL
+        self._threads = 1 if small else torch.get_num_threads()
+        self._workers = (os.cpu_count() or 1) if small else 1
         self._drawn = _Drawn()
         self._lifted: Any = None
 
@@ -82,7 +97,7 @@ class DiffusersSession:
 
     def provenance(self) -> dict[str, Any]:
         """Return what the numbers depend on."""
-        with exact_float32():
+        with exact_float32(), threads(self._threads):
             return provenance(self.pipeline.device)
 
     def policy(self) -> str:
@@ -99,7 +114,7 @@ class DiffusersSession:
             drawn.latents.append(_wide(latents))
             progress(step + 1, self._case.sampling.steps)
 
-        with quiet(), torch.no_grad(), exact_float32(), Draws() as draws:
+        with self._surroundings(), exact_float32(), Draws() as draws:
             if taps is None:
                 images = self._generate(self.pipeline, ended)
             else:
@@ -135,14 +150,19 @@ class DiffusersSession:
     def forced(self, recorded: RunReader, skipped: Collection[Call], taps: Taps, progress: Progress) -> None:
         """Apply each part of the twin to the inputs that the run `recorded` has of it, and report its outputs."""
         calls = _recorded_calls(recorded, skipped)
-        with torch.no_grad():
-            forced = Forced(self._twin, self._case, recorded)
-            for done, (call, inputs) in enumerate(calls.items()):
-                arguments = {address.port.removeprefix("input."): _argument(recorded, str(address)) for address in inputs}
-                for port, tensor in forced.outputs(call, arguments):
-                    address = replace(call, port=port)
+        forced = Forced(self._twin, self._case, recorded)
+
+        def compute(item: tuple[Address, list[Address]]) -> list[tuple[Address, np.ndarray, str]]:
+            call, inputs = item
+            arguments = {address.port.removeprefix("input."): _argument(recorded, str(address)) for address in inputs}
+            with torch.no_grad():
+                return [(replace(call, port=port), *to_numpy(tensor)) for port, tensor in forced.outputs(call, arguments)]
+
+        with threads(self._threads), quiet():
+            for done, outputs in enumerate(_ordered(compute, calls.items(), workers=self._workers)):
+                for address, array, dtype in outputs:
                     if address in recorded:
-                        taps.repeat(address, *to_numpy(tensor))
+                        taps.repeat(address, array, dtype)
                 progress(done + 1, len(calls))
 
     @property
@@ -155,9 +175,15 @@ class DiffusersSession:
 
     def _run_twin(self, taps: Taps, instead: Mapping[str, Any], ended: Callable[[int, torch.Tensor], Any]) -> None:
         """Run the twin on the working run's draws."""
-        with quiet(), torch.no_grad(), Draws(self._drawn.noise) as draws, reported(self._twin, taps, draws, instead):
+        with self._surroundings(), Draws(self._drawn.noise) as draws, reported(self._twin, taps, draws, instead):
             self._generate(self._twin, ended)
             self._encode(self._twin, draws, taps)
+
+    @contextmanager
+    def _surroundings(self) -> Iterator[None]:
+        """Compute without gradients, on the session's number of threads, without advice in the log."""
+        with quiet(), torch.no_grad(), threads(self._threads):
+            yield
 
     def _generate(self, pipeline: Any, ended: Callable[[int, torch.Tensor], Any]) -> torch.Tensor:
         """Call the pipeline; what `ended(step, latents)` returns, if anything, replaces the latents."""
@@ -217,6 +243,20 @@ def encoder_image(case: Case) -> np.ndarray:
 def _wide(tensor: torch.Tensor) -> torch.Tensor:
     """Return a float64 copy on the CPU."""
     return tensor.detach().to(device="cpu", dtype=torch.float64, copy=True)
+
+
+def _ordered(
+    compute: Callable[[_Item], _Result], items: Iterable[_Item], *, workers: int
+) -> Iterator[_Result]:
+    """Yield the results in order, computed by several threads that run only a little ahead."""
+    waiting: deque[Future[_Result]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for item in items:
+            waiting.append(pool.submit(compute, item))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _recorded_calls(recorded: RunReader, skipped: Collection[Call]) -> dict[Address, list[Address]]:

@@ -19,7 +19,7 @@ from parity.provenance import versions
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["device_of", "exact_float32", "policy", "provenance"]
+__all__ = ["device_of", "exact_float32", "policy", "provenance", "threads"]
 
 
 def device_of(name: str) -> torch.device:
@@ -49,6 +49,17 @@ def exact_float32() -> Iterator[None]:
         yield
     finally:
         cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark, cudnn.deterministic = before
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Compute operators on `count` threads while the block runs."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(count)
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def policy(dtype: str, device: torch.device) -> str:
