@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from parity.address import Address
 from parity.compare.limits import RMS_FACTOR
 from parity.errors import AddressError
-from parity.report.words import apart, as_float, count, number, ratio, visible
+from parity.report.words import apart, count, largest, number, ratio, visible
 
 if TYPE_CHECKING:
     from parity.result import Pair, Result
@@ -168,7 +168,7 @@ def inputs_of(result: Result, pair: Pair) -> str:
         return _local(result, pair)
     wrong = [other for other in found if other.verdict != "MATCH"]
     if wrong:
-        worst = max((as_float(other.rel_l2) or 0.0 for other in wrong), default=0.0)
+        worst = largest(other.rel_l2 for other in wrong)
         return f"{count(len(wrong), 'input')} of {len(found)} differ already (rel_l2 {number(worst)})"
     return "the inputs of this module match"
 

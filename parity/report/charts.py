@@ -1,7 +1,8 @@
 """Figures of a result as plain Plotly dictionaries: error over depth, error over steps, layers x steps.
 
 The page draws each figure for one question at a time; `figures` returns them by name and question, only
-those that have something to show.
+those that have something to show. The names of modules stand once, in `layout.meta`; the page gives them to
+the curves that have no `text`, by their x.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ def _depth(question: str, asked: list[tuple[Pair, Address]]) -> Figure | None:
     data += _judged_lines(question, local, places)
     data += _marked(worst["layers"], places)
     drawn = layout("module, in the order of execution", "error relative to the exact reference")
+    drawn["meta"] = [label(path) for path in places]
     drawn["shapes"], drawn["annotations"] = _groups(list(places))
     drawn["xaxis"] |= {"showticklabels": False, "range": [-0.5, len(places) - 0.5]}
     return {"data": data, "layout": drawn}
@@ -78,7 +80,6 @@ def _depth_line(mode: str, by_path: dict[str, Pair], places: dict[str, int]) -> 
         "type": "scatter", "mode": "lines+markers" if mode == "layers" else "lines", "name": f"{mode} replay",
         "x": [places[path] for path in paths],
         "y": [short(error(by_path[path])) for path in paths],
-        "text": [label(path) for path in paths],
         "hovertemplate": "%{text}<br>" + mode + " %{y:.2e}<extra></extra>",
         "line": {
             "color": f"var(--{mode})", "width": 1.6 if mode == "free" else 1.1,
@@ -118,7 +119,6 @@ def _marked(local: dict[str, Pair], places: dict[str, int]) -> list[Figure]:
             marks.append({
                 "type": "scatter", "mode": "markers", "name": name, "marker": mark,
                 "x": [places[path] for path in paths], "y": [short(error(local[path])) for path in paths],
-                "text": [label(path) for path in paths],
                 "hovertemplate": "%{text}<br>" + name + ", %{y:.2e}<extra></extra>",
             })  # fmt: skip
     return marks

@@ -1,13 +1,14 @@
 r"""All pairs as compact columns: what the page's table is drawn from.
 
-Texts that repeat are stored once and named by their place in a list, runs of the same place by their
-length; an address is split into its path and what follows it, because a path returns at every step, port,
-mode and type. A column of numbers is one text, three significant digits each, empty where nothing was
-measured. What only explains a failure (the worst element, errors of single elements) is kept for the pairs
-that fail by themselves; `parity show` has it for all. 12 000 pairs take about 0.7 megabytes.
+What belongs to an address (path, the rest of it, native path, stage, shape, order) is stored once, because an
+address returns under every question and replay; `runs` of (first, length) say which addresses the pairs have.
+Texts that repeat are stored once and named by their place in a list. A column of numbers is one text, three
+significant digits each, empty where nothing was measured. What only explains a failure (the worst element,
+errors of single elements, the limit in numbers) is kept for the pairs that fail by themselves; `parity show`
+has it for all. 12 000 pairs take about half a megabyte.
 
-    >>> page_json({"a": "</script>"})
-    '{"a":"\\u003c/script\\u003e"}'
+>>> page_json({"a": "</script>"})
+'{"a":"\\u003c/script\\u003e"}'
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from parity.compare.limits import MAX_FACTOR, RMS_FACTOR
 from parity.report.summary import excused, verdict_of
 from parity.report.words import apart, compact, visible
 
@@ -27,11 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["columns", "page_json"]
 
-_TEXTS = ("stage", "question", "mode", "dtype", "native", "basis", "limit", "detail")
-_NUMBERS = (
-    "rel_l2", "max_abs", "ratio_to_floor", "scale", "error_rms", "reference_rms", "floor_rms",
-)  # fmt: skip
-_OF_FAILURES = ("cosine", "max_ulp", "error_max", "reference_max", "floor_max")
+_TEXTS = ("question", "mode", "dtype", "basis", "detail", "verdict")
+_NUMBERS = ("rel_l2", "max_abs", "ratio_to_floor", "scale", "reference_rms", "floor_rms")
+_OF_FAILURES = ("error_rms", "cosine", "max_ulp", "error_max", "reference_max", "floor_max")
+_FLOOR_LIMIT = f"rms <= {RMS_FACTOR:g} x its floor, max <= {MAX_FACTOR:g} x its largest"
 
 
 def page_json(value: object) -> str:
@@ -43,33 +44,49 @@ def page_json(value: object) -> str:
 
 
 def columns(pairs: Iterable[Pair]) -> dict[str, Any]:
-    """Return `{"texts": {column: {"values", "at"}}, "numbers": {column: "1,2"}, ...}` for all pairs, in order."""
+    """Return the columns of all pairs, in order: texts, numbers, addresses, and what explains failures."""
     pairs = list(pairs)
-    texts: dict[str, dict[str, Any]] = {}
-    for name in _TEXTS:
-        texts[name] = _indexed(visible(getattr(pair, name) or "") for pair in pairs)
-    texts["path"] = _indexed(visible(_split(pair.address)[0]) for pair in pairs)
-    texts["rest"] = _indexed(visible(_split(pair.address)[1]) for pair in pairs)
-    texts["verdict"] = _indexed(pair.verdict for pair in pairs)
+    own = [pair.verdict != "MATCH" and not excused(pair) for pair in pairs]
+    texts = {name: _indexed(visible(getattr(pair, name) or "") for pair in pairs) for name in _TEXTS}
     texts["shown"] = _indexed(verdict_of(pair) for pair in pairs)
     texts["flags"] = _indexed(", ".join(pair.flags) for pair in pairs)
-    texts["shape"] = _indexed(" x ".join(map(str, pair.shape)) for pair in pairs)
-    own = [pair.verdict != "MATCH" and not excused(pair) for pair in pairs]
+    texts["limit"] = _indexed(
+        _FLOOR_LIMIT if pair.basis == "floor" and not fails else visible(pair.limit)
+        for pair, fails in zip(pairs, own, strict=True)
+    )
     numbers = {name: ",".join(compact(getattr(pair, name)) for pair in pairs) for name in _NUMBERS}
     for name in _OF_FAILURES:
-        numbers[name] = ",".join(
-            compact(getattr(pair, name)) if fails else "" for pair, fails in zip(pairs, own, strict=True)
-        )
-    numbers = {name: column for name, column in numbers.items() if column.strip(",")}
+        shown = (compact(getattr(pair, name)) if fails else "" for pair, fails in zip(pairs, own, strict=True))
+        numbers[name] = ",".join(shown)
+    failing = [(place, pair) for place, pair in enumerate(pairs) if own[place]]
     return {
         "count": len(pairs),
+        "addresses": _addresses(pairs),
         "texts": texts,
-        "numbers": numbers | {"order": ",".join(str(pair.order) for pair in pairs)},
-        "outside": {
-            place: f"{pair.outside} of {pair.size}" for place, pair in enumerate(pairs) if pair.outside and own[place]
-        },
-        "worst": {place: _worst(pair) for place, pair in enumerate(pairs) if pair.worst is not None and own[place]},
+        "numbers": {name: column for name, column in numbers.items() if column.strip(",")},
+        "outside": {place: f"{pair.outside} of {pair.size}" for place, pair in failing if pair.outside},
+        "worst": {place: _worst(pair) for place, pair in failing if pair.worst is not None},
     }
+
+
+def _addresses(pairs: list[Pair]) -> dict[str, Any]:
+    """Return the distinct addresses as columns, and `runs` of (first, length) over the pairs."""
+    places: dict[tuple[Any, ...], int] = {}
+    keys = ((pair.address, pair.native, pair.stage, pair.shape, pair.order) for pair in pairs)
+    runs: list[int] = []
+    for place in (places.setdefault(key, len(places)) for key in keys):
+        if runs and runs[-2] + runs[-1] == place:
+            runs[-1] += 1
+        else:
+            runs += [place, 1]
+    texts = {
+        "path": _indexed(visible(_split(address)[0]) for address, *_ in places),
+        "rest": _indexed(visible(_split(address)[1]) for address, *_ in places),
+        "native": _indexed(visible(native or "") for _, native, *_ in places),
+        "stage": _indexed(visible(stage) for _, _, stage, *_ in places),
+        "shape": _indexed(" x ".join(map(str, shape)) for _, _, _, shape, _ in places),
+    }
+    return {"texts": texts, "numbers": {"order": ",".join(str(key[-1]) for key in places)}, "runs": runs}
 
 
 def _split(address: str) -> tuple[str, str]:

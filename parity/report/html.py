@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from parity.report import card, charts, columns, facts, summary, words
+from parity.report import card, charts, columns, facts, price, summary, words
 
 if TYPE_CHECKING:
     from parity.result import Cause, Result
@@ -87,11 +87,12 @@ def _summary(result: Result) -> dict[str, Any]:
         "coverage": result.coverage,
         "compared": summary.compared(result),
         "reasons": _reasons(result),
-        "price": facts.price(result),
+        "price": price.price(result),
         "pictures": _pictures(result),
         "gaps": facts.not_measured(result),
         "provenance": facts.provenance(result),
         "facts": _facts(result),
+        "platform": facts.grid(result.platform),
         "islands": [facts.flat(island) for island in result.islands],
         "commands": {words.visible(name): words.visible(command) for name, command in result.commands.items()},
     }
@@ -116,9 +117,10 @@ def _tiles(result: Result) -> list[dict[str, str]]:
             f"{len(covered.unexplained):,} without a reason",
         )
     )
-    for row in facts.price(result):
-        name, value = next(iter(row.measures.items()), ("", ""))
-        tiles.append(_tile(f"price: {row.what}", value, name))
+    for table in price.price(result):
+        if "float64" not in table.what:
+            value, name, _ = table.shortest
+            tiles.append(_tile(f"price: {table.what}", value, name))
     return tiles
 
 
@@ -145,7 +147,6 @@ def _facts(result: Result) -> list[tuple[str, dict[str, str]]]:
     return [
         ("The case", facts.flat(result.case)),
         ("What the recorder proved about itself", facts.flat(result.checks)),
-        ("What the platform costs: each operator against float64", facts.flat(result.platform)),
         ("Traces", facts.flat(result.traces)),
         ("Time", {words.visible(name): f"{value:.1f} s" for name, value in result.wall_s.items()}),
     ]

@@ -5,6 +5,7 @@ Renderers only draw. What is here is text and counts; the numbers stay in the pa
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
@@ -14,7 +15,7 @@ from parity.address import STAGES
 from parity.compare.judge import limits_of
 from parity.compare.limits import RMS_FACTOR, SEMANTICS_RMS
 from parity.compare.summary import failing, is_excused
-from parity.report.words import as_float, count, number, path_of, ratio, visible
+from parity.report.words import as_float, count, largest, number, path_of, ratio, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -92,16 +93,21 @@ def verdict_of(pair: Pair) -> Shown:
 
 
 def excess(pair: Pair) -> float | None:
-    """Return how many times over its limit a pair is (1 is the limit), or None without a number."""
+    """Return how many times over its limit a pair is (1 is the limit), or None; no number counts as infinite."""
     errors = as_float(pair.error_rms), as_float(pair.error_max)
+    found: float | None = None
     if pair.ground in _LIMITED:
-        shares = [e / limit for e, limit in zip(errors, limits_of(pair), strict=True) if e is not None and limit > 0]
-        return max(shares, default=None)
-    found = as_float(pair.ratio_to_floor)
-    if pair.question == "precision" and found is not None:
-        return found / RMS_FACTOR
-    distance = as_float(pair.rel_l2)
-    return None if distance is None or pair.question != "semantics" else distance / SEMANTICS_RMS
+        limits = limits_of(pair)
+        found = largest(
+            error / limit for error, limit in zip(errors, limits, strict=True) if error is not None and limit > 0
+        )
+    elif pair.question == "precision":
+        over_floor = as_float(pair.ratio_to_floor)
+        found = None if over_floor is None else over_floor / RMS_FACTOR
+    elif pair.question == "semantics":
+        distance = as_float(pair.rel_l2)
+        found = None if distance is None else distance / SEMANTICS_RMS
+    return math.inf if found is not None and math.isnan(found) else found
 
 
 def failures(result: Result) -> str:
@@ -217,15 +223,11 @@ def _worst_of(pairs: Iterable[Pair]) -> str:
 def worst(pairs: Iterable[Pair]) -> str:
     """Return the largest distance of these pairs, in the unit that judges them."""
     pairs = list(pairs)
-    ratios = [
-        (as_float(pair.ratio_to_floor) or 0.0)
-        for pair in pairs
-        if pair.ratio_to_floor is not None and pair.question == "precision"
-    ]
-    if ratios:
-        return ratio(max(ratios), RMS_FACTOR)
-    distances = [as_float(pair.rel_l2) or 0.0 for pair in pairs if pair.rel_l2 is not None]
-    return number(max(distances)) if distances else ""
+    over_floor = largest(pair.ratio_to_floor for pair in pairs if pair.question == "precision")
+    if over_floor is not None:
+        return ratio(over_floor, RMS_FACTOR)
+    distance = largest(pair.rel_l2 for pair in pairs)
+    return "" if distance is None else number(distance)
 
 
 def quiet(verdicts: Iterable[str]) -> Shown:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from parity.report import card, facts, summary
+from parity.report import card, facts, price, summary
 from parity.report.words import number, visible
 
 if TYPE_CHECKING:
@@ -54,11 +54,7 @@ def render(result: Result, console: Console, files: Iterable[Path] = ()) -> None
         table(console, _stage_table(result))
         say(console, _LEGEND, "dim")
     _section(console, "coverage", [f"{what}: {amount}" for what, amount in facts.coverage(result)])
-    prices = [
-        f"{row.what}: {', '.join(f'{name} {value}' for name, value in row.measures.items())}"
-        for row in facts.price(result)
-    ]
-    _section(console, "price", prices)
+    _section(console, "price", [price.told(table) for table in price.price(result)])
     _section(console, "not measured", facts.not_measured(result) or ["nothing is left out"])
     _section(console, "again", [command for name, command in result.commands.items() if name == "repeat"])
     _section(console, "written", [str(path) for path in files])

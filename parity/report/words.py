@@ -12,9 +12,23 @@ import math
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from parity.result import Number
 
-__all__ = ["NOTHING", "apart", "as_float", "compact", "count", "number", "path_of", "plain", "ratio", "visible"]
+__all__ = [
+    "NOTHING",
+    "apart",
+    "as_float",
+    "compact",
+    "count",
+    "largest",
+    "number",
+    "path_of",
+    "plain",
+    "ratio",
+    "visible",
+]
 
 NOTHING: Final = "\N{EN DASH}"
 _EXACT_DIGITS: Final = 17
@@ -40,6 +54,16 @@ def path_of(address: str) -> str:
 def as_float(value: Number | None) -> float | None:
     """Return a stored number as a float: "nan", "inf" and "-inf" become themselves, None stays."""
     return None if value is None else float(value)
+
+
+def largest(values: Iterable[Number | None]) -> float | None:
+    """Return the largest of several stored numbers; what is no number is larger than any. None where there is none.
+
+    >>> largest([1.0, "nan", None, 2.0]), largest([]), largest(["inf", 1.0])
+    (nan, None, inf)
+    """
+    found = [float(value) for value in values if value is not None]
+    return math.nan if any(map(math.isnan, found)) else max(found, default=None)
 
 
 def number(value: Number | None, digits: int = 2) -> str:

@@ -41,6 +41,7 @@
   function draw(element) {
     const { figure: name, question } = element.dataset;
     const { data, layout } = coloured(figures[name][question], getComputedStyle(document.documentElement));
+    for (const curve of data) if (curve.hovertemplate && !curve.text && layout.meta) curve.text = curve.x.map((place) => layout.meta[place]);
     Plotly.react(element, data, fitted(name, layout, element.clientWidth), config);
   }
 

@@ -1,10 +1,18 @@
 "use strict";
 // The table of all pairs: columns stay columns, only the rows in sight exist as elements.
 (() => {
-  const { count, texts, numbers, outside, worst } = JSON.parse(document.getElementById("data-pairs").textContent);
-  for (const column of Object.values(texts)) column.at ??= spread(column.runs);
-  for (const [name, column] of Object.entries(numbers)) numbers[name] = column.split(",").map(read);
+  const { count, addresses, texts, numbers, outside, worst } = JSON.parse(document.getElementById("data-pairs").textContent);
+  for (const columns of [texts, addresses.texts]) for (const column of Object.values(columns)) column.at ??= spread(column.runs);
+  for (const columns of [numbers, addresses.numbers]) for (const [name, column] of Object.entries(columns)) columns[name] = column.split(",").map(read);
+  const placed = addressOfRows(addresses.runs);
+  for (const [name, { values, at }] of Object.entries(addresses.texts)) texts[name] = { values, at: placed.map((place) => at[place]) };
+  for (const [name, column] of Object.entries(addresses.numbers)) numbers[name] = placed.map((place) => column[place]);
 
+  function addressOfRows(runs) {
+    const at = [];
+    for (let part = 0; part < runs.length; part += 2) for (let next = 0; next < runs[part + 1]; next++) at.push(runs[part] + next);
+    return at;
+  }
   function spread(runs) {
     const at = [];
     for (let part = 0; part < runs.length; part += 2) for (let left = runs[part + 1]; left > 0; left--) at.push(runs[part]);

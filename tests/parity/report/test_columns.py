@@ -9,13 +9,20 @@ from parity.report import columns, words
 from . import made
 
 
+def spread(runs, step):
+    return [
+        first + step * next_ for first, length in zip(runs[::2], runs[1::2], strict=True) for next_ in range(length)
+    ]
+
+
 def text(found, name, row):
-    column = found["texts"][name]
-    at = column.get("at")
-    if at is None:
-        runs = column["runs"]
-        at = [place for place, length in zip(runs[::2], runs[1::2], strict=True) for _ in range(length)]
-    return column["values"][at[row]]
+    """Read a cell as the page does."""
+    if name in found["addresses"]["texts"]:
+        row = spread(found["addresses"]["runs"], 1)[row]
+        column = found["addresses"]["texts"][name]
+    else:
+        column = found["texts"][name]
+    return column["values"][(column.get("at") or spread(column["runs"], 0))[row]]
 
 
 @pytest.mark.parametrize("kind", ["small", "incomplete", "hostile", "empty"])

@@ -149,6 +149,14 @@ def test_a_result_that_measured_all_has_no_gap_but_its_listed_reasons(tmp_path):
         ({"checks": {"repeatable": True}}, "that recording changes nothing was not checked"),
         ({"checks": {"neutral": True}}, "repeats itself"),
         ({"price": {}}, "the price"),
+        (
+            {
+                "coverage": Coverage(
+                    paths=1, compared=1, parameter_owners=0, parameter_owners_compared=0, excluded={"a": "b"}
+                )
+            },
+            "excluded by the case: 1 address",
+        ),
         ({"stages": {"vae": "not measured"}}, "stage vae: not measured"),
         (
             {
@@ -167,15 +175,10 @@ def test_a_check_that_was_not_made_is_a_gap(changes, words, tmp_path):
     assert any(words in gap for gap in facts.not_measured(match))
 
 
-def test_the_price_is_held_against_its_limit_and_a_repaired_one_stands_beside_it(tmp_path):
-    result = made.make("transposed", tmp_path)
-    result.price["repaired"] = made.make("match", tmp_path).price
-    assert [(row.what, row.within) for row in facts.price(result)] == [
-        ("final latents", False),
-        ("image", False),
-        ("repaired: final latents", True),
-        ("repaired: image", True),
-    ]
+def test_a_number_that_is_none_is_the_worst():
+    pairs = [pair("MATCH", rel_l2=1.0), pair("MISMATCH", rel_l2="nan"), pair("MATCH", rel_l2=2.0)]
+    assert summary.worst(pairs) == summary.worst(pairs[::-1]) == "nan"
+    assert summary.excess(pair("MISMATCH", rel_l2="nan")) == float("inf")
 
 
 def test_provenance_puts_both_sides_side_by_side_and_flattens_tables(tmp_path):

@@ -28,8 +28,8 @@ def test_a_match_says_on_what_it_rests(tmp_path):
         "semantics, layers, float64: 1,304 MATCH",
         "precision, free, float32: 1,304 MATCH",
         "paths compared: 389 of 412",
-        "final latents: relative 2.1e-06, limit 1e-05",
-        "image: relative 4.4e-06",
+        "final latents, float32: candidate, from float64: 3.6e-06 of the largest value",
+        "image, float32: candidate, from float64: 5.5e-06",
         "not measured",
         "identity: 9 paths",
     ):
@@ -43,7 +43,7 @@ def test_a_mismatch_says_card_cause_both_numbers_repair_and_price(tmp_path):
         "4.0e-01 before the repair, 9.1e-16 after it",
         "repair: transpose",
         "1212/1212 ~",
-        "final latents: relative 0.21",
+        "candidate, from reference: 0.209 of the largest value",
         "report.html",
     ):
         assert words in text, words
