@@ -55,6 +55,12 @@ def environment(session: nox.Session) -> Path:
     return programs
 
 
+def build_tiny(session: nox.Session, python: str) -> None:
+    """Build the tiny model of the main job when it is not there."""
+    if not (ROOT / "fixtures" / "tiny" / "model_index.json").exists():
+        session.run(python, "-m", "torch_refs.tiny", "fixtures/tiny", external=True)
+
+
 @nox.session(venv_backend="none")
 def parity(session: nox.Session) -> None:
     """Record, replay, compare, diagnose and report: the tiny case, or `-- CASE.toml`, or `-- --plant NAME`."""
@@ -62,6 +68,7 @@ def parity(session: nox.Session) -> None:
     arguments = list(session.posargs)
     if not arguments or arguments[0].startswith("-"):
         arguments.insert(0, "fixtures/cases/tiny.toml")
+    build_tiny(session, python)
     session.run(python, "-m", "parity", "run", *arguments, external=True)
 
 
@@ -74,4 +81,5 @@ def tests(session: nox.Session) -> None:
         session.run(str(programs / "ruff"), "format", "--check", ".", external=True)
         session.run(str(programs / "mypy"), external=True)
         session.run(str(programs / "lint-imports"), external=True)
+    build_tiny(session, str(programs / "python"))
     session.run(str(programs / "python"), "-m", "pytest", *session.posargs, external=True)

@@ -1,0 +1,51 @@
+"""What several test packages share: the main job, run once in child processes as a user runs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+class Finished(NamedTuple):
+    """A finished command and the folder that it wrote."""
+
+    code: int
+    stdout: str
+    stderr: str
+    folder: Path
+
+
+def run_parity(folder: Path, *arguments: object) -> Finished:
+    """Run the command line in a child process, in the root of the repository."""
+    command = [sys.executable, "-m", "parity", *map(str, arguments)]
+    finished = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    return Finished(finished.returncode, finished.stdout, finished.stderr, folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Path:
+    """The tiny model's folder, built when it is not there."""
+    folder = ROOT / "fixtures" / "tiny"
+    if not (folder / "model_index.json").exists():
+        subprocess.run([sys.executable, "-m", "torch_refs.tiny", str(folder)], cwd=ROOT, check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def main_job(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """`parity run fixtures/cases/tiny.toml`, once."""
+    del tiny_model
+    folder = tmp_path_factory.mktemp("main") / "tiny"
+    return run_parity(folder, "run", "fixtures/cases/tiny.toml", "--out", folder)
+
+
+@pytest.fixture(scope="session")
+def recorded(main_job: Finished) -> Path:
+    """The main job's reference trace."""
+    return main_job.folder / "reference"

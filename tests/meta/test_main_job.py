@@ -1,0 +1,200 @@
+"""The main job as a user runs it, and the same with planted faults: each is named, located and confirmed."""
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from parity import result as results
+from parity.address import STAGES, Address
+from parity.trace import Trace
+from tests.conftest import ROOT, run_parity
+
+pytestmark = pytest.mark.full
+
+SEMANTICS, LATENTS, IMAGE = 1e-9, 1e-5, 2e-5
+
+
+def pairs_of(result, **wanted):
+    return [pair for pair in result.pairs if all(getattr(pair, name) == value for name, value in wanted.items())]
+
+
+def path_of(pair):
+    return Address.parse(pair.address).path
+
+
+def test_the_healthy_port_matches(main_job):
+    assert main_job.code == 0, main_job.stdout + main_job.stderr
+    assert main_job.stdout.startswith("MATCH")
+    result = results.read(main_job.folder)
+    assert result.verdict == "MATCH"
+    assert result.first_divergence is None
+    assert result.causes == []
+    assert {(pair.question, pair.mode, pair.dtype) for pair in result.pairs if pair.mode != "audit"} == {
+        (question, mode, dtype)
+        for question, dtype in (("semantics", "float64"), ("precision", "float32"))
+        for mode in ("free", "steps", "layers")
+    }
+
+
+def test_semantics_agree_in_float64_and_no_island_is_left(main_job):
+    result = results.read(main_job.folder)
+    assert result.islands == []
+    assert all(pair.rel_l2 <= SEMANTICS for pair in pairs_of(result, question="semantics") if pair.rel_l2 is not None)
+
+
+def test_the_free_float32_run_reaches_its_latents_and_image(main_job):
+    price = results.read(main_job.folder).price
+    assert price["final_latents"]["float32"]["candidate"]["max_over_largest"] <= LATENTS
+    assert price["image"]["float32"]["candidate"]["max_over_largest"] <= IMAGE
+
+
+def test_every_parameter_owner_and_every_named_function_is_compared(main_job):
+    coverage = results.read(main_job.folder).coverage
+    assert coverage.unexplained == []
+    assert coverage.parameter_owners == coverage.parameter_owners_compared > 500
+    assert set(coverage.not_compared.values()) == {"identity"}
+    compared = {path_of(pair) for pair in results.read(main_job.folder).pairs if pair.mode == "layers"}
+    assert compared >= {
+        "tokenizer", "tokenizer_2", "encode_prompt", "add_time_ids", "scheduler.set_timesteps", "prepare_latents",
+        "scheduler.scale_model_input", "guidance", "scheduler.step", "vae.decode", "vae.encode", "postprocess",
+    }  # fmt: skip
+
+
+def test_recording_is_neutral_and_repeatable(recorded):
+    checks = Trace.open(recorded).manifest.checks
+    assert checks.neutral is True
+    assert checks.repeatable is True
+
+
+def test_the_injection_files_are_one_for_each_image(recorded):
+    names = {path.name for path in recorded.glob("*.npy")}
+    assert names == {f"{stem}_000{image}.npy" for stem in ("init_latent", "init_noise_scheduler") for image in (0, 1)}
+
+
+def test_the_reports_stand_alone(main_job):
+    html = (main_job.folder / "report.html").read_text()
+    assert not re.findall(r"""(?:src|href)\s*=\s*["'](?:https?:)?//""", html)
+    assert "MATCH" in html
+    suites = ElementTree.parse(main_job.folder / "junit.xml").getroot()
+    assert suites.findall(".//failure") == []
+    assert len(suites.findall(".//testcase")) > 100
+
+
+def test_the_candidate_s_process_never_imports_torch(recorded, tmp_path):
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; sys.argv = ['parity', 'replay', *sys.argv[1:]]\nfrom parity.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "assert 'mindspore' in sys.modules and 'torch' not in sys.modules, 'torch'"
+    )
+    arguments = [recorded, "--out", tmp_path / "trace", "--mode", "free", "--dtype", "float32", "--only", "tokenizer.*"]
+    subprocess.run([sys.executable, "-c", code, *map(str, arguments)], check=True, cwd=ROOT, capture_output=True)
+
+
+def test_the_transposed_projection_is_named_located_and_proven(tiny_model, tmp_path):
+    del tiny_model
+    finished = run_parity(tmp_path, "run", "fixtures/cases/tiny.toml", "--out", tmp_path, "--plant", "text-projection-untransposed")
+    assert finished.code == 1, finished.stderr
+    assert finished.stdout.startswith("text_encoder_2.text_projection")
+    result = results.read(tmp_path)
+    (cause,) = result.causes
+    assert (cause.slug, cause.address, cause.confirmed) == ("transposed-weight", "text_encoder_2.text_projection", True)
+    assert "transpose, exactly" in cause.evidence[0]
+    assert cause.before > 0.1
+    assert cause.after < SEMANTICS
+    assert "transpose" in cause.repair
+    check_upstream_and_downstream(result, "text_encoder_2.text_projection")
+    assert result.price["image"]["float32"]["candidate"]["max_over_largest"] > 0.01
+    assert result.price["repaired"]["image"]["float64"]["candidate"]["max_over_largest"] < SEMANTICS
+
+
+def check_upstream_and_downstream(result, place):
+    """Everything before the fault matches, everything after it has it from there."""
+    first = min(pair.order for pair in pairs_of(result, mode="free", question="semantics") if path_of(pair) == place)
+    for pair in pairs_of(result, mode="free"):
+        if pair.verdict != "MATCH":
+            assert pair.order >= first, pair.address
+            assert "inherited" in pair.flags or place.startswith((path_of(pair), place)), pair.address
+    for pair in pairs_of(result, mode="layers"):
+        if pair.verdict != "MATCH":
+            assert path_of(pair) == place or "contains" in pair.flags, (pair.address, pair.flags)
+
+
+# plant -> (slug, where, how many places, smallest and largest local relative error)
+PLANTS = {
+    "unet-gelu-tanh": ("activation-variant", r"unet\..*\.ff\.net\.0", 17, 1e-5, 1e-3),
+    "text-encoder-2-layernorm-eps": ("norm-epsilon", r"text_encoder_2\.text_model\..*layer_norm\d?", 11, 1e-4, 1e-1),
+    "noise-one-step-late": ("noise-step-shifted", r"scheduler\.step", 1, 1e-2, 10.0),
+}
+
+
+@pytest.mark.parametrize("plant", PLANTS)
+def test_a_planted_fault_of_another_kind_is_named_located_and_proven(plant, recorded, tmp_path):
+    slug, where, places, least, most = PLANTS[plant]
+    result = replayed(recorded, tmp_path, plant)
+    (cause,) = result.causes
+    assert cause.slug == slug
+    assert cause.confirmed
+    found = [cause.address, *cause.others]
+    assert len(found) == places
+    assert all(re.fullmatch(where, place) for place in found)
+    assert least < cause.before < most
+    assert cause.after < SEMANTICS
+    local = [pair for pair in pairs_of(result, mode="layers") if pair.verdict != "MATCH" and "contains" not in pair.flags]
+    assert {path_of(pair) for pair in local} == set(found)
+
+
+def replayed(recorded, folder, plant):
+    """Replay in float64 with a fault, compare and diagnose."""
+    steps = (
+        ("replay", recorded, "--out", folder / "candidate", "--dtype", "float64", "--mode", "layers", "--mode", "free", "--plant", plant),
+        ("compare", recorded, folder / "candidate", "--out", folder),
+        ("diagnose", folder),
+    )
+    for expected, arguments in zip((0, 1, 1), steps, strict=True):
+        finished = run_parity(folder, *arguments)
+        assert finished.code == expected, finished.stderr
+    return results.read(folder)
+
+
+def test_nothing_but_the_candidate_s_process_reads_the_plant(recorded, tmp_path):
+    """The same fault under a name that says nothing gives the same cause."""
+    anonymous = tmp_path / "x.py"
+    anonymous.write_text((ROOT / "fixtures" / "faults" / "text-encoder-2-layernorm-eps.py").read_text())
+    result = replayed(recorded, tmp_path, anonymous)
+    assert [cause.slug for cause in result.causes] == ["norm-epsilon"]
+
+
+SQUARE = {
+    "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q": "model.diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q.weight",
+    "vae.decoder.mid_block.attentions.0.to_k": "first_stage_model.decoder.mid.attn_1.k.weight",
+    "text_encoder.encoder.layers.1.self_attn.out_proj": "conditioner.embedders.0.transformer.text_model.encoder.layers.1.self_attn.out_proj.weight",
+}
+
+
+def test_a_transposed_weight_at_any_other_square_place_is_named_with_that_place(recorded, tmp_path):
+    plant = tmp_path / "transposed.py"
+    plant.write_text(
+        "import numpy as np\n"
+        f"def checkpoint(state):\n    for name in {list(SQUARE.values())!r}:\n"
+        "        state[name] = np.ascontiguousarray(np.swapaxes(state[name], 0, 1))\n"
+    )
+    result = replayed(recorded, tmp_path, plant)
+    assert {cause.address for cause in result.causes} == set(SQUARE)
+    assert {cause.slug for cause in result.causes} == {"transposed-weight"}
+    assert all(cause.confirmed for cause in result.causes)
+
+
+def test_the_stages_of_a_result_are_in_their_order(main_job):
+    stages = list(results.read(main_job.folder).stages)
+    assert stages == [stage for stage in STAGES if stage in stages]
+
+
+def test_the_result_is_plain_json(main_job):
+    plain = json.loads((main_job.folder / "result.json").read_text())
+    assert set(plain) >= {"schema", "verdict", "counts", "first_divergence", "causes", "pairs", "coverage", "platform", "provenance"}
