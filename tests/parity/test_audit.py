@@ -77,11 +77,20 @@ def test_names_with_dots_alone_are_the_same_parameters() -> None:
 @pytest.mark.parametrize(
     ("first", "second", "same"),
     [
-        (1e-5, 9.999999747378752e-06, True), (1e-5, 1e-6, False), (5, 5.0, True), (True, 1, False), (None, None, True), (None, 0, False),
-        ([1, 2], (1, 2), True), ([1, 2], [2, 1], False), ("silu", "silu", True), ("gelu", "gelu_tanh", False), (0.0, 1e-12, False),
+        (1e-5, 9.999999747378752e-06, True),
+        (1e-5, 1e-6, False),
+        (0.0, 1e-12, False),
+        (5, 5.0, True),
+        (True, 1, False),
+        (None, None, True),
+        (None, 0, False),
+        ([1, 2], (1, 2), True),
+        ([1, 2], [2, 1], False),
+        ("silu", "silu", True),
+        ("gelu", "gelu_tanh", False),
     ],
-)  # fmt: skip
-def test_attributes_are_equal_up_to_float32(first: object, second: object, same: bool) -> None:
+)
+def test_attributes_are_equal_up_to_float32(first: object, second: object, same) -> None:
     assert same_attribute(first, second) is same
 
 
@@ -96,7 +105,7 @@ def test_only_attributes_that_both_report_are_compared() -> None:
 
 
 @pytest.mark.parametrize("works", [True, False])
-def test_an_attribute_without_effect_is_equivalent(tmp_path: Path, works: bool) -> None:
+def test_an_attribute_without_effect_is_equivalent(tmp_path: Path, works) -> None:
     def plant(name: str, tensors: Run) -> None:
         if name.startswith("layers") and not works:
             tensors["unet.conv_in@step=0:output"] *= 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,28 +18,27 @@ KINDS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64
 
 
 @pytest.mark.parametrize(
-    ("first", "first_type", "second", "second_type", "unequal", "distance"),
+    ("first", "second", "unequal", "distance"),
     [
-        ([BIG, 1], "int64", [BIG + 1, 1], "int64", 1, 1.0),
-        ([BIG], "int64", [BIG + 1], "uint64", 1, 1.0),
-        ([-1], "int64", [2**64 - 1], "uint64", 1, 2.0**64),
-        ([-(2**63)], "int64", [2**63 - 1], "int64", 1, 2.0**64),
-        ([2**63], "uint64", [2**63], "uint64", 0, 0.0),
-        ([True, False], "bool", [1, 0], "int64", 0, 0.0),
-        ([True, False], "bool", [1, 1], "uint8", 1, 1.0),
-        ([999], "int64", [999.0], "float32", 0, 0.0),
-        ([999.5], "float32", [999], "int64", 1, 0.5),
-        ([BIG + 1], "int64", [float(BIG)], "float64", 1, 1.0),
-        ([1], "int32", [math.inf], "float32", 1, math.inf),
-        ([0, 255], "uint8", [0, -1], "int8", 1, 256.0),
+        (("int64", BIG, 1), ("int64", BIG + 1, 1), 1, 1.0),
+        (("int64", BIG), ("uint64", BIG + 1), 1, 1.0),
+        (("int64", -1), ("uint64", 2**64 - 1), 1, 2.0**64),
+        (("int64", -(2**63)), ("int64", 2**63 - 1), 1, 2.0**64),
+        (("uint64", 2**63), ("uint64", 2**63), 0, 0.0),
+        (("bool", True, False), ("int64", 1, 0), 0, 0.0),
+        (("bool", True, False), ("uint8", 1, 1), 1, 1.0),
+        (("int64", 999), ("float32", 999.0), 0, 0.0),
+        (("float32", 999.5), ("int64", 999), 1, 0.5),
+        (("int64", BIG + 1), ("float64", float(BIG)), 1, 1.0),
+        (("int32", 1), ("float32", math.inf), 1, math.inf),
+        (("uint8", 0, 255), ("int8", 0, -1), 1, 256.0),
     ],
 )
 def test_values_are_compared_across_types(
-    first: list[float], first_type: str, second: list[float], second_type: str, unequal: int, distance: float
+    first: tuple[Any, ...], second: tuple[Any, ...], unequal: int, distance: float
 ) -> None:
-    found = measure_exact(
-        Tensor(np.array(first, first_type), first_type), Tensor(np.array(second, second_type), second_type)
-    )
+    x, c = (Tensor(np.array(values, name), name) for name, *values in (first, second))
+    found = measure_exact(x, c)
     assert (found.unequal, found.error_max) == (unequal, distance)
 
 
@@ -78,5 +78,5 @@ def test_the_first_difference_is_located() -> None:
         ([1, 2], (1, 2), True), ([1], [1, 2], False), (math.nan, math.nan, True), (BIG, BIG + 1, False),
     ],
 )  # fmt: skip
-def test_plain_values_are_compared_by_value(first: object, second: object, same: bool) -> None:
+def test_plain_values_are_compared_by_value(first: object, second: object, same) -> None:
     assert same_value(first, second) is same

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -16,10 +17,9 @@ from parity.selftest.specimen import specimen
 
 def seed_of_commit() -> int:
     """A number that changes with every commit; the published seed outside a checkout."""
-    asked = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, check=False, cwd=Path(__file__).parent, text=True
-    )
-    return int(asked.stdout.strip()[:8], 16) if asked.returncode == 0 else SEED
+    git = shutil.which("git") or "git"
+    asked = subprocess.run([git, "rev-parse", "HEAD"], capture_output=True, check=False, cwd=Path(__file__).parent)  # noqa: S603
+    return int(asked.stdout[:8], 16) if asked.returncode == 0 else SEED
 
 
 @pytest.mark.parametrize("seed", [SEED, seed_of_commit()], ids=["published", "commit"])
