@@ -14,7 +14,7 @@ __all__ = ["write"]
 
 def write(result: Result, folder: Path) -> list[Path]:
     """Write `report.html` and `junit.xml` into `folder`, beside `result.json`; return their paths."""
-    from parity.report import html, junit  # noqa: PLC0415 - Jinja2 is loaded only where a page is written
+    from parity.report import html, junit
 
     folder.mkdir(parents=True, exist_ok=True)
     html.write(result, folder / "report.html")

@@ -1,7 +1,8 @@
 """What the figures of a report share: axes, reference lines, and numbers that a logarithmic axis can show.
 
 Colours are written `var(--name)` and filled in by the page, so that one figure serves light and dark. Values
-are rounded to four digits. A logarithmic axis has no zero: an error of zero stands at its bottom, `LOWEST`.
+are rounded to four digits. A logarithmic axis has no zero: an exact zero is not drawn, and the curve goes on
+over it; what is no number stands at `HIGHEST`.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from parity.report.words import as_float, visible
 if TYPE_CHECKING:
     from parity.result import Pair
 
-__all__ = ["Figure", "bounded", "error", "floor", "label", "layout", "line", "short"]
+__all__ = ["Figure", "bounded", "error", "floor", "label", "layout", "line", "short", "ticked"]
 
 Figure = dict[str, Any]
 LOWEST: Final = 1e-18
-HIGHEST: Final = 1e18
+HIGHEST: Final = 1e9
+_WIDE_DECADES: Final = 8
+_NARROW_DECADES: Final = 2
 
 
 def label(text: str) -> str:
@@ -41,8 +44,15 @@ def bounded(value: float) -> float:
 
 
 def short(value: float | None) -> float | None:
-    """Return the value with four significant digits."""
-    return None if value is None else float(f"{value:.3e}")
+    """Return the value with four significant digits, nothing for an exact zero."""
+    return None if value is None or value <= LOWEST else float(f"{value:.3e}")
+
+
+def ticked(drawn: Figure, curves: list[Figure]) -> None:
+    """Set the distance of ticks on the logarithmic y axis so that a few of them are in sight."""
+    values = [value for curve in curves for value in curve["y"] if value]
+    decades = math.log10(max(values) / min(values)) if values else 0.0
+    drawn["yaxis"]["dtick"] = 2 if decades > _WIDE_DECADES else 1 if decades > _NARROW_DECADES else "D2"
 
 
 def floor(pair: Pair) -> float | None:
@@ -78,5 +88,5 @@ def layout(x: str, y: str) -> Figure:
         },
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"},
         "xaxis": {**axis, "title": {"text": x}, "showgrid": False},
-        "yaxis": {**axis, "title": {"text": y}, "type": "log", "exponentformat": "power", "dtick": 2 if y else None},
+        "yaxis": {**axis, "title": {"text": y}, "type": "log", "exponentformat": "power"},
     }  # fmt: skip

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from parity.address import Address
 from parity.compare.limits import RMS_FACTOR, SEMANTICS_RMS
 from parity.errors import AddressError
-from parity.report.axes import Figure, error, floor, label, layout, line, short
+from parity.report.axes import Figure, error, floor, label, layout, line, short, ticked
 from parity.report.heat import PARTED, heat
 from parity.report.summary import excused
 
@@ -70,6 +70,7 @@ def _depth(question: str, asked: list[tuple[Pair, Address]]) -> Figure | None:
     drawn["meta"] = [label(path) for path in places]
     drawn["shapes"], drawn["annotations"] = _groups(list(places))
     drawn["xaxis"] |= {"showticklabels": False, "range": [-0.5, len(places) - 0.5]}
+    ticked(drawn, data)
     return {"data": data, "layout": drawn}
 
 
@@ -77,7 +78,8 @@ def _depth_line(mode: str, by_path: dict[str, Pair], places: dict[str, int]) -> 
     """One mode's line over the modules."""
     paths = sorted(by_path, key=places.__getitem__)
     return {
-        "type": "scatter", "mode": "lines+markers" if mode == "layers" else "lines", "name": f"{mode} replay",
+        "type": "scatter", "connectgaps": True, "mode": "markers" if mode == "layers" else "lines",
+        "name": f"{mode} replay",
         "x": [places[path] for path in paths],
         "y": [short(error(by_path[path])) for path in paths],
         "hovertemplate": "%{text}<br>" + mode + " %{y:.2e}<extra></extra>",
@@ -100,8 +102,8 @@ def _judged_lines(question: str, local: dict[str, Pair], places: dict[str, int])
     floors = [floor(local[path]) or 0.0 for path in paths]
     x = [places[path] for path in paths]
     return [
-        line("measured floor", x, floors, "floor", "solid"),
-        line("limit: 3 x floor", x, [RMS_FACTOR * each for each in floors], "limit", "dash"),
+        line("limit: 3 x floor", x, [RMS_FACTOR * each for each in floors], "floor", "solid"),
+        line("measured floor", x, floors, "floor", "dot") | {"visible": "legendonly"},
     ]
 
 
@@ -128,7 +130,7 @@ def _groups(paths: list[str]) -> tuple[list[Figure], list[Figure]]:
     """Return lines between components and a name for each, for paths in order; the page drops names without room."""
     starts: list[tuple[int, str]] = []
     for place, path in enumerate(paths):
-        component = ".".join(path.split(".")[: 2 if path.startswith("unet.") and path.split(".")[1] in PARTED else 1])
+        component = ".".join(path.split(".")[: 2 if PARTED.intersection(path.split(".")[1:2]) else 1])
         if not starts or starts[-1][1] != component:
             starts.append((place, component))
     shapes: list[Figure] = []
@@ -167,6 +169,7 @@ def _steps(question: str, asked: list[tuple[Pair, Address]]) -> Figure | None:
     )
     drawn = layout("step", "error relative to the exact reference")
     drawn["xaxis"] |= {"tickmode": "linear", "dtick": max(1, len(steps) // 12)}
+    ticked(drawn, data + limit)
     return {"data": data + limit, "layout": drawn}
 
 
@@ -175,7 +178,7 @@ def _step_line(mode: str, name: str, by_step: dict[int, list[Pair]], dash: str) 
     steps = sorted(by_step)
     worst = [max(by_step[step], key=lambda pair: error(pair) or 0.0) for step in steps]
     return {
-        "type": "scatter", "mode": "lines+markers", "name": f"{mode}: {name}",
+        "type": "scatter", "connectgaps": True, "mode": "lines+markers", "name": f"{mode}: {name}",
         "x": steps, "y": [short(error(pair)) for pair in worst],
         "text": [label(pair.address) for pair in worst],
         "hovertemplate": "%{text}<br>" + mode + " %{y:.2e}<extra></extra>",

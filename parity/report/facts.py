@@ -104,16 +104,23 @@ def provenance(result: Result) -> list[tuple[str, str, str]]:
     return rows + [(key, value, "") for key, value in rest.items()]
 
 
-def flat(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return nested tables as dotted keys with text values."""
+def flat(table: dict[str, Any], prefix: str = "", *, nothing: str = NOTHING) -> dict[str, str]:
+    """Return nested tables as dotted keys with text values; None reads `nothing`."""
     found: dict[str, str] = {}
     for key, value in table.items():
         name = prefix + visible(str(key))
         if isinstance(value, dict):
-            found.update(flat(value, name + "."))
+            found.update(flat(value, name + ".", nothing=nothing))
         else:
-            found[name] = " ".join(plain(item) for item in value) if isinstance(value, (list, tuple)) else plain(value)
+            words = _joined(name, value) if isinstance(value, (list, tuple)) else plain(value)
+            found[name] = nothing if value is None else words
     return found
+
+
+def _joined(name: str, items: list[Any] | tuple[Any, ...]) -> str:
+    """Return a list as text: a command's words by spaces, texts by bars, because they may hold commas."""
+    texts = all(isinstance(item, str) for item in items)
+    return (" " if name.endswith("argv") else " | " if texts else ", ").join(map(plain, items)) or "none"
 
 
 def grid(table: dict[str, Any]) -> tuple[list[str], list[tuple[str, list[str]]]]:

@@ -87,7 +87,8 @@ def _summary(result: Result) -> dict[str, Any]:
         "coverage": result.coverage,
         "compared": summary.compared(result),
         "reasons": _reasons(result),
-        "price": price.price(result),
+        "price": (prices := price.price(result)),
+        "measures": list(dict.fromkeys(name for table in prices for line in table.lines for name in line.measures)),
         "pictures": _pictures(result),
         "gaps": facts.not_measured(result),
         "provenance": facts.provenance(result),
@@ -146,7 +147,7 @@ def _facts(result: Result) -> list[tuple[str, dict[str, str]]]:
     """Return the tables that are folded under the provenance."""
     return [
         ("The case", facts.flat(result.case)),
-        ("What the recorder proved about itself", facts.flat(result.checks)),
+        ("What the recorder proved about itself", facts.flat(result.checks, nothing="not measured")),
         ("Traces", facts.flat(result.traces)),
         ("Time", {words.visible(name): f"{value:.1f} s" for name, value in result.wall_s.items()}),
     ]

@@ -45,7 +45,7 @@ def show(folder: Path, address: str | None = None, *, json: bool = False, consol
     if (folder / "result.json").exists() or folder.name == "result.json":
         _show_result(results.read(folder), address, console, json=json)
     else:
-        from parity.trace import Trace  # noqa: PLC0415 - h5py is loaded only to read tensors
+        from parity.trace import Trace
 
         _show_trace(Trace.open(folder, allow_incomplete=True), address, console, json=json)
 

@@ -40,8 +40,8 @@ def test_free_and_layer_replay_and_the_limit_stand_in_one_picture(drawn):
         "free replay",
         "steps replay",
         "layers replay",
-        "measured floor",
         "limit: 3 x floor",
+        "measured floor",
         "fails by itself",
     ]
 
@@ -81,8 +81,8 @@ def test_steps_show_the_latents_of_every_replay(drawn):
     assert curve(figure, "free: latents after the step")["x"] == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize(("value", "shown"), [(0.0, 1e-18), ("inf", 1e18), ("nan", 1e18), (0.5, 0.5)])
-def test_what_a_log_axis_cannot_hold_stands_at_its_end(value, shown):
+@pytest.mark.parametrize(("value", "shown"), [(0.0, None), ("inf", 1e9), ("nan", 1e9), (0.5, 0.5)])
+def test_what_a_log_axis_cannot_hold_stands_at_its_end_or_is_not_drawn(value, shown):
     pair = Pair(
         address="unet@step=0:output",
         stage="unet",
