@@ -32,7 +32,9 @@ def interpreter(session: nox.Session) -> tuple[str, str]:
         path = shutil.which(f"python{version}")
         if path is not None:
             return version, path
-    session.error(f"needs Python {' or '.join(VERSIONS)}, found only {running}; install one of them and start again")
+    return session.error(
+        f"needs Python {' or '.join(VERSIONS)}, found only {running}; install one of them and start again"
+    )
 
 
 def environment(session: nox.Session) -> Path:

@@ -283,7 +283,13 @@ class StableDiffusionXL:
         return Tensor(np.array(values, numpy_type(dtype)).reshape(1, -1, 1, 1))
 
     @staticmethod
-    def postprocess(image: Tensor) -> Array:
+    def unit_range(image: Tensor) -> Array:
+        """Images in -1 to 1 brought to 0 to 1 and clipped, in their own type."""
+        values: Array = image.asnumpy()
+        half = values.dtype.type(0.5)
+        return np.clip(values * half + half, 0, 1)
+
+    @classmethod
+    def postprocess(cls, image: Tensor) -> Array:
         """Images in -1 to 1 as uint8 [batch, height, width, 3], rounded to the nearest level."""
-        values = np.clip(image.asnumpy() / 2 + 0.5, 0, 1).transpose(0, 2, 3, 1)
-        return (values * 255).round().astype(np.uint8)
+        return (cls.unit_range(image).transpose(0, 2, 3, 1) * 255).round().astype(np.uint8)

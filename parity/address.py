@@ -66,7 +66,9 @@ class Address:
         """
         found = _FORM.fullmatch(text)
         if found is None:
-            message = f"{text!r} is not an address; write PATH[@step=N][,call=N]:PORT, for example unet.conv_in@step=0:output"
+            message = (
+                f"{text!r} is not an address; write PATH[@step=N][,call=N]:PORT, for example unet.conv_in@step=0:output"
+            )
             raise AddressError(message)
         step, call = found["step"], found["call"]
         return cls(
@@ -121,7 +123,9 @@ def pattern(text: str) -> re.Pattern[str]:
     try:
         return re.compile(text)
     except re.error as error:
-        message = f"{text!r} is not a regular expression: {error}; patterns match the whole address, so a dot is written \\."
+        message = (
+            f"{text!r} is not a regular expression: {error}; patterns match the whole address, so a dot is written \\."
+        )
         raise AddressError(message) from error
 
 

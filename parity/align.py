@@ -107,7 +107,9 @@ class Alignment:
         paths = set(known)
         for row in self.rows:
             if row.path not in paths:
-                message = f"the alignment names {row.path!r}, which the reference does not have{nearest(row.path, paths)}"
+                message = (
+                    f"the alignment names {row.path!r}, which the reference does not have{nearest(row.path, paths)}"
+                )
                 raise AlignmentError(message)
             self._by_native[row.native].append(row)
             self._by_path[row.path].append(row)

@@ -10,16 +10,31 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from parity.dtypes import FloatName
+from parity.dtypes import FloatName  # noqa: TC001 - msgspec reads it at run time
 from parity.errors import CaseError, nearest
 
-__all__ = ["Case", "Encode", "Exclude", "Model", "Precision", "Prompt", "Reason", "Resolved", "Sampling", "Size", "ToleranceRule", "load"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "Case",
+    "Encode",
+    "Exclude",
+    "Model",
+    "Precision",
+    "Prompt",
+    "Reason",
+    "Resolved",
+    "Sampling",
+    "Size",
+    "ToleranceRule",
+    "load",
+]
 
 Reason = Literal["never called", "container", "identity", "no counterpart", "excluded by the case"]
 _SECTIONS = ("model", "prompt", "sampling", "size", "precision", "encode")
@@ -118,7 +133,12 @@ class Case(_Strict, frozen=True, kw_only=True):
         if (self.model.folder is None) == (self.model.file is None):
             message = "model needs either folder, or file with config"
             raise ValueError(message)
-        for name, pixels in (("size.height", self.size.height), ("size.width", self.size.width), ("encode.height", self.encode.height), ("encode.width", self.encode.width)):
+        for name, pixels in (
+            ("size.height", self.size.height),
+            ("size.width", self.size.width),
+            ("encode.height", self.encode.height),
+            ("encode.width", self.encode.width),
+        ):
             if pixels <= 0 or pixels % 8:
                 message = f"{name} is {pixels}; it must be a positive multiple of 8"
                 raise ValueError(message)
@@ -159,7 +179,12 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Resolv
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         message = f"{path} cannot be read as TOML: {error}"
         raise CaseError(message) from error
-    sources = {f"{section}.{key}": str(path) for section in _SECTIONS if isinstance(raw.get(section), dict) for key in raw[section]}
+    sources = {
+        f"{section}.{key}": str(path)
+        for section in _SECTIONS
+        if isinstance(raw.get(section), dict)
+        for key in raw[section]
+    }
     for dotted, value in _environment().items():
         _put(raw, dotted, value)
         sources[dotted] = "environment"

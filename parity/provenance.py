@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def describe(framework: dict[str, Any]) -> dict[str, Any]:
         "system": platform.system(),
         "cores": os.cpu_count(),
         "environment": {name: os.environ[name] for name in sorted(os.environ) if name in _NUMERIC_VARIABLES},
-        "argv": [os.path.basename(sys.argv[0]), *sys.argv[1:]],
+        "argv": [Path(sys.argv[0]).name, *sys.argv[1:]],
         **framework,
     }
 

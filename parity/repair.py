@@ -71,7 +71,7 @@ def decode(text: bytes) -> list[Edit]:
     try:
         return msgspec.json.decode(text, type=_File).edits
     except msgspec.MsgspecError as error:
-        message = f"not a repair file: {error}; write {{\"edits\": [{{\"kind\": \"weight\", …}}]}}"
+        message = f'not a repair file: {error}; write {{"edits": [{{"kind": "weight", …}}]}}'
         raise RepairError(message) from error
 
 

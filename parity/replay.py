@@ -108,7 +108,9 @@ class System(Protocol):
     def steps(self, given: Given, tap: Tap) -> None:
         """Run every stage and step from the reference's tensors at its start."""
 
-    def layer(self, rows: Sequence[Row], inputs: Mapping[str, Any], given: Given, step: int | None) -> Mapping[str, Any]:
+    def layer(
+        self, rows: Sequence[Row], inputs: Mapping[str, Any], given: Given, step: int | None
+    ) -> Mapping[str, Any]:
         """Run one module or function on `inputs` (by the reference's keys); return arrays by the reference's port.
 
         `rows` are those of one call; the first replays the path.
@@ -274,7 +276,9 @@ def find(name: str, group: str = "parity.candidates") -> Any:
         raise InputError(message) from error
 
 
-def replay(trace: Path, candidate: Candidate, out: Path, options: Options, progress: Callable[[str, int, int], None]) -> Trace:
+def replay(
+    trace: Path, candidate: Candidate, out: Path, options: Options, progress: Callable[[str, int, int], None]
+) -> Trace:
     """Replay `trace` in `candidate` and write the candidate's trace to `out`.
 
     Raises:
@@ -306,7 +310,9 @@ def replay(trace: Path, candidate: Candidate, out: Path, options: Options, progr
                 system.apply(edit)
         if dtype == dtypes[0]:
             _describe(writer.manifest, system)
-        writer.manifest.floors |= {kind: writer.manifest.floors.get(kind, {}) | by for kind, by in system.floors().items()}
+        writer.manifest.floors |= {
+            kind: writer.manifest.floors.get(kind, {}) | by for kind, by in system.floors().items()
+        }
         source = reference.run("float64" if dtype == "float64" and "float64" in reference.manifest.runs else working)
         given = Given(
             run=source, calls=Calls(source), case=reference.manifest.case, dtype=dtype,
@@ -339,7 +345,9 @@ def _layers(system: System, given: Given, tap: Tap, alignment: Alignment, progre
     for done, (path, step, call) in enumerate(calls):
         rows = alignment.for_path(path, call)
         ports = given.calls.ports(path, step, call)
-        outputs = [str(Address(path=path, step=step, call=call, port=port)) for port in ports if port.startswith("output")]
+        outputs = [
+            str(Address(path=path, step=step, call=call, port=port)) for port in ports if port.startswith("output")
+        ]
         if not rows or not any(tap.wanted(text) for text in outputs):
             continue
         if done % 50 == 0:
@@ -393,7 +401,7 @@ def _model_path(manifest: Manifest, trace: Path) -> Path:
         TraceError: they are at neither place.
     """
     recorded = Path(str(manifest.provenance.get("model_path", "")))
-    named = manifest.case["model"].get("folder") or manifest.case["model"].get("file")
+    named: str = manifest.case["model"].get("folder") or manifest.case["model"].get("file")
     for path in (recorded, Path(named), *(parent / named for parent in trace.resolve().parents)):
         if str(path) not in {"", "."} and path.exists():
             return path

@@ -20,7 +20,16 @@ Verdict = Literal["MATCH", "MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED"]
 Overall = Literal["MATCH", "MISMATCH", "INCOMPLETE"]
 Question = Literal["audit", "semantics", "precision"]
 Mode = Literal["audit", "free", "steps", "layers"]
-Flag = Literal["contains", "inherited", "equivalent", "platform-precision", "island", "mixed-dtype", "half-precision-grid", "unbounded-depth"]
+Flag = Literal[
+    "contains",
+    "inherited",
+    "equivalent",
+    "platform-precision",
+    "island",
+    "mixed-dtype",
+    "half-precision-grid",
+    "unbounded-depth",
+]
 Ground = Literal["", "exact", "float64", "floor", "model"]
 Number = float | Literal["nan", "inf", "-inf"]
 

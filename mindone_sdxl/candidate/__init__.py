@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from parity.errors import AlignmentError
+
 from mindone_sdxl.candidate.rows import not_compared, rows
 from mindone_sdxl.config import from_diffusers
 from mindone_sdxl.errors import SDXLError
-from parity.errors import AlignmentError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,7 +45,7 @@ class MindoneSDXL:
         size = sum(path.stat().st_size for path in request.model.rglob("*.safetensors"))
         if size < _LARGE_MODEL_BYTES:
             os.environ.setdefault("OMP_NUM_THREADS", "1")
-        from mindone_sdxl.candidate.system import build  # noqa: PLC0415 - loads MindSpore
+        from mindone_sdxl.candidate.system import build
 
         return build(request)
 

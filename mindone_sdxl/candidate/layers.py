@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mindspore import Tensor, ops
-
-from mindone_sdxl.candidate.rows import SIZES, TEXT, TEXT_2, UNET
 from parity.frameworks import mindspore_
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from mindone_sdxl.candidate.rows import SIZES, TEXT, TEXT_2, UNET
 
-    from mindone_sdxl.candidate.system import MindoneSystem
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from parity.replay import Given
     from parity.trace.schema import Row
 
+    from mindone_sdxl.candidate.system import MindoneSystem
+
 __all__ = ["replay_function"]
+
 
 def replay_function(
     system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any], given: Given, step: int | None
@@ -49,7 +51,9 @@ def _stack(system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any]
     return {rows[0].port: outputs[rows[0].take]}
 
 
-def _text_encoder(system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+def _text_encoder(
+    system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any
+) -> dict[str, np.ndarray]:
     """Run a text encoder as a whole and take every row's part of what its cells return."""
     native = TEXT if rows[0].path == "text_encoder" else TEXT_2
     seen: dict[tuple[str, str], np.ndarray] = {}
@@ -75,8 +79,11 @@ def _unet(system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any],
     return {rows[0].port: output.asnumpy()}
 
 
-def _down_block(system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
-    hidden, found = inputs["hidden_states"], {}
+def _down_block(
+    system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any
+) -> dict[str, np.ndarray]:
+    hidden = inputs["hidden_states"]
+    found: dict[str, np.ndarray] = {}
     skips = [row for row in rows if row.port.startswith("output.1.")]
     for row in skips:
         hidden = system.cells[row.native](hidden, inputs["temb"], inputs.get("encoder_hidden_states"))
@@ -87,7 +94,7 @@ def _down_block(system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str,
 def _up_block(system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
     hidden = inputs["hidden_states"]
     count = sum(key.startswith("res_hidden_states_tuple.") for key in inputs)
-    stem, _, last = rows[0].native.rpartition(".")
+    stem, last = rows[0].native.rsplit(".", 1)
     for index in range(count):
         skip = inputs[f"res_hidden_states_tuple.{count - 1 - index}"]
         cell = system.cells[f"{stem}.{int(last) - count + 1 + index}"]
@@ -104,11 +111,9 @@ def _tokenizer(system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, 
     return {"output.input_ids": system.pipeline.tokenize(inputs["text"])[index]}
 
 
-def _encode_prompt(
-    system: MindoneSystem, _rows: Any, _inputs: Any, given: Given, _step: Any
-) -> dict[str, np.ndarray]:
+def _encode_prompt(system: MindoneSystem, _rows: Any, _inputs: Any, given: Given, _step: Any) -> dict[str, np.ndarray]:
     """Put the recorded outputs of the text encoders together."""
-    found = {}
+    found: dict[str, np.ndarray] = {}
     indexed = "text_encoder@call=1:output.hidden_states.0" in given.run
     for call, half in enumerate(("", "negative_")):
         at = f"@call={call}" if indexed else ""
@@ -118,7 +123,10 @@ def _encode_prompt(
             shape = given.run.record(f"encode_prompt:output.{half}prompt_embeds").shape
             pooled = given.run.record(f"encode_prompt:output.{half}pooled_prompt_embeds").shape
             kind = given.tensor("encode_prompt:output.prompt_embeds").dtype
-            found |= {f"output.{half}prompt_embeds": np.zeros(shape, kind), f"output.{half}pooled_prompt_embeds": np.zeros(pooled, kind)}
+            found |= {
+                f"output.{half}prompt_embeds": np.zeros(shape, kind),
+                f"output.{half}pooled_prompt_embeds": np.zeros(pooled, kind),
+            }
             continue
         config = system.pipeline.config
         first = given.tensor(f"text_encoder{at}:output.hidden_states.{config.text_encoder.layers - 1}")
@@ -169,13 +177,11 @@ def _vae_encode(system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], *_
     return system.encoded(inputs["x"], inputs["noise"])
 
 
-def _postprocess(_system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
-    from mindone_sdxl.candidate.system import postprocessed  # noqa: PLC0415 - it builds on this module
-
-    return {"output": postprocessed(inputs["image"])}
+def _postprocess(system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+    return {"output": system.pipeline.unit_range(inputs["image"])}
 
 
-_REPLAYS = {
+_REPLAYS: dict[str, Callable[..., dict[str, np.ndarray]]] = {
     "masked": _masked, "embeddings": _embeddings, "stack": _stack, "text_encoder": _text_encoder, "unet": _unet,
     "down_block": _down_block, "up_block": _up_block, "tokenizer": _tokenizer, "tokenizer_2": _tokenizer,
     "encode_prompt": _encode_prompt, "add_time_ids": _add_time_ids, "scheduler.set_timesteps": _set_timesteps,

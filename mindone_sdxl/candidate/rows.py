@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mindone_sdxl.names import module_pairs
 from parity.trace.schema import Row
+
+from mindone_sdxl.names import module_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,10 +30,14 @@ UNET, TEXT, TEXT_2 = (
 
 # kind of module -> the reference's input keys in the order of the cell's arguments
 _PORTS: Final[dict[str, tuple[str, ...]]] = {
-    **dict.fromkeys(("linear", "fused_linear", "projection", "pointwise", "conv", "group_norm", "layer_norm"), ("input",)),
+    **dict.fromkeys(
+        ("linear", "fused_linear", "projection", "pointwise", "conv", "group_norm", "layer_norm"), ("input",)
+    ),
     **dict.fromkeys(("embedding", "position_embedding", "silu", "gelu", "quick_gelu"), ("input",)),
     **dict.fromkeys(("geglu", "feed_forward", "downsample", "upsample", "text_mlp"), ("hidden_states",)),
-    **dict.fromkeys(("attention", "transformer_block", "spatial_transformer"), ("hidden_states", "encoder_hidden_states")),
+    **dict.fromkeys(
+        ("attention", "transformer_block", "spatial_transformer"), ("hidden_states", "encoder_hidden_states")
+    ),
     "sinusoid": ("timesteps",),
     "resnet": ("input_tensor", "temb"),
     "time_embedding": ("sample",),
@@ -108,8 +113,8 @@ def _unet_blocks(config: UNetConfig) -> Iterator[Row]:
         for index, native in enumerate(natives):
             yield Row(path=path, native=native, port=f"output.1.{index}", replay="down_block")
     for up in range(config.level_count):
-        last = (up + 1) * (config.resnets_per_level + 1) - 1
-        yield Row(path=f"unet.up_blocks.{up}", native=f"{UNET}.output_blocks.{last}", replay="up_block")
+        number = (up + 1) * (config.resnets_per_level + 1) - 1
+        yield Row(path=f"unet.up_blocks.{up}", native=f"{UNET}.output_blocks.{number}", replay="up_block")
 
 
 def _text_roots(component: str, native: str, layers: int, embeddings: str | None) -> Iterator[Row]:
@@ -122,17 +127,20 @@ def _text_roots(component: str, native: str, layers: int, embeddings: str | None
     inner = f"{component}.text_model" if second else component
     stack = f"{native}.transformer" if second else f"{native}.encoder"
     layer = f"{stack}.resblocks" if second else f"{stack}.layers"
+
+    def whole(path: str, port: str, cell: str, take: str = "") -> Row:
+        return Row(path=path, port=f"output.{port}", native=cell, take=take, replay="text_encoder")
+
     for path in dict.fromkeys((inner, component)):
-        root = {"path": path, "replay": "text_encoder"}
-        yield Row(native=native, take="1", port="output.last_hidden_state", **root)
+        yield whole(path, "last_hidden_state", native, "1")
         # The input of the first layer is the sum of the embeddings, which is no cell of its own in OpenCLIP.
-        yield Row(native=embeddings or f"{layer}.0", take="" if embeddings else "input.0", port="output.hidden_states.0", **root)
+        yield whole(path, "hidden_states.0", embeddings or f"{layer}.0", "" if embeddings else "input.0")
         for index in range(layers):
-            yield Row(native=f"{layer}.{index}", port=f"output.hidden_states.{index + 1}", **root)
+            yield whole(path, f"hidden_states.{index + 1}", f"{layer}.{index}")
     if second:
-        yield Row(path=inner, native=f"{native}.text_projection", take="input.0", port="output.pooler_output", replay="text_encoder")
-        yield Row(path=component, native=native, take="2", port="output.text_embeds", replay="text_encoder")
+        yield whole(inner, "pooler_output", f"{native}.text_projection", "input.0")
+        yield whole(component, "text_embeds", native, "2")
         yield Row(path=f"{inner}.embeddings", native=f"{layer}.0", take="input.0", replay="embeddings")
     else:
-        yield Row(path=inner, native=native, take="2", port="output.pooler_output", replay="text_encoder")
+        yield whole(inner, "pooler_output", native, "2")
     yield Row(path=f"{inner}.encoder", native=stack, take="1", port="output.last_hidden_state", replay="stack")

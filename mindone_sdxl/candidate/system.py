@@ -12,6 +12,11 @@ from typing import TYPE_CHECKING, Any
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, ops
+from parity.dtypes import eps, is_float
+from parity.errors import InputError, RepairError, WeightsError
+from parity.frameworks import mindspore_
+from parity.repair import AttributeEdit, WeightEdit
+from parity.replay import Parameter
 
 from mindone_sdxl import files, weights
 from mindone_sdxl.candidate.rows import SIZES
@@ -25,18 +30,13 @@ from mindone_sdxl.pipeline import StableDiffusionXL
 from mindone_sdxl.samplers import EulerAncestral
 from mindone_sdxl.text_encoders import causal_mask, pool
 from mindone_sdxl.tokenizer import CLIPTokenizer, pad_token_of
-from parity.dtypes import eps, is_float
-from parity.errors import InputError, RepairError, WeightsError
-from parity.frameworks import mindspore_
-from parity.replay import Parameter
-from parity.repair import AttributeEdit, WeightEdit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from parity.replay import Given, Request, Tap
     from parity.repair import Edit
+    from parity.replay import Given, Request, Tap
     from parity.trace.schema import Row
 
 __all__ = ["MindoneSystem", "build"]
@@ -156,7 +156,7 @@ class MindoneSystem:
         noise = given.tensor("prepare_latents:input.noise")
         tap.function("prepare_latents", {"output": self.pipeline.initial_latents(noise, self.schedule).asnumpy()})
         latents = _Watched(self, tap).sample(
-            self._watched_sampler(tap), noise, conditioning, guider=_WatchedGuider(self.guider, tap), noises=given.noise
+            self._watched_sampler(tap), noise, conditioning, guider=self._watched_guider(tap), noises=given.noise
         )
         tap.step(None)
         self._decode(latents, tap)
@@ -175,20 +175,21 @@ class MindoneSystem:
         self._schedule(tap)
         noise = given.tensor("prepare_latents:input.noise")
         tap.function("prepare_latents", {"output": self.pipeline.initial_latents(noise, self.schedule).asnumpy()})
-        watched, sampler, guider = _Watched(self, tap), self._watched_sampler(tap), _WatchedGuider(self.guider, tap)
+        watched, sampler, guider = _Watched(self, tap), self._watched_sampler(tap), self._watched_guider(tap)
         conditioning, denoiser = self._recorded_conditioning(given), watched.denoiser(self.schedule)
         for index in range(self.schedule.steps):
-            tap.step(index)
             latents = self.native(given.tensor(f"scheduler.step@step={index}:input.sample"))
-            noise_pred = watched.predict_noise(latents, self.schedule.sigmas[index], conditioning, guider, denoiser, index)
+            noise_pred = watched.predict_noise(latents, self.schedule.sigmas[index], conditioning, guider, denoiser)
             sampler.step(index, latents, noise_pred, given.noise)
         tap.step(None)
         self._decode(self.native(given.tensor(f"scheduler.step@step={self.schedule.steps - 1}:output")), tap)
         self._encode(given, tap)
 
-    def layer(self, rows: Sequence[Row], inputs: Mapping[str, Any], given: Given, step: int | None) -> Mapping[str, Any]:
+    def layer(
+        self, rows: Sequence[Row], inputs: Mapping[str, Any], given: Given, step: int | None
+    ) -> Mapping[str, Any]:
         """Run one module or function on recorded inputs."""
-        from mindone_sdxl.candidate.layers import replay_function  # noqa: PLC0415 - it builds on this module
+        from mindone_sdxl.candidate.layers import replay_function
 
         row = rows[0]
         if row.function or row.replay:
@@ -209,7 +210,9 @@ class MindoneSystem:
             natives = [pair.native for pair in module_pairs(self.pipeline.config) if pair.diffusers == edit.path]
             cells = [self.cells[native] for native in natives if hasattr(self.cells[native], edit.name)]
             if not cells:
-                message = f"{edit.path} has no attribute {edit.name!r} here; its cells are {', '.join(natives) or 'none'}"
+                message = (
+                    f"{edit.path} has no attribute {edit.name!r} here; its cells are {', '.join(natives) or 'none'}"
+                )
                 raise RepairError(message)
             for cell in cells:
                 setattr(cell, edit.name, edit.value)
@@ -297,7 +300,7 @@ class MindoneSystem:
         """Decode and report."""
         image = self.pipeline.decode(latents)
         tap.function("vae.decode", {"output": image.asnumpy()})
-        tap.function("postprocess", {"output": postprocessed(image)})
+        tap.function("postprocess", {"output": self.pipeline.unit_range(image)})
 
     def _encode(self, given: Given, tap: Tap) -> None:
         """Encode the case's image and report."""
@@ -319,6 +322,10 @@ class MindoneSystem:
         start = config.vector_size - 6 * config.size_embedding_size
         vector: np.ndarray = conditioning.vector.asnumpy()
         return vector[:, start:].reshape(-1, config.size_embedding_size)
+
+    def _watched_guider(self, tap: Tap) -> Any:
+        """Return the guider, reporting what it returns."""
+        return _WatchedGuider(self.guider, tap)
 
     def masked(self, native: str, hidden: np.ndarray) -> Tensor:
         """Run a text attention or layer with the causal mask that the port makes by itself."""
@@ -371,18 +378,12 @@ class _Watched(StableDiffusionXL):
         return _WatchedDenoiser(super().denoiser(schedule), self._tap)
 
     def predict_noise(
-        self, latents: Tensor, sigma: float, conditioning: Conditioning, guider: Any, denoiser: Any, step: int | None = None
+        self, latents: Tensor, sigma: Any, conditioning: Conditioning, guider: Any, denoiser: Any
     ) -> Tensor:
-        self._tap.step(self._next if step is None else step)
+        self._tap.step(self._next)
         self._next += 1
         self._tap.function(SIZES, {"output": self._system.size_embeddings(conditioning)})
         return super().predict_noise(latents, sigma, conditioning, guider, denoiser)
-
-
-def postprocessed(image: Tensor) -> np.ndarray:
-    """Return images in [0, 1], `[batch, 3, height, width]`, in their own type."""
-    array = image.asnumpy()
-    return np.clip(array / array.dtype.type(2) + array.dtype.type(0.5), 0, 1)
 
 
 def _changed(array: np.ndarray, change: str) -> np.ndarray:

@@ -196,9 +196,10 @@ def verify(trace: TraceFolder) -> None:
 @app.command()
 def pack(trace: TraceFolder, only: Annotated[str, typer.Option("--only", help="Addresses to keep.")], out: Out) -> None:
     """Cut out of a trace what must travel."""
+    from parity.trace import Trace
     from parity.trace import pack as packed
 
-    packed(trace, only, out)
+    packed(Trace.open(trace), only, out)
     sys.stdout.write(f"{out}\n")
 
 

@@ -25,7 +25,7 @@ FAULTS = Path("fixtures") / "faults"
 
 
 def record(
-    case: Path, out: Path, *, reference: str, source: Path | None, dtypes: Sequence[str] | None, device: str, store: str,
+    case: Path, out: Path, *, reference: str, source: Path | None, dtypes: Sequence[str] | None, device: str, store: Any,
     taps: str | None, steps: str | None, size: str | None, resume: bool,
 ) -> None:  # fmt: skip
     """Run the reference in this process and write its trace."""
@@ -49,7 +49,9 @@ def replay(
 
     for mode in modes or ():
         if mode not in replayer.MODES:
-            message = f"--mode {mode} is not a mode{nearest(mode, replayer.MODES)}; the modes are {', '.join(replayer.MODES)}"
+            message = (
+                f"--mode {mode} is not a mode{nearest(mode, replayer.MODES)}; the modes are {', '.join(replayer.MODES)}"
+            )
             raise InputError(message)
     options = replayer.Options(
         modes=tuple(modes or replayer.MODES), dtypes=tuple(_types(dtypes) or ()), device=device, weights=weights,  # type: ignore[arg-type]
@@ -60,7 +62,9 @@ def replay(
         replayer.replay(trace, replayer.find(candidate), out, options, progress)
 
 
-def compare(trace: Path, candidates: Sequence[Path], *, out: Path | None, tolerances: Path | None, jobs: int | None) -> Result:
+def compare(
+    trace: Path, candidates: Sequence[Path], *, out: Path | None, tolerances: Path | None, jobs: int | None
+) -> Result:
     """Compare traces; write result.json and the reports when `out` is given."""
     from parity import compare as comparer
     from parity.trace import Trace
@@ -69,9 +73,16 @@ def compare(trace: Path, candidates: Sequence[Path], *, out: Path | None, tolera
         rules = comparer.load_tolerances(tolerances) if tolerances else []
         opened = [Trace.open(path) for path in candidates]
         result = comparer.compare(
-            Trace.open(trace), opened, tolerances=rules, jobs=jobs, progress=lambda done, total: progress("pairs", done, total)
+            Trace.open(trace),
+            opened,
+            tolerances=rules,
+            jobs=jobs,
+            progress=lambda done, total: progress("pairs", done, total),
         )
-    result.traces = {"reference": str(trace), **{f"candidate_{index}": str(path) for index, path in enumerate(candidates)}}
+    result.traces = {
+        "reference": str(trace),
+        **{f"candidate_{index}": str(path) for index, path in enumerate(candidates)},
+    }
     if out is not None:
         _write(result, out)
     return result
@@ -108,15 +119,39 @@ def run(
     wall_s: dict[str, float] = {}
     common = [f"--store={store}", *([f"--size={size}"] if size else [])]
     started = time.perf_counter()
-    _children([["record", str(case), f"--out={reference_trace}", f"--reference={reference}", *(f"--dtype={name}" for name in dtypes or ()), *common]])
+    _children(
+        [
+            [
+                "record",
+                str(case),
+                f"--out={reference_trace}",
+                f"--reference={reference}",
+                *(f"--dtype={name}" for name in dtypes or ()),
+                *common,
+            ]
+        ]
+    )
     wall_s["record"] = time.perf_counter() - started
     started = time.perf_counter()
     options = {"weights": weights, "plant": plant}
-    extra = [*(f"--mode={mode}" for mode in modes or ()), *(f"--{key}={value}" for key, value in options.items() if value)]
-    _children([
-        ["replay", str(reference_trace), f"--out={folder}", f"--candidate={candidate}", f"--dtype={name}", f"--store={store}", *extra]
-        for name, folder in candidates.items()
-    ])
+    extra = [
+        *(f"--mode={mode}" for mode in modes or ()),
+        *(f"--{key}={value}" for key, value in options.items() if value),
+    ]
+    _children(
+        [
+            [
+                "replay",
+                str(reference_trace),
+                f"--out={folder}",
+                f"--candidate={candidate}",
+                f"--dtype={name}",
+                f"--store={store}",
+                *extra,
+            ]
+            for name, folder in candidates.items()
+        ]
+    )
     wall_s["replay"] = time.perf_counter() - started
     started = time.perf_counter()
     result = compare(reference_trace, list(candidates.values()), out=None, tolerances=tolerances, jobs=jobs)
@@ -145,7 +180,9 @@ def doctor(*, floors: bool, dtypes: Sequence[str], device: str) -> None:
         for dtype in _types(dtypes) or ():
             for kind, by in mindspore_.floors(dtype).items():
                 numbers = by[dtype]
-                sys.stdout.write(f"{kind:14} {dtype:9} rel_l2 {numbers['rel_l2']:.1e}  rel_max {numbers['rel_max']:.1e}\n")
+                sys.stdout.write(
+                    f"{kind:14} {dtype:9} rel_l2 {numbers['rel_l2']:.1e}  rel_max {numbers['rel_max']:.1e}\n"
+                )
 
 
 def _write(result: Result, out: Path) -> None:
@@ -184,7 +221,9 @@ def _children(commands: Sequence[Sequence[str]]) -> None:
             raise ChildError(message)
 
 
-def _command(candidate: str, source: Path | None, weights: Path | None, device: str, plant: str | None) -> tuple[str, ...]:
+def _command(
+    candidate: str, source: Path | None, weights: Path | None, device: str, plant: str | None
+) -> tuple[str, ...]:
     """Return the options with which a counterfactual replay builds the same candidate again."""
     given = {"source": source, "weights": weights, "device": device, "plant": plant}
     return (f"--candidate={candidate}", *(f"--{key}={value}" for key, value in given.items() if value is not None))
@@ -247,6 +286,8 @@ def _plant(name: str | None, near: Path) -> Path | None:
     for folder in (Path.cwd(), *near.resolve().parents):
         known = {path.stem: path for path in sorted((folder / FAULTS).glob("*.py"))} | known
     if name not in known:
-        message = f"no fault is named {name!r}{nearest(name, known)}; there are {', '.join(sorted(known)) or 'none here'}"
+        message = (
+            f"no fault is named {name!r}{nearest(name, known)}; there are {', '.join(sorted(known)) or 'none here'}"
+        )
         raise InputError(message)
     return known[name]

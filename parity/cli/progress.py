@@ -44,7 +44,12 @@ def bar(title: str) -> Iterator[Callable[[str, int, int], None]]:
 @contextmanager
 def _terminal(title: str, console: Console) -> Iterator[Callable[[str, int, int], None]]:
     """Yield the same for a terminal, as one moving bar per stage."""
-    columns = (TextColumn(f"[bold]{title}[/] {{task.description}}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn(f"[bold]{title}[/] {{task.description}}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as display:
         tasks: dict[str, int] = {}
 

@@ -10,7 +10,6 @@ Nothing here knows what was planted: the input is the result and the two traces.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -27,6 +26,7 @@ from parity.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from parity.diagnose.evidence import Suspect
     from parity.result import Pair, Result
@@ -106,7 +106,9 @@ def _add_fits(evidence: Evidence, causes: list[Cause]) -> None:
 def _unknown(suspect: Suspect) -> Cause:
     """Return the cause that only says where."""
     pair = suspect.worst
-    facts = [f"{len(suspect.pairs)} outputs differ with identical inputs; the largest relative difference is {pair.rel_l2}"]
+    facts = [
+        f"{len(suspect.pairs)} outputs differ with identical inputs; the largest relative difference is {pair.rel_l2}"
+    ]
     return Cause(
         slug="unknown", address=suspect.path, confirmed=False, confidence=0.3, evidence=[*facts, pair.detail],
         repair=f"compare how both sides compute {suspect.path}; its inputs match", edits=[],
@@ -149,7 +151,7 @@ def _flag_containers(result: Result, now: dict[str, Pair]) -> None:
 
 def _edits(causes: Iterable[Cause]) -> list[Edit]:
     """Return all edits of the causes, and a substitution for each place that none repairs."""
-    found: list[Edit] = [msgspec.convert(edit, Edit) for cause in causes for edit in cause.edits]  # type: ignore[arg-type]
+    found: list[Edit] = [msgspec.convert(edit, Edit) for cause in causes for edit in cause.edits]
     found.extend(SubstituteEdit(path=cause.address) for cause in causes if cause.slug == "unknown")
     return found
 
@@ -163,7 +165,11 @@ def _end(reference: Trace) -> list[str]:
 def _order(cause: Cause) -> tuple[Any, ...]:
     """Order causes by stage, then by confidence."""
     path, _, port = cause.address.partition(":")
-    stage = "weights" if cause.slug.endswith("-weight") or cause.slug.startswith("weight-") else stage_of(path, port or "output")
+    stage = (
+        "weights"
+        if cause.slug.endswith("-weight") or cause.slug.startswith("weight-")
+        else stage_of(path, port or "output")
+    )
     return (STAGES.index(stage), -cause.confidence, cause.address)
 
 

@@ -63,7 +63,9 @@ def _weight(evidence: Evidence, pair: Pair) -> Cause:
             words = _LAYOUT_NAMES[layout]
             facts = [f"the candidate's weight{native} equals the reference's {words}, exactly (digest {own})"]
             facts.append(f"shape {list(theirs.shape)}: square, so no shape check could see it")
-            repair = f"transpose {ours.native or pair.address} once more when the checkpoint is made (weight = weight.T)"
+            repair = (
+                f"transpose {ours.native or pair.address} once more when the checkpoint is made (weight = weight.T)"
+            )
             edits: list[Edit] = [WeightEdit(address=pair.address, change=layout)]  # type: ignore[arg-type]
             return _cause(_LAYOUTS[layout], pair, facts, repair, edits)
         if rounding == "own" and layout.startswith("flip"):
@@ -82,7 +84,9 @@ def _cause_of_foreign(evidence: Evidence, pair: Pair, own: str | None, native: s
         if address != pair.address and theirs.digests.get("identity/own") == own:
             facts = [f"the candidate's weight{native} equals the reference's {address}, exactly"]
             return _cause("swapped-weight", pair, facts, f"load {pair.address} here and not {address}", [])
-    facts = [f"the candidate's weight{native} differs from the reference's in value; the kind is unknown: {pair.detail}"]
+    facts = [
+        f"the candidate's weight{native} differs from the reference's in value; the kind is unknown: {pair.detail}"
+    ]
     return _cause("different-weight", pair, facts, "compare how both sides make this tensor from the checkpoint", [])
 
 
@@ -118,7 +122,9 @@ def from_attributes(evidence: Evidence) -> Iterator[Cause]:
             others=paths[1:],
             confirmed=False,
             confidence=0.9,
-            evidence=[f"attribute {name} is {reference} in the reference and {candidate} in the candidate, at {_places(paths)}"],
+            evidence=[
+                f"attribute {name} is {reference} in the reference and {candidate} in the candidate, at {_places(paths)}"
+            ],
             repair=f"set {name} to {reference} in {_natives(evidence, paths)}",
             edits=[_plain(AttributeEdit(path=path, name=name, value=value)) for path in paths],
         )

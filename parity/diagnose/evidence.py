@@ -100,7 +100,9 @@ class Evidence:
         found = {}
         for record in self._records(address):
             if record.kind == "tensor":
-                found[Address.parse(record.address).port.removeprefix("input.")] = self.reference_run.wide(record.address)
+                found[Address.parse(record.address).port.removeprefix("input.")] = self.reference_run.wide(
+                    record.address
+                )
         return found
 
     def recorded(self, path: str, near: Address, port: str = "output") -> np.ndarray | None:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["EXPLAINED", "HYPOTHESES"]
 
 EXPLAINED: Final = 1e-7
+_IMAGE_AXES: Final = 4  # [batch, channels, height, width]
+_WITH_CHANNELS: Final = 2
+_WITH_AN_INSIDE: Final = 3
+_MOST_CHANNELS: Final = 4096  # wider outputs do not occur in SDXL
 _HALF_TYPES: Final = {"float16": 10, "bfloat16": 7}
 
 _ACTIVATIONS: Final[dict[str, Callable[[np.ndarray], np.ndarray]]] = {
@@ -42,7 +46,9 @@ def noise_step(evidence: Evidence, suspect: Suspect) -> Cause | None:
     if suspect.path != "scheduler.step":
         return None
     noises: dict[int, np.ndarray] = {}
-    while (noise := evidence.recorded("scheduler.step", Address(path="", port="", step=len(noises)), "input.noise")) is not None:
+    while (
+        noise := evidence.recorded("scheduler.step", Address(path="", port="", step=len(noises)), "input.noise")
+    ) is not None:
         noises[len(noises)] = noise
     facts, shifts = [], set()
     for call in evidence.calls(suspect):
@@ -133,7 +139,9 @@ def norm_epsilon(evidence: Evidence, suspect: Suspect) -> Cause | None:
     if not fitted or max(residuals) > EXPLAINED or max(fitted) > 1.01 * min(fitted) + 1e-12:
         return None
     value = float(np.median(fitted))
-    facts = [f"the candidate's outputs fit eps = {value:.3g}, the reference's is {eps:g}; residual {max(residuals):.1e}"]
+    facts = [
+        f"the candidate's outputs fit eps = {value:.3g}, the reference's is {eps:g}; residual {max(residuals):.1e}"
+    ]
     return _cause(
         "norm-epsilon", suspect, facts, f"set eps to {eps:g}", [AttributeEdit(path=suspect.path, name="eps", value=eps)]
     )
@@ -159,20 +167,17 @@ def scaled(evidence: Evidence, suspect: Suspect) -> Cause | None:
 
 def permuted(evidence: Evidence, suspect: Suspect) -> Cause | None:
     """The channels (axis 1 of an image, the last axis of tokens) are in another order."""
-    for call in evidence.calls(suspect):
-        if call.candidate.shape != call.reference.shape or call.reference.ndim < 2:  # noqa: PLR2004 - a vector has no channels
-            return None
-        axis = 1 if call.reference.ndim == 4 else -1  # noqa: PLR2004 - [batch, channels, height, width]
-        ours, theirs = (np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1) for x in (call.candidate, call.reference))
-        if len(ours) > 4096:  # noqa: PLR2004 - wider tensors do not occur in SDXL's outputs
-            return None
-        nearest = [int(np.argmin(np.abs(theirs - row).max(axis=1))) for row in ours]
-        if sorted(nearest) != list(range(len(ours))) or relative(theirs[nearest], ours) > EXPLAINED:
-            return None
-        moved = [index for index, source in enumerate(nearest) if index != source]
-        facts = [f"{len(moved)} of {len(ours)} channels are in another order: channel {moved[0]} holds the reference's {nearest[moved[0]]}"]
-        return _cause("permuted-channels", suspect, facts, "restore the order of the channels", [])
-    return None
+    orders = [_order_of_channels(call) for call in evidence.calls(suspect)]
+    if not orders or None in orders or any(order != orders[0] for order in orders):
+        return None
+    moved = [(index, source) for index, source in enumerate(orders[0] or ()) if index != source]
+    facts = [
+        (
+            f"{len(moved)} of {len(orders[0] or ())} channels are in another order: "
+            f"channel {moved[0][0]} holds the reference's {moved[0][1]}"
+        )
+    ]
+    return _cause("permuted-channels", suspect, facts, "restore the order of the channels", [])
 
 
 def step_late(evidence: Evidence, suspect: Suspect) -> Cause | None:
@@ -189,7 +194,9 @@ def step_late(evidence: Evidence, suspect: Suspect) -> Cause | None:
     if len(shifts) != 1:
         return None
     shift = shifts.pop()
-    facts = [f"in every failing step the candidate has the reference's value of {abs(shift)} step(s) {'earlier' if shift > 0 else 'later'}"]
+    facts = [
+        f"in every failing step the candidate has the reference's value of {abs(shift)} step(s) {'earlier' if shift > 0 else 'later'}"
+    ]
     return _cause("step-shifted", suspect, facts, "use the values of the current step", [])
 
 
@@ -199,29 +206,55 @@ def half_precision(evidence: Evidence, suspect: Suspect) -> Cause | None:
         calls = list(evidence.calls(suspect))
         if calls and all(_on_grid(call.candidate, kept) and not _on_grid(call.reference, kept) for call in calls):
             facts = [f"every value of the candidate is a {name} number; the reference's are not"]
-            return _cause("half-precision-grid", suspect, facts, "compute this module in the type that was asked for", [])
+            return _cause(
+                "half-precision-grid", suspect, facts, "compute this module in the type that was asked for", []
+            )
     return None
 
 
 def border(evidence: Evidence, suspect: Suspect) -> Cause | None:
     """Only the border of the image differs: padding."""
+    wrong: dict[str, float] = {}
+    most_inside = 0.0
     for call in evidence.calls(suspect):
-        if call.reference.ndim != 4 or min(call.reference.shape[2:]) < 3 or call.candidate.shape != call.reference.shape:  # noqa: PLR2004 - an image with an inside
+        image = call.reference.ndim == _IMAGE_AXES and min(call.reference.shape[2:]) >= _WITH_AN_INSIDE
+        if not image or call.candidate.shape != call.reference.shape:
             return None
         error = np.abs(call.candidate - call.reference).max(axis=(0, 1))
-        inside, limit = error[1:-1, 1:-1].max(), EXPLAINED * float(np.abs(call.reference).max())
+        inside, limit = float(error[1:-1, 1:-1].max()), EXPLAINED * float(np.abs(call.reference).max())
         sides = {"top": error[0], "bottom": error[-1], "left": error[:, 0], "right": error[:, -1]}
-        wrong = [name for name, values in sides.items() if np.median(values) > limit]
-        if inside > limit or not wrong:
+        here = {name: float(values.max()) for name, values in sides.items() if np.median(values) > limit}
+        if inside > limit or not here:
             return None
-        facts = [f"only the border differs ({', '.join(wrong)}): by at most {error.max():.3g} there, {inside:.1e} inside"]
-        return _cause("padding", suspect, facts, "pad with zeros, on the sides where the reference pads", [])
-    return None
+        wrong = {name: max(most, wrong.get(name, 0.0)) for name, most in here.items()}
+        most_inside = max(most_inside, inside)
+    if not wrong:
+        return None
+    facts = [
+        (
+            f"only the border differs ({', '.join(wrong)}): by at most {max(wrong.values()):.3g} there, "
+            f"{most_inside:.1e} inside"
+        )
+    ]
+    return _cause("padding", suspect, facts, "pad with zeros, on the sides where the reference pads", [])
 
 
 HYPOTHESES: Final = (
     noise_step, guidance, activation, norm_epsilon, half_precision, scaled, border, step_late, permuted,
 )  # fmt: skip
+
+
+def _order_of_channels(call: Call) -> tuple[int, ...] | None:
+    """Return which channel of the reference each channel of the candidate holds; None unless all are there."""
+    if call.candidate.shape != call.reference.shape or call.reference.ndim < _WITH_CHANNELS:
+        return None
+    axis = 1 if call.reference.ndim == _IMAGE_AXES else -1
+    ours, theirs = (np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1) for x in (call.candidate, call.reference))
+    if len(ours) > _MOST_CHANNELS:
+        return None
+    nearest = tuple(int(np.argmin(np.abs(theirs - row).max(axis=1))) for row in ours)
+    complete = sorted(nearest) == list(range(len(ours)))
+    return nearest if complete and relative(theirs[list(nearest)], ours) <= EXPLAINED else None
 
 
 def _multiple(y: np.ndarray, x: np.ndarray) -> tuple[float, float]:
@@ -273,7 +306,9 @@ def _fit_epsilon(x: np.ndarray, call: Call, eps: float, groups: int | None) -> t
 
     grid = np.arange(-14.0, 0.0, 0.25)
     start = grid[int(np.argmin([residual(value) for value in grid]))]
-    found = optimize.minimize_scalar(residual, bounds=(start - 0.3, start + 0.3), method="bounded", options={"xatol": 1e-9})
+    found = optimize.minimize_scalar(
+        residual, bounds=(start - 0.3, start + 0.3), method="bounded", options={"xatol": 1e-9}
+    )
     return float(10**found.x), float(found.fun)
 
 

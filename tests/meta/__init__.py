@@ -1,0 +1,1 @@
+"""The harness must say no when it should."""

@@ -17,7 +17,9 @@ TINY = ROOT / "fixtures" / "cases" / "tiny.toml"
 
 def parity(*arguments, **environment):
     command = [sys.executable, "-m", "parity", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment}, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment}, check=False
+    )
 
 
 def refused(finished, *words):
@@ -74,7 +76,11 @@ def test_records_cut_in_half(tmp_path):
 def test_a_trace_of_another_case(tmp_path):
     reference = small_trace(tmp_path / "reference")
     small_trace(tmp_path / "candidate", "candidate", digest="d", reference=reference.digest)
-    refused(parity("compare", tmp_path / "reference", tmp_path / "candidate"), "another case", "replay it from this reference")
+    refused(
+        parity("compare", tmp_path / "reference", tmp_path / "candidate"),
+        "another case",
+        "replay it from this reference",
+    )
 
 
 def test_a_folder_that_is_no_trace(tmp_path):
@@ -117,7 +123,9 @@ def test_torch_is_not_installed(tmp_path, tiny_model):
 
 @pytest.mark.full
 def test_mindspore_is_not_installed(tmp_path, recorded):
-    finished = parity("replay", recorded, "--out", tmp_path / "trace", PYTHONPATH=blocked(tmp_path / "path", "mindspore"))
+    finished = parity(
+        "replay", recorded, "--out", tmp_path / "trace", PYTHONPATH=blocked(tmp_path / "path", "mindspore")
+    )
     refused(finished, "mindspore", "[mindspore]")
 
 
@@ -137,7 +145,9 @@ def test_a_candidate_that_lacks_a_module(tmp_path, recorded):
         "replay", recorded, "--candidate", "lacking:candidate", "--out", tmp_path / "trace", "--mode", "free",
         "--dtype", "float32", PYTHONPATH=str(tmp_path),
     )  # fmt: skip
-    refused(finished, "no cell 'model.diffusion_model.output_block'", "did you mean 'model.diffusion_model.output_blocks'?")
+    refused(
+        finished, "no cell 'model.diffusion_model.output_block'", "did you mean 'model.diffusion_model.output_blocks'?"
+    )
 
 
 @pytest.mark.full

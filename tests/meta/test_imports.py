@@ -27,7 +27,9 @@ def test_the_check_says_no_when_a_framework_is_loaded():
 
 
 def test_an_alignment_is_made_without_a_framework():
-    code = "from mindone_sdxl.candidate.rows import rows; from mindone_sdxl.config import SDXLConfig; rows(SDXLConfig())"
+    code = (
+        "from mindone_sdxl.candidate.rows import rows; from mindone_sdxl.config import SDXLConfig; rows(SDXLConfig())"
+    )
     assert loaded_after(code) == "[]"
 
 
@@ -35,5 +37,18 @@ def test_help_names_every_command_and_loads_no_framework():
     code = "import sys; sys.argv = ['parity', '--help']\nfrom parity.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass"
     shown = loaded_after(code)
     assert shown.endswith("[]")
-    for command in ("record", "replay", "compare", "diagnose", "run", "report", "show", "judge", "verify", "pack", "explain", "doctor"):
+    for command in (
+        "record",
+        "replay",
+        "compare",
+        "diagnose",
+        "run",
+        "report",
+        "show",
+        "judge",
+        "verify",
+        "pack",
+        "explain",
+        "doctor",
+    ):
         assert command in shown

@@ -2,8 +2,7 @@
 
 import json
 import re
-import xml.etree.ElementTree as ElementTree
-from pathlib import Path
+import xml.etree.ElementTree as ET
 
 import pytest
 
@@ -78,7 +77,7 @@ def test_the_reports_stand_alone(main_job):
     html = (main_job.folder / "report.html").read_text()
     assert not re.findall(r"""(?:src|href)\s*=\s*["'](?:https?:)?//""", html)
     assert "MATCH" in html
-    suites = ElementTree.parse(main_job.folder / "junit.xml").getroot()
+    suites = ET.parse(main_job.folder / "junit.xml").getroot()
     assert suites.findall(".//failure") == []
     assert len(suites.findall(".//testcase")) > 100
 
@@ -98,7 +97,9 @@ def test_the_candidate_s_process_never_imports_torch(recorded, tmp_path):
 
 def test_the_transposed_projection_is_named_located_and_proven(tiny_model, tmp_path):
     del tiny_model
-    finished = run_parity(tmp_path, "run", "fixtures/cases/tiny.toml", "--out", tmp_path, "--plant", "text-projection-untransposed")
+    finished = run_parity(
+        tmp_path, "run", "fixtures/cases/tiny.toml", "--out", tmp_path, "--plant", "text-projection-untransposed"
+    )
     assert finished.code == 1, finished.stderr
     assert finished.stdout.startswith("text_encoder_2.text_projection")
     result = results.read(tmp_path)
@@ -145,14 +146,29 @@ def test_a_planted_fault_of_another_kind_is_named_located_and_proven(plant, reco
     assert all(re.fullmatch(where, place) for place in found)
     assert least < cause.before < most
     assert cause.after < SEMANTICS
-    local = [pair for pair in pairs_of(result, mode="layers") if pair.verdict != "MATCH" and "contains" not in pair.flags]
+    local = [
+        pair for pair in pairs_of(result, mode="layers") if pair.verdict != "MATCH" and "contains" not in pair.flags
+    ]
     assert {path_of(pair) for pair in local} == set(found)
 
 
 def replayed(recorded, folder, plant):
     """Replay in float64 with a fault, compare and diagnose."""
     steps = (
-        ("replay", recorded, "--out", folder / "candidate", "--dtype", "float64", "--mode", "layers", "--mode", "free", "--plant", plant),
+        (
+            "replay",
+            recorded,
+            "--out",
+            folder / "candidate",
+            "--dtype",
+            "float64",
+            "--mode",
+            "layers",
+            "--mode",
+            "free",
+            "--plant",
+            plant,
+        ),
         ("compare", recorded, folder / "candidate", "--out", folder),
         ("diagnose", folder),
     )
@@ -197,4 +213,14 @@ def test_the_stages_of_a_result_are_in_their_order(main_job):
 
 def test_the_result_is_plain_json(main_job):
     plain = json.loads((main_job.folder / "result.json").read_text())
-    assert set(plain) >= {"schema", "verdict", "counts", "first_divergence", "causes", "pairs", "coverage", "platform", "provenance"}
+    assert set(plain) >= {
+        "schema",
+        "verdict",
+        "counts",
+        "first_divergence",
+        "causes",
+        "pairs",
+        "coverage",
+        "platform",
+        "provenance",
+    }

@@ -1,3 +1,5 @@
+"""Addresses: their text form, stage and patterns."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +17,9 @@ def test_an_address_survives_its_text_form(path, port, step, call):
     assert Address.parse(str(address)) == address
 
 
-@pytest.mark.parametrize("text", ["", "unet", "unet.conv_in@:", "a@step=x:output", "a@step=1,step=2:b", ":output", "a:b:c"])
+@pytest.mark.parametrize(
+    "text", ["", "unet", "unet.conv_in@:", "a@step=x:output", "a@step=1,step=2:b", ":output", "a:b:c"]
+)
 def test_what_is_no_address_is_refused_with_an_example(text):
     with pytest.raises(AddressError, match="write PATH"):
         Address.parse(text)

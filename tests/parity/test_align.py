@@ -1,3 +1,5 @@
+"""Alignment tables and layout transforms."""
+
 import numpy as np
 import pytest
 

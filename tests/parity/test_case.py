@@ -1,3 +1,5 @@
+"""Cases: what is read, from where, and what is refused."""
+
 from pathlib import Path
 
 import pytest
@@ -31,7 +33,10 @@ def test_the_tiny_case_closes_the_hiding_places_of_sizes_and_prompts():
     [
         ("[sampling]\nstep = 4\n", ["'step'", "did you mean 'steps'?", "[sampling]"]),
         ("[sampler]\nsteps = 4\n", ["'sampler'", "did you mean 'sampling'?"]),
-        ('[[tolerance]]\naddress = "x"\nrequire = "max_abs <= 1"\nreasons = "r"\n', ["'reasons'", "did you mean 'reason'?"]),
+        (
+            '[[tolerance]]\naddress = "x"\nrequire = "max_abs <= 1"\nreasons = "r"\n',
+            ["'reasons'", "did you mean 'reason'?"],
+        ),
         ("[size]\nheight = 100\n", ["size.height is 100", "multiple of 8"]),
         ('[precision]\ndtype = "float31"\n', ["float31"]),
         ("[sampling]\nsteps = 0\n", ["sampling.steps is 0"]),

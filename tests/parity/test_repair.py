@@ -1,3 +1,5 @@
+"""Repair files."""
+
 import pytest
 
 from parity import repair
@@ -18,7 +20,14 @@ def test_edits_survive_their_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"[]", b'{"edits": [{"kind": "paint"}]}', b'{"edits": [{"kind": "noise", "shift": "a"}]}', b'{"edits": [], "x": 1}']
+    "text",
+    [
+        b"",
+        b"[]",
+        b'{"edits": [{"kind": "paint"}]}',
+        b'{"edits": [{"kind": "noise", "shift": "a"}]}',
+        b'{"edits": [], "x": 1}',
+    ],
 )
 def test_what_is_no_repair_file_is_refused(text):
     with pytest.raises(RepairError, match="not a repair file"):

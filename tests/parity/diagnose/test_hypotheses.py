@@ -49,7 +49,8 @@ SCHEDULER = {f"scheduler.step@step={step}": {"input.noise": NOISE[step]} for ste
 
 def steps(late):
     return {
-        f"scheduler.step@step={step}:output": IMAGE[:1, :4] + 0.7 * NOISE[(step - late) % STEPS] for step in range(STEPS)
+        f"scheduler.step@step={step}:output": IMAGE[:1, :4] + 0.7 * NOISE[(step - late) % STEPS]
+        for step in range(STEPS)
     }
 
 
