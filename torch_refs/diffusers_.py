@@ -81,7 +81,8 @@ def load_pipeline(resolved: Resolved, device: str, dtype: str) -> Any:
         raise CaseError(message) from error
     pipeline.scheduler = _SAMPLERS[case.sampling.sampler].from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(place)
+    with quiet():
+        return pipeline.to(place)
 
 
 def _variant(folder: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""Silences what diffusers and transformers log about ordinary use: progress bars, truncated prompts, types.
+"""Silences what diffusers and transformers say about ordinary use: progress bars, truncated prompts, types.
 
     with quiet():
         pipeline(...)
@@ -8,6 +8,7 @@ Errors are still logged. The levels and the progress bars are put back when the 
 
 from __future__ import annotations
 
+import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,9 @@ def quiet() -> Iterator[None]:
         for library in _LIBRARIES:
             library.set_verbosity_error()
             library.disable_progress_bar()
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # about what the pipeline itself calls
+            yield
     finally:
         for library, level, bars in before:
             library.set_verbosity(level)

@@ -70,7 +70,10 @@ class IslandFinder(TorchDispatchMode):
 
     def _note(self, operator: str, dtype: str) -> None:
         """Count an island and mark what is running."""
-        file, function = _caller()
+        caller = _caller()
+        if caller is None:
+            return
+        file, function = caller
         stack = self._taps.stack
         path = stack[-1].path if stack else ""
         self._found[path, operator, dtype, file, function] += 1
@@ -88,9 +91,11 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
         yield from _tensors(list(value.values()))
 
 
-def _caller() -> tuple[str, str]:
-    """Return file (package and name) and function of the nearest frame outside torch and this package."""
-    frame = sys._getframe(1)  # noqa: SLF001 - the only way to name the caller of an operator
-    while frame.f_back is not None and frame.f_code.co_filename.startswith((_TORCH, _PARITY)):
+def _caller() -> tuple[str, str] | None:
+    """Return file (the end of its path) and function of the nearest frame outside torch; None for the recorder's own."""
+    frame = sys._getframe(3)  # noqa: SLF001 - the only way to name the caller of an operator
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_TORCH):
         frame = frame.f_back
+    if frame.f_code.co_filename.startswith(_PARITY):
+        return None
     return "/".join(Path(frame.f_code.co_filename).parts[-3:]), frame.f_code.co_name
