@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from parity.compare.exactly import locate_exact
-from parity.compare.floor import model_floor
+from parity.compare.floor import model_floor, ulp
 from parity.compare.judge import limits_of, plain
-from parity.compare.limits import GRID_MIN_REL, GRID_MIN_SIZE, MODEL_ULPS, NEAR
+from parity.compare.limits import GRID_MIN_REL, GRID_MIN_SIZE, MODEL_ULPS, MOST_ULPS, NEAR
 from parity.compare.pairing import coarser
-from parity.compare.place import count_beyond_ulps, locate
+from parity.compare.place import locate
+from parity.compare.ulp import has_ulps, largest_ulps, some_beyond_ulps
 from parity.compare.work import THREADED, each, tensors
-from parity.dtypes import is_float
 from parity.result import Worst, number
 
 if TYPE_CHECKING:
@@ -37,7 +36,11 @@ _WORD: Final = {"float16": np.uint16, "float32": np.uint32, "float64": np.uint64
 
 def examine_all(work: Iterable[tuple[Pair, Job]], threads: int, book: RuleBook) -> None:
     """Look again at every pair that needs it, several at once; a rule on cosine or ulp needs it too."""
-    needy = [(pair, job) for pair, job in work if _needs(pair) or (book and _asks_more(pair, book))]
+    needy = []
+    for pair, job in work:
+        asked = bool(book) and _asks_more(pair, book)
+        if asked or _needs(pair):
+            needy.append((pair, job, asked or pair.size <= MOST_ULPS))
     large = [item for item in needy if item[0].size >= THREADED]
     for item in needy:
         if item[0].size < THREADED:
@@ -63,39 +66,43 @@ def _asks_more(pair: Pair, book: RuleBook) -> bool:
     return found is not None and not _SECOND.isdisjoint(found[1].names)
 
 
-def _examine(item: tuple[Pair, Job]) -> None:
-    """Fill in where the error of a pair sits."""
-    pair, job = item
+def _examine(item: tuple[Pair, Job, bool]) -> None:
+    """Fill in where the error of a pair sits; the last item says whether to count ulp."""
+    pair, job, with_ulps = item
     exact, candidate, own = tensors(job)
     if pair.ground == "exact":
         index, first, second, words = locate_exact(exact, candidate)
-        pair.worst, pair.detail = (
-            Worst(index=index, reference=number(first) or 0.0, candidate=number(second) or 0.0),
-            words,
-        )
+        pair.worst, pair.detail = Worst(index=index, reference=_shown(first), candidate=_shown(second)), words
         return
-    if pair.ground == "model" and not pair.hard:
-        _allow_large_elements(pair, exact, candidate)
     rms_limit, max_limit = limits_of(pair)
     only_rms = plain(pair.error_rms) > rms_limit and plain(pair.error_max) <= max_limit
-    beyond = rms_limit if only_rms else max_limit
-    place = locate(exact, candidate, beyond)
+    place = locate(
+        exact, candidate, rms_limit if only_rms else max_limit, None if pair.cosine is None else plain(pair.cosine)
+    )
     pair.worst = Worst(index=place.at, reference=_shown(place.reference), candidate=_shown(place.candidate))
-    pair.cosine, pair.max_ulp, pair.outside = number(place.cosine), number(place.max_ulp), place.outside
-    pair.detail = "; ".join(text for text in (pair.detail, place.words) if text)
+    pair.cosine, pair.outside = number(place.cosine), place.outside
+    if place.outside and _only_large_elements(pair, exact, candidate, place.reference):
+        pair.floor_max = model_floor(
+            coarser(exact.dtype, candidate.dtype), plain(pair.scale), plain(pair.error_max)
+        ).max
+        pair.outside = 0
+    elif place.words:
+        pair.detail = f"{pair.detail}; {place.words}" if pair.detail else place.words
+    if with_ulps and has_ulps(candidate.dtype):
+        pair.max_ulp = number(largest_ulps(exact, candidate))
     if pair.dtype in _WORD and _is_rounded(pair, candidate, own or exact):
         pair.flags.append("half-precision-grid")
         pair.hard = pair.hard or "half-precision grid"
 
 
-def _allow_large_elements(pair: Pair, exact: Tensor, candidate: Tensor) -> None:
-    """Raise the modelled limit of the maximum where every element beyond it is off by a few ulp of its own."""
-    if not (is_float(exact.dtype) and is_float(candidate.dtype)):
-        return
-    peak, limit = plain(pair.error_max), limits_of(pair)[1]
-    output_type = coarser(exact.dtype, candidate.dtype)
-    if limit < peak < math.inf and not count_beyond_ulps(exact, candidate, limit, output_type, MODEL_ULPS):
-        pair.floor_max = model_floor(output_type, plain(pair.scale), peak).max
+def _only_large_elements(pair: Pair, exact: Tensor, candidate: Tensor, worst: complex) -> bool:
+    """Tell whether every element beyond the modelled limit is off by a few ulp of its own; the worst one first."""
+    if pair.ground != "model" or pair.hard or isinstance(worst, complex):
+        return False
+    name, limit = coarser(exact.dtype, candidate.dtype), limits_of(pair)[1]
+    if plain(pair.error_max) > max(limit, MODEL_ULPS * ulp(name, worst)):
+        return False
+    return not some_beyond_ulps(exact, candidate, limit, name, MODEL_ULPS)
 
 
 def _shown(value: complex) -> float | str:

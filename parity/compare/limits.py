@@ -27,6 +27,7 @@ __all__ = [
     "MAX_FACTOR",
     "MODEL",
     "MODEL_ULPS",
+    "MOST_ULPS",
     "NEAR",
     "POOL_BELOW",
     "RMS_FACTOR",
@@ -57,6 +58,9 @@ POOL_BELOW: Final = 16
 
 NEAR: Final = 0.5
 """Ulp, place and channels are worked out for a pair that fails or comes within this share of its limit."""
+
+MOST_ULPS: Final = 1 << 16
+"""Elements up to which the largest distance in ulp is worked out unasked: counting them costs twice the rest."""
 
 GRID_MIN_REL: Final = 2.0**-17
 """A float32 tensor on the grid of a half type is suspect only if some element is off by more than this

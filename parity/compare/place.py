@@ -5,7 +5,8 @@
     >>> locate(Tensor(x, "float64"), Tensor(c, "float64"), 0.5).words
     '4 of 16 outside, all in channel 2'
 
-A second pass in blocks, so memory stays bounded here too.
+A second pass in blocks, in float32 where the types allow it. Coordinates are worked out for a bounded number
+of elements; beyond it an element counts as spread over its block, which can only make the words less precise.
 """
 
 from __future__ import annotations
@@ -15,18 +16,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from parity.compare.blocks import BLOCK64, blocks
+from parity.compare.blocks import BLOCK64, blocks, scratch
 from parity.compare.careful import widest
 from parity.compare.sums import inner
-from parity.dtypes import bits, narrow
 
 if TYPE_CHECKING:
     from parity.compare.tensor import Array, Tensor
 
-__all__ = ["Place", "count_beyond_ulps", "locate", "ulps"]
+__all__ = ["Place", "locate"]
 
-_CODE: Final = {"float64": np.int64, "float32": np.int32, "float16": np.int16, "bfloat16": np.int16}
-_MAGNITUDE: Final = {"float64": 2**63 - 1, "float32": 2**31 - 1, "float16": 2**15 - 1, "bfloat16": 2**15 - 1}
 _AXES: Final = {
     2: ("row", "channel"),
     3: ("image", "token", "channel"),
@@ -36,6 +34,8 @@ _PLURAL: Final = {"image": "images", "token": "tokens", "channel": "channels", "
 _MOST_RANGES: Final = 3
 _IMAGE_AXES: Final = 4
 _HAS_INSIDE: Final = 3
+_SAFE32: Final = (1e-25, 1e25)
+_MOST_COORDINATES: Final = 1 << 18
 
 
 class Place(NamedTuple):
@@ -45,95 +45,121 @@ class Place(NamedTuple):
     reference: float | complex
     candidate: float | complex
     outside: int
-    max_ulp: float | None
     cosine: float
     words: str
 
 
-def locate(exact: Tensor, candidate: Tensor, limit: float) -> Place:
-    """Find the worst element and describe those further off than `limit`."""
-    shape = exact.array.shape
-    worst, at, outside, position, interior = -1.0, 0, 0, 0, 0
-    product, x_sum, c_sum = 0.0, 0.0, 0.0
-    max_ulp = 0.0 if candidate.dtype in _CODE else None
-    values: tuple[float | complex, float | complex] = (math.nan, math.nan)
-    occupied: list[Array] = []
+def locate(exact: Tensor, candidate: Tensor, limit: float, cosine: float | None = None) -> Place:
+    """Find the worst element and describe those further off than `limit`; the cosine unless it is known."""
+    search = _Search(exact.array.shape, limit, cosine)
+    types = exact.dtype, candidate.dtype
+    as_they_are = types in {("float32", "float32"), ("float64", "float64")}
     with np.errstate(all="ignore"):
-        for x_block, c_block in blocks((exact.array, candidate.array), BLOCK64):
-            x, c = widest(x_block, exact.dtype), widest(c_block, candidate.dtype)
-            distance = _distances(x, c)
+        for x, c in blocks((exact.array, candidate.array), BLOCK64):
+            if as_they_are:
+                search.look(x, c)
+            else:
+                search.look(widest(x, types[0]), widest(c, types[1]))
+    return search.place()
+
+
+class _Search:
+    """What is known of the elements seen so far."""
+
+    def __init__(self, shape: tuple[int, ...], limit: float, cosine: float | None) -> None:
+        """Begin at the first element."""
+        self.cosine = cosine
+        self.shape = shape
+        self.limit = limit
+        self.position = self.outside = self.interior = self.at = 0
+        self.worst = -1.0
+        self.values: tuple[float | complex, float | complex] = (math.nan, math.nan)
+        self.occupied = [np.zeros(length, np.bool_) for length in shape]
+        self.coordinates = 0
+        self.product = self.x_squares = self.c_squares = 0.0
+
+    def look(self, x: Array, c: Array) -> None:
+        """Look at the next elements, flat and of one type."""
+        distance, top = _distances(x, c)
+        if top > self.worst:
             here = int(distance.argmax())
-            if distance[here] > worst:
-                worst, at, values = float(distance[here]), position + here, (x[here].item(), c[here].item())
-            if distance[here] > limit:
-                out = np.flatnonzero(distance > limit)
-                occupied = occupied or [np.zeros(length, np.bool_) for length in shape]
-                outside += out.size
-                interior += _mark(out + position, shape, occupied)
-            if max_ulp is not None:
-                max_ulp = max(max_ulp, ulps(x, c, candidate.dtype))
+            self.worst, self.at, self.values = top, self.position + here, (x[here].item(), c[here].item())
+        if top > self.limit:
+            self._mark(np.greater(distance, self.limit))
+        if self.cosine is None:
+            self._add_products(x, c)
+        self.position += x.size
+
+    def _add_products(self, x: Array, c: Array) -> None:
+        """Add what the cosine needs."""
+        squares = inner(x, x), inner(c, c)
+        if x.dtype == np.float32 and not all(_SAFE32[0] < square < _SAFE32[1] for square in squares):
+            x, c = x.astype(np.float64), c.astype(np.float64)
             squares = inner(x, x), inner(c, c)
-            if max(squares) < math.inf:
-                product, x_sum, c_sum = product + inner(x, c), x_sum + squares[0], c_sum + squares[1]
-            position += x.size
-    cosine = product / math.sqrt(x_sum * c_sum) if x_sum and c_sum else (1.0 if x_sum == c_sum else 0.0)
-    index = tuple(int(i) for i in np.unravel_index(at, shape)) if shape else ()
-    return Place(index, *values, outside, max_ulp, cosine, describe(outside, exact.array.size, occupied, interior))
+        if max(squares) < math.inf:
+            self.product += inner(x, c)
+            self.x_squares += squares[0]
+            self.c_squares += squares[1]
+
+    def _mark(self, mask: Array) -> None:
+        """Note how many elements of a block are outside, and their coordinates while there are not too many."""
+        count = int(np.count_nonzero(mask))
+        self.outside += count
+        self.coordinates += count
+        if not self.shape:
+            return
+        if self.coordinates > _MOST_COORDINATES:
+            self._spread(mask.size)
+            self.interior += count
+            return
+        positions = np.flatnonzero(mask) + self.position
+        coordinates = np.unravel_index(positions, self.shape)
+        for axis, coordinate in zip(self.occupied, coordinates, strict=True):
+            axis[coordinate] = True
+        self.interior += count
+        if len(self.shape) == _IMAGE_AXES:
+            rows, columns = coordinates[2], coordinates[3]
+            border = (rows == 0) | (rows == self.shape[2] - 1) | (columns == 0) | (columns == self.shape[3] - 1)
+            self.interior -= int(np.count_nonzero(border))
+
+    def _spread(self, size: int) -> None:
+        """Mark every coordinate that a block of this many elements reaches."""
+        inside = 1
+        for axis, length in zip(reversed(self.occupied), reversed(self.shape), strict=True):
+            first, last = self.position // inside, (self.position + size - 1) // inside
+            if last - first + 1 >= length:
+                axis[:] = True
+            else:
+                axis[np.arange(first, last + 1) % length] = True
+            inside *= length
+
+    def place(self) -> Place:
+        """Return what was found."""
+        cosine = self.cosine
+        if cosine is None:
+            cosine = 1.0 if self.x_squares == self.c_squares else 0.0
+            if self.x_squares and self.c_squares:
+                cosine = self.product / (math.sqrt(self.x_squares) * math.sqrt(self.c_squares))
+        at = tuple(int(i) for i in np.unravel_index(self.at, self.shape)) if self.shape else ()
+        words = describe(self.outside, self.position, self.occupied, self.interior)
+        return Place(at, *self.values, self.outside, cosine, words)
 
 
-def _distances(x: Array, c: Array) -> Array:
-    """Return |c - x|: zero for equal infinities, infinite where one side is not a number."""
-    distance: Array = np.abs(c - x)
-    if not float(np.maximum.reduce(distance)) < math.inf:
-        distance[x == c] = 0.0
-        distance[np.isnan(distance)] = math.inf
-    return distance
-
-
-def _mark(positions: Array, shape: tuple[int, ...], occupied: list[Array]) -> int:
-    """Note the coordinates of elements outside; return how many of them are not on an image's border."""
-    if not shape:
-        return 0
-    coordinates = np.unravel_index(positions, shape)
-    for axis, coordinate in zip(occupied, coordinates, strict=True):
-        axis[coordinate] = True
-    if len(shape) != _IMAGE_AXES:
-        return int(positions.size)
-    rows, columns = coordinates[2], coordinates[3]
-    border = (rows == 0) | (rows == shape[2] - 1) | (columns == 0) | (columns == shape[3] - 1)
-    return int(np.count_nonzero(~border))
-
-
-def count_beyond_ulps(exact: Tensor, candidate: Tensor, limit: float, output_type: str, allowed: float) -> int:
-    """Count the elements that differ by more than `limit` and by more than `allowed` ulp of their own."""
-    beyond = 0
-    with np.errstate(all="ignore"):
-        for x_block, c_block in blocks((exact.array, candidate.array), BLOCK64):
-            x, c = widest(x_block, exact.dtype), widest(c_block, candidate.dtype)
-            spacing = np.ldexp(allowed, np.frexp(np.abs(x))[1] - 1 - bits(output_type))
-            beyond += int(np.count_nonzero(~(_distances(x, c) <= np.maximum(spacing, limit))))
-    return beyond
-
-
-def ulps(x: Array, c: Array, name: str) -> float:
-    """Return the largest distance in representable numbers of the type `name`; infinite where one is not finite."""
-    finite = np.isfinite(x + c)
-    if not finite.all():
-        if bool((x[~finite] != c[~finite]).any()):
-            return math.inf
-        x, c = x[finite], c[finite]
-    if not x.size:
-        return 0.0
-    first, second = _ordered(x, name), _ordered(c, name)
-    steps = np.maximum(first, second).view(np.uint64) - np.minimum(first, second).view(np.uint64)
-    return float(steps.max())
-
-
-def _ordered(values: Array, name: str) -> Array:
-    """Number the values of a type in order, 0 for zero."""
-    words = narrow(values, name).view(_CODE[name])
-    magnitude = (words & _MAGNITUDE[name]).astype(np.int64, copy=False)
-    return np.where(words < 0, -magnitude, magnitude)
+def _distances(x: Array, c: Array) -> tuple[Array, float]:
+    """Return |c - x| and the largest of it: zero for equal infinities, infinite where one side is not a number."""
+    if x.dtype.kind == "c":
+        distance: Array = np.abs(c - x)
+    else:
+        room = scratch()
+        distance = (room.single[0] if x.dtype == np.float32 else room.double[0])[: x.size]
+        np.subtract(c, x, out=distance)
+        np.abs(distance, out=distance)
+    top = float(np.maximum.reduce(distance))
+    if top < math.inf:
+        return distance, top
+    distance[x == c] = 0.0
+    distance[np.isnan(distance)] = math.inf
+    return distance, float(np.maximum.reduce(distance))
 
 
 def describe(outside: int, size: int, occupied: list[Array], interior: int) -> str:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parity.compare.place import locate, ulps
+from parity.compare.place import locate
 from parity.compare.tensor import Tensor
+from parity.compare.ulp import largest_ulps
 from parity.dtypes import narrow, widen
 
 
@@ -75,13 +76,19 @@ def test_tokens_and_unnamed_axes_have_words_too() -> None:
 
 @pytest.mark.parametrize(("name", "steps"), [("float64", 5), ("float32", 3), ("float16", 2), ("bfloat16", 7)])
 def test_ulps_count_representable_numbers(name: str, steps: int) -> None:
+    def count(first: list[float], second: list[float]) -> float:
+        return largest_ulps(*(Tensor(narrow(np.array(values), name), name) for values in (first, second)))
+
     code = {"float64": np.int64, "float32": np.int32}.get(name, np.int16)
     x = narrow(np.array([1.0, -2.5, 100.0]), name)
     c = (x.view(code) + np.array([0, steps, 1], code)).view(x.dtype)
-    assert ulps(widen(x, name), widen(c, name), name) == steps
-    assert ulps(np.array([0.0]), np.array([-0.0]), name) == 0.0
-    assert ulps(np.array([1.0]), np.array([math.nan]), name) == math.inf
-    assert ulps(np.array([math.inf]), np.array([math.inf]), name) == 0.0
+    assert largest_ulps(Tensor(x, name), Tensor(c, name)) == steps
+    assert largest_ulps(Tensor(widen(x, name), "float64"), Tensor(c, name)) == steps
+    assert count([0.0, 1.0], [-0.0, 1.0]) == 0.0
+    assert count([1.0, 2.0], [math.nan, 2.0]) == count([math.inf], [-math.inf]) == count([1.0], [math.inf]) == math.inf
+    assert count([math.inf, 1.0], [math.inf, 1.0]) == 0.0
+    smallest = {"float64": 5e-324, "float32": 1.4e-45, "float16": 6e-8, "bfloat16": 9.2e-41}[name]
+    assert count([smallest], [-smallest]) == 2.0
 
 
 def test_a_nan_is_the_worst_element() -> None:
@@ -99,3 +106,21 @@ def test_cosine_is_that_of_the_whole_tensors() -> None:
     assert locate(Tensor(x, "float64"), Tensor(c, "float64"), 0.1).cosine == pytest.approx(0.5)
     assert locate(Tensor(x, "float64"), Tensor(-x, "float64"), 0.1).cosine == pytest.approx(-1.0)
     assert locate(Tensor(x, "float64"), Tensor(x * 0, "float64"), 0.1).cosine == 0.0
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-42, 1e30])
+def test_cosine_holds_at_any_scale(scale: float) -> None:
+    x = (scale * np.array([1.0, 0.0, 1.0])).astype(np.float32)
+    c = (scale * np.array([1.0, 1.0, 0.0])).astype(np.float32)
+    assert locate(Tensor(x, "float32"), Tensor(c, "float32"), 0.0).cosine == pytest.approx(0.5)
+
+
+def test_words_stay_true_when_there_are_too_many_coordinates() -> None:
+    x = np.zeros((2, 64, 80, 80), np.float32)
+    c = x.copy()
+    c[1, 16:60] = 1.0
+    words = locate(Tensor(x, "float32"), Tensor(c, "float32"), 0.5).words
+    assert words.startswith("281600 of 819200 outside, all in image 1, channels 1")
+    first, last = (int(number) for number in words.rpartition(" ")[2].split("-"))
+    assert first == 16
+    assert 59 <= last <= 63

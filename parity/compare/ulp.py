@@ -1,0 +1,66 @@
+"""Distances counted in representable numbers of a type.
+
+>>> ulps(np.array([1.0]), np.array([1.0 + 2.0**-22]), "float32")
+2.0
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from parity.compare.blocks import BLOCK64, blocks
+from parity.compare.careful import widest
+from parity.dtypes import bits, narrow
+
+if TYPE_CHECKING:
+    from parity.compare.tensor import Array, Tensor
+
+__all__ = ["has_ulps", "largest_ulps", "some_beyond_ulps"]
+
+_CODE: Final = {"float64": np.int64, "float32": np.int32, "float16": np.int16, "bfloat16": np.int16}
+_MAGNITUDE: Final = {"float64": 2**63 - 1, "float32": 2**31 - 1, "float16": 2**15 - 1, "bfloat16": 2**15 - 1}
+_INFINITY: Final = {"float64": 0x7FF0 << 48, "float32": 0x7F80 << 16, "float16": 0x7C00, "bfloat16": 0x7F80}
+_SIGN_SHIFT: Final = 63
+_BLOCK: Final = 1 << 14
+
+
+def has_ulps(name: str) -> bool:
+    """Tell whether numbers of this type can be counted."""
+    return name in _CODE
+
+
+def largest_ulps(exact: Tensor, candidate: Tensor) -> float:
+    """Return the largest distance in numbers of the candidate's type; infinite where one side is not finite."""
+    largest = 0
+    name = candidate.dtype
+    with np.errstate(all="ignore"):
+        for x_block, c in blocks((exact.array, candidate.array), _BLOCK):
+            x = x_block if exact.dtype == name else narrow(widest(x_block, exact.dtype), name)
+            first, second = _ordered(x, name), _ordered(c, name)
+            beyond = max(int(np.abs(each).max()) for each in (first, second)) >= _INFINITY[name]
+            if beyond and bool((first != second)[np.maximum(np.abs(first), np.abs(second)) >= _INFINITY[name]].any()):
+                return math.inf
+            steps = np.maximum(first, second).view(np.uint64) - np.minimum(first, second).view(np.uint64)
+            largest = max(largest, int(steps.max()))
+    return float(largest)
+
+
+def _ordered(words: Array, name: str) -> Array:
+    """Number the values of a type, in storage form, in order: 0 for zero, negative numbers below."""
+    signed = words.view(_CODE[name]).astype(np.int64, copy=False)
+    negative = signed >> _SIGN_SHIFT
+    return (signed ^ (negative & _MAGNITUDE[name])) - negative
+
+
+def some_beyond_ulps(exact: Tensor, candidate: Tensor, limit: float, output_type: str, allowed: float) -> bool:
+    """Tell whether some element differs by more than `limit` and by more than `allowed` ulp of its own."""
+    with np.errstate(all="ignore"):
+        for x_block, c_block in blocks((exact.array, candidate.array), BLOCK64):
+            x, c = widest(x_block, exact.dtype), widest(c_block, candidate.dtype)
+            spacing = np.ldexp(allowed, np.frexp(np.abs(x))[1] - 1 - bits(output_type))
+            if not (np.abs(c - x) <= np.maximum(spacing, limit)).all():
+                return True
+    return False
