@@ -18,6 +18,7 @@ import numpy as np
 from parity.compare.blocks import load64
 from parity.compare.measurement import Measure, Sums, finish
 from parity.compare.metrics import measure
+from parity.compare.window import note_read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,8 @@ _MANY: Final = 2.0**480
 
 def measure_many(exact: Sequence[Tensor], candidate: Sequence[Tensor], own: Sequence[Tensor] = ()) -> list[Measure]:
     """Measure pairs; each sequence holds tensors of one real type, none empty. `own` is empty or of the same length."""
+    for tensors in (exact, candidate, own):
+        note_read([tensor.array for tensor in tensors])
     sizes = [tensor.array.size for tensor in exact]
     starts = np.zeros(len(sizes), np.intp)
     np.cumsum(sizes[:-1], out=starts[1:])

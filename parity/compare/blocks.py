@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from parity.compare.window import note_read
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -67,7 +69,9 @@ def blocks(arrays: Sequence[Array], size: int = BLOCK) -> Iterator[tuple[Array, 
     if all(array.flags.c_contiguous and array.dtype.isnative for array in arrays):
         flat = [array.reshape(-1) for array in arrays]
         for start in range(0, flat[0].size, size):
-            yield tuple(array[start : start + size] for array in flat)
+            group = tuple(array[start : start + size] for array in flat)
+            note_read(group)
+            yield group
         return
     iterator = np.nditer(
         list(arrays),

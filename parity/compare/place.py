@@ -6,7 +6,8 @@
     '4 of 16 outside, all in channel 2'
 
 A second pass in blocks, in float32 where the types allow it. Coordinates are worked out for a bounded number
-of elements; beyond it an element counts as spread over its block, which can only make the words less precise.
+of elements, and not where nearly a whole block is outside; such elements count as spread over their block,
+which can only make the words less precise.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ _IMAGE_AXES: Final = 4
 _HAS_INSIDE: Final = 3
 _SAFE32: Final = (1e-25, 1e25)
 _MOST_COORDINATES: Final = 1 << 18
+_DENSE: Final = 7 / 8
 
 
 class Place(NamedTuple):
@@ -105,10 +107,11 @@ class _Search:
         """Note how many elements of a block are outside, and their coordinates while there are not too many."""
         count = int(np.count_nonzero(mask))
         self.outside += count
-        self.coordinates += count
         if not self.shape:
             return
-        if self.coordinates > _MOST_COORDINATES:
+        dense = count > _DENSE * mask.size
+        self.coordinates += 0 if dense else count
+        if dense or self.coordinates > _MOST_COORDINATES:
             self._spread(mask.size)
             self.interior += count
             return
