@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from parity.result import Result
+    from parity.trace import Trace
 
 __all__ = ["compare", "diagnose", "doctor", "record", "replay", "run"]
 
@@ -66,14 +67,24 @@ def compare(
     trace: Path, candidates: Sequence[Path], *, out: Path | None, tolerances: Path | None, jobs: int | None
 ) -> Result:
     """Compare traces; write result.json and the reports when `out` is given."""
+    result = _compared(trace, candidates, out=out, tolerances=tolerances, jobs=jobs)
+    if out is not None:
+        _write(result, out)
+    return result
+
+
+def _compared(
+    trace: Path, candidates: Sequence[Path], *, out: Path | None, tolerances: Path | None, jobs: int | None
+) -> Result:
+    """Compare traces; put their pictures into `out` when it is given."""
     from parity import compare as comparer
     from parity.trace import Trace
 
     with bar("compare") as progress:
         rules = comparer.load_tolerances(tolerances) if tolerances else []
-        opened = [Trace.open(path) for path in candidates]
+        reference, opened = Trace.open(trace), [Trace.open(path) for path in candidates]
         result = comparer.compare(
-            Trace.open(trace),
+            reference,
             opened,
             tolerances=rules,
             jobs=jobs,
@@ -84,7 +95,7 @@ def compare(
         **{f"candidate_{index}": str(path) for index, path in enumerate(candidates)},
     }
     if out is not None:
-        _write(result, out)
+        result.images = _pictures(reference, opened, out)
     return result
 
 
@@ -154,7 +165,7 @@ def run(
     )
     wall_s["replay"] = time.perf_counter() - started
     started = time.perf_counter()
-    result = compare(reference_trace, list(candidates.values()), out=None, tolerances=tolerances, jobs=jobs)
+    result = _compared(reference_trace, list(candidates.values()), out=out, tolerances=tolerances, jobs=jobs)
     wall_s["compare"] = time.perf_counter() - started
     result.wall_s = wall_s
     result.commands = _commands(case, out, reference_trace, list(candidates.values()), candidate, options)
@@ -183,6 +194,20 @@ def doctor(*, floors: bool, dtypes: Sequence[str], device: str) -> None:
                 sys.stdout.write(
                     f"{kind:14} {dtype:9} rel_l2 {numbers['rel_l2']:.1e}  rel_max {numbers['rel_max']:.1e}\n"
                 )
+
+
+def _pictures(reference: Trace, candidates: Sequence[Trace], out: Path) -> dict[str, str]:
+    """Return both sides' images of the free run in the working type, as the report shows them; none without one."""
+    from parity.report import images
+
+    address, working = "postprocess:output", str(reference.manifest.case.get("precision", {}).get("dtype", "float32"))
+    for dtype in (working, "float64"):
+        runs = [trace.run(f"free-{dtype}") for trace in candidates if f"free-{dtype}" in trace.runs]
+        if runs and dtype in reference.runs and address in runs[0] and address in reference.run(dtype):
+            both = reference.run(dtype).wide(address), runs[0].wide(address)
+            if both[0].shape == both[1].shape:
+                return images.write(out, *both)
+    return {}
 
 
 def _write(result: Result, out: Path) -> None:
