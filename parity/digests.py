@@ -40,7 +40,11 @@ def layouts(array: np.ndarray) -> dict[str, np.ndarray]:
 def digest(array: np.ndarray) -> str:
     """Return the xxh3-128 of the elements' bytes in C order, little endian."""
     plain = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
-    return xxhash.xxh3_128_hexdigest(plain.reshape(-1).view(np.uint8).data) if plain.size else xxhash.xxh3_128_hexdigest(b"")
+    return (
+        xxhash.xxh3_128_hexdigest(plain.reshape(-1).view(np.uint8).data)
+        if plain.size
+        else xxhash.xxh3_128_hexdigest(b"")
+    )
 
 
 def digests(array: np.ndarray, dtype: str) -> dict[str, str]:
@@ -50,4 +54,6 @@ def digests(array: np.ndarray, dtype: str) -> dict[str, str]:
         wide = widen(array, dtype, "float32" if bits(dtype) <= bits("float32") else "float64")
         with np.errstate(over="ignore"):
             forms |= {name: narrow(wide, name) for name in ROUNDINGS if bits(name) < bits(dtype)}
-    return {f"{layout}/{form}": digest(view) for form, values in forms.items() for layout, view in layouts(values).items()}
+    return {
+        f"{layout}/{form}": digest(view) for form, values in forms.items() for layout, view in layouts(values).items()
+    }

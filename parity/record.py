@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
@@ -27,21 +28,21 @@ import numpy as np
 import xxhash
 
 from parity import provenance
+from parity.address import Address
 from parity.digests import digests
 from parity.dtypes import FLOATS, widen
-from parity.address import Address
 from parity.errors import AddressError, FrameworkMissingError, InputError, ParityError, nearest
 from parity.taps import Call, Digests, Filter, Taps, key
 from parity.trace import Island, Manifest, RunReader, Trace, TraceWriter, WeightDigests, write_injection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from parity.case import Resolved
-    Progress = Callable[[int, int], None]
 
 __all__ = ["Outcome", "Progress", "Reference", "Session", "find", "record"]
 
+Progress = Callable[[int, int], None]
 _GROUP = "parity.references"
 
 
@@ -110,7 +111,9 @@ def find(name: str) -> Reference:
     points = {point.name: point for point in metadata.entry_points(group=_GROUP)}
     point = points.get(name) or (metadata.EntryPoint(name, name, _GROUP) if ":" in name else None)
     if point is None:
-        message = f"no reference is named {name!r}{nearest(name, points)}; there are {', '.join(points)}, or give MODULE:ATTR"
+        message = (
+            f"no reference is named {name!r}{nearest(name, points)}; there are {', '.join(points)}, or give MODULE:ATTR"
+        )
         raise InputError(message)
     try:
         found: Reference = point.load()

@@ -3,6 +3,7 @@
 An adapter says `enter` when a module or a named function is called and `leave` when it returns, and hands
 over its inputs and outputs in between. `Taps` turns that into addresses and writes them to a sink:
 
+    >>> import numpy as np
     >>> sink = Digests()
     >>> taps = Taps(sink)
     >>> taps.step = 0
@@ -21,14 +22,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
-import numpy as np
-
 from parity.address import Address, pattern
 from parity.trace import digest
 from parity.trace.records import plain_value
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+
+    import numpy as np
 
 __all__ = ["Call", "Digests", "Filter", "Sink", "Taps", "key"]
 

@@ -53,7 +53,11 @@ _READERS: dict[type, Callable[[Any], dict[str, Any]]] = {
     nn.SiLU: lambda _: {"activation": "silu"},
     nn.GELU: lambda module: {"activation": "gelu", "approximate": module.approximate},
     Attention: _attention,
-    CLIPAttention: lambda module: {"heads": module.num_heads, "head_dim": module.head_dim, "scale": float(module.scale)},
+    CLIPAttention: lambda module: {
+        "heads": module.num_heads,
+        "head_dim": module.head_dim,
+        "scale": float(module.scale),
+    },
     CLIPTextModel: lambda module: {"eos_token_id": module.eos_token_id},
     ResnetBlock2D: lambda module: {"output_scale_factor": float(module.output_scale_factor)},
     activations.GEGLU: lambda _: {"activation": "gelu", "approximate": "none"},

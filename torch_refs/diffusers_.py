@@ -58,18 +58,24 @@ def load_pipeline(resolved: Resolved, device: str, dtype: str) -> Any:
     """
     case, place = resolved.case, device_of(device)
     if case.model.folder is None:
-        message = f"model.file is {case.model.file!r}; the reference diffusers reads a diffusers folder, give model.folder"
+        message = (
+            f"model.file is {case.model.file!r}; the reference diffusers reads a diffusers folder, give model.folder"
+        )
         raise CaseError(message)
     for key, value, known in (
         ("sampler", case.sampling.sampler, tuple(_SAMPLERS)),
         ("discretization", case.sampling.discretization, _DISCRETIZATIONS),
     ):
         if value not in known:
-            message = f"sampling.{key} is {value!r}{nearest(value, known)}; the reference diffusers has {', '.join(known)}"
+            message = (
+                f"sampling.{key} is {value!r}{nearest(value, known)}; the reference diffusers has {', '.join(known)}"
+            )
             raise CaseError(message)
     folder = resolved.model_path
     if not (folder / "model_index.json").is_file():
-        message = f"{folder} is no diffusers folder: it has no model_index.json; give the folder that save_pretrained wrote"
+        message = (
+            f"{folder} is no diffusers folder: it has no model_index.json; give the folder that save_pretrained wrote"
+        )
         raise CaseError(message)
     try:
         with quiet():

@@ -42,7 +42,11 @@ def module_paths(pipeline: Any) -> dict[str, torch.nn.Module]:
 
 def encode(vae: Any, image: torch.Tensor, generator: torch.Generator, draws: Draws, taps: Taps | None = None) -> None:
     """Encode `image` `[batch, 3, height, width]` in [-1, 1], draw from the posterior, and report both to `taps`."""
-    with observed("vae.encode", {"x": image}, taps, Snapshots()) if taps is not None else nullcontext(Observation()) as seen:
+    with (
+        observed("vae.encode", {"x": image}, taps, Snapshots())
+        if taps is not None
+        else nullcontext(Observation()) as seen
+    ):
         posterior = vae.encode(image).latent_dist
         sample = posterior.sample(generator=generator)
         seen.inputs["noise"] = draws.seen[-1]
@@ -174,12 +178,16 @@ class _Functions:
         """Keep the UNet's prediction for the report of the guidance."""
         self._prediction = output[0]
 
-    def _step(self, original: Callable[..., Any], model_output: Any, timestep: Any, sample: Any, *args: Any, **kwargs: Any) -> Any:
+    def _step(
+        self, original: Callable[..., Any], model_output: Any, timestep: Any, sample: Any, *args: Any, **kwargs: Any
+    ) -> Any:
         """Report guidance and step; the step ends here."""
         if self._pipeline.do_classifier_free_guidance:
             uncond, text = self._prediction.chunk(2)
             scale = self._pipeline.guidance_scale
-            with self._observed("guidance", noise_pred_uncond=uncond, noise_pred_text=text, guidance_scale=scale) as seen:
+            with self._observed(
+                "guidance", noise_pred_uncond=uncond, noise_pred_text=text, guidance_scale=scale
+            ) as seen:
                 seen.outputs[""] = model_output
         self._prediction = None
         with self._observed("scheduler.step", model_output=model_output, timestep=timestep, sample=sample) as seen:

@@ -8,7 +8,7 @@ scheduler's own interface, so that the unchanged pipeline drives them.
     >>> timesteps, sigmas = schedule({"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012,
     ...     "beta_schedule": "scaled_linear", "timestep_spacing": "leading", "steps_offset": 1}, 4)
     >>> timesteps.tolist(), [float(f"{sigma:.4g}") for sigma in sigmas]
-    ([751.0, 501.0, 251.0, 1.0], [5.093, 2.1, 0.8632, 0.04131, 0.0])
+    ([751.0, 501.0, 251.0, 1.0], [4.117, 1.624, 0.6984, 0.04131, 0.0])
 
 Limits: linear and scaled-linear betas; epsilon and v prediction. Any other configuration is refused.
 
@@ -88,8 +88,14 @@ def scaled_input(sample: torch.Tensor, sigma: float) -> torch.Tensor:
     return sample / math.sqrt(sigma**2 + 1.0)
 
 
-def ancestral_step(  # noqa: PLR0913 - the step's own arguments
-    model_output: torch.Tensor, sample: torch.Tensor, noise: torch.Tensor, *, sigma: float, following: float, prediction: str
+def ancestral_step(
+    model_output: torch.Tensor,
+    sample: torch.Tensor,
+    noise: torch.Tensor,
+    *,
+    sigma: float,
+    following: float,
+    prediction: str,
 ) -> torch.Tensor:
     """Return the latents at noise level `following`, from those at `sigma`.
 
@@ -129,7 +135,7 @@ class LiftedEulerAncestral(EulerAncestralDiscreteScheduler):
         self.timesteps = torch.from_numpy(timesteps).to(device)
         self.sigmas = torch.from_numpy(sigmas)
         self._levels = [float(sigma) for sigma in sigmas]
-        self._step_index = None
+        self._step_index: int | None = None
         self._begin_index = None
 
     @property
@@ -139,15 +145,13 @@ class LiftedEulerAncestral(EulerAncestralDiscreteScheduler):
 
     def scale_model_input(self, sample: torch.Tensor, timestep: Any) -> torch.Tensor:
         """Scale the latents to unit variance."""
-        if self.step_index is None:
-            self._init_step_index(timestep)
         self.is_scale_input_called = True
-        return scaled_input(sample, self._levels[self._step_index])
+        return scaled_input(sample, self._levels[self._place(timestep)])
 
     def step(
         self,
         model_output: torch.Tensor,
-        timestep: Any,  # noqa: ARG002 - the scheduler's interface
+        timestep: Any,
         sample: torch.Tensor,
         generator: Any = None,
         return_dict: bool = True,  # noqa: FBT001, FBT002, ARG002 - the scheduler's interface
@@ -156,8 +160,14 @@ class LiftedEulerAncestral(EulerAncestralDiscreteScheduler):
         noise = drawing.randn_tensor(
             model_output.shape, dtype=model_output.dtype, device=model_output.device, generator=generator
         )
-        index = self._step_index
-        self._step_index += 1
+        index = self._place(timestep)
+        self._step_index = index + 1
         sigma, following = self._levels[index], self._levels[index + 1]
         prediction = self.config.prediction_type
         return (ancestral_step(model_output, sample, noise, sigma=sigma, following=following, prediction=prediction),)
+
+    def _place(self, timestep: Any) -> int:
+        """Return which step of the schedule comes next; the first call looks `timestep` up."""
+        if self._step_index is None:
+            self._init_step_index(timestep)
+        return int(self._step_index or 0)

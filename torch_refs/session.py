@@ -156,7 +156,9 @@ class DiffusersSession:
             call, inputs = item
             arguments = {address.port.removeprefix("input."): _argument(recorded, str(address)) for address in inputs}
             with torch.no_grad():
-                return [(replace(call, port=port), *to_numpy(tensor)) for port, tensor in forced.outputs(call, arguments)]
+                return [
+                    (replace(call, port=port), *to_numpy(tensor)) for port, tensor in forced.outputs(call, arguments)
+                ]
 
         with threads(self._threads), quiet():
             for done, outputs in enumerate(_ordered(compute, calls.items(), workers=self._workers)):
@@ -212,7 +214,8 @@ class DiffusersSession:
         """Encode the case's image, in the type in which the pipeline's autoencoder decodes; return it widened."""
         generator = torch.Generator("cpu").manual_seed(self._case.encode.seed)
         with _upcast(pipeline.vae) as dtype:
-            image = self._drawn.image if pipeline is self._lifted else torch.from_numpy(encoder_image(self._case))
+            given = self._drawn.image if pipeline is self._lifted else None
+            image = torch.from_numpy(encoder_image(self._case)) if given is None else given
             image = image.to(device=pipeline.device, dtype=dtype)
             encode(pipeline.vae, image, generator, draws, taps)
         return _wide(image)
@@ -245,9 +248,7 @@ def _wide(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().to(device="cpu", dtype=torch.float64, copy=True)
 
 
-def _ordered(
-    compute: Callable[[_Item], _Result], items: Iterable[_Item], *, workers: int
-) -> Iterator[_Result]:
+def _ordered(compute: Callable[[_Item], _Result], items: Iterable[_Item], *, workers: int) -> Iterator[_Result]:
     """Yield the results in order, computed by several threads that run only a little ahead."""
     waiting: deque[Future[_Result]] = deque()
     with ThreadPoolExecutor(workers) as pool:

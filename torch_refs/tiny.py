@@ -61,8 +61,8 @@ _GAINS = (
 
 def build(folder: Path) -> None:
     """Write the diffusers folder; files of an earlier build are overwritten."""
-    write_tokenizer(folder / "tokenizer", pad_token="<|endoftext|>")
-    write_tokenizer(folder / "tokenizer_2", pad_token="!")
+    write_tokenizer(folder / "tokenizer", padding="<|endoftext|>")
+    write_tokenizer(folder / "tokenizer_2", padding="!")
     unet = _unet()
     _fill(unet, "unet")
     _pass_noise_through(unet)
@@ -179,7 +179,7 @@ def _moments(component: str, path: str, module: nn.Module, name: str) -> tuple[f
     gain = _gain(component, path)
     if name == "bias":
         return 0.0, _BIAS_STD * gain
-    return 0.0, gain / math.sqrt(module.weight[0].numel())
+    return 0.0, gain / math.sqrt(module.get_parameter("weight")[0].numel())
 
 
 def _gain(component: str, path: str) -> float:

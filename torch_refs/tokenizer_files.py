@@ -57,14 +57,14 @@ def _byte_letters() -> list[str]:
     return [chr(code) for code in printable] + [chr(_BYTES + index) for index in range(others)]
 
 
-def write_tokenizer(folder: Path, *, pad_token: str) -> None:
-    """Write the four files of one tokenizer; `pad_token` differs between SDXL's two."""
+def write_tokenizer(folder: Path, *, padding: str) -> None:
+    """Write the four files of one tokenizer; `padding` is the pad token, which differs between SDXL's two."""
     pairs = merges()
     folder.mkdir(parents=True, exist_ok=True)
     start, end = _SPECIAL
     _write_json(folder / "vocab.json", vocabulary(pairs))
     (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(pairs) + "\n", encoding="utf-8", newline="\n")
-    special = {"bos_token": start, "eos_token": end, "unk_token": end, "pad_token": pad_token}
+    special = {"bos_token": start, "eos_token": end, "unk_token": end, "pad_token": padding}
     _write_json(folder / "special_tokens_map.json", special)
     configuration = special | {
         "add_prefix_space": False,

@@ -17,6 +17,7 @@ import inspect
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from diffusers import StableDiffusionXLPipeline
 from diffusers.models.embeddings import Timesteps
@@ -130,7 +131,7 @@ class Forced:
 
     def _encode_prompt(self, _call: Address) -> dict[str, torch.Tensor]:
         """Join the recorded states of both encoders: the last but one of each, and the second's pooled text."""
-        guided = f"encode_prompt:output.negative_prompt_embeds" in self._recorded
+        guided = "encode_prompt:output.negative_prompt_embeds" in self._recorded
         encoded = "text_encoder@call=1:input.input_ids" in self._recorded
         found = self._embeddings("", 0 if encoded else None)
         if guided:
@@ -164,9 +165,9 @@ class Forced:
         """Return the initial latents."""
         return noise * initial_sigma(self._twin.scheduler.config, self._sigmas)
 
-    def _scale_model_input(self, call: Address, sample: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+    def _scale_model_input(self, _call: Address, sample: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
         """Return the UNet's input."""
-        return scaled_input(sample, float(self._sigmas[call.step or 0]))
+        return scaled_input(sample, float(self._sigmas[self._place(timestep)]))
 
     def _guidance(
         self, _call: Address, noise_pred_uncond: torch.Tensor, noise_pred_text: torch.Tensor, guidance_scale: float
@@ -175,12 +176,30 @@ class Forced:
         return noise_pred_uncond + guidance_scale * (noise_pred_text - noise_pred_uncond)
 
     def _step(
-        self, call: Address, model_output: torch.Tensor, timestep: Any, sample: torch.Tensor, noise: torch.Tensor  # noqa: ARG002
+        self,
+        _call: Address,
+        model_output: torch.Tensor,
+        timestep: torch.Tensor,
+        sample: torch.Tensor,
+        noise: torch.Tensor,
     ) -> torch.Tensor:
         """Return the latents after the step."""
-        sigma, following = (float(level) for level in self._sigmas[call.step or 0 :][:2])
+        place = self._place(timestep)
+        sigma, following = float(self._sigmas[place]), float(self._sigmas[place + 1])
         prediction = self._twin.scheduler.config.prediction_type
         return ancestral_step(model_output, sample, noise, sigma=sigma, following=following, prediction=prediction)
+
+    def _place(self, timestep: torch.Tensor) -> int:
+        """Return where in the schedule a timestep is.
+
+        Raises:
+            ParityError: the schedule does not have it.
+        """
+        found = np.flatnonzero(self._timesteps == float(timestep))
+        if found.size == 0:
+            message = f"timestep {float(timestep)} is not in the float64 schedule {self._timesteps.tolist()}; record with one version"
+            raise ParityError(message)
+        return int(found[0])
 
     def _decode(self, _call: Address, z: torch.Tensor) -> torch.Tensor:
         """Return the decoder's image in [-1, 1]."""

@@ -30,7 +30,18 @@ if TYPE_CHECKING:
 
     from parity.taps import Call, Taps
 
-__all__ = ["TYPES", "Observation", "Snapshots", "flatten", "observed", "rebuild", "to_numpy", "to_tensor", "watched", "wide_tensor"]
+__all__ = [
+    "TYPES",
+    "Observation",
+    "Snapshots",
+    "flatten",
+    "observed",
+    "rebuild",
+    "to_numpy",
+    "to_tensor",
+    "watched",
+    "wide_tensor",
+]
 
 TYPES: Final[dict[str, torch.dtype]] = {
     "float64": torch.float64, "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16,
@@ -145,7 +156,9 @@ class _Signature:
     def __init__(self, function: Callable[..., Any]) -> None:
         """Read the signature once."""
         parameters = inspect.signature(function).parameters.values()
-        self.names = [each.name for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+        self.names = [
+            each.name for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+        ]
         self.rest = next((each.name for each in parameters if each.kind is each.VAR_POSITIONAL), None)
 
     def bind(self, positional: tuple[Any, ...], keywords: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -173,7 +186,11 @@ def watched(modules: Mapping[str, torch.nn.Module], taps: Taps, snapshots: Snaps
 
 
 def _hooks(
-    path: str, module: torch.nn.Module, taps: Taps, snapshots: Snapshots, running: list[tuple[Call, list[tuple[str, Any]]]]
+    path: str,
+    module: torch.nn.Module,
+    taps: Taps,
+    snapshots: Snapshots,
+    running: list[tuple[Call, list[tuple[str, Any]]]],
 ) -> tuple[Callable[..., None], Callable[..., None]]:
     """Return the two hooks of one module; `running` holds the calls that have begun and their inputs."""
     signature = _Signature(module.forward)

@@ -24,31 +24,40 @@ class Session:
         self._latents = []
 
     def modules(self):
+        """Return the two modules."""
         return {"unet": "Denoiser", "unet.conv_in": "Scale"}
 
     def attributes(self):
+        """Return the scale."""
         return {"unet.conv_in": {"scale": 0.7}}
 
     def weights(self):
+        """Yield the only one."""
         yield "unet.conv_in:weight", self._weight, self._dtype
 
     def provenance(self):
+        """Return numpy's version."""
         return PROVENANCE
 
     def policy(self):
+        """Return the working type."""
         return self._dtype
 
     def run(self, taps, progress):
+        """Run in the working type."""
         return self._loop(taps, np.dtype(self._dtype), progress)
 
     def twin(self, taps, progress):
+        """Run in float64."""
         self._loop(taps, np.dtype("float64"), progress)
         return []
 
     def steps(self, taps, progress):
+        """Run in float64 from the last run's latents."""
         self._loop(taps, np.dtype("float64"), progress, starts=self._latents)
 
     def forced(self, recorded, skipped, taps, progress):
+        """Apply each function to its recorded input."""
         for number, text in enumerate(recorded):
             address = Address.parse(text)
             if address.port != "output" or Call.of(address) in skipped or address.path in self._forgets:
@@ -114,6 +123,7 @@ class Reference:
         self._options = options
 
     def load(self, resolved, *, device, dtype, source=None):
+        """Return a session."""
         del device, source
         return Session(resolved.case.sampling.steps, dtype, **self._options)
 

@@ -52,7 +52,12 @@ def test_layouts_that_cannot_differ_are_left_out():
 
 @pytest.mark.parametrize(
     ("dtype", "forms"),
-    [("float32", {"own", "float16", "bfloat16"}), ("float16", {"own", "bfloat16"}), ("bfloat16", {"own"}), ("int64", {"own"})],
+    [
+        ("float32", {"own", "float16", "bfloat16"}),
+        ("float16", {"own", "bfloat16"}),
+        ("bfloat16", {"own"}),
+        ("int64", {"own"}),
+    ],
 )
 def test_roundings_are_the_coarser_types(dtype, forms):
     array = np.arange(4, dtype="uint16" if dtype == "bfloat16" else dtype)

@@ -57,7 +57,9 @@ def test_forced_and_steps_are_exact_answers_to_recorded_inputs(resolved, tmp_pat
     working, forced, steps = (trace.run(name) for name in ("float32", "forced", "steps"))
     wanted = 0.7 * working.wide("unet.conv_in@step=1:input.sample")
     np.testing.assert_array_equal(forced.wide("unet.conv_in@step=1:output"), wanted)
-    np.testing.assert_array_equal(steps.wide("unet.conv_in@step=1:input.sample"), working.wide("unet.conv_in@step=1:input.sample"))
+    np.testing.assert_array_equal(
+        steps.wide("unet.conv_in@step=1:input.sample"), working.wide("unet.conv_in@step=1:input.sample")
+    )
 
 
 def test_the_manifest_says_what_was_run(resolved, tmp_path):
@@ -130,7 +132,12 @@ def test_a_wrong_option_is_one_clear_error(resolved, tmp_path, options, error, m
 
 
 def test_float64_alone_means_the_cases_type_with_its_twin(resolved, tmp_path):
-    assert record(resolved, reference, tmp_path / "trace", dtypes=["float64"]).runs == ("float32", "float64", "forced", "steps")
+    assert record(resolved, reference, tmp_path / "trace", dtypes=["float64"]).runs == (
+        "float32",
+        "float64",
+        "forced",
+        "steps",
+    )
 
 
 def test_missing_weights_are_an_error_before_anything_is_written(resolved, tmp_path):
@@ -150,7 +157,9 @@ def test_a_trace_that_is_there_is_not_overwritten_but_resumed(resolved, tmp_path
 
 def test_progress_counts_every_stage_to_its_end(resolved, tmp_path):
     seen: dict[str, tuple[int, int]] = {}
-    record(resolved, reference, tmp_path / "trace", progress=lambda stage, done, total: seen.update({stage: (done, total)}))
+    record(
+        resolved, reference, tmp_path / "trace", progress=lambda stage, done, total: seen.update({stage: (done, total)})
+    )
     assert list(seen) == ["load", "bare run", "counted run", "float32 run", "float64 run", "forced", "steps"]
     assert all(done == total for stage, (done, total) in seen.items() if stage != "forced")
 
@@ -159,7 +168,9 @@ def test_a_reference_is_found_by_module_and_attribute():
     assert find("tests.parity.numpy_reference:reference") is reference
 
 
-@pytest.mark.parametrize("name", ["diffusors", "tests.parity.numpy_reference:referense", "tests.parity.nothing:reference"])
+@pytest.mark.parametrize(
+    "name", ["diffusors", "tests.parity.numpy_reference:referense", "tests.parity.nothing:reference"]
+)
 def test_an_unknown_reference_is_an_error(name):
     with pytest.raises(InputError):
         find(name)

@@ -79,7 +79,12 @@ def test_floats_have_the_runs_type_and_integers_stay(trace):
 
 def test_the_twin_is_given_what_the_working_run_drew(trace):
     working, twin = trace.run("float32"), trace.run("float64")
-    for address in ("prepare_latents:input.noise", "scheduler.step@step=1:input.noise", "vae.encode:input.noise", "vae.encode:input.x"):
+    for address in (
+        "prepare_latents:input.noise",
+        "scheduler.step@step=1:input.noise",
+        "vae.encode:input.noise",
+        "vae.encode:input.x",
+    ):
         np.testing.assert_array_equal(working.wide(address), twin.wide(address))
 
 
@@ -110,11 +115,17 @@ def test_steps_start_from_the_working_run_and_differ_from_the_twin(trace):
         np.testing.assert_array_equal(steps.wide(address), working.wide(address))
     for address in ("unet@step=1:input.encoder_hidden_states", "unet@step=2:input.added_cond_kwargs.text_embeds"):
         np.testing.assert_array_equal(steps.wide(address), working.wide(address))
-    np.testing.assert_array_equal(steps.wide("vae.decode:input.z"), working.wide("scheduler.step@step=2:output") / 0.13025)
+    np.testing.assert_array_equal(
+        steps.wide("vae.decode:input.z"), working.wide("scheduler.step@step=2:output") / 0.13025
+    )
     for address in ("unet@step=2:output.0", "vae.decode:output", "scheduler.step@step=0:output"):
         assert 0 < relative(working.wide(address), steps.wide(address)) < 1e-5
         assert 0 < relative(twin.wide(address), steps.wide(address)) < 1e-4
-    for address in ("text_encoder@call=1:output.last_hidden_state", "encode_prompt:output.prompt_embeds", "vae.encode:output.sample"):
+    for address in (
+        "text_encoder@call=1:output.last_hidden_state",
+        "encode_prompt:output.prompt_embeds",
+        "vae.encode:output.sample",
+    ):
         np.testing.assert_array_equal(twin.wide(address), steps.wide(address))
 
 
@@ -154,13 +165,20 @@ def test_named_functions_are_forced_by_their_formulas(trace):
     image = np.clip(wide("postprocess:input.image") / 2 + 0.5, 0, 1)
     assert relative(forced.wide("postprocess:output"), image) < 1e-15
     assert forced.wide("add_time_ids:output").tolist() == [[2051, 70, 3, 5, 60, 31]] * 4
-    np.testing.assert_array_equal(forced.tensor("tokenizer_2@call=1:output.input_ids"), working.tensor("tokenizer_2@call=1:output.input_ids"))
+    np.testing.assert_array_equal(
+        forced.tensor("tokenizer_2@call=1:output.input_ids"), working.tensor("tokenizer_2@call=1:output.input_ids")
+    )
     states = [wide("text_encoder@call=1:output.hidden_states.3"), wide("text_encoder_2@call=1:output.hidden_states.4")]
-    np.testing.assert_array_equal(forced.wide("encode_prompt:output.negative_prompt_embeds"), np.concatenate(states, -1))
+    np.testing.assert_array_equal(
+        forced.wide("encode_prompt:output.negative_prompt_embeds"), np.concatenate(states, -1)
+    )
 
 
 def test_a_forced_linear_is_numpys(trace, pipeline):
-    weight, bias = (each.detach().numpy().astype(np.float64) for each in (pipeline.unet.time_embedding.linear_1.weight, pipeline.unet.time_embedding.linear_1.bias))
+    weight, bias = (
+        each.detach().numpy().astype(np.float64)
+        for each in (pipeline.unet.time_embedding.linear_1.weight, pipeline.unet.time_embedding.linear_1.bias)
+    )
     wanted = trace.run("float32").wide("unet.time_embedding.linear_1@step=1:input.input") @ weight.T + bias
     assert relative(trace.run("forced").wide("unet.time_embedding.linear_1@step=1:output"), wanted) < 1e-14
 
@@ -172,7 +190,11 @@ def test_the_manifest_describes_model_and_surroundings(trace, pipeline):
     assert manifest.provenance["allow_tf32"] == {"convolution": False, "matmul": False}
     assert manifest.provenance["threads"] == 1
     assert manifest.sources["sampling.steps"].endswith("case.toml")
-    names = {f"{path}:{name}" for path, module in module_paths(pipeline).items() for name, _ in module.named_parameters(recurse=False)}
+    names = {
+        f"{path}:{name}"
+        for path, module in module_paths(pipeline).items()
+        for name, _ in module.named_parameters(recurse=False)
+    }
     assert set(manifest.weights) == names
     assert manifest.modules["text_encoder_2"] == "CLIPTextModelWithProjection"
 

@@ -7,6 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from parity.case import load  # noqa: E402
 from parity.errors import CaseError, InputError, ParityError  # noqa: E402
 from parity.record import find, record  # noqa: E402
 from parity.taps import Digests, Taps  # noqa: E402
@@ -132,24 +133,35 @@ def test_an_island_in_a_named_function_is_found(session):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_types_are_recorded_with_their_twin(resolved, tmp_path, dtype):
-    trace = record(resolved, reference, tmp_path / "trace", dtypes=[dtype, "float64"])
+def test_half_types_are_recorded_with_their_twin(folder, tmp_path, dtype):
+    small = load(folder / "case.toml", {"sampling.steps": 2, "size.height": 32})
+    trace = record(small, reference, tmp_path / "trace", dtypes=[dtype, "float64"])
     assert trace.manifest.checks.neutral is True
     assert trace.manifest.policy == dtype
     working, forced = trace.run(dtype), trace.run("forced")
     assert working.record("unet.conv_in@step=0:output").dtype == dtype
     assert working.record("vae.decode:output").dtype == ("float32" if dtype == "float16" else "bfloat16")
     step = 2.0**-10 if dtype == "float16" else 2.0**-7
-    for address in ("unet.conv_in@step=1:output", "text_encoder_2.text_projection@call=0:output", "unet@step=1:output.0"):
+    for address in (
+        "unet.conv_in@step=1:output",
+        "text_encoder_2.text_projection@call=0:output",
+        "unet@step=1:output.0",
+    ):
         assert step / 100 < relative(working.wide(address), forced.wide(address)) < 10 * step
-    np.testing.assert_array_equal(trace.run("float64").wide("prepare_latents:input.noise"), working.wide("prepare_latents:input.noise"))
+    np.testing.assert_array_equal(
+        trace.run("float64").wide("prepare_latents:input.noise"), working.wide("prepare_latents:input.noise")
+    )
     assert trace.manifest.weights["unet.conv_in:weight"].dtype == dtype
     assert trace.manifest.islands == []
 
 
 def test_taps_and_steps_pick_what_is_recorded(session, resolved, tmp_path):
     trace = record(
-        resolved, Loaded(session), tmp_path / "trace", taps=r"unet\.conv_in.*|text_encoder_2\.text_projection.*:output", steps=[0, 2]
+        resolved,
+        Loaded(session),
+        tmp_path / "trace",
+        taps=r"unet\.conv_in.*|text_encoder_2\.text_projection.*:output",
+        steps=[0, 2],
     )
     wanted = {f"unet.conv_in@step={step}:{port}" for step in (0, 2) for port in ("input.input", "output")}
     projected = {f"text_encoder_2.text_projection@call={call}:output" for call in (0, 1)}
@@ -165,9 +177,7 @@ def test_a_pattern_that_matches_nothing_is_an_error(session, resolved, tmp_path)
 
 
 def test_without_guidance_there_is_one_half_and_no_guidance(folder, tmp_path):
-    from parity.case import load
-
-    plain = load(folder / "case.toml", {"sampling.guidance": 1.0, "sampling.steps": 2})
+    plain = load(folder / "case.toml", {"sampling.guidance": 1.0, "sampling.steps": 1, "size.height": 32})
     trace = record(plain, reference, tmp_path / "trace")
     run = trace.run("float32")
     assert "text_encoder:output.last_hidden_state" in run
@@ -177,9 +187,7 @@ def test_without_guidance_there_is_one_half_and_no_guidance(folder, tmp_path):
 
 
 def test_a_case_without_negative_prompts_gets_zeros_as_sdxl_does(folder, tmp_path):
-    from parity.case import load
-
-    plain = load(folder / "case.toml", {"prompt.negative": [], "sampling.steps": 1})
+    plain = load(folder / "case.toml", {"prompt.negative": [], "sampling.steps": 1, "size.height": 32})
     trace = record(plain, reference, tmp_path / "trace")
     for run in ("float32", "float64", "forced", "steps"):
         assert not trace.run(run).wide("encode_prompt:output.negative_prompt_embeds").any()
@@ -196,8 +204,6 @@ def test_a_case_without_negative_prompts_gets_zeros_as_sdxl_does(folder, tmp_pat
     ],
 )
 def test_a_case_that_cannot_be_loaded_is_one_clear_error(folder, tmp_path, change, message):
-    from parity.case import load
-
     with pytest.raises(CaseError, match=message):
         record(load(folder / "case.toml", change), reference, tmp_path / "trace")
     assert not (tmp_path / "trace").exists()
@@ -205,8 +211,6 @@ def test_a_case_that_cannot_be_loaded_is_one_clear_error(folder, tmp_path, chang
 
 def test_a_damaged_folder_is_one_clear_error(folder, tmp_path):
     import shutil
-
-    from parity.case import load
 
     shutil.copytree(folder / "tiny", tmp_path / "tiny")
     (tmp_path / "tiny" / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"cut")

@@ -50,14 +50,20 @@ def test_a_prompt_of_the_main_job_reaches_77_tokens(pipeline):
     case = load("fixtures/cases/tiny.toml").case
     lengths = [len(ids) for ids in pipeline.tokenizer(list(case.prompt.positive)).input_ids]
     assert max(lengths) >= 77 > min(lengths)
-    assert pipeline.tokenizer_2(["a"], padding="max_length", max_length=77).input_ids[0][:5] == [49406, 320, 49407, 0, 0]
+    assert pipeline.tokenizer_2(["a"], padding="max_length", max_length=77).input_ids[0][:5] == [
+        49406,
+        320,
+        49407,
+        0,
+        0,
+    ]
 
 
 def test_every_parameter_is_random_norms_and_biases_too(pipeline):
     for path, module in module_paths(pipeline).items():
         for name, parameter in module.named_parameters(recurse=False):
-            assert parameter.unique().numel() > 0.9 * min(parameter.numel(), 1000), f"{path}:{name}"
-            assert parameter.std() > 0, f"{path}:{name}"
+            some = parameter.detach().flatten()[:512]
+            assert some.unique().numel() > 0.9 * some.numel(), f"{path}:{name}"
 
 
 def test_heads_groups_and_projection_have_telling_sizes(pipeline):
