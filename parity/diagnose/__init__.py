@@ -128,10 +128,8 @@ def _confirm(result: Result, evidence: Evidence, causes: list[Cause], after: Res
         cause.before = before[worst.address].rel_l2
         cause.after = now[worst.address].rel_l2 if worst.address in now else None
         cause.confirmed = all(pair.address in now and now[pair.address].verdict == "MATCH" for pair in mine)
-        said = "removes the divergence" if cause.confirmed else "does not remove the divergence"
-        cause.evidence.append(
-            f"replayed with the repair applied, {worst.address} goes from rel_l2 {_short(cause.before)} to {_short(cause.after)}: that {said}"
-        )
+        said = "matches" if cause.confirmed else "still differs"
+        cause.evidence.append(f"replayed with the repair applied, {worst.address} {said}")
         cause.confidence = 1.0 if cause.confirmed else min(cause.confidence, 0.5)
     _flag_containers(result, now)
     result.price["repaired"] = after.price
@@ -171,8 +169,3 @@ def _order(cause: Cause) -> tuple[Any, ...]:
         else stage_of(path, port or "output")
     )
     return (STAGES.index(stage), -cause.confidence, cause.address)
-
-
-def _short(value: object) -> str:
-    """Return a number in three digits."""
-    return f"{value:.2e}" if isinstance(value, float) else str(value)
