@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from parity.compare.tensor import Array
 
-__all__ = ["BLOCK", "BLOCK64", "Scratch", "blocks", "load32", "load64", "scratch"]
+__all__ = ["BLOCK", "BLOCK64", "Scratch", "blocks", "load32", "load32_unordered", "load64", "scratch"]
 
 BLOCK: Final = 65536
 """Elements in a block of float32: large enough that numpy's calls and the interpreter's lock cost little."""
@@ -34,6 +34,7 @@ BLOCK: Final = 65536
 BLOCK64: Final = BLOCK // 2
 """Elements in a block of float64."""
 
+_UPPER: Final = np.uint32(0xFFFF0000)
 _HALF_SCALE: Final = np.float32(2.0**112)
 _HALF_BITS: Final = np.int32(-0x70002000)  # sign, five bits of exponent, ten of mantissa, in float32's places
 
@@ -95,8 +96,8 @@ def load32(block: Array, name: str, out: Array, words: Array) -> Array:
     size = block.size
     out = out[:size]
     if name == "bfloat16":
-        bits = out.view(np.int32)
-        np.copyto(bits, block.view(np.int16))
+        bits = out.view(np.uint32)
+        np.copyto(bits, block.view(np.uint16))
         np.left_shift(bits, 16, out=bits)
         return out
     words = words[:size]
@@ -105,6 +106,20 @@ def load32(block: Array, name: str, out: Array, words: Array) -> Array:
     np.bitwise_and(words, _HALF_BITS, out=words)
     np.multiply(words.view(np.float32), _HALF_SCALE, out=out)
     return out
+
+
+def load32_unordered(block: Array, out: Array) -> Array:
+    """Return the elements of a bfloat16 block as float32 in `out`: those at even places first, then the others.
+
+    Two numbers lie in a word: one shift and one mask of half as many words widen them all. The block's size
+    is even.
+    """
+    words = block.view(np.uint32)
+    half = words.size
+    bits = out.view(np.uint32)
+    np.left_shift(words, 16, out=bits[:half])
+    np.bitwise_and(words, _UPPER, out=bits[half : 2 * half])
+    return out[: 2 * half]
 
 
 def load64(block: Array, name: str, out: Array) -> Array:

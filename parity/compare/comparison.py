@@ -167,7 +167,7 @@ def _result(reference: Trace, candidates: Sequence[Trace], pairs: list[Pair], ex
         platform={trace.manifest.name: trace.manifest.floors for trace in candidates},
         provenance={side: trace.manifest.provenance for side, trace in sides.items()},
         case=manifest.case,
-        checks=_checks(reference, pairs),
+        checks=_checks(reference, candidates, pairs),
         islands=[msgspec.to_builtins(island) for island in manifest.islands],
         price=price_of(reference, candidates),
         traces={side: str(trace.folder) for side, trace in sides.items()},
@@ -176,11 +176,14 @@ def _result(reference: Trace, candidates: Sequence[Trace], pairs: list[Pair], ex
     return result
 
 
-def _checks(reference: Trace, pairs: Sequence[Pair]) -> dict[str, Any]:
-    """Return what the recorder proved, and which questions were answered."""
+def _checks(reference: Trace, candidates: Sequence[Trace], pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Return what the recorder proved, whether the order is one of execution, and which questions were answered."""
     checks = reference.manifest.checks
     asked = {pair.question for pair in pairs}
+    questions = ("semantics", "precision")
     return {
-        "neutral": checks.neutral, "repeatable": checks.repeatable,
-        **{question: "measured" if question in asked else "not measured" for question in ("semantics", "precision")},
-    }  # fmt: skip
+        "neutral": checks.neutral,
+        "repeatable": checks.repeatable,
+        "ordered": not any(trace.plain for trace in (reference, *candidates)),
+        **{question: "measured" if question in asked else "not measured" for question in questions},
+    }

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from parity.compare.blocks import BLOCK64, Scratch, blocks, load32, load64, scratch
+from parity.compare.blocks import BLOCK64, Scratch, blocks, load32, load32_unordered, load64, scratch
 from parity.compare.careful import careful
 from parity.compare.measurement import Measure, Sums, finish
 from parity.compare.sums import inner, squares32
@@ -60,13 +60,17 @@ def measure(exact: Tensor, candidate: Tensor, own: Tensor | None = None) -> Meas
 def _single(exact: Tensor, candidate: Tensor) -> Measure | None:
     """Measure in float32, or return None where that is impossible."""
     room = scratch()
+    pairwise = exact.dtype == candidate.dtype == "bfloat16"
     squares = error = largest = error_max = 0.0
     for x_block, c_block in blocks((exact.array, candidate.array)):
         top = _largest(x_block, exact.dtype, room)
         if not top < math.inf:
             return None
-        x = load32(x_block, exact.dtype, room.single[0], room.words)
-        c = load32(c_block, candidate.dtype, room.single[1], room.words)
+        if pairwise and x_block.size % 2 == 0 and x_block.flags.c_contiguous and c_block.flags.c_contiguous:
+            x, c = load32_unordered(x_block, room.single[0]), load32_unordered(c_block, room.single[1])
+        else:
+            x = load32(x_block, exact.dtype, room.single[0], room.words)
+            c = load32(c_block, candidate.dtype, room.single[1], room.words)
         d = np.subtract(c, x, out=room.single[2][: x.size])
         peak = _peak32(d)
         if not peak < math.inf or (peak >= _HIDES and not _largest(c_block, candidate.dtype, room) < math.inf):

@@ -69,9 +69,10 @@ def verdict_of(pairs: Sequence[Pair], unexplained: Sequence[str] = ()) -> Overal
 
 
 def summarize(result: Result) -> None:
-    """Set verdict, counts, stages and first divergence of a result from its pairs."""
+    """Set verdict, counts, stages and first divergence of a result from its pairs; plain folders have no first."""
     result.counts = _counts(result.pairs)
-    result.first_divergence = first_divergence(result.pairs)
+    ordered = result.checks.get("ordered", True)
+    result.first_divergence = first_divergence(result.pairs) if ordered else None
     result.verdict = verdict_of(result.pairs, result.coverage.unexplained)
     result.stages = {
         stage: _stage_verdict([pair for pair in result.pairs if pair.stage == stage])

@@ -1,6 +1,8 @@
 """Distances counted in representable numbers of a type.
 
->>> ulps(np.array([1.0]), np.array([1.0 + 2.0**-22]), "float32")
+>>> from parity.compare.tensor import Tensor
+>>> one, other = (Tensor(np.array([x], np.float32), "float32") for x in (1.0, 1.0 + 2.0**-22))
+>>> largest_ulps(one, other)
 2.0
 """
 

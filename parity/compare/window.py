@@ -44,10 +44,10 @@ def note_read(arrays: Iterable[Array]) -> None:
         window.maps.clear()
         window.size = 0
     for array in arrays:
-        mapped = _map_of(array)
-        if mapped is not None:
+        source = _map_of(array)
+        if source is not None:
             window.size += array.nbytes
-            window.maps[id(mapped)] = mapped
+            window.maps[id(source)] = source
 
 
 def _map_of(array: Array) -> mmap.mmap | None:

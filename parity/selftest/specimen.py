@@ -35,7 +35,7 @@ class Specimen:
     composite: bool = False
 
 
-def specimen(  # noqa: PLR0913 - a line of the corpus reads like a line of a table
+def specimen(
     name: str,
     answer: Answer,
     reference: Array | None,

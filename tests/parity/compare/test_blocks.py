@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from parity.compare.blocks import BLOCK64, blocks, load32, load64, scratch
-from parity.dtypes import widen
+from parity.compare.blocks import BLOCK64, blocks, load32, load32_unordered, load64, scratch
+from parity.dtypes import narrow, widen
 
 
 @pytest.mark.parametrize("name", ["float16", "bfloat16"])
@@ -26,6 +26,14 @@ def test_every_finite_half_number_is_widened_exactly(name: str) -> None:
         np.testing.assert_array_equal(single[keep], wanted[part][keep])
         np.testing.assert_array_equal(np.signbit(single[keep]), np.signbit(wanted[part][keep]))
         np.testing.assert_array_equal(double, wanted[part])
+
+
+def test_two_bfloat16_numbers_of_a_word_are_both_widened() -> None:
+    numbers = narrow(np.array([1.0, -2.5, 3.0, -0.0, 1e38, 1e-40]), "bfloat16")
+    wide = widen(numbers, "bfloat16")
+    found = load32_unordered(numbers, np.empty(8, np.float32))
+    np.testing.assert_array_equal(found, np.concatenate([wide[0::2], wide[1::2]]))
+    np.testing.assert_array_equal(np.signbit(found), np.signbit(np.concatenate([wide[0::2], wide[1::2]])))
 
 
 @pytest.mark.parametrize(

@@ -377,6 +377,8 @@ def test_plain_folders_are_compared(tmp_path: Path) -> None:
     assert (good.verdict, good.counts["MATCH"]) == ("MATCH", 4)
     bad = compare(Trace.open(tmp_path / "r"), [Trace.open(tmp_path / "d")])
     assert (bad.verdict, bad.counts["MISMATCH"]) == ("MISMATCH", 4)
+    assert bad.first_divergence is None
+    assert bad.checks["ordered"] is False
 
 
 def test_small_tensors_share_the_floor_of_their_other_steps(tmp_path: Path) -> None:
