@@ -18,6 +18,7 @@ import xxhash
 
 from parity.address import STAGES, Address
 from parity.errors import AddressError, TraceError
+from parity.trace.buffers import Buffers
 from parity.trace.digests import mark, storage_of
 from parity.trace.hdf5 import Hdf5Shard
 from parity.trace.npy import NpyShard
@@ -56,7 +57,7 @@ def _type_name(dtype: np.dtype[np.generic]) -> str:
 
 
 class _Pending(NamedTuple):
-    """A record on its way: `array` is None for a plain value, whose JSON is in `value`."""
+    """A record on its way: `array`, which may lie in `buffer`, is None for a plain value, its JSON in `value`."""
 
     address: str
     stage: str
@@ -65,15 +66,7 @@ class _Pending(NamedTuple):
     value: Any
     native: str | None
     island: str | None
-
-
-class _Stored(NamedTuple):
-    """Where the bytes of a digest are: `shard_number` and `address` name the dataset that holds them."""
-
-    shard: str
-    offset: int | None
-    shard_number: int
-    address: str
+    buffer: NDArray[np.uint8] | None
 
 
 class RunWriter:
@@ -95,8 +88,10 @@ class RunWriter:
         self._finished = finished
         self._known = {record.address: record for record in recovered.records}
         self._seen: set[str] = set()
-        self._stored = {
-            record.digest: _Stored(record.shard, record.offset, -1, record.address)
+        # Digest -> file, offset, number of the shard, and the address under which it holds the bytes. Plain tuples
+        # of plain values: the garbage collector does not visit them.
+        self._stored: dict[str, tuple[str, int | None, int, str]] = {
+            record.digest: (record.shard, record.offset, -1, record.address)
             for record in recovered.records
             if record.shard is not None
         }
@@ -105,11 +100,12 @@ class RunWriter:
         self._shard: Hdf5Shard | NpyShard | None = None
         self._shard_size = 0
         self._lines: list[bytes] = []
+        self._buffers = Buffers(settings.queue_bytes // 4)
         self._start = time.perf_counter()
         self._open = True
-        self._pipeline: Pipeline[_Pending] = Pipeline(self._write, settings.queue_bytes, f"parity trace {folder.name}")
+        self._pipeline: Pipeline[_Pending] = Pipeline(self._handle, settings.queue_bytes, f"parity trace {folder.name}")
 
-    def tensor(  # noqa: PLR0913 - a record has these fields
+    def tensor(
         self,
         address: str | Address,
         array: NDArray[Any],
@@ -147,8 +143,12 @@ class RunWriter:
         except ValueError as error:
             message = f"{text!r} cannot be recorded: {error}"
             raise TraceError(message) from error
-        stored = np.array(array, dtype=kind, order="C") if copy else np.asarray(array, dtype=kind, order="C")
-        self._put(_Pending(text, stage, stored, name, None, native, island), stored.nbytes)
+        buffer = None
+        if copy:
+            array, buffer = self._buffers.copy(array, kind)
+        else:
+            array = np.asarray(array, dtype=kind, order="C")
+        self._put(_Pending(text, stage, array, name, None, native, island, buffer), array.nbytes)
 
     def value(
         self, address: str | Address, value: object, *, native: str | None = None, stage: str | None = None
@@ -165,7 +165,7 @@ class RunWriter:
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             message = f"{text!r} cannot be recorded: {error}"
             raise TraceError(message) from error
-        self._put(_Pending(text, stage, None, "", plain, native, None), 0)
+        self._put(_Pending(text, stage, None, "", plain, native, None, None), 0)
 
     def __contains__(self, address: str | Address) -> bool:
         """Tell whether the address is recorded, now or before a resume."""
@@ -242,8 +242,14 @@ class RunWriter:
         )
         return TraceError(message)
 
-    def _write(self, pending: _Pending) -> None:
+    def _handle(self, pending: _Pending) -> None:
         """Write one record; runs in the background thread."""
+        self._write(pending)
+        if pending.buffer is not None:
+            self._buffers.give(pending.buffer)
+
+    def _write(self, pending: _Pending) -> None:
+        """Hash, place and note a record, or check it against the one before a resume."""
         array = pending.array
         seal = "" if array is None else mark(array, pending.dtype)
         if pending.address in self._known:
@@ -273,13 +279,14 @@ class RunWriter:
         """Store the bytes unless they are stored already; return file and offset."""
         known = self._stored.get(seal)
         if known is not None:
-            if self._shard is not None and known.shard_number == self._number:
-                self._shard.link(pending.address, known.address)
-            return known.shard, known.offset
+            shard, offset, number, first = known
+            if self._shard is not None and number == self._number:
+                self._shard.link(pending.address, first)
+            return shard, offset
         if self._shard is None:
             self._shard = self._store(self._folder, self._number)
         shard, offset = self._shard.put(pending.address, array, pending.dtype)
-        self._stored[seal] = _Stored(shard, offset, self._number, pending.address)
+        self._stored[seal] = (shard, offset, self._number, pending.address)
         self._shard_size += array.nbytes
         self.info.bytes_stored += array.nbytes
         return shard, offset
