@@ -31,7 +31,7 @@ from parity import provenance
 from parity.address import Address
 from parity.digests import digests
 from parity.dtypes import FLOATS, widen
-from parity.errors import AddressError, FrameworkMissingError, InputError, ParityError, nearest
+from parity.errors import AddressError, FrameworkMissingError, InputError, ParityError, TraceError, nearest
 from parity.taps import Call, Digests, Filter, Taps, key
 from parity.trace import Island, Manifest, RunReader, Trace, TraceWriter, WeightDigests, write_injection
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["Outcome", "Progress", "Reference", "Session", "find", "record"]
 
 Progress = Callable[[int, int], None]
+Tell = Callable[[str, int, int], None]
 _GROUP = "parity.references"
 
 
@@ -138,7 +139,7 @@ def record(
     steps: Collection[int] | None = None,
     source: Path | None = None,
     resume: bool = False,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Tell | None = None,
 ) -> Trace:
     """Run `reference` on a case and write its trace to the folder `out`.
 
@@ -164,41 +165,60 @@ def record(
     started = time.perf_counter()
     working, twin = _types(resolved, dtypes)
     _check_steps(resolved, steps)
+    _check_folder(Path(out), resume=resume)
     wanted = Filter(taps, steps)
     tell = progress or _silent
     _ = resolved.model_path
     tell("load", 0, 1)
     session = reference.load(resolved, device=device, dtype=working, source=source)
     tell("load", 1, 1)
-    writer = TraceWriter(out, _manifest(resolved, reference, session, store), resume=resume)
-    recorder = _Recorder(session, writer, wanted, tell)
-    outcome = recorder.working_run(working)
-    write_injection(out, outcome.latents, outcome.noise)
+    counted = _count(session, wanted, tell)
     if not wanted.any:
         message = f"--taps {taps!r} matches no address of the run; a pattern matches the whole address"
         raise AddressError(message)
+    writer = TraceWriter(out, _manifest(resolved, reference, session, store), resume=resume)
+    recorder = _Recorder(session, writer, wanted, tell, counted)
+    outcome = recorder.working_run(working)
+    write_injection(out, outcome.latents, outcome.noise)
     with ThreadPoolExecutor(1) as pool:
         described = pool.submit(recorder.describe)
         if twin:
             recorder.twin_runs(working)
         described.result()
+    recorder.measure_repetition(working)
     writer.manifest.wall_s = time.perf_counter() - started
     writer.finish()
     return Trace.open(out)
 
 
-class _Recorder:
-    """The runs of one recording."""
+@dataclass(frozen=True, kw_only=True)
+class _Counted:
+    """What the runs before the written one found: the bare run's end, digests, and calls per path and step."""
 
-    def __init__(
-        self, session: Session, writer: TraceWriter, wanted: Filter, tell: Callable[[str, int, int], None]
-    ) -> None:
+    finals: dict[str, str]
+    digests: dict[str, str]
+    counts: dict[tuple[str, int | None], int]
+
+
+def _count(session: Session, wanted: Filter, tell: Tell) -> _Counted:
+    """Do the bare and the counted run."""
+    bare = session.run(None, lambda done, total: tell("bare run", done, total))
+    sink = Digests()
+    taps = Taps(sink, wanted=wanted)
+    session.run(taps, lambda done, total: tell("counted run", done, total))
+    return _Counted(finals=bare.finals, digests=sink.found, counts=taps.counts)
+
+
+class _Recorder:
+    """The written runs of one recording."""
+
+    def __init__(self, session: Session, writer: TraceWriter, wanted: Filter, tell: Tell, counted: _Counted) -> None:
         """Record what is `wanted` of `session` with `writer`."""
         self._session = session
         self._writer = writer
         self._wanted = wanted
         self._tell = tell
-        self._counts: dict[tuple[str, int | None], int] = {}
+        self._counted = counted
         self._partial: set[Call] = set()
 
     def _progress(self, stage: str) -> Progress:
@@ -206,26 +226,24 @@ class _Recorder:
         return lambda done, total: self._tell(stage, done, total)
 
     def working_run(self, dtype: str) -> Outcome:
-        """Do the bare, the counted and the written run, and compare them."""
-        bare = self._session.run(None, self._progress("bare run"))
-        before = Digests()
-        counting = Taps(before, wanted=self._wanted)
-        self._session.run(counting, self._progress("counted run"))
-        self._counts = counting.counts
+        """Write the working run and compare it with the runs before it."""
         with self._writer.run(dtype, mode="run", dtype=dtype) as run:
             taps = self._taps(run)
             outcome = self._session.run(taps, self._progress(f"{dtype} run"))
         self._partial = taps.partial
         checks = self._writer.manifest.checks
-        checks.neutral = bare.finals == outcome.finals
-        recorded = self._recorded(dtype)
-        differing = {each.address for each in recorded.records if before.found.get(key(each.address)) != _mark(each)}
-        checks.repeatable = not differing and len(before.found) == len(recorded)
-        if differing:
-            third = _Differences(recorded)
-            self._session.run(self._taps(third), self._progress("third run"))
-            checks.repeat_max_abs = third.found
+        checks.neutral = self._counted.finals == outcome.finals
+        recorded = {key(each.address): _mark(each) for each in self._recorded(dtype).records}
+        checks.repeatable = recorded == self._counted.digests
         return outcome
+
+    def measure_repetition(self, dtype: str) -> None:
+        """Run once more if the run does not repeat, and keep by how much; after all runs that need its draws."""
+        checks = self._writer.manifest.checks
+        if not checks.repeatable:
+            sink = _Differences(self._recorded(dtype))
+            self._session.run(self._taps(sink), self._progress("another run"))
+            checks.repeat_max_abs = sink.found
 
     def twin_runs(self, working: str) -> None:
         """Write the runs in float64."""
@@ -253,7 +271,7 @@ class _Recorder:
 
     def _taps(self, sink: Any, islands: dict[str, str] | None = None) -> Taps:
         """Return taps that write to `sink` under the contract's addresses."""
-        return Taps(sink, counts=self._counts, wanted=self._wanted, islands=islands)
+        return Taps(sink, counts=self._counted.counts, wanted=self._wanted, islands=islands)
 
     def _recorded(self, run: str) -> RunReader:
         """Return a run that was written."""
@@ -310,6 +328,13 @@ def _types(resolved: Resolved, dtypes: Sequence[str] | None) -> tuple[str, bool]
         message = f"a trace has one working type beside float64 and {', '.join(working) or 'none'} was asked for; record one trace for each"
         raise InputError(message)
     return working[0], "float64" in names
+
+
+def _check_folder(out: Path, *, resume: bool) -> None:
+    """Raise, before anything runs, for a trace that would be overwritten."""
+    if (out / "manifest.json").exists() and not resume:
+        message = f"{out} holds a trace already; choose another folder, or resume it"
+        raise TraceError(message)
 
 
 def _check_steps(resolved: Resolved, steps: Collection[int] | None) -> None:

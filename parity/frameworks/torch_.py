@@ -50,7 +50,8 @@ TYPES: Final[dict[str, torch.dtype]] = {
 }  # fmt: skip
 _NAMES = {dtype: name for name, dtype in TYPES.items()}
 _PLAIN = (bool, int, float, str, type(None))
-_KEPT_TENSORS: Final = 48
+_KEPT_TENSORS: Final = 2
+_KEPT_BYTES: Final = 64 << 20
 
 
 def to_numpy(tensor: torch.Tensor) -> tuple[np.ndarray, str]:
@@ -84,6 +85,7 @@ class Snapshots:
 
     def __init__(self) -> None:
         """Begin empty."""
+        self._size = 0
         self._kept: OrderedDict[tuple[Any, ...], tuple[torch.Tensor, np.ndarray, str]] = OrderedDict()
 
     def __call__(self, tensor: torch.Tensor) -> tuple[np.ndarray, str]:
@@ -98,8 +100,9 @@ class Snapshots:
         array.flags.writeable = False
         if version >= 0 and array.size:
             self._kept[place] = (tensor, array, name)  # holding the tensor keeps its memory from being reused
-            if len(self._kept) > _KEPT_TENSORS:
-                self._kept.popitem(last=False)
+            self._size += array.nbytes
+            while self._size > _KEPT_BYTES and len(self._kept) > _KEPT_TENSORS:
+                self._size -= self._kept.popitem(last=False)[1][1].nbytes
         return array, name
 
 

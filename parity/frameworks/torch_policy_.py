@@ -77,6 +77,10 @@ def provenance(device: torch.device) -> dict[str, Any]:
         "device": str(device),
         "threads": torch.get_num_threads(),
         "allow_tf32": _tf32(),
+        "reduced_precision_reduction": {
+            "float16": bool(torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction),
+            "bfloat16": bool(torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction),
+        },
         "sdpa": {
             "flash": torch.backends.cuda.flash_sdp_enabled(),
             "memory_efficient": torch.backends.cuda.mem_efficient_sdp_enabled(),

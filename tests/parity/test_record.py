@@ -155,6 +155,36 @@ def test_a_trace_that_is_there_is_not_overwritten_but_resumed(resolved, tmp_path
     assert again.digest == first.digest
 
 
+@pytest.mark.parametrize("store", ["hdf5", "npy"])
+@pytest.mark.parametrize("stage", ["float32 run", "float64 run", "forced", "steps"])
+def test_an_interrupted_recording_is_incomplete_and_resumed_to_the_same_digest(resolved, tmp_path, store, stage):
+    def interrupt(seen, done, _total):
+        if seen == stage and done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        record(resolved, reference, tmp_path / "broken", store=store, progress=interrupt)
+    with pytest.raises(TraceError):
+        Trace.open(tmp_path / "broken")
+    resumed = record(resolved, reference, tmp_path / "broken", store=store, resume=True)
+    whole = record(resolved, reference, tmp_path / "whole", store=store)
+    assert resumed.digest == whole.digest
+    assert resumed.manifest.weights == whole.manifest.weights
+
+
+def test_a_pattern_that_matches_nothing_leaves_no_trace(resolved, tmp_path):
+    with pytest.raises(AddressError):
+        record(resolved, reference, tmp_path / "trace", taps="nothing")
+    assert not (tmp_path / "trace").exists()
+
+
+def test_the_twin_has_the_written_runs_draws_even_where_the_run_does_not_repeat(resolved, tmp_path):
+    trace = record(resolved, Reference(restless=True), tmp_path / "trace")
+    for step in range(3):
+        address = f"unet.conv_in@step={step}:input.sample"
+        np.testing.assert_array_equal(trace.run("steps").wide(address), trace.run("float32").wide(address))
+
+
 def test_progress_counts_every_stage_to_its_end(resolved, tmp_path):
     seen: dict[str, tuple[int, int]] = {}
     record(

@@ -32,6 +32,16 @@ width = 48
 """
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Compute on one thread: tiny operators gain nothing from more, and lose much on a busy machine."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory) -> Path:
     """Return a folder that holds the tiny model and a small case."""
