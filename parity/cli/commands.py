@@ -132,9 +132,9 @@ def run(
     json: Json = False,  # noqa: FBT002
 ) -> None:
     """Record, replay, compare, diagnose and report, each side in its own process."""
-    from parity.cli import flow
+    from parity.cli import run as runner
 
-    result = flow.run(
+    result = runner.run(
         case, out, reference=reference, candidate=candidate, plant=plant, weights=weights, modes=mode, dtypes=dtype,
         size=size, store=store, tolerances=tolerances, jobs=jobs,
     )  # fmt: skip

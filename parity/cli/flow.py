@@ -1,18 +1,15 @@
-"""What the larger commands do: one process for each side, the rest in this one."""
+"""What the larger commands do in one process; `run` in its own module starts one for each side."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from parity import case as cases
 from parity.cli.progress import bar, say
 from parity.dtypes import FloatName
-from parity.errors import ChildError, InputError, nearest
+from parity.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +17,7 @@ if TYPE_CHECKING:
     from parity.result import Result
     from parity.trace import Trace
 
-__all__ = ["compare", "diagnose", "doctor", "record", "replay", "run"]
+__all__ = ["compare", "compared", "diagnose", "doctor", "overrides", "planted", "record", "replay", "types", "write"]
 
 FAULTS = Path("fixtures") / "faults"
 
@@ -32,10 +29,10 @@ def record(
     """Run the reference in this process and write its trace."""
     from parity import record as recorder
 
-    resolved = cases.load(case, _overrides(dtypes, size))
+    resolved = cases.load(case, overrides(dtypes, size))
     with bar("record") as progress:
         recorder.record(
-            resolved, recorder.find(reference), out, dtypes=_types(dtypes), device=device, store=store, taps=taps,
+            resolved, recorder.find(reference), out, dtypes=types(dtypes), device=device, store=store, taps=taps,
             steps=_numbers(steps), source=source, resume=resume, progress=progress,
         )  # fmt: skip
 
@@ -55,8 +52,8 @@ def replay(
             )
             raise InputError(message)
     options = replayer.Options(
-        modes=tuple(modes or replayer.MODES), dtypes=tuple(_types(dtypes) or ()), device=device, weights=weights,  # type: ignore[arg-type]
-        source=source, only=only, edits=tuple(repairs.read(repair)) if repair else (), plant=_plant(plant, trace),
+        modes=tuple(modes or replayer.MODES), dtypes=tuple(types(dtypes) or ()), device=device, weights=weights,  # type: ignore[arg-type]
+        source=source, only=only, edits=tuple(repairs.read(repair)) if repair else (), plant=planted(plant, trace),
         store=store, command=_command(candidate, source, weights, device, plant),
     )  # fmt: skip
     with bar("replay") as progress:
@@ -67,13 +64,13 @@ def compare(
     trace: Path, candidates: Sequence[Path], *, out: Path | None, tolerances: Path | None, jobs: int | None
 ) -> Result:
     """Compare traces; write result.json and the reports when `out` is given."""
-    result = _compared(trace, candidates, out=out, tolerances=tolerances, jobs=jobs)
+    result = compared(trace, candidates, out=out, tolerances=tolerances, jobs=jobs)
     if out is not None:
-        _write(result, out)
+        write(result, out)
     return result
 
 
-def _compared(
+def compared(
     trace: Path, candidates: Sequence[Path], *, out: Path | None, tolerances: Path | None, jobs: int | None
 ) -> Result:
     """Compare traces; put their pictures into `out` when it is given."""
@@ -107,73 +104,7 @@ def diagnose(folder: Path) -> Result:
     result = results.read(folder)
     with bar("diagnose") as progress:
         result = diagnosis.diagnose(result, folder, progress=progress)
-    _write(result, folder)
-    return result
-
-
-def run(
-    case: Path, out: Path | None, *, reference: str, candidate: str, plant: str | None, weights: Path | None,
-    modes: Sequence[str] | None, dtypes: Sequence[str] | None, size: str | None, store: str, tolerances: Path | None,
-    jobs: int | None,
-) -> Result:  # fmt: skip
-    """Do all four steps; each side runs in a process of its own."""
-    resolved = cases.load(case, _overrides(dtypes, size))
-    _ = resolved.model_path
-    if plant is not None:
-        _plant(plant, case)
-    out = out or Path("reports") / "-".join([case.stem, *([Path(plant).stem] if plant else [])])
-    types = list(dict.fromkeys(dtypes or ("float64", resolved.case.precision.dtype)))
-    reference_trace, candidates = out / "reference", {name: out / f"candidate-{name}" for name in types}
-    for folder in (reference_trace, *candidates.values()):
-        if (folder / "manifest.json").exists():
-            shutil.rmtree(folder)
-    wall_s: dict[str, float] = {}
-    common = [f"--store={store}", *([f"--size={size}"] if size else [])]
-    started = time.perf_counter()
-    _children(
-        [
-            [
-                "record",
-                str(case),
-                f"--out={reference_trace}",
-                f"--reference={reference}",
-                *(f"--dtype={name}" for name in dtypes or ()),
-                *common,
-            ]
-        ]
-    )
-    wall_s["record"] = time.perf_counter() - started
-    started = time.perf_counter()
-    options = {"weights": weights, "plant": plant}
-    extra = [
-        *(f"--mode={mode}" for mode in modes or ()),
-        *(f"--{key}={value}" for key, value in options.items() if value),
-    ]
-    _children(
-        [
-            [
-                "replay",
-                str(reference_trace),
-                f"--out={folder}",
-                f"--candidate={candidate}",
-                f"--dtype={name}",
-                f"--store={store}",
-                *extra,
-            ]
-            for name, folder in candidates.items()
-        ]
-    )
-    wall_s["replay"] = time.perf_counter() - started
-    started = time.perf_counter()
-    result = _compared(reference_trace, list(candidates.values()), out=out, tolerances=tolerances, jobs=jobs)
-    wall_s["compare"] = time.perf_counter() - started
-    result.wall_s = wall_s
-    result.commands = _commands(case, out, reference_trace, list(candidates.values()), candidate, options)
-    _write(result, out)
-    if result.verdict != "MATCH":
-        started = time.perf_counter()
-        result = diagnose(out)
-        result.wall_s["diagnose"] = time.perf_counter() - started
+    write(result, folder)
     return result
 
 
@@ -188,7 +119,7 @@ def doctor(*, floors: bool, dtypes: Sequence[str], device: str) -> None:
         from parity.frameworks import mindspore_
 
         mindspore_.start(device)
-        for dtype in _types(dtypes) or ():
+        for dtype in types(dtypes) or ():
             for kind, by in mindspore_.floors(dtype).items():
                 numbers = by[dtype]
                 sys.stdout.write(
@@ -210,7 +141,7 @@ def _pictures(reference: Trace, candidates: Sequence[Trace], out: Path) -> dict[
     return {}
 
 
-def _write(result: Result, out: Path) -> None:
+def write(result: Result, out: Path) -> None:
     """Write result.json, report.html and junit.xml."""
     from parity import report as reports
     from parity import result as results
@@ -221,31 +152,6 @@ def _write(result: Result, out: Path) -> None:
         say(f"wrote {path}")
 
 
-def _children(commands: Sequence[Sequence[str]]) -> None:
-    """Run commands of this program, each in a new process, at the same time; their stderr is ours.
-
-    Raises:
-        InputError: a child answered with exit code 2.
-        ChildError: one failed otherwise.
-    """
-    children = [subprocess.Popen([sys.executable, "-m", "parity", *command]) for command in commands]  # noqa: S603
-    try:
-        codes = [child.wait() for child in children]
-    except KeyboardInterrupt:
-        for child in children:
-            child.wait()  # the terminal interrupted it too; let it close its files
-        raise
-    for command, code in zip(commands, codes, strict=True):
-        if code == 130:  # noqa: PLR2004 - interrupted, as the contract says
-            raise KeyboardInterrupt
-        if code == 2:  # noqa: PLR2004 - unusable input, already explained on stderr
-            message = f"`parity {command[0]}` could not use its input (see above)"
-            raise InputError(message)
-        if code:
-            message = f"`parity {command[0]}` failed with exit code {code} (see above); run it alone to look closer: parity {' '.join(command)}"
-            raise ChildError(message)
-
-
 def _command(
     candidate: str, source: Path | None, weights: Path | None, device: str, plant: str | None
 ) -> tuple[str, ...]:
@@ -254,22 +160,10 @@ def _command(
     return (f"--candidate={candidate}", *(f"--{key}={value}" for key, value in given.items() if value is not None))
 
 
-def _commands(
-    case: Path, out: Path, reference: Path, candidates: Sequence[Path], candidate: str, options: dict[str, Any]
-) -> dict[str, str]:
-    """Return the commands that the report shows."""
-    extra = "".join(f" --{key} {value}" for key, value in options.items() if value)
-    return {
-        "repeat": f"parity run {case} --out {out} --candidate {candidate}{extra}",
-        "replay": f"parity replay {reference} --out {out}/again --candidate {candidate}{extra}",
-        "compare": f"parity compare {reference} {' '.join(map(str, candidates))} --out {out}",
-    }
-
-
-def _overrides(dtypes: Sequence[str] | None, size: str | None) -> dict[str, Any]:
+def overrides(dtypes: Sequence[str] | None, size: str | None) -> dict[str, Any]:
     """Return the case's values that the command line sets."""
     found: dict[str, Any] = {}
-    working = [name for name in _types(dtypes) or () if name != "float64"]
+    working = [name for name in types(dtypes) or () if name != "float64"]
     if working:
         found["precision.dtype"] = working[0]
     if size is not None:
@@ -281,7 +175,7 @@ def _overrides(dtypes: Sequence[str] | None, size: str | None) -> dict[str, Any]
     return found
 
 
-def _types(dtypes: Sequence[str] | None) -> list[str] | None:
+def types(dtypes: Sequence[str] | None) -> list[str] | None:
     """Check names of floating types."""
     for name in dtypes or ():
         if name not in get_args(FloatName):
@@ -300,7 +194,7 @@ def _numbers(text: str | None) -> list[int] | None:
     return [int(part) for part in text.split(",")]
 
 
-def _plant(name: str | None, near: Path) -> Path | None:
+def planted(name: str | None, near: Path) -> Path | None:
     """Return the file of a planted fault: a path, or a name in fixtures/faults here or above `near`."""
     if name is None or Path(name).suffix == ".py":
         if name is not None and not Path(name).exists():

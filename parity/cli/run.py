@@ -1,0 +1,137 @@
+"""`parity run`: record, replay, compare, diagnose and report, each side in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from parity import case as cases
+from parity.cli import flow
+from parity.errors import ChildError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from parity.result import Result
+
+__all__ = ["run"]
+
+LARGE_MODEL_BYTES: Final = 2**30
+_UNUSABLE, _INTERRUPTED = 2, 130
+
+
+def run(
+    case: Path, out: Path | None, *, reference: str, candidate: str, plant: str | None, weights: Path | None,
+    modes: Sequence[str] | None, dtypes: Sequence[str] | None, size: str | None, store: str, tolerances: Path | None,
+    jobs: int | None,
+) -> Result:  # fmt: skip
+    """Do all four steps and return the result; exit codes are the caller's."""
+    resolved = cases.load(case, flow.overrides(dtypes, size))
+    model = resolved.model_path
+    if plant is not None:
+        flow.planted(plant, case)
+    out = out or Path("reports") / "-".join([case.stem, *([Path(plant).stem] if plant else [])])
+    types = list(dict.fromkeys(dtypes or ("float64", resolved.case.precision.dtype)))
+    given = {"candidate": candidate, "weights": weights, "plant": plant}
+    options = [f"--{name}={value}" for name, value in given.items() if value]
+    trace, replays = out / "reference", _replays(out, types, model)
+    _remove([trace, *replays])
+    wall_s: dict[str, float] = {}
+    with _timed(wall_s, "record"):
+        command = ["record", str(case), f"--out={trace}", f"--reference={reference}", f"--store={store}"]
+        _children([[*command, *(f"--dtype={name}" for name in dtypes or ()), *([f"--size={size}"] if size else [])]])
+    with _timed(wall_s, "replay"):
+        common = [f"--store={store}", *(f"--mode={mode}" for mode in modes or ()), *options]
+        _children(
+            [
+                ["replay", str(trace), f"--out={folder}", *(f"--dtype={name}" for name in names), *common]
+                for folder, names in replays.items()
+            ]
+        )
+    with _timed(wall_s, "compare"):
+        result = flow.compared(trace, list(replays), out=out, tolerances=tolerances, jobs=jobs)
+    result.commands = _commands(case, out, trace, list(replays), " ".join(options).replace("=", " "))
+    result.wall_s = wall_s
+    flow.write(result, out)
+    if result.verdict != "MATCH":
+        with _timed(wall_s, "diagnose"):
+            result = flow.diagnose(out)
+    return result
+
+
+def _replays(out: Path, types: Sequence[str], model: Path) -> dict[Path, list[str]]:
+    """Return trace folder -> types: a process for each type, or one for all where the model fills the machine."""
+    files = model.rglob("*") if model.is_dir() else [model]
+    if sum(path.stat().st_size for path in files if path.is_file()) > LARGE_MODEL_BYTES:
+        return {out / "candidate": list(types)}
+    return {out / f"candidate-{name}": [name] for name in types}
+
+
+def _remove(folders: Sequence[Path]) -> None:
+    """Remove the traces that an earlier run of this case left in its own folder."""
+    for folder in folders:
+        if (folder / "manifest.json").exists():
+            shutil.rmtree(folder)
+
+
+@contextmanager
+def _timed(wall_s: dict[str, float], name: str) -> Iterator[None]:
+    """Note how long a part takes, in seconds."""
+    started = time.perf_counter()
+    yield
+    wall_s[name] = time.perf_counter() - started
+
+
+def _children(commands: Sequence[Sequence[str]]) -> None:
+    """Run commands of this program, each in a new process, at the same time; their stderr is ours.
+
+    Raises:
+        SystemExit: a child could not use its input; exit code 2.
+        ChildError: one failed otherwise.
+    """
+    children = []
+    for index, command in enumerate(commands):
+        child = subprocess.Popen([sys.executable, "-m", "parity", *command])  # noqa: S603 - our own program
+        if len(commands) > 1:
+            _pin(child.pid, index)
+        children.append(child)
+    try:
+        codes = [child.wait() for child in children]
+    except KeyboardInterrupt:
+        for child in children:
+            child.wait()  # the terminal interrupted it too; let it close its files
+        raise
+    for command, code in zip(commands, codes, strict=True):
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt
+        if code == _UNUSABLE:
+            sys.exit(_UNUSABLE)  # the child has said why
+        if code:
+            message = f"`parity {command[0]}` failed with exit code {code} (see above); run it alone to look closer: parity {' '.join(command)}"
+            raise ChildError(message)
+
+
+def _pin(process: int, index: int) -> None:
+    """Keep a process that runs beside others on one core, where the system can.
+
+    MindSpore's main thread waits for its worker by yielding, so one process keeps two cores busy; two processes
+    on two cores are done in about half the time when each stays on its own.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(process, {cores[index % len(cores)]})
+
+
+def _commands(case: Path, out: Path, trace: Path, candidates: Sequence[Path], options: str) -> dict[str, Any]:
+    """Return the commands that the report shows."""
+    return {
+        "repeat": f"parity run {case} --out {out} {options}",
+        "replay": f"parity replay {trace} --out {out}/again {options}",
+        "compare": f"parity compare {trace} {' '.join(map(str, candidates))} --out {out}",
+    }
