@@ -2,7 +2,7 @@
 
 Small tensors (160 bytes) are compared with h5py's low-level create and write, the floor of any store that makes
 a dataset of each. Large ones (16 MB) are compared with `np.save` and hashing of the distinct bytes, with and
-without bringing them to the disk, which a trace always does. Medians of five runs.
+without bringing them to the disk, which a trace always does. Medians of seven runs, taken in turns.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SMALL = 10_000
 LARGE = 16
-REPEATS = 5
+REPEATS = 7
 
 
 def address(number: int) -> str:
@@ -74,39 +74,51 @@ def saved(folder: Path, arrays: list[np.ndarray], *, synced: bool) -> float:
     return time.perf_counter() - start
 
 
-def timed(root: Path, run: Callable[[Path], float]) -> float:
-    """Return the median of runs, each in a fresh folder."""
-    found = []
+def timed(root: Path, contenders: dict[str, Callable[[Path], float]]) -> dict[str, float]:
+    """Return the median seconds of each contender; they take turns, so that a busy moment of the machine hits all."""
+    found: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(REPEATS):
-        folder = Path(tempfile.mkdtemp(dir=root))
-        found.append(run(folder))
-        shutil.rmtree(folder)
-    return median(found)
+        for name, run in contenders.items():
+            folder = Path(tempfile.mkdtemp(dir=root))
+            found[name].append(run(folder))
+            shutil.rmtree(folder)
+    return {name: median(seconds) for name, seconds in found.items()}
 
 
 def main(root: Path) -> None:
-    """Print the table."""
+    """Print the tables."""
     small = [np.full(40, number, np.float32) for number in range(SMALL)]
-    each = 1e6 / SMALL
-    floor = timed(root, lambda folder: low_level(folder, small))
-    print(f"160 bytes, h5py low level    {floor * each:7.1f} us")
-    for store in ("hdf5", "npy"):
-        total = timed(root, lambda folder, store=store: record(folder / "t", small, store)[0])
-        called = timed(root, lambda folder, store=store: record(folder / "t", small, store)[1])
-        print(f"160 bytes, trace {store:4}        {total * each:7.1f} us, of which the caller's {called * each:.1f} us")
     repeated = [small[number % 100] for number in range(SMALL)]
-    total = timed(root, lambda folder: record(folder / "t", repeated, "hdf5")[0])
-    print(f"160 bytes seen before        {total * each:7.1f} us")
+    seconds = timed(
+        root,
+        {
+            "h5py's low level": lambda folder: low_level(folder, small),
+            "trace, hdf5": lambda folder: record(folder / "t", small, "hdf5")[0],
+            "trace, hdf5, the caller's part": lambda folder: record(folder / "t", small, "hdf5")[1],
+            "trace, hdf5, bytes seen before": lambda folder: record(folder / "t", repeated, "hdf5")[0],
+            "trace, npy": lambda folder: record(folder / "t", small, "npy")[0],
+        },
+    )
+    print(f"{SMALL} tensors of 160 bytes, microseconds each")
+    for name, value in seconds.items():
+        print(f"  {name:32} {1e6 * value / SMALL:7.1f}")
 
     generator = np.random.default_rng(0)
     large = [generator.standard_normal(1 << 22, np.float32) for _ in range(LARGE)]
-    rate = LARGE * large[0].nbytes / 1e9
-    for synced in (False, True):
-        bare = timed(root, lambda folder, synced=synced: saved(folder, large, synced=synced))
-        print(f"16 MB, np.save and hash{', synced' * synced:8} {bare:6.2f} s, {rate / bare:.2f} GB/s")
-    for store in ("hdf5", "npy"):
-        total = timed(root, lambda folder, store=store: record(folder / "t", large, store)[0])
-        print(f"16 MB, trace {store:4}             {total:6.2f} s, {rate / total:.2f} GB/s")
+    size = LARGE * large[0].nbytes / 1e9
+    seconds = timed(
+        root,
+        {
+            "np.save and hash": lambda folder: saved(folder, large, synced=False),
+            "np.save and hash, synced": lambda folder: saved(folder, large, synced=True),
+            "trace, hdf5": lambda folder: record(folder / "t", large, "hdf5")[0],
+            "trace, hdf5, the caller's part": lambda folder: record(folder / "t", large, "hdf5")[1],
+            "trace, npy": lambda folder: record(folder / "t", large, "npy")[0],
+        },
+    )
+    print(f"{LARGE} tensors of 16 MB, seconds (a trace is always synced)")
+    for name, value in seconds.items():
+        print(f"  {name:32} {value:7.3f}   {size / value:.2f} GB/s")
 
 
 if __name__ == "__main__":

@@ -78,16 +78,20 @@ def natural(text: str) -> tuple[tuple[int, int, str], ...]:
     return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part)
 
 
-def open_inside(folder: Path, relative: str) -> int:
+def open_inside(folder: Path, relative: str, parents: set[str] | None = None) -> int:
     """Open a regular file below `folder` for reading and return its descriptor.
+
+    `parents` holds the folders on the way that were checked already; this one is added.
 
     Raises:
         TraceError: the name is absolute, climbs out, passes a symbolic link, or is no regular file.
     """
     parent, _, name = _checked(folder, relative).rpartition("/")
     where = f"{folder}/{parent}" if parent else f"{folder}"
-    if parent:
+    if parent and (parents is None or parent not in parents):
         _check_parents(folder, parent)
+        if parents is not None:
+            parents.add(parent)
     try:
         descriptor = os.open(f"{where}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:

@@ -49,6 +49,7 @@ class RunReader:
         self._folder = folder
         self._by_address = {record.address: record for record in records}
         self._mapped: dict[str, mmap.mmap] = {}
+        self._parents: set[str] = set()
 
     def __len__(self) -> int:
         """Return the number of records."""
@@ -161,7 +162,7 @@ class RunReader:
         found = self._mapped.get(shard)
         if found is not None:
             return found
-        descriptor = open_inside(self._folder, shard)
+        descriptor = open_inside(self._folder, shard, self._parents)
         try:
             size = os.fstat(descriptor).st_size
             own_file = shard.endswith(".npy")

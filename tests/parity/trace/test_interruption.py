@@ -1,6 +1,6 @@
 """What a trace is worth after its recorder was killed, raised, or filled the disk."""
 
-# ruff: noqa: S311, S603 - the child is this interpreter, and a test draws reproducibly
+# ruff: noqa: S311 - the child is this interpreter, and a test draws reproducibly
 from __future__ import annotations
 
 import random

@@ -1,6 +1,6 @@
 """Damaged on purpose: every mutation ends in one TraceError, or the trace still says what it said."""
 
-# ruff: noqa: S311, S603 - reproducible draws; the child is this interpreter
+# ruff: noqa: S311 - reproducible draws; the child is this interpreter
 from __future__ import annotations
 
 import random
