@@ -64,6 +64,7 @@ _NUMPY_TYPES: Mapping[Any, np.dtype[Any]] = {
 }
 _matmul = ops.MatMul()
 _matmul_transposed = ops.MatMul(transpose_b=True)
+_batch_matmul_transposed = ops.BatchMatMul(transpose_b=True)
 
 
 def numpy_type(dtype: DType) -> np.dtype[Any]:
@@ -185,9 +186,11 @@ class GroupNorm(nn.Cell):
 
     def construct(self, x: Tensor) -> Tensor:
         if x.dtype == mindspore.float64:
-            grouped = _normalised(x.reshape(x.shape[0], self.num_groups, -1), self.eps).reshape(x.shape)
-            shape = (1, -1) + (1,) * (x.ndim - 2)
-            return grouped * self.gamma.reshape(shape) + self.beta.reshape(shape)
+            batch, channels, groups = x.shape[0], x.shape[1], self.num_groups
+            centred, factor = _centred(x.reshape(batch * groups, -1), self.eps)
+            factor = factor.reshape(batch, groups, 1) * self.gamma.reshape(1, groups, -1)
+            out = centred.reshape(batch, channels, -1) * factor.reshape(batch, channels, 1)
+            return (out + self.beta.reshape(1, channels, 1)).reshape(x.shape)
         gamma, beta = self.gamma.astype(mindspore.float32), self.beta.astype(mindspore.float32)
         out = ops.group_norm(x.astype(mindspore.float32), self.num_groups, gamma, beta, self.eps)
         return out.astype(x.dtype)
@@ -204,7 +207,9 @@ class LayerNorm(nn.Cell):
 
     def construct(self, x: Tensor) -> Tensor:
         if x.dtype == mindspore.float64:
-            return _normalised(x, self.eps) * self.gamma + self.beta
+            centred = x - x.mean(-1, keep_dims=True)
+            variance = (centred * centred).mean(-1, keep_dims=True)
+            return centred * ops.rsqrt(variance + constant(self.eps, x.dtype)) * self.gamma + self.beta
         gamma, beta = self.gamma.astype(mindspore.float32), self.beta.astype(mindspore.float32)
         return _layer_norm(self.eps)(x.astype(mindspore.float32), gamma, beta)[0].astype(x.dtype)
 
@@ -214,11 +219,21 @@ def _layer_norm(eps: float) -> ops.LayerNorm:
     return ops.LayerNorm(begin_norm_axis=-1, begin_params_axis=-1, epsilon=eps)
 
 
-def _normalised(x: Tensor, eps: float) -> Tensor:
-    """Mean 0 and variance 1 along the last axis, by operators that keep float64."""
-    centred = x - x.mean(-1, keep_dims=True)
-    variance = (centred * centred).mean(-1, keep_dims=True)
-    return centred / ops.sqrt(variance + constant(eps, x.dtype))
+def _centred(rows: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Rows [n, length] without their mean, and the factor [n, 1] that brings each to variance 1; keeps float64.
+
+    Sums are products with a vector: on CPU that takes a quarter of the time of an elementwise pass.
+    """
+    count, length = rows.shape
+    share = constant(1.0 / length, rows.dtype)
+    centred = rows - _matmul(rows, _ones(length, rows.dtype)) * share
+    square = _batch_matmul_transposed(centred.reshape(count, 1, length), centred.reshape(count, 1, length))
+    return centred, ops.rsqrt(square.reshape(count, 1) * share + constant(eps, rows.dtype))
+
+
+@lru_cache(maxsize=64)
+def _ones(length: int, dtype: DType) -> Tensor:
+    return Tensor(np.ones((length, 1), numpy_type(dtype)), dtype)
 
 
 class Embedding(nn.Cell):
