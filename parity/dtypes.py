@@ -11,6 +11,7 @@ numpy has no bfloat16, so an array of it travels as uint16 beside the name `"bfl
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -42,6 +43,7 @@ def eps(name: str) -> float:
     return 2.0 ** -_MANTISSA_BITS[name]
 
 
+@lru_cache(maxsize=64)
 def storage(name: str) -> np.dtype[np.generic]:
     """Return the little-endian numpy type in which `name` is stored; bfloat16 is stored as uint16."""
     if name not in get_args(TypeName):
@@ -53,15 +55,17 @@ def storage(name: str) -> np.dtype[np.generic]:
 def widen(array: np.ndarray, name: str, to: str = "float64") -> np.ndarray:
     """Return `array`, whose true type is `name`, as a float64 (or `to`) array; exact."""
     if name == "bfloat16":
-        array = (array.astype(np.uint32) << 16).view(np.float32)
-    return array.astype(to, copy=False)
+        words = np.asarray(array).astype(np.uint32)
+        np.left_shift(words, np.uint32(16), out=words)
+        array = words.view(np.float32)
+    return np.asarray(array).astype(to, copy=False)
 
 
 def narrow(array: np.ndarray, name: str) -> np.ndarray:
     """Round `array` to the floating type `name` (to nearest, ties to even) in its storage form."""
     if name != "bfloat16":
-        return array.astype(name, copy=False)
-    single = np.ascontiguousarray(array, dtype=np.float32)
-    word = single.view(np.uint32)
-    rounded = ((word + 0x7FFF + ((word >> 16) & 1)) >> 16).astype(np.uint16)
-    return np.where(np.isnan(single), np.uint16(0x7FC0), rounded)
+        return np.asarray(array).astype(name, copy=False)
+    single = np.atleast_1d(np.asarray(array, dtype=np.float32, order="C"))  # a numpy scalar would warn of overflow
+    words = single.view(np.uint32)
+    rounded = ((words + np.uint32(0x7FFF) + ((words >> 16) & 1)) >> 16).astype(np.uint16)
+    return np.where(np.isnan(single), np.uint16(0x7FC0), rounded).reshape(np.shape(array))

@@ -85,5 +85,4 @@ def _wide(array: Array, name: str) -> Array:
     """Return the elements as these formulas see them."""
     if array.dtype.kind == "c" or name == "int64":
         return array.astype(np.complex128) if array.dtype.kind == "c" else array
-    flat = widen(np.atleast_1d(array), name)
-    return flat.reshape(array.shape)
+    return widen(array, name)

@@ -68,13 +68,13 @@ def _stored(array: Array | None, name: str) -> Array | None:
     """Round floats to their type."""
     if array is None or array.dtype.kind != "f":
         return array
-    return narrow(np.atleast_1d(array), name).reshape(array.shape)
+    return narrow(array, name)
 
 
 def rounded(values: Array, name: str) -> Array:
     """Return float64 values as another type would hold them."""
     with np.errstate(over="ignore"):
-        return widen(narrow(np.atleast_1d(values), name), name).reshape(values.shape)
+        return widen(narrow(values, name), name)
 
 
 def gelu(x: Array) -> Array:
