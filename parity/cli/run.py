@@ -9,11 +9,12 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from parity import case as cases
 from parity.cli import flow
 from parity.errors import ChildError
+from parity.replay import MODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,23 +41,21 @@ def run(
     types = list(dict.fromkeys(dtypes or ("float64", resolved.case.precision.dtype)))
     given = {"candidate": candidate, "weights": weights, "plant": plant}
     options = [f"--{name}={value}" for name, value in given.items() if value]
-    trace, replays = out / "reference", _replays(out, types, model)
-    _remove([trace, *replays])
+    trace, replays = out / "reference", _replays(out, types, modes or list(MODES), model)
+    _remove([trace, *(replay.folder for replay in replays)])
     wall_s: dict[str, float] = {}
     with _timed(wall_s, "record"):
         command = ["record", str(case), f"--out={trace}", f"--reference={reference}", f"--store={store}"]
         _children([[*command, *(f"--dtype={name}" for name in dtypes or ()), *([f"--size={size}"] if size else [])]])
     with _timed(wall_s, "replay"):
-        common = [f"--store={store}", *(f"--mode={mode}" for mode in modes or ()), *options]
         _children(
-            [
-                ["replay", str(trace), f"--out={folder}", *(f"--dtype={name}" for name in names), *common]
-                for folder, names in replays.items()
-            ]
+            [["replay", str(trace), f"--store={store}", *options, *replay.arguments] for replay in replays],
+            [replay.core for replay in replays],
         )
     with _timed(wall_s, "compare"):
-        result = flow.compared(trace, list(replays), out=out, tolerances=tolerances, jobs=jobs)
-    result.commands = _commands(case, out, trace, list(replays), " ".join(options).replace("=", " "))
+        folders = [replay.folder for replay in replays]
+        result = flow.compared(trace, folders, out=out, tolerances=tolerances, jobs=jobs)
+    result.commands = _commands(case, out, trace, folders, " ".join(options).replace("=", " "))
     result.wall_s = wall_s
     flow.write(result, out)
     if result.verdict != "MATCH":
@@ -65,12 +64,36 @@ def run(
     return result
 
 
-def _replays(out: Path, types: Sequence[str], model: Path) -> dict[Path, list[str]]:
-    """Return trace folder -> types: a process for each type, or one for all where the model fills the machine."""
+class _Replay(NamedTuple):
+    """One process of the candidate: what it writes, in which types and modes, and the core that it keeps to."""
+
+    folder: Path
+    types: Sequence[str]
+    modes: Sequence[str]
+    core: int | None = None
+
+    @property
+    def arguments(self) -> list[str]:
+        """The options of the command."""
+        return [
+            f"--out={self.folder}", *(f"--dtype={name}" for name in self.types), *(f"--mode={name}" for name in self.modes)
+        ]  # fmt: skip
+
+
+def _replays(out: Path, types: Sequence[str], modes: Sequence[str], model: Path) -> list[_Replay]:
+    """Divide the replays over processes: one where the model fills the machine, else about equal shares of two cores.
+
+    The layer replay costs as much as everything else in its type, and float64 twice as much as the others.
+    """
     files = model.rglob("*") if model.is_dir() else [model]
     if sum(path.stat().st_size for path in files if path.is_file()) > LARGE_MODEL_BYTES:
-        return {out / "candidate": list(types)}
-    return {out / f"candidate-{name}": [name] for name in types}
+        return [_Replay(out / "candidate", types, modes)]
+    found = [_Replay(out / f"candidate-{name}", [name], modes, 1) for name in types if name != "float64"]
+    for core, share in ((0, ["layers", "steps"]), (1, ["free"])):
+        chosen = [mode for mode in modes if mode in share]
+        if "float64" in types and chosen:
+            found.insert(0, _Replay(out / f"candidate-float64-{'-'.join(chosen)}", ["float64"], chosen, core))
+    return found
 
 
 def _remove(folders: Sequence[Path]) -> None:
@@ -88,7 +111,7 @@ def _timed(wall_s: dict[str, float], name: str) -> Iterator[None]:
     wall_s[name] = time.perf_counter() - started
 
 
-def _children(commands: Sequence[Sequence[str]]) -> None:
+def _children(commands: Sequence[Sequence[str]], cores: Sequence[int | None] = (None,)) -> None:
     """Run commands of this program, each in a new process, at the same time; their stderr is ours.
 
     Raises:
@@ -96,10 +119,10 @@ def _children(commands: Sequence[Sequence[str]]) -> None:
         ChildError: one failed otherwise.
     """
     children = []
-    for index, command in enumerate(commands):
+    for command, core in zip(commands, cores, strict=True):
         child = subprocess.Popen([sys.executable, "-m", "parity", *command])  # noqa: S603 - our own program
-        if len(commands) > 1:
-            _pin(child.pid, index)
+        if core is not None:
+            _pin(child.pid, core)
         children.append(child)
     try:
         codes = [child.wait() for child in children]
@@ -117,7 +140,7 @@ def _children(commands: Sequence[Sequence[str]]) -> None:
             raise ChildError(message)
 
 
-def _pin(process: int, index: int) -> None:
+def _pin(process: int, core: int) -> None:
     """Keep a process that runs beside others on one core, where the system can.
 
     MindSpore's main thread waits for its worker by yielding, so one process keeps two cores busy; two processes
@@ -125,7 +148,7 @@ def _pin(process: int, index: int) -> None:
     """
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(process, {cores[index % len(cores)]})
+        os.sched_setaffinity(process, {cores[core % len(cores)]})
 
 
 def _commands(case: Path, out: Path, trace: Path, candidates: Sequence[Path], options: str) -> dict[str, Any]:
