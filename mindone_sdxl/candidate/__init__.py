@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from parity.errors import AlignmentError
+from parity.errors import AlignmentError, FrameworkMissingError
 
 from mindone_sdxl.candidate.rows import not_compared, rows
 from mindone_sdxl.config import from_diffusers
@@ -41,12 +41,19 @@ class MindoneSDXL:
         return rows(config), not_compared(config)
 
     def build(self, request: Request) -> System:
-        """Load the model; small ones run fastest with one thread."""
+        """Load the model; small ones run fastest with one thread.
+
+        Raises:
+            FrameworkMissingError: MindSpore is not installed.
+        """
         size = sum(path.stat().st_size for path in request.model.rglob("*.safetensors"))
         if size < _LARGE_MODEL_BYTES:
             os.environ.setdefault("OMP_NUM_THREADS", "1")
-        from mindone_sdxl.candidate.system import build
-
+        try:
+            from mindone_sdxl.candidate.system import build
+        except ImportError as error:
+            message = f"mindspore cannot be imported ({error}); install this project with the extra [mindspore]"
+            raise FrameworkMissingError(message) from error
         return build(request)
 
 

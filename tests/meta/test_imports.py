@@ -50,5 +50,7 @@ def test_help_names_every_command_and_loads_no_framework():
         "pack",
         "explain",
         "doctor",
+        "calibrate",
+        "selftest",
     ):
         assert command in shown
