@@ -185,6 +185,31 @@ def judge(
 
 
 @app.command()
+def calibrate(
+    trace: TraceFolder,
+    candidates: Annotated[list[Path], typer.Argument(help="Traces of healthy candidates.")],
+    out: Annotated[Path | None, typer.Option("--out", help="The tolerance file to write; default: stdout.")] = None,
+    headroom: Annotated[float, typer.Option("--headroom", help="Limits are this many times what was measured.")] = 3.0,
+    jobs: Jobs = None,
+) -> None:
+    """Propose a tolerance file from what healthy traces differ by."""
+    from parity.cli import checking
+
+    raise typer.Exit(checking.calibrate(trace, candidates, out=out, headroom=headroom, jobs=jobs))
+
+
+@app.command()
+def selftest(
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The corpus is made from it.")] = 7,
+    json: Json = False,  # noqa: FBT002
+) -> None:
+    """Judge pairs whose right answer is known, beside the formulas of other tools."""
+    from parity.cli import checking
+
+    raise typer.Exit(checking.selftest(seed, json=json))
+
+
+@app.command()
 def verify(trace: TraceFolder) -> None:
     """Read every byte of a trace and check its digests."""
     from parity.trace import Trace
