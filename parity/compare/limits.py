@@ -2,12 +2,12 @@
 
 A limit of the precision question is a multiple of a measured floor, so these few constants decide what is a
 defect. Measured on the healthy tiny SDXL in float32 (MindSpore 2.8 on CPU against torch 2.13, all modules at
-all steps; `ratio_to_floor`, whose limit is 3):
+all steps; `ratio_to_floor`, whose limit is 3); docs/limits.md says how to repeat it, and why each number:
 
-    replay   pairs   median   90 %   99 %   largest
-    layers    2674     1.00   1.41   1.72      1.89
-    steps     2674     1.06   1.25   1.46      1.66
-    free      2674     1.29   1.44   1.55      1.65
+    replay   pairs   median   99 %   largest
+    layers    2674     0.84   1.66      1.97
+    steps     2674     1.00   1.41      1.77
+    free      2674     1.43   1.91      2.11
 
 The smallest planted fault has 14. The semantics question has a gap on both sides of its limit: the largest
 rel_l2 of the same model in float64 is 4e-14, the smallest planted fault that changes a result 8e-7.
