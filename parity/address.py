@@ -21,7 +21,7 @@ from typing import Final
 
 from parity.errors import AddressError
 
-__all__ = ["STAGES", "Address", "matches", "pattern", "stage_of"]
+__all__ = ["STAGES", "Address", "contains", "matches", "pattern", "stage_of"]
 
 STAGES: Final = (
     "weights", "attributes", "tokens", "conditioning", "schedule", "unet", "guidance", "sampler", "vae", "image",
@@ -44,6 +44,10 @@ _STAGE_OF_COMPONENT: Final = {
     "scheduler": "schedule",
     "vae": "vae",
     "postprocess": "image",
+}
+_MODULES_OF_FUNCTION: Final = {
+    "vae.decode": ("vae.post_quant_conv", "vae.decoder"),
+    "vae.encode": ("vae.encoder", "vae.quant_conv"),
 }
 _FORM = re.compile(r"(?P<path>[^@:]+)(?:@(?:step=(?P<step>\d+))?,?(?:call=(?P<call>\d+))?)?:(?P<port>[^@:]+)")
 
@@ -112,6 +116,17 @@ def stage_of(path: str, port: str = "output") -> str:
             return stage
     message = f"{path!r} belongs to no known component; components are {', '.join(_STAGE_OF_COMPONENT)}"
     raise AddressError(message)
+
+
+def contains(path: str, other: str) -> bool:
+    """Tell whether the module or named function at `path` runs the one at `other` as a part of it.
+
+    >>> contains("unet.mid_block", "unet.mid_block.resnets.0"), contains("vae.decode", "vae.decoder.conv_in")
+    (True, True)
+    """
+    if other.startswith(path + "."):
+        return True
+    return any(other == part or other.startswith(part + ".") for part in _MODULES_OF_FUNCTION.get(path, ()))
 
 
 def pattern(text: str) -> re.Pattern[str]:

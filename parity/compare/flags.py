@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from parity.address import contains
 from parity.compare.summary import failing
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _clean(place: str, inputs: dict[str, bool], before: list[str]) -> bool:
     if inputs.get(place, True):
         return False
     path, _, index = place.partition("@")
-    return not any(other.startswith(path + ".") and other.partition("@")[2] == index for other in before)
+    return not any(contains(path, other.partition("@")[0]) and other.partition("@")[2] == index for other in before)
 
 
 def _equivalents(pairs: Sequence[Pair]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from parity.address import STAGES, Address, stage_of
+from parity.address import STAGES, Address, contains, stage_of
 from parity.compare.summary import summarize
 from parity.diagnose.audits import from_attributes, from_weights
 from parity.diagnose.counterfactual import replay_with
@@ -78,7 +78,7 @@ def causes_of(evidence: Evidence) -> list[Cause]:
     explained = {path for cause in causes for path in (cause.address.partition(":")[0], *cause.others)}
     fitted: dict[tuple[str, str], Cause] = {}
     for suspect in evidence.suspects():
-        if suspect.path in explained or any(place.startswith(suspect.path + ".") for place in explained):
+        if suspect.path in explained or any(contains(suspect.path, place) for place in explained):
             continue
         cause = next((found for hypothesis in HYPOTHESES if (found := hypothesis(evidence, suspect))), None)
         cause = cause or _unknown(suspect)
@@ -141,7 +141,7 @@ def _flag_containers(result: Result, now: dict[str, Pair]) -> None:
     paths = {Address.parse(pair.address).path for pair in failing}
     for pair in failing:
         path = Address.parse(pair.address).path
-        holds = any(other.startswith(path + ".") for other in paths)
+        holds = any(contains(path, other) for other in paths)
         repaired = now.get(pair.address)
         if holds and repaired is not None and repaired.verdict == "MATCH" and "contains" not in pair.flags:
             pair.flags = [*pair.flags, "contains"]

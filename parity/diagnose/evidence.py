@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from parity.address import Address
+from parity.address import Address, contains
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -78,7 +78,7 @@ class Evidence:
         for pair in self.failing:
             by_path[Address.parse(pair.address).path].append(pair)
         for path, pairs in by_path.items():
-            if not any(other.startswith(path + ".") for other in by_path):
+            if not any(contains(path, other) for other in by_path):
                 yield Suspect(path=path, pairs=tuple(pairs))
 
     def calls(self, suspect: Suspect) -> Iterator[Call]:

@@ -157,8 +157,17 @@ def test_noise_taken_one_step_late_is_repaired_by_a_shift_of_one(tmp_path):
 
 
 def test_a_module_that_contains_the_fault_is_no_suspect(tmp_path):
-    reference = {"vae.decoder.conv@call=0:output": IMAGE, "vae.decoder:output": 2 * IMAGE}
-    candidate = {"vae.decoder.conv@call=0:output": 1.01 * IMAGE, "vae.decoder:output": 2.02 * IMAGE}
+    reference = {
+        "vae.decoder.conv@call=0:output": IMAGE,
+        "vae.decoder:output": 2 * IMAGE,
+        "vae.decode:output": 2 * IMAGE,
+    }
+    wrong = 2.02 * IMAGE
+    candidate = {
+        "vae.decoder.conv@call=0:output": 1.01 * IMAGE,
+        "vae.decoder:output": wrong,
+        "vae.decode:output": wrong,
+    }
     (cause,) = causes(*traces(tmp_path, {}, {}, {}, reference, candidate))
     assert cause.address == "vae.decoder.conv"
 
