@@ -10,6 +10,7 @@ from __future__ import annotations
 import mindspore
 from mindspore import Tensor, nn, ops
 
+from mindone_sdxl.kernels import halves, join_heads, split_heads
 from mindone_sdxl.layers import Conv2d, DType, GroupNorm, Identity, LayerNorm, Linear, constant, gelu
 
 __all__ = ["GEGLU", "Attention", "FeedForward", "SpatialTransformer", "TransformerBlock", "attend"]
@@ -30,9 +31,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, scale: float, 
         scale: factor of the scores.
         mask: added to the scores, broadcast to [batch, heads, tokens, tokens of the key].
     """
-    batch, tokens, width = query.shape
-    query = _split(query * constant(scale, query.dtype), heads)
-    key, value = _split(key, heads), _split(value, heads)
+    batch, tokens = query.shape[:2]
+    query = split_heads(query * constant(scale, query.dtype), heads)
+    key, value = split_heads(key, heads), split_heads(value, heads)
     piece = max(1, _SCORES // (batch * heads * key.shape[2]))
     outputs = []
     for start in range(0, tokens, piece):
@@ -41,12 +42,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, scale: float, 
             scores = scores + mask[..., start : start + piece, :]
         outputs.append(_weighted(_probabilities(scores), value))
     output = outputs[0] if len(outputs) == 1 else ops.cat(outputs, axis=2)
-    return output.swapaxes(1, 2).reshape(batch, tokens, width)
-
-
-def _split(x: Tensor, heads: int) -> Tensor:
-    batch, tokens, width = x.shape
-    return x.reshape(batch, tokens, heads, width // heads).swapaxes(1, 2)
+    return join_heads(output)
 
 
 def _probabilities(scores: Tensor) -> Tensor:
@@ -81,9 +77,8 @@ class GEGLU(nn.Cell):
         self.approximate = "none"
 
     def construct(self, x: Tensor) -> Tensor:
-        projected = self.proj(x)
-        half = projected.shape[-1] // 2
-        return projected[..., :half] * gelu(projected[..., half:], self.approximate)
+        value, gate = halves(self.proj(x))
+        return value * gelu(gate, self.approximate)
 
 
 class FeedForward(nn.Cell):

@@ -1,6 +1,7 @@
 """Reading and writing weight files: safetensors and MindSpore checkpoints, and the folders that hold them.
 
-safetensors files are mapped, not read: a tensor's bytes are touched when it is used. bfloat16, which numpy lacks,
+safetensors files are mapped, not read: a tensor's bytes are touched when it is used, and a model loaded from them holds
+no second copy. The mapping is private: writing to a tensor changes no file. bfloat16, which numpy lacks,
 is widened to float32, which holds every bfloat16 exactly.
 """
 
@@ -83,7 +84,7 @@ def read_safetensors(path: Path) -> dict[str, Array]:
                 message = f"{path}: a header of {length} bytes in a file of {size}"
                 raise WeightsError(message)
             header = json.loads(file.read(length))
-        data = np.memmap(path, dtype=np.uint8, mode="r", offset=8 + length) if size > 8 + length else np.empty(0, "u1")
+        data = np.memmap(path, dtype=np.uint8, mode="c", offset=8 + length) if size > 8 + length else np.empty(0, "u1")
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
         return {name: _tensor(path, name, entry, data) for name, entry in entries.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

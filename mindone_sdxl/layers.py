@@ -27,6 +27,8 @@ from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import initializer
 from mindspore.nn.utils import no_init_parameters
 
+from mindone_sdxl.kernels import add_channels, add_rows, on_cpu
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -101,7 +103,7 @@ class Linear(nn.Cell):
         out_size, in_size = self.weight.shape
         out = _matmul_transposed(x.reshape(-1, in_size), self.weight)
         if self.bias is not None:
-            out = out + self.bias
+            out = add_rows(out, self.bias)
         return out.reshape(*x.shape[:-1], out_size)
 
 
@@ -127,8 +129,8 @@ class Pointwise(nn.Cell):
 
     def construct(self, x: Tensor) -> Tensor:
         out_size, in_size = self.weight.shape[:2]
-        out = _matmul_transposed(x.reshape(-1, in_size), self.weight.reshape(out_size, in_size)) + self.bias
-        return out.reshape(*x.shape[:-1], out_size)
+        out = _matmul_transposed(x.reshape(-1, in_size), self.weight.reshape(out_size, in_size))
+        return add_rows(out, self.bias).reshape(*x.shape[:-1], out_size)
 
 
 class Conv2d(nn.Cell):
@@ -153,20 +155,18 @@ class Conv2d(nn.Cell):
             height, width = ((n + 2 * self.padding - size) // self.stride + 1 for n in x.shape[2:])
             return self._images(columns).reshape(x.shape[0], out_channels, height, width)
         convolution = _convolution(out_channels, size, self.stride, self.padding)
-        return convolution(x, self.weight) + self.bias.reshape(1, -1, 1, 1)
+        return add_channels(convolution(x, self.weight), self.bias)
 
     def _images(self, columns: Tensor) -> Tensor:
         """The weight times the columns [batch, values under the kernel, places], one image at a time."""
         weight = self.weight.reshape(self.weight.shape[0], -1)
-        bias = self.bias.reshape(-1, 1)
-        images = [_matmul(weight, columns[index]) + bias for index in range(columns.shape[0])]
-        return ops.stack(images) if len(images) > 1 else images[0].reshape(1, *images[0].shape)
+        images = [_matmul(weight, columns[index]) for index in range(columns.shape[0])]
+        stacked = ops.stack(images) if len(images) > 1 else images[0].reshape(1, *images[0].shape)
+        return add_channels(stacked, self.bias)
 
     @staticmethod
     def _by_matmul(dtype: DType) -> bool:
-        if mindspore.get_context("device_target") != "CPU":
-            return False
-        return dtype == mindspore.float64 or _VERSION >= _SLOW_CONVOLUTION
+        return on_cpu() and (dtype == mindspore.float64 or _VERSION >= _SLOW_CONVOLUTION)
 
 
 @lru_cache(maxsize=256)

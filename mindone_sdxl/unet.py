@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mindspore import Tensor, nn, ops
 
 from mindone_sdxl.attention import SpatialTransformer
+from mindone_sdxl.kernels import add_channels
 from mindone_sdxl.layers import Conv2d, DType, GroupNorm, Identity, Linear, SiLU, Sinusoid
 
 if TYPE_CHECKING:
@@ -61,9 +62,8 @@ class ResBlock(nn.Cell):
         self.skip_connection = Identity() if same else Conv2d(in_channels, out_channels, 1, dtype=dtype)
 
     def construct(self, x: Tensor, embedding: Tensor) -> Tensor:
-        hidden = self.in_layers(x)
-        shift = self.emb_layers(embedding)
-        hidden = self.out_layers(hidden + shift.reshape(*shift.shape, 1, 1))
+        hidden = add_channels(self.in_layers(x), self.emb_layers(embedding))
+        hidden = self.out_layers(hidden)
         return self.skip_connection(x) + hidden
 
 

@@ -9,7 +9,7 @@ encoder's projection is a transposed matrix; its q, k and v are stacked; the aut
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,14 +42,25 @@ _STABILITY_ABSENT = (*ABSENT_SUFFIXES, "denoiser.sigmas", "denoiser.log_sigmas")
 _OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 
 
-def diffusers_to_mindspore(state: State, config: SDXLConfig) -> dict[str, Array]:
+def _pairs(config: SDXLConfig, components: Collection[str] | None) -> list[ParameterPair]:
+    """The rows of some components ("unet", "vae", ...), or of all."""
+    pairs = parameter_pairs(config)
+    return [pair for pair in pairs if components is None or pair.diffusers.partition(".")[0] in components]
+
+
+def diffusers_to_mindspore(
+    state: State, config: SDXLConfig, *, components: Collection[str] | None = None
+) -> dict[str, Array]:
     """A diffusers state, names starting with the component, as a MindSpore checkpoint's state.
+
+    Args:
+        components: those that the state has ("unet", "vae", "text_encoder", "text_encoder_2"); None for all.
 
     Raises:
         WeightsError: names are missing or unexpected.
     """
     state = normalise_diffusers_names(state)
-    pairs = parameter_pairs(config)
+    pairs = _pairs(config, components)
     _require_names(state, [pair.diffusers for pair in pairs], "diffusers weights")
     converted: dict[str, Array] = {}
     parts: dict[str, list[Array]] = {}
@@ -149,16 +160,21 @@ def _require_names(state: State, expected: Iterable[str], what: str) -> None:
         raise WeightsError(f"{what}: {len(problems)} names do not fit the configuration:\n  " + "\n  ".join(problems))
 
 
-def load(model: nn.Cell, state: State, config: SDXLConfig) -> None:
+def load(model: nn.Cell, state: State, config: SDXLConfig, *, components: Collection[str] | None = None) -> None:
     """Give every parameter of an `SDXLModel` its value from a MindSpore checkpoint's state.
 
     Values are rounded to the parameter's type. Arrays already of that type are not copied: the model then shares
-    memory with the state.
+    memory with the state, and with the file where the state is a mapped one.
+
+    Args:
+        components: those to load ("unet", "vae", "text_encoder", "text_encoder_2"), the state being theirs alone;
+            None for all.
 
     Raises:
         WeightsError: a tensor is missing, unexpected or of another shape; each is named, and nothing is loaded.
     """
-    cells = {pair.checkpoint: pair.cell for pair in parameter_pairs(config)}
+    cells = {pair.checkpoint: pair.cell for pair in _pairs(config, components)}
+    others = {pair.cell for pair in parameter_pairs(config)} - set(cells.values())
     parameters = dict(model.parameters_and_names())
     problems = [f"unexpected {name}" for name in state if name not in cells and not name.endswith(ABSENT_SUFFIXES)]
     for name, cell in cells.items():
@@ -166,7 +182,7 @@ def load(model: nn.Cell, state: State, config: SDXLConfig) -> None:
             problems.append(f"missing {name} {parameters[cell].shape}")
         elif tuple(state[name].shape) != tuple(parameters[cell].shape):
             problems.append(f"shape of {name}: file {tuple(state[name].shape)}, model {parameters[cell].shape}")
-    problems += [f"never loaded {cell}" for cell in sorted(parameters.keys() - set(cells.values()))]
+    problems += [f"never loaded {cell}" for cell in sorted(parameters.keys() - set(cells.values()) - others)]
     if problems:
         raise WeightsError(f"{len(problems)} tensors do not fit the model:\n  " + "\n  ".join(sorted(problems)))
     for name, cell in cells.items():

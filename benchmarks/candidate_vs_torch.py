@@ -1,0 +1,324 @@
+"""How long SDXL's own blocks and its whole UNet take in mindone_sdxl and in torch: same weights, same inputs, one run.
+
+    python benchmarks/candidate_vs_torch.py [--folder DIR] [--mindspore PYTHON] [--repeat N] [--part blocks|unet]
+
+Random weights of the full UNet (2.57 billion parameters, 10.3 GB in float32) are written once to DIR, in diffusers'
+names. torch and mindspore then work one after the other, each in processes of its own, which load the file and call
+blocks by themselves or the whole UNet: once without counting, then N times, of which the fastest counts. `--mindspore`
+names the interpreter of another environment, to time another version. Inputs are float32, batch 2, latents 32 x 32.
+
+Memory is the peak of the process's resident size, in which mapped pages of the file count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).parent.parent
+FILE = "unet.safetensors"
+SIDES, PARTS = ("torch", "mindspore"), ("blocks", "unet")
+BATCH, LATENT, TOKENS, CONTEXT, EMBEDDING = 2, 32, 77, 2048, 1280
+TIME_IDS = (1024, 768, 16, 8, 1024, 1024)
+UNET = {
+    "sample_size": 128,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "block_out_channels": (320, 640, 1280),
+    "transformer_layers_per_block": [1, 2, 10],
+    "attention_head_dim": [5, 10, 20],
+    "cross_attention_dim": CONTEXT,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+}
+# Blocks by diffusers' name: what it is given, and the shape of its input without the batch.
+BLOCKS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "down_blocks.0.resnets.1": ("resnet", (320, 32, 32)),
+    "down_blocks.1.resnets.1": ("resnet", (640, 16, 16)),
+    "down_blocks.2.resnets.1": ("resnet", (1280, 8, 8)),
+    "up_blocks.0.resnets.0": ("resnet", (2560, 8, 8)),
+    "up_blocks.2.resnets.0": ("resnet", (960, 32, 32)),
+    "down_blocks.1.attentions.1.transformer_blocks.0": ("transformer_block", (256, 640)),
+    "down_blocks.2.attentions.1.transformer_blocks.0": ("transformer_block", (64, 1280)),
+    "down_blocks.1.attentions.1": ("spatial_transformer", (640, 16, 16)),
+    "down_blocks.2.attentions.1": ("spatial_transformer", (1280, 8, 8)),
+    "down_blocks.0.downsamplers.0": ("resampler", (320, 32, 32)),
+    "down_blocks.1.downsamplers.0": ("resampler", (640, 16, 16)),
+    "up_blocks.0.upsamplers.0": ("resampler", (1280, 8, 8)),
+    "up_blocks.1.upsamplers.0": ("resampler", (640, 16, 16)),
+    "down_blocks.1": ("down", (320, 16, 16)),
+    "down_blocks.2": ("down", (640, 8, 8)),
+    "mid_block": ("mid", (1280, 8, 8)),
+    "up_blocks.0": ("up", (1280, 8, 8)),
+}
+
+
+def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers of unit variance that depend on the name alone."""
+    generator = np.random.default_rng(zlib.crc32(name.encode()))
+    return generator.standard_normal(shape, dtype=np.float32)
+
+
+def write_weights(path: Path) -> None:
+    """Random weights of the UNet as a safetensors file, written from a pool of a few million numbers."""
+    import torch
+    from diffusers import UNet2DConditionModel
+
+    with torch.device("meta"):
+        model = UNet2DConditionModel(**UNET)
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    header, end = {}, 0
+    for name, shape in shapes.items():
+        start, end = end, end + 4 * int(np.prod(shape))
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": (start, end)}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    pool = draw("pool", (1 << 24,))
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name, shape in shapes.items():
+            values = np.resize(np.roll(pool[: 1 << 22], zlib.crc32(name.encode())), int(np.prod(shape)))
+            if len(shape) > 1:
+                values *= np.float32(1 / np.sqrt(np.prod(shape[1:])))
+            else:
+                values = values * np.float32(0.1) + np.float32("norm" in name and name.endswith("weight"))
+            values.tofile(file)
+    partial.rename(path)
+
+
+def fastest(call: Callable[[], np.ndarray], repeat: int) -> tuple[float, np.ndarray]:
+    """Seconds of the fastest of some calls, and what the last one gave."""
+    seconds = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        output = call()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds), output
+
+
+def measure(side: Any, folder: Path, part: str, repeat: int) -> None:
+    """One side's times, memory and outputs of one part, written to the folder."""
+    start = time.perf_counter()
+    side.load(folder / FILE)
+    result: dict[str, Any] = {"version": side.version, "load_s": time.perf_counter() - start, "seconds": {}}
+    calls = {"unet": side.unet}
+    if part == "blocks":
+        calls = {name: side.block(name, kind, draw(name, (BATCH, *shape))) for name, (kind, shape) in BLOCKS.items()}
+    for name, call in calls.items():
+        start = time.perf_counter()
+        call()
+        result["first_call_s"] = time.perf_counter() - start
+        result["peak_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        result["seconds"][name], output = fastest(call, repeat)
+        np.save(folder / f"{side.name}.{name}.npy", output)
+    (folder / f"{side.name}.{part}.json").write_text(json.dumps(result))
+
+
+def skips(up: int) -> list[np.ndarray]:
+    """What the down path would hand to an up block, in the order in which it was made."""
+    shapes = {0: [(640, 8, 8), (1280, 8, 8), (1280, 8, 8)]}[up]
+    return [draw(f"skip {up} {index}", (BATCH, *shape)) for index, shape in enumerate(shapes)]
+
+
+class Torch:
+    """diffusers' UNet."""
+
+    name = "torch"
+
+    def __init__(self) -> None:
+        import torch
+
+        torch.set_num_threads(os.cpu_count() or 1)
+        torch.set_grad_enabled(mode=False)
+        self.torch, self.version = torch, f"torch {torch.__version__}"
+
+    def load(self, path: Path) -> None:
+        """Map the file's tensors into the model."""
+        from diffusers import UNet2DConditionModel
+        from safetensors.torch import load_file
+
+        with self.torch.device("meta"):
+            self.model = UNet2DConditionModel(**UNET).eval()
+        self.model.load_state_dict(load_file(path), assign=True)
+
+    def _draw(self, name: str, *shape: int) -> Any:
+        return self.torch.from_numpy(draw(name, shape))
+
+    def unet(self) -> np.ndarray:
+        """One call."""
+        ids = self.torch.tensor([TIME_IDS] * BATCH, dtype=self.torch.float32)
+        added = {"text_embeds": self._draw("pooled", BATCH, EMBEDDING), "time_ids": ids}
+        x, context = self._draw("x", BATCH, 4, LATENT, LATENT), self._draw("context", BATCH, TOKENS, CONTEXT)
+        return self.model(x, 500, context, added_cond_kwargs=added, return_dict=False)[0].numpy()
+
+    def block(self, name: str, kind: str, x: np.ndarray) -> Callable[[], np.ndarray]:
+        """A call of one block."""
+        module, x = self.model.get_submodule(name), self.torch.from_numpy(x)
+        embedding = self._draw("embedding", BATCH, EMBEDDING)
+        context = self._draw("context", BATCH, TOKENS, CONTEXT)
+        if kind == "up":
+            held = tuple(self.torch.from_numpy(value) for value in skips(int(name[-1])))
+            return lambda: module(x, held, embedding, encoder_hidden_states=context).numpy()
+        calls = {
+            "resnet": lambda: module(x, embedding),
+            "transformer_block": lambda: module(x, encoder_hidden_states=context),
+            "spatial_transformer": lambda: module(x, context, return_dict=False)[0],
+            "resampler": lambda: module(x),
+            "down": lambda: module(x, embedding, encoder_hidden_states=context)[0],
+            "mid": lambda: module(x, embedding, encoder_hidden_states=context),
+        }
+        return lambda: calls[kind]().numpy()
+
+
+class MindSpore:
+    """mindone_sdxl's UNet."""
+
+    name = "mindspore"
+
+    def __init__(self) -> None:
+        import mindspore
+
+        mindspore.set_context(mode=mindspore.PYNATIVE_MODE, pynative_synchronize=True, device_target="CPU")
+        self.mindspore, self.version = mindspore, f"mindspore {mindspore.__version__}"
+
+    def load(self, path: Path) -> None:
+        """Map the file's tensors into the model."""
+        from mindone_sdxl.config import SDXLConfig
+        from mindone_sdxl.files import read
+        from mindone_sdxl.model import SDXLModel
+        from mindone_sdxl.names import module_pairs
+        from mindone_sdxl.weights import diffusers_to_mindspore, load
+
+        config = SDXLConfig()
+        model = SDXLModel(config)
+        state = {f"unet.{name}": value for name, value in read(path).items()}
+        load(model, diffusers_to_mindspore(state, config, components=("unet",)), config, components=("unet",))
+        self.model = model.unet
+        cells = {name: cell for name, cell in model.cells_and_names() if name}
+        self.cells = {
+            pair.diffusers.removeprefix("unet."): cells[pair.native]
+            for pair in module_pairs(config)
+            if pair.diffusers.startswith("unet.") and pair.native in cells
+        }
+
+    def _draw(self, name: str, *shape: int) -> Any:
+        return self.mindspore.Tensor(draw(name, shape))
+
+    def unet(self) -> np.ndarray:
+        """One call."""
+        from mindspore import ops
+
+        from mindone_sdxl.layers import Sinusoid
+
+        ids = self.mindspore.Tensor(np.array([TIME_IDS] * BATCH, np.float32))
+        sizes = Sinusoid(256, dtype=self.mindspore.float32)(ids.reshape(-1)).reshape(BATCH, -1)
+        vector = ops.cat((self._draw("pooled", BATCH, EMBEDDING), sizes), axis=1)
+        timesteps = self.mindspore.Tensor(np.full(BATCH, 500, np.float32))
+        x, context = self._draw("x", BATCH, 4, LATENT, LATENT), self._draw("context", BATCH, TOKENS, CONTEXT)
+        return self.model(x, timesteps, context, vector).asnumpy()
+
+    def block(self, name: str, kind: str, x: np.ndarray) -> Callable[[], np.ndarray]:
+        """A call of one block; those of a level are the stages that make it up."""
+        from mindspore import ops
+
+        x = self.mindspore.Tensor(x)
+        embedding = self._draw("embedding", BATCH, EMBEDDING)
+        context = self._draw("context", BATCH, TOKENS, CONTEXT)
+        inputs = self.model.input_blocks
+        stages = {
+            "down_blocks.1": inputs[4:7],
+            "down_blocks.2": inputs[7:9],
+            "up_blocks.0": self.model.output_blocks[:3],
+        }
+        held = [self.mindspore.Tensor(value) for value in skips(0)]
+
+        def level(current: Any) -> Any:
+            waiting = list(held)
+            for stage in stages[name]:
+                current = ops.cat((current, waiting.pop()), axis=1) if kind == "up" else current
+                current = stage(current, embedding, context)
+            return current
+
+        cell = self.cells[name]
+        calls = {
+            "resnet": lambda: cell(x, embedding),
+            "transformer_block": lambda: cell(x, context),
+            "spatial_transformer": lambda: cell(x, context),
+            "resampler": lambda: cell(x),
+            "mid": lambda: cell(x, embedding, context),
+        }
+        call = calls.get(kind, lambda: level(x))
+        return lambda: call().asnumpy()
+
+
+def read_seconds(path: Path) -> float:
+    """Seconds to read a file once, as warm as the processes found it."""
+    start, buffer = time.perf_counter(), bytearray(1 << 26)
+    with path.open("rb", buffering=0) as file:
+        while file.readinto(buffer):
+            pass
+    return time.perf_counter() - start
+
+
+def rows(folder: Path, part: str) -> Iterator[str]:
+    """The table of one part."""
+    torch, mindspore = (json.loads((folder / f"{side}.{part}.json").read_text()) for side in SIDES)
+    yield f"{part + ', seconds':<50}{torch['version']:>17}{mindspore['version']:>18}  ratio  max rel"
+    for name, seconds in torch["seconds"].items():
+        other = mindspore["seconds"][name]
+        reference, output = (np.load(folder / f"{side}.{name}.npy") for side in SIDES)
+        error = np.abs(output - reference).max() / np.abs(reference).max()
+        yield f"{name:<50}{seconds:>17.4f}{other:>18.4f}  {other / seconds:5.2f}  {error:.1e}"
+    if part == "unet":
+        size = (folder / FILE).stat().st_size
+        for label, key in (("load", "load_s"), ("first call", "first_call_s")):
+            yield f"{label:<50}{torch[key]:>17.2f}{mindspore[key]:>18.2f}"
+        yield f"{'read the file of ' + format(size / 2**30, '.2f') + ' GiB':<50}{read_seconds(folder / FILE):>17.2f}"
+        peaks = (side["peak_bytes"] / size for side in (torch, mindspore))
+        yield f"{'peak memory / weights':<50}" + "{:>17.3f}{:>18.3f}".format(*peaks)
+
+
+def main() -> None:
+    """Run both sides in processes of their own and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "candidate_vs_torch")
+    parser.add_argument("--mindspore", default=sys.executable, help="interpreter with mindspore")
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--part", choices=PARTS, help="only this part")
+    parser.add_argument("--side", choices=SIDES, help="work in this process as one side of one part")
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    parts = [options.part] if options.part else PARTS
+    if options.side:
+        measure(Torch() if options.side == "torch" else MindSpore(), options.folder, parts[0], options.repeat)
+        return
+    if not (options.folder / FILE).exists():
+        write_weights(options.folder / FILE)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(os.cpu_count() or 1)}
+    for part in parts:
+        for side, python in zip(SIDES, (sys.executable, options.mindspore), strict=True):
+            command = [python, str(Path(__file__).resolve()), "--folder", str(options.folder), "--side", side]
+            command += ["--part", part, "--repeat", str(options.repeat)]
+            subprocess.run(command, check=True, env=environment)  # noqa: S603  # this file
+        sys.stdout.write("\n".join(rows(options.folder, part)) + "\n")
+
+
+if __name__ == "__main__":
+    main()
