@@ -38,7 +38,8 @@ class MindoneSDXL:
         except SDXLError as error:
             message = f"{request.model}: {error}"
             raise AlignmentError(message) from error
-        return rows(config), not_compared(config)
+        guided = float(request.manifest.case["sampling"]["guidance"]) > 1
+        return rows(config, guided=guided), not_compared(config)
 
     def build(self, request: Request) -> System:
         """Load the model; small ones run fastest with one thread.

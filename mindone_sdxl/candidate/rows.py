@@ -63,8 +63,8 @@ FUNCTIONS: Final = (
 )  # fmt: skip
 
 
-def rows(config: SDXLConfig) -> list[Row]:
-    """Return the whole table for one model."""
+def rows(config: SDXLConfig, *, guided: bool = True) -> list[Row]:
+    """Return the whole table for one model; without guidance the reference has no such function."""
     pairs = module_pairs(config)
     found = [row for pair in pairs if (row := _of_pair(pair)) is not None]
     found.extend(_unet_blocks(config.unet))
@@ -75,6 +75,7 @@ def rows(config: SDXLConfig) -> list[Row]:
     found.extend(
         Row(path=name, native=name, function=True, output="integer-width" if name in integers else None)
         for name in FUNCTIONS
+        if guided or name != "guidance"
     )
     return found
 

@@ -6,10 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 from parity import case as cases
 from parity.cli import flow
@@ -118,18 +119,27 @@ def _children(commands: Sequence[Sequence[str]], cores: Sequence[int | None] = (
         SystemExit: a child could not use its input; exit code 2.
         ChildError: one failed otherwise.
     """
+    together = len(commands) > 1
     children = []
     for command, core in zip(commands, cores, strict=True):
-        child = subprocess.Popen([sys.executable, "-m", "parity", *command])  # noqa: S603 - our own program
+        child = subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-m", "parity", *command], stderr=subprocess.PIPE if together else None, text=True
+        )
         if core is not None:
             _pin(child.pid, core)
         children.append(child)
+    said: set[str] = set()
+    speakers = [threading.Thread(target=_pass_on, args=(child.stderr, said)) for child in children if child.stderr]
+    for speaker in speakers:
+        speaker.start()
     try:
         codes = [child.wait() for child in children]
     except KeyboardInterrupt:
         for child in children:
             child.wait()  # the terminal interrupted it too; let it close its files
         raise
+    for speaker in speakers:
+        speaker.join()
     for command, code in zip(commands, codes, strict=True):
         if code == _INTERRUPTED:
             raise KeyboardInterrupt
@@ -138,6 +148,15 @@ def _children(commands: Sequence[Sequence[str]], cores: Sequence[int | None] = (
         if code:
             message = f"`parity {command[0]}` failed with exit code {code} (see above); run it alone to look closer: parity {' '.join(command)}"
             raise ChildError(message)
+
+
+def _pass_on(lines: IO[str], said: set[str]) -> None:
+    """Write a child's lines to stderr; an error that a child beside it has said already is not said again."""
+    for line in lines:
+        if not (line.startswith("error: ") and line in said):
+            said.add(line)
+            sys.stderr.write(line)
+            sys.stderr.flush()
 
 
 def _pin(process: int, core: int) -> None:

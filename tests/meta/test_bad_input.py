@@ -111,7 +111,9 @@ def test_a_reference_that_does_not_exist(tmp_path, name):
 def blocked(folder, framework):
     """A folder whose module of this name cannot be imported."""
     (folder / framework).mkdir(parents=True)
-    (folder / framework / "__init__.py").write_text(f'raise ModuleNotFoundError("No module named {framework}", name="{framework}")')
+    (folder / framework / "__init__.py").write_text(
+        f'raise ModuleNotFoundError("No module named {framework}", name="{framework}")'
+    )
     return str(folder)
 
 
