@@ -50,7 +50,7 @@ def check_run_name(name: str) -> None:
 
 def file_name(address: str, *, always_digest: bool = False) -> str:
     """Return the percent-encoded file name of an address; one too long for a file system ends in its digest."""
-    encoded = quote(address, safe="").replace("~", "%7E")
+    encoded = quote(address, safe="")
     if always_digest or len(encoded) > _LONGEST_NAME:
         encoded = encoded[:_LONGEST_NAME] + "~" + xxhash.xxh3_128_hexdigest(address.encode())
     return encoded + ".npy"
