@@ -2,7 +2,7 @@
 
 The context is the input of each text encoder's last layer, side by side. The vector is the second encoder's pooled
 embedding followed by a sinusoid of each of the six time ids: original height and width, crop top and left, target
-height and width.
+height and width. The refiner has the second encoder alone, and five time ids: an aesthetic score in place of the target.
 """
 
 # mypy: allow-subclassing-any, no-warn-return-any
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mindone_sdxl.arrays import Array
     from mindone_sdxl.config import SDXLConfig
 
-__all__ = ["Conditioner", "Conditioning", "TextEmbeddings", "time_ids"]
+__all__ = ["Conditioner", "Conditioning", "TextEmbeddings", "guidance_embedding", "refiner_ids", "time_ids"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +56,18 @@ class Conditioning:
     Args:
         context: [batch, tokens, context_size].
         vector: [batch, vector_size].
+        guidance: [batch, guidance_size], for a network that is told its guidance scale.
     """
 
     context: Tensor
     vector: Tensor
+    guidance: Tensor | None = None
 
     def conditional(self) -> Conditioning:
         """The half with the prompts, for a run without guidance."""
         half = self.context.shape[0] // 2
-        return Conditioning(context=self.context[half:], vector=self.vector[half:])
+        guidance = None if self.guidance is None else self.guidance[half:]
+        return Conditioning(context=self.context[half:], vector=self.vector[half:], guidance=guidance)
 
 
 def time_ids(original: Sequence[int], crop: Sequence[int], target: Sequence[int], batch: int) -> Array:
@@ -78,6 +81,26 @@ def time_ids(original: Sequence[int], crop: Sequence[int], target: Sequence[int]
             message = f"{name} is {tuple(pair)}, expected two numbers (vertical, horizontal)"
             raise InputError(message)
     return np.tile(np.array([*original, *crop, *target], dtype=np.float64), (batch, 1))
+
+
+def refiner_ids(original: Sequence[int], crop: Sequence[int], score: float, batch: int) -> Array:
+    """Float64 [batch, 5] of the original size (height, width), the crop's corner (top, left) and an aesthetic score.
+
+    Raises:
+        InputError: one of the first is not a pair.
+    """
+    sizes = time_ids(original, crop, (0, 0), batch)[:, :4]
+    return np.concatenate((sizes, np.full((batch, 1), score)), axis=1)
+
+
+def guidance_embedding(scale: float, size: int) -> Array:
+    """The guidance scale as an LCM network is told it, float64 [size]: sines, then cosines, of 1000 (scale - 1).
+
+    Source: https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/pipelines/stable_diffusion_xl/pipeline_stable_diffusion_xl.py
+    """
+    half = size // 2
+    angles = 1000.0 * (scale - 1.0) * np.exp(-np.log(10000.0) * np.arange(half) / (half - 1))
+    return np.concatenate((np.sin(angles), np.cos(angles), np.zeros(size % 2)))
 
 
 class _CLIPEmbedder(nn.Cell):
@@ -110,32 +133,31 @@ class Conditioner(nn.Cell):
     def __init__(self, config: SDXLConfig, *, dtype: DType) -> None:
         super().__init__()
         self.dtype = dtype
-        self.embedders = nn.CellList(
-            [
-                _CLIPEmbedder(CLIPText(config.text_encoder, dtype=dtype)),
-                _OpenCLIPEmbedder(OpenCLIPText(config.text_encoder_2, dtype=dtype)),
-            ]
-        )
+        first = [] if config.refiner else [_CLIPEmbedder(CLIPText(config.text_encoder, dtype=dtype))]
+        second = _OpenCLIPEmbedder(OpenCLIPText(config.text_encoder_2, dtype=dtype))
+        self.embedders = nn.CellList([*first, second])
         self.add_time_proj = Sinusoid(config.unet.size_embedding_size, dtype=dtype)
 
     @property
     def text_encoder(self) -> CLIPText:
-        """The first text encoder."""
+        """The first text encoder; the refiner has none."""
         return self.embedders[0].transformer.text_model
 
     @property
     def text_encoder_2(self) -> OpenCLIPText:
         """The second text encoder."""
-        return self.embedders[1].model
+        return self.embedders[-1].model
 
     def text(self, ids: Tensor, ids_2: Tensor) -> TextEmbeddings:
-        """Embeddings of token ids [batch, tokens] of the two tokenizers."""
+        """Embeddings of token ids [batch, tokens] of the two tokenizers; the refiner looks at the second alone."""
+        second, pooled = self.embedders[-1](ids_2)
+        if len(self.embedders) == 1:
+            return TextEmbeddings(context=second, pooled=pooled)
         first = self.embedders[0](ids)
-        second, pooled = self.embedders[1](ids_2)
         return TextEmbeddings(context=ops.cat((first, second), axis=-1), pooled=pooled)
 
     def vector(self, pooled: Tensor, ids: Tensor) -> Tensor:
-        """The pooled embedding [batch, size] followed by the sinusoids of the time ids [batch, 6]."""
+        """The pooled embedding [batch, size] followed by the sinusoids of the time ids [batch, 6 or 5]."""
         sizes = self.add_time_proj(ids.reshape(-1)).reshape(ids.shape[0], -1)
         return ops.cat((pooled, sizes), axis=-1)
 

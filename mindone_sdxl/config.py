@@ -8,6 +8,8 @@ implemented is an error that names the file, the key and both values.
     >>> UNetConfig().level_count
     3
 
+SDXL refiner is the same model with one text encoder and an aesthetic score in place of the target size (`refiner`).
+
 Limits: text-and-time conditioning (`addition_embed_type: text_time`) only; no adapters.
 """
 
@@ -34,6 +36,7 @@ __all__ = [
 
 TextEncoderKind = Literal["clip", "open_clip"]
 Activation = Literal["quick_gelu", "gelu"]
+Prediction = Literal["epsilon", "v_prediction", "edm"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,7 @@ class UNetConfig:
         heads: attention heads of each level.
         vector_size: width of the pooled text embedding followed by the size embeddings.
         size_embedding_size: width of the sinusoid of each number in the time ids.
+        guidance_size: width of the embedded guidance scale that is added to the timestep (LCM), 0 where there is none.
     """
 
     in_channels: int = 4
@@ -57,6 +61,7 @@ class UNetConfig:
     context_size: int = 2048
     vector_size: int = 2816
     size_embedding_size: int = 256
+    guidance_size: int = 0
     num_groups: int = 32
     norm_eps: float = 1e-5
     linear_projection: bool = True
@@ -125,19 +130,34 @@ class VAEConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
-    """The noise schedule that the network was trained with, and how a sampler places its steps on it."""
+    """The noise schedule that the network was trained with, and how a sampler places its steps on it.
+
+    Args:
+        prediction: what the network predicts of discrete timesteps, the noise or the velocity; "edm" is a network of
+            continuous noise levels, preconditioned as in Karras et al. 2022 and told a quarter of their logarithm.
+        sigma_data: standard deviation of the data, for "edm"; so are sigma_min, sigma_max and rho.
+    """
 
     train_timesteps: int = 1000
     beta_start: float = 0.00085
     beta_end: float = 0.012
     beta_schedule: Literal["scaled_linear", "linear"] = "scaled_linear"
-    prediction: Literal["epsilon", "v_prediction"] = "epsilon"
+    prediction: Prediction = "epsilon"
     steps_offset: int = 1
+    sigma_data: float = 0.5
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    rho: float = 7.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class SDXLConfig:
-    """The whole model."""
+    """The whole model.
+
+    Args:
+        refiner: conditioned on the second text encoder alone (`text_encoder` is of no account), and on an aesthetic
+            score after the original size and the crop.
+    """
 
     unet: UNetConfig = field(default_factory=UNetConfig)
     text_encoder: TextEncoderConfig = field(default_factory=lambda: TextEncoderConfig(kind="clip"))
@@ -155,10 +175,16 @@ class SDXLConfig:
     vae: VAEConfig = field(default_factory=VAEConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     force_zeros_for_empty_prompt: bool = True
+    refiner: bool = False
+
+    @property
+    def time_id_count(self) -> int:
+        """Numbers of size, crop and perhaps aesthetic score."""
+        return 5 if self.refiner else 6
 
     def __post_init__(self) -> None:
         """Refuse parts that do not fit each other."""
-        width = self.text_encoder.hidden_size + self.text_encoder_2.hidden_size
+        width = self.text_encoder_2.hidden_size + (0 if self.refiner else self.text_encoder.hidden_size)
         if width != self.unet.context_size:
             message = f"the text encoders give {width} channels, the UNet expects {self.unet.context_size}"
             raise ConfigError(message)
@@ -166,10 +192,10 @@ class SDXLConfig:
         if pooled is None:
             message = "text_encoder_2 has no projection; the second encoder must give the pooled embedding"
             raise ConfigError(message)
-        vector = pooled + 6 * self.unet.size_embedding_size
+        vector = pooled + self.time_id_count * self.unet.size_embedding_size
         if vector != self.unet.vector_size:
             message = (
-                f"pooled embedding and six size embeddings give {vector} numbers, "
+                f"pooled embedding and {self.time_id_count} size embeddings give {vector} numbers, "
                 f"the UNet expects {self.unet.vector_size}"
             )
             raise ConfigError(message)

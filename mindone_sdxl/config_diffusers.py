@@ -42,6 +42,7 @@ _UNET_USED = frozenset(
         "norm_num_groups",
         "norm_eps",
         "use_linear_projection",
+        "time_cond_proj_dim",
         "down_block_types",
         "up_block_types",
     ]
@@ -73,7 +74,6 @@ _UNET_FIXED: Mapping[str, tuple[Any, ...]] = {
     "resnet_skip_time_act": (False,),
     "resnet_time_scale_shift": ("default",),
     "reverse_transformer_layers_per_block": (None,),
-    "time_cond_proj_dim": (None,),
     "time_embedding_act_fn": (None,),
     "time_embedding_dim": (None,),
     "time_embedding_type": ("positional",),
@@ -111,10 +111,18 @@ _SCHEDULE_FIXED: Mapping[str, tuple[Any, ...]] = {
 
 def read_folder(folder: Path) -> SDXLConfig:
     """The configuration of a diffusers SDXL folder."""
-    index = read_json(folder / "model_index.json")
+    path = folder / "model_index.json"
+    index = read_json(path)
+    scored = bool(index.get("requires_aesthetics_score", False))
+    alone = not (folder / "text_encoder").is_dir() if index.get("text_encoder", [None]) == [None, None] else False
+    if scored != alone:
+        message = f"{path}: requires_aesthetics_score is {scored}, with {1 if alone else 2} text encoders"
+        raise ConfigError(message)
+    first = None if alone else _text_encoder(folder / "text_encoder" / "config.json", "clip")
     return SDXLConfig(
+        refiner=alone,
         unet=_unet(folder / "unet" / "config.json"),
-        text_encoder=_text_encoder(folder / "text_encoder" / "config.json", "clip"),
+        text_encoder=first or SDXLConfig().text_encoder,
         text_encoder_2=_text_encoder(folder / "text_encoder_2" / "config.json", "open_clip"),
         vae=_vae(folder / "vae" / "config.json"),
         schedule=_schedule(folder / "scheduler" / "scheduler_config.json"),
@@ -172,6 +180,7 @@ def _unet(path: Path) -> UNetConfig:
         context_size=_take(path, values, "cross_attention_dim"),
         vector_size=_take(path, values, "projection_class_embeddings_input_dim"),
         size_embedding_size=_take(path, values, "addition_time_embed_dim"),
+        guidance_size=values.get("time_cond_proj_dim") or 0,
         num_groups=values.get("norm_num_groups", 32),
         norm_eps=values.get("norm_eps", 1e-5),
         linear_projection=bool(values.get("use_linear_projection", False)),
@@ -219,6 +228,8 @@ def _vae(path: Path) -> VAEConfig:
 
 def _schedule(path: Path) -> ScheduleConfig:
     values = read_json(path)
+    if str(values.get("_class_name", "")).startswith("EDM"):
+        return _edm(path, values)
     _check(path, values, _SCHEDULE_FIXED, None)
     beta_schedule = values.get("beta_schedule", "linear")
     prediction = values.get("prediction_type", "epsilon")
@@ -236,3 +247,9 @@ def _schedule(path: Path) -> ScheduleConfig:
         prediction=prediction,
         steps_offset=values.get("steps_offset", 0),
     )
+
+
+def _edm(path: Path, values: Mapping[str, Any]) -> ScheduleConfig:
+    _check(path, values, {"prediction_type": ("epsilon",), "sigma_schedule": ("karras",)}, None)
+    levels = {key: _take(path, values, key) for key in ("sigma_data", "sigma_min", "sigma_max", "rho")}
+    return ScheduleConfig(prediction="edm", train_timesteps=values.get("num_train_timesteps", 1000), **levels)

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import yaml
 
-from mindone_sdxl.config import ScheduleConfig, SDXLConfig, TextEncoderConfig, UNetConfig, VAEConfig
+from mindone_sdxl.config import Prediction, ScheduleConfig, SDXLConfig, TextEncoderConfig, UNetConfig, VAEConfig
 from mindone_sdxl.discretization import Discretization, LegacyDDPM
 from mindone_sdxl.errors import ConfigError
 from mindone_sdxl.registry import DISCRETIZATIONS, find
@@ -30,9 +30,11 @@ _NETWORK_IGNORED = {
     "use_spatial_transformer",
 }
 _CODER_IGNORED = {"resolution", "attn_type", "decoder_attn_dtype", "encoder_attn_dtype", "dropout", "double_z"}
+_PREDICTIONS: Mapping[str, Prediction] = {"EpsScaling": "epsilon", "VScaling": "v_prediction", "EDMScaling": "edm"}
 _CLIP = {"openai/clip-vit-large-patch14": TextEncoderConfig(kind="clip")}
 _OPEN_CLIP = {"ViT-bigG-14-Text": SDXLConfig().text_encoder_2, "ViT-bigG-14": SDXLConfig().text_encoder_2}
 _SIZES = ("original_size_as_tuple", "crop_coords_top_left", "target_size_as_tuple")
+_REFINER_SIZES = ("original_size_as_tuple", "crop_coords_top_left", "aesthetic_score")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,14 +108,22 @@ def from_yaml(path: str | Path) -> YamlConfig:
     parameters = model.child("params")
     parameters.expect("disable_first_stage_amp", True, False)
     schedule, discretization = _denoiser(parameters.child("denoiser_config"))
-    unet = _network(parameters.child("network_config"))
-    first, second, sizes = _conditioner(parameters.child("conditioner_config"))
+    refiner, first, second, sizes = _conditioner(parameters.child("conditioner_config"))
+    unet = _network(parameters.child("network_config"), 5 if refiner else 6)
     vae = _autoencoder(parameters.child("first_stage_config"), parameters)
     parameters.done({"optim", "sigma_sampler_config", "loss_fn_config", "ckpt_path", "sampler_config"})
     if sizes != unet["size_embedding_size"]:
         message = f"{path}: size embeddings of {sizes}, the UNet's adm_in_channels leave another number"
         raise ConfigError(message)
-    config = SDXLConfig(unet=UNetConfig(**unet), text_encoder=first, text_encoder_2=second, vae=vae, schedule=schedule)
+    config = SDXLConfig(
+        unet=UNetConfig(**unet),
+        text_encoder=first,
+        text_encoder_2=second,
+        vae=vae,
+        schedule=schedule,
+        refiner=refiner,
+        force_zeros_for_empty_prompt=not refiner,
+    )
     return YamlConfig(version=version, model=config, discretization=discretization)
 
 
@@ -121,30 +131,36 @@ def _denoiser(node: _Node) -> tuple[ScheduleConfig, Discretization]:
     node.target("DiscreteDenoiser")
     parameters = node.child("params")
     count = parameters.take("num_idx", 1000)
-    parameters.expect("quantize_c_noise", True)
-    parameters.expect("flip", True)
     parameters.child("weighting_config")
-    scaling = parameters.child("scaling_config").target("EpsScaling", "VScaling")
+    scaling = parameters.child("scaling_config")
+    prediction = _PREDICTIONS[scaling.target(*_PREDICTIONS)]
+    continuous = prediction == "edm"
+    data = _Node(scaling.take("params", {}), f"{scaling.place}.params")
+    sigma_data = data.take("sigma_data", 0.5) if continuous else 0.5
+    data.done()
+    # A network of continuous noise levels is told the level itself, in ascending order; the others an index.
+    parameters.expect("quantize_c_noise", not continuous)
+    parameters.expect("flip", not continuous)
     discretization = parameters.child("discretization_config")
     chosen = find(DISCRETIZATIONS, str(discretization.take("target", required=True)))
     parameters.done()
     options = _Node(discretization.take("params", {}), f"{discretization.place}.params")
+    on_table = chosen in (LegacyDDPM, DISCRETIZATIONS["DiffusersDDPM"])
+    keys = () if on_table else ("sigma_min", "sigma_max", "rho")
+    levels = {key: options.take(key) for key in keys if key in options.values}
     schedule = ScheduleConfig(
         train_timesteps=options.take("num_timesteps", count),
         beta_start=options.take("linear_start", 0.00085),
         beta_end=options.take("linear_end", 0.012),
-        prediction="epsilon" if scaling == "EpsScaling" else "v_prediction",
+        prediction=prediction,
+        sigma_data=sigma_data,
+        **levels,
     )
-    if chosen in (LegacyDDPM, DISCRETIZATIONS["DiffusersDDPM"]):
-        placed = chosen(schedule)
-    else:
-        levels = {key: options.take(key) for key in ("sigma_min", "sigma_max", "rho") if key in options.values}
-        placed = chosen(schedule, **levels)
     options.done()
-    return schedule, placed
+    return schedule, chosen(schedule, **levels)
 
 
-def _network(node: _Node) -> dict[str, Any]:
+def _network(node: _Node, time_ids: int) -> dict[str, Any]:
     node.target("UNetModel")
     values = node.child("params")
     width, multiples = values.take("model_channels", required=True), values.take("channel_mult", required=True)
@@ -166,34 +182,41 @@ def _network(node: _Node) -> dict[str, Any]:
         "heads": tuple(channel // head for channel in channels),
         "context_size": context[0] if isinstance(context, list) else context,
         "vector_size": vector,
-        "size_embedding_size": (vector - cast("int", SDXLConfig().text_encoder_2.projection_size)) // 6,
+        "size_embedding_size": (vector - cast("int", SDXLConfig().text_encoder_2.projection_size)) // time_ids,
         "linear_projection": bool(values.take("use_linear_in_transformer", False)),
     }
     values.done(_NETWORK_IGNORED)
     return config
 
 
-def _conditioner(node: _Node) -> tuple[TextEncoderConfig, TextEncoderConfig, int]:
+def _conditioner(node: _Node) -> tuple[bool, TextEncoderConfig, TextEncoderConfig, int]:
+    """Whether it is the refiner's, the text encoders, and the width of each size's embedding."""
     node.target("GeneralConditioner")
     models = node.child("params").take("emb_models", required=True)
     nodes = [_Node(values, f"{node.place}.params.emb_models.{index}") for index, values in enumerate(models)]
     keys = tuple(embedder.take("input_key", required=True) for embedder in nodes)
-    if keys != ("txt", "txt", *_SIZES):
-        message = f"{node.place}: embedders of {', '.join(map(str, keys))}; expected txt twice, {', '.join(_SIZES)}"
+    refiner = keys == ("txt", *_REFINER_SIZES)
+    if not refiner and keys != ("txt", "txt", *_SIZES):
+        message = (
+            f"{node.place}: embedders of {', '.join(map(str, keys))}; expected txt twice, {', '.join(_SIZES)}, "
+            f"or for the refiner txt, {', '.join(_REFINER_SIZES)}"
+        )
         raise ConfigError(message)
-    nodes[0].target("FrozenCLIPEmbedder")
-    nodes[1].target("FrozenOpenCLIPEmbedder2")
+    texts = len(keys) - len(_SIZES)
+    if not refiner:
+        nodes[0].target("FrozenCLIPEmbedder")
+    nodes[texts - 1].target("FrozenOpenCLIPEmbedder2")
     parameters = [embedder.child("params") for embedder in nodes]
-    first = _named(_CLIP, parameters[0], "version")
-    second = _named(_OPEN_CLIP, parameters[1], "arch")
+    first = SDXLConfig().text_encoder if refiner else _named(_CLIP, parameters[0], "version")
+    second = _named(_OPEN_CLIP, parameters[texts - 1], "arch")
     widths = set()
-    for embedder, values in zip(nodes[2:], parameters[2:], strict=True):
+    for embedder, values in zip(nodes[texts:], parameters[texts:], strict=True):
         embedder.target("ConcatTimestepEmbedderND")
         widths.add(values.take("outdim", required=True))
     if len(widths) != 1:
         message = f"{node.place}: size embeddings of different widths {sorted(widths)}"
         raise ConfigError(message)
-    return first, second, widths.pop()
+    return refiner, first, second, widths.pop()
 
 
 def _named(choices: Mapping[str, TextEncoderConfig], node: _Node, key: str) -> TextEncoderConfig:

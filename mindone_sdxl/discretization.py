@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mindone_sdxl.arrays import Array, DTypeLike
     from mindone_sdxl.config import ScheduleConfig
 
-__all__ = ["EDM", "DiffusersDDPM", "Discretization", "LegacyDDPM", "exact_table"]
+__all__ = ["EDM", "DiffusersDDPM", "Discretization", "LegacyDDPM", "default_discretization", "exact_table"]
 
 
 class Discretization(Protocol):
@@ -159,3 +159,10 @@ class EDM:
         ramp = np.linspace(0.0, 1.0, steps, dtype=np.float64)
         high, low = self.sigma_max ** (1 / self.rho), self.sigma_min ** (1 / self.rho)
         return ((high + ramp * (low - high)) ** self.rho).astype(dtype)
+
+
+def default_discretization(schedule: ScheduleConfig) -> Discretization:
+    """Where the steps lie unless somebody says otherwise: as in diffusers."""
+    if schedule.prediction == "edm":
+        return EDM(schedule, schedule.sigma_min, schedule.sigma_max, schedule.rho)
+    return DiffusersDDPM(schedule)

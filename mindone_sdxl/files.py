@@ -135,13 +135,15 @@ def _write_checkpoint(path: Path, state: Mapping[str, Array]) -> None:
 
 
 def read_diffusers(folder: str | Path) -> dict[str, Array]:
-    """All weights of a diffusers SDXL folder, names starting with the component.
+    """All weights of a diffusers SDXL folder, names starting with the component; the refiner has no text_encoder.
 
     Raises:
         WeightsError: a component has no safetensors file.
     """
     folder, state = Path(folder), {}
     for component, stem in COMPONENTS.items():
+        if component == "text_encoder" and not (folder / component).is_dir():
+            continue
         for path in _component_files(folder / component, stem):
             state.update({f"{component}.{name}": value for name, value in read_safetensors(path).items()})
     return state
@@ -164,4 +166,5 @@ def write_diffusers(folder: str | Path, state: Mapping[str, Array]) -> None:
     for component, stem in COMPONENTS.items():
         prefix = f"{component}."
         part = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-        write(Path(folder) / component / f"{stem}.safetensors", part)
+        if part:
+            write(Path(folder) / component / f"{stem}.safetensors", part)

@@ -69,6 +69,8 @@ FLAGS: Mapping[str, Flag] = {
     "target_height": Flag(int, None, "height the image is said to have"),
     "crop_coords_top": Flag(int, None, "rows said to have been cropped at the top"),
     "crop_coords_left": Flag(int, None, "columns said to have been cropped at the left"),
+    "aesthetic_score": Flag(float, None, "what the refiner is told of the prompt's image (6.0 if not given)"),
+    "negative_aesthetic_score": Flag(float, None, "what it is told of the other (2.5 if not given)"),
     "sampler": Flag(str, "EulerEDMSampler", "sampler", _SAMPLER_NAMES),
     "guider": Flag(str, "VanillaCFG", "guidance", ("VanillaCFG", "IdentityGuider")),
     "guidance_scale": Flag(float, 5.0, "how far to move towards the prompt, 0 to 100"),
@@ -76,6 +78,10 @@ FLAGS: Mapping[str, Flag] = {
     "sigma_min": Flag(float, 0.002, "lowest noise level of EDMDiscretization"),
     "sigma_max": Flag(float, 80.0, "highest noise level of EDMDiscretization"),
     "rho": Flag(float, 7.0, "exponent of EDMDiscretization"),
+    "s_churn": Flag(float, 0.0, "noise added before the steps of EulerEDM and HeunEDM"),
+    "s_tmin": Flag(float, 0.0, "lowest noise level at which it is added"),
+    "s_tmax": Flag(float, 999.0, "highest noise level at which it is added"),
+    "s_noise": Flag(float, 1.0, "factor of the noise that is added"),
     "sample_step": Flag(int, 40, "number of steps, 1 to 1000"),
     "num_cols": Flag(int, 1, "images of each prompt, side by side, 1 to 10"),
     "seed": Flag(int, 42, "seed of the first image; the next has the next seed"),
@@ -86,23 +92,24 @@ FLAGS: Mapping[str, Flag] = {
     "save_path": Flag(str, "outputs/demo/", "folder for images"),
     "img": Flag(str, None, "image to start from (img2img)"),
     "strength": Flag(float, 0.75, "how much of the schedule to run (img2img), 0 to 1"),
+    "add_pipeline": Flag(_literal, False, "let the refiner do the last steps", (True, False)),
+    "pipeline_config": Flag(
+        str, "configs/inference/sd_xl_refiner.yaml", "the refiner: YAML file, or a diffusers folder"
+    ),
+    "pipeline_weight": Flag(str, "checkpoints/sd_xl_refiner_1.0_ms.ckpt", "weights of the refiner"),
+    "stage2strength": Flag(float, 0.15, "part of the steps that the refiner does, 0 to 1"),
+    "finish_denoising": Flag(_literal, True, "False: the refiner starts from finished, noised latents", (True, False)),
+    "refiner_latent_path": Flag(str, None, ".npy with the noise added before the refiner, of unit variance"),
     "device_target": Flag(str, "Ascend", "device", ("Ascend", "GPU", "CPU")),
     "ms_amp_level": Flag(str, "O2", "O0 float32; O2, O3 float16", ("O0", "O2", "O3")),
     # Features of the original that are not implemented.
     "textual_inversion_weight": Flag(str, None),
     "placeholder_token": Flag(str, None),
     "num_vectors": Flag(int, None),
-    "aesthetic_score": Flag(float, None),
-    "negative_aesthetic_score": Flag(float, None),
     "thresholding": Flag(_literal, False),
     "dynamic_thresholding_ratio": Flag(float, 0.995),
     "sample_max_value": Flag(float, 1.0),
     "num_rows": Flag(int, 1),
-    "add_pipeline": Flag(_literal, False),
-    "pipeline_config": Flag(str, "configs/inference/sd_xl_refiner.yaml"),
-    "pipeline_weight": Flag(str, "checkpoints/sd_xl_refiner_1.0_ms.ckpt"),
-    "stage2strength": Flag(float, 0.15),
-    "finish_denoising": Flag(_literal, True),
     "ms_mode": Flag(int, 1),
     "ms_jit": Flag(_literal, True),
     "ms_enable_graph_kernel": Flag(_literal, False),
@@ -118,7 +125,13 @@ FLAGS: Mapping[str, Flag] = {
     "pretrain_url": Flag(str, ""),
     "ckpt_dir": Flag(str, "/cache/pretrain_ckpt/"),
 }
-_RANGES = {"guidance_scale": (0, 100), "sample_step": (1, 1000), "num_cols": (1, 10), "strength": (0, 1)}
+_RANGES = {
+    "guidance_scale": (0, 100),
+    "sample_step": (1, 1000),
+    "num_cols": (1, 10),
+    "strength": (0, 1),
+    "stage2strength": (0, 1),
+}
 
 
 def parse(arguments: Sequence[str] | None = None) -> SimpleNamespace:
@@ -164,7 +177,17 @@ def _check_effects(values: SimpleNamespace) -> None:
     needs("sd_xl_base_ratios height width", not image, "--task txt2img, an image brings its own size")
     needs("sd_xl_base_ratios", values.height is None and values.width is None, "neither --height nor --width")
     needs("sigma_min sigma_max rho", values.discretization == "EDMDiscretization", "--discretization EDMDiscretization")
-    noisy = find(SAMPLERS, values.sampler).uses_noise
+    refined = values.add_pipeline
+    needs("add_pipeline", not (image and refined), "--task txt2img; the refiner alone starts from an image as --config")
+    needs("pipeline_config pipeline_weight stage2strength finish_denoising", refined, "--add_pipeline True")
+    needs("refiner_latent_path", refined and not values.finish_denoising, "--finish_denoising False")
+    needs(
+        "s_churn",
+        values.sampler in ("EulerEDMSampler", "HeunEDMSampler"),
+        "--sampler EulerEDMSampler or HeunEDMSampler",
+    )
+    needs("s_tmin s_tmax s_noise", values.s_churn > 0, "--s_churn above 0")
+    noisy = find(SAMPLERS, values.sampler).uses_noise or values.s_churn > 0
     needs("init_noise_scheduler_path", noisy, "a sampler that adds noise, such as EulerAncestralSampler")
     guided = find(GUIDERS, values.guider).halves > 1
     needs("guidance_scale negative_prompt", guided, "--guider VanillaCFG")

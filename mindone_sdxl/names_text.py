@@ -20,19 +20,23 @@ __all__ = ["text_pairs"]
 
 def text_pairs(config: SDXLConfig) -> Iterator[ModulePair]:
     """Rows of both text encoders, in order of execution."""
+    if config.refiner:
+        yield from _second(config, "conditioner.embedders.0.model")
+        return
     if (config.text_encoder.kind, config.text_encoder_2.kind) != ("clip", "open_clip"):
         message = "text_encoder must be of kind 'clip' and text_encoder_2 of kind 'open_clip'"
         raise ConfigError(message)
-    first, second = "conditioner.embedders.0.transformer.text_model", "conditioner.embedders.1.model"
+    first = "conditioner.embedders.0.transformer.text_model"
     yield from _clip(config.text_encoder, "text_encoder", first)
     yield ModulePair(diffusers="text_encoder", native=first, kind="text_encoder", output_only=True)
-    yield from _open_clip(config.text_encoder_2, "text_encoder_2.text_model", second)
-    yield ModulePair(
-        diffusers="text_encoder_2.text_projection",
-        native="conditioner.embedders.1.model.text_projection",
-        kind="projection",
-    )
-    yield ModulePair(diffusers="text_encoder_2", native=second, kind="text_encoder", output_only=True)
+    yield from _second(config, "conditioner.embedders.1.model")
+
+
+def _second(config: SDXLConfig, native: str) -> Iterator[ModulePair]:
+    """The second text encoder: at place 1 of the embedders, or alone in the refiner."""
+    yield from _open_clip(config.text_encoder_2, "text_encoder_2.text_model", native)
+    yield ModulePair(diffusers="text_encoder_2.text_projection", native=f"{native}.text_projection", kind="projection")
+    yield ModulePair(diffusers="text_encoder_2", native=native, kind="text_encoder", output_only=True)
 
 
 def _clip(config: TextEncoderConfig, diffusers: str, native: str) -> Iterator[ModulePair]:

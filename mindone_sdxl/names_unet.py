@@ -32,6 +32,8 @@ def _row(diffusers: str, native: str, kind: Kind, **options: object) -> ModulePa
 def unet_pairs(config: UNetConfig) -> Iterator[ModulePair]:
     """Rows of the UNet, in order of execution."""
     yield _row("time_proj", "time_proj", "sinusoid")
+    if config.guidance_size:
+        yield _row("time_embedding.cond_proj", "cond_proj", "linear", has_bias=False)
     yield from _embedding("time_embedding", "time_embed")
     yield ModulePair(diffusers="unet.add_time_proj", native="conditioner.add_time_proj", kind="sinusoid")
     yield from _embedding("add_embedding", "label_emb.0")

@@ -13,6 +13,7 @@ arguments. Every part can be called by itself.
 # mypy: no-warn-return-any
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,9 @@ import numpy as np
 from mindspore import Tensor, ops
 
 from mindone_sdxl import config as configuration
-from mindone_sdxl.conditioning import Conditioning, TextEmbeddings, time_ids
+from mindone_sdxl.conditioning import Conditioning, TextEmbeddings, guidance_embedding, refiner_ids, time_ids
 from mindone_sdxl.denoiser import Denoiser
-from mindone_sdxl.discretization import DiffusersDDPM, Discretization
+from mindone_sdxl.discretization import Discretization, default_discretization
 from mindone_sdxl.errors import InputError
 from mindone_sdxl.files import read_diffusers
 from mindone_sdxl.layers import DType, numpy_type, scalar
@@ -42,7 +43,10 @@ if TYPE_CHECKING:
     from mindone_sdxl.guidance import Guider
     from mindone_sdxl.samplers import Noises, Observer, Sampler
 
-__all__ = ["StableDiffusionXL"]
+__all__ = ["AESTHETIC_SCORES", "StableDiffusionXL"]
+
+# What the refiner is told of the negative prompts and of the prompts unless it is told otherwise.
+AESTHETIC_SCORES = (2.5, 6.0)
 
 
 class StableDiffusionXL:
@@ -71,9 +75,11 @@ class StableDiffusionXL:
     def from_diffusers(cls, folder: str | Path, dtype: DType = mindspore.float32) -> StableDiffusionXL:
         """The model, weights and tokenizers of a diffusers SDXL folder."""
         folder = Path(folder)
-        folders = folder / "tokenizer", folder / "tokenizer_2"
+        config = configuration.from_diffusers(folder)
+        # The refiner has the second tokenizer alone; what stands in the first place is then not looked at.
+        folders = folder / ("tokenizer_2" if config.refiner else "tokenizer"), folder / "tokenizer_2"
         first, second = (CLIPTokenizer(path, pad_token=pad_token_of(path)) for path in folders)
-        pipeline = cls(configuration.from_diffusers(folder), dtype, tokenizers=(first, second))
+        pipeline = cls(config, dtype, tokenizers=(first, second))
         pipeline.load(diffusers_to_mindspore(read_diffusers(folder), pipeline.config))
         return pipeline
 
@@ -124,7 +130,7 @@ class StableDiffusionXL:
         return (negative.zeros() if zeros else negative), positive
 
     def vector(self, pooled: Tensor, ids: Array) -> Tensor:
-        """The UNet's vector from pooled embeddings and time ids [batch, 6]."""
+        """The UNet's vector from pooled embeddings and time ids [batch, 6], or [batch, 5] for the refiner."""
         angle_dtype = self.model.conditioner.add_time_proj.angle_dtype
         return self.model.conditioner.vector(pooled, Tensor(ids.astype(numpy_type(angle_dtype))))
 
@@ -138,23 +144,47 @@ class StableDiffusionXL:
         original: Sequence[int] | None = None,
         crop: Sequence[int] = (0, 0),
         target: Sequence[int] | None = None,
+        scores: tuple[float, float] = AESTHETIC_SCORES,
+        guidance_scale: float = 1.0,
         long: bool = False,
     ) -> Conditioning:
-        """Conditioning of a guided batch; sizes are (height, width), the crop (top, left)."""
-        size = (height, width)
-        ids = time_ids(original or size, crop, target or size, len(prompts))
-        return self.join(*self.encode_prompts(prompts, negative_prompts, long=long), ids)
+        """Conditioning of a guided batch; sizes are (height, width), the crop (top, left).
 
-    def join(self, negative: TextEmbeddings, positive: TextEmbeddings, ids: Array) -> Conditioning:
-        """Conditioning of a guided batch, the unconditional half first, both with the same time ids [batch, 6]."""
+        Args:
+            scores: aesthetic scores of the negative prompts and of the prompts, for the refiner.
+            guidance_scale: what a network that embeds its guidance scale is told.
+        """
+        size, count = (height, width), len(prompts)
+        negative, positive = self.encode_prompts(prompts, negative_prompts, long=long)
+        if self.config.refiner:
+            unconditional, ids = (refiner_ids(original or size, crop, score, count) for score in scores)
+            joined = self.join(negative, positive, ids, unconditional)
+        else:
+            joined = self.join(negative, positive, time_ids(original or size, crop, target or size, count))
+        width = self.config.unet.guidance_size
+        if not width:
+            return joined
+        told = np.tile(guidance_embedding(guidance_scale, width), (2 * count, 1)).astype(numpy_type(self.dtype))
+        return replace(joined, guidance=Tensor(told, self.dtype))
+
+    def join(
+        self, negative: TextEmbeddings, positive: TextEmbeddings, ids: Array, negative_ids: Array | None = None
+    ) -> Conditioning:
+        """Conditioning of a guided batch, the unconditional half first.
+
+        Args:
+            ids: time ids [batch, 6], or [batch, 5] for the refiner.
+            negative_ids: those of the unconditional half, by default the same.
+        """
         context = ops.cat((negative.context, positive.context))
         pooled = ops.cat((negative.pooled, positive.pooled))
-        return Conditioning(context=context, vector=self.vector(pooled, np.concatenate((ids, ids))))
+        both = np.concatenate((ids if negative_ids is None else negative_ids, ids))
+        return Conditioning(context=context, vector=self.vector(pooled, both))
 
     def schedule(self, steps: int, discretization: Discretization | None = None) -> Schedule:
         """The noise levels of a run, in float64 for float64 networks and else in float32."""
-        discretization = DiffusersDDPM(self.config.schedule) if discretization is None else discretization
-        return make_schedule(discretization, steps, numpy_type(self.latents_dtype))
+        chosen = default_discretization(self.config.schedule) if discretization is None else discretization
+        return make_schedule(chosen, steps, numpy_type(self.latents_dtype))
 
     def initial_latents(self, noise: Array, schedule: Schedule) -> Tensor:
         """Noise of unit variance [batch, channels, height / 8, width / 8], at the level of the first step.
@@ -177,7 +207,7 @@ class StableDiffusionXL:
 
     def denoiser(self, schedule: Schedule) -> Denoiser:
         """What lies between latents and the network on this schedule."""
-        return Denoiser(schedule.table, self.config.schedule.prediction)
+        return Denoiser(schedule.table, self.config.schedule.prediction, self.config.schedule.sigma_data)
 
     def predict_noise(
         self, latents: Tensor, sigma: Number, conditioning: Conditioning, guider: Guider, denoiser: Denoiser
@@ -191,7 +221,7 @@ class StableDiffusionXL:
         """The UNet on scaled latents, all at one timestep; takes and gives the latents' type."""
         timesteps = Tensor(np.full(scaled.shape[0], timestep, numpy_type(self.latents_dtype)))
         inputs = scaled.astype(self.dtype), timesteps, conditioning.context, conditioning.vector
-        return self.model.unet(*inputs).astype(scaled.dtype)
+        return self.model.unet(*inputs, conditioning.guidance).astype(scaled.dtype)
 
     def sample(
         self,
@@ -229,6 +259,10 @@ class StableDiffusionXL:
             InputError: the conditioning's batch does not fit, or the sampler refuses its noise.
         """
         rows = latents.shape[0] * guider.halves
+        told = self.config.unet.guidance_size
+        if (conditioning.guidance is not None) != bool(told):
+            message = f"the network embeds its guidance scale in {told} numbers; the conditioning must carry them"
+            raise InputError(message)
         if conditioning.context.shape[0] != rows:
             message = f"conditioning has {conditioning.context.shape[0]} rows, {rows} are needed"
             raise InputError(message)

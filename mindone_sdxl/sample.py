@@ -5,31 +5,31 @@
 
 Images are written to SAVE_PATH/TASK/VERSION as numbered PNG files, the images of a prompt side by side. Without files
 of noise, all noise of image j comes from numpy's generator seeded with seed + j: first the initial latents, then the
-steps in order.
+steps in order, last what an image to start from or the refiner needs.
+
+With `--add_pipeline True` the refiner goes on where the model stopped: at the noise level where the last
+`stage2strength` of the steps begins. `--finish_denoising False` lets the model finish and adds noise up to that level.
 """
 
 # mypy: no-warn-return-any
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import mindspore
 import numpy as np
 from mindspore import Tensor
 
 from mindone_sdxl import flags, images, injection
-from mindone_sdxl.config import SDXLConfig, from_diffusers
-from mindone_sdxl.config_yaml import from_yaml
-from mindone_sdxl.convert import read_any
-from mindone_sdxl.discretization import DiffusersDDPM, Discretization
 from mindone_sdxl.errors import InputError, SDXLError
-from mindone_sdxl.files import read
 from mindone_sdxl.guidance import Guider, Identity, VanillaCFG
-from mindone_sdxl.pipeline import StableDiffusionXL
-from mindone_sdxl.registry import DISCRETIZATIONS, SAMPLERS, find
-from mindone_sdxl.tokenizer import END, CLIPTokenizer
+from mindone_sdxl.models import chosen_discretization, find_model, read_weights, tokenizers
+from mindone_sdxl.pipeline import AESTHETIC_SCORES, StableDiffusionXL
+from mindone_sdxl.registry import SAMPLERS, find
+from mindone_sdxl.schedule import Schedule, make_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
     from mindone_sdxl.arrays import Array
     from mindone_sdxl.conditioning import Conditioning
-    from mindone_sdxl.schedule import Schedule
+    from mindone_sdxl.config_yaml import YamlConfig
+    from mindone_sdxl.samplers import Sampler
 
 __all__ = ["RATIOS", "main", "run"]
 
@@ -51,7 +52,6 @@ RATIOS = {
     "2.5": (1600, 640), "2.89": (1664, 576), "3.0": (1728, 576),
 }  # fmt: skip
 _DTYPES = {"O0": mindspore.float32, "O2": mindspore.float16, "O3": mindspore.float16}
-_PACKAGE = Path(__file__).parent
 
 
 def _set_context(values: SimpleNamespace) -> None:
@@ -62,49 +62,6 @@ def _set_context(values: SimpleNamespace) -> None:
         mindspore.set_context(deterministic="ON")
     if values.precision_keep_origin_dtype and values.device_target == "Ascend":
         mindspore.set_context(ascend_config={"precision_mode": "must_keep_origin_dtype"})
-
-
-def _configuration(values: SimpleNamespace) -> tuple[str, SDXLConfig, Discretization]:
-    """Version, model and the default discretization of `--config`; a relative path may be one of the package's."""
-    path = Path(values.config)
-    if path.is_dir():
-        config = from_diffusers(path)
-        return "SDXL-base-1.0", config, DiffusersDDPM(config.schedule)
-    shipped = _PACKAGE / path
-    found = from_yaml(shipped if not path.exists() and shipped.exists() else path)
-    return found.version, found.model, found.discretization
-
-
-def _discretization(values: SimpleNamespace, default: Discretization) -> Discretization:
-    if values.discretization is None:
-        return default
-    chosen = find(DISCRETIZATIONS, values.discretization)
-    if values.discretization.startswith("EDM"):
-        return chosen(default.schedule, values.sigma_min, values.sigma_max, values.rho)
-    return chosen(default.schedule)
-
-
-def _tokenizers(values: SimpleNamespace) -> tuple[CLIPTokenizer, CLIPTokenizer]:
-    root = values.tokenizer_path or (values.config if Path(values.config).is_dir() else None)
-    if root is None:
-        message = "--tokenizer_path is missing; a diffusers folder of SDXL has the tokenizers"
-        raise InputError(message)
-    root = Path(root)
-    both = root / "tokenizer", root / "tokenizer_2"
-    first, second = both if both[0].is_dir() and both[1].is_dir() else (root, root)
-    special = values.pad_token_is_special
-    return CLIPTokenizer(first, pad_token=END), CLIPTokenizer(second, pad_token="!", pad_token_is_special=special)
-
-
-def _weights(values: SimpleNamespace, config: SDXLConfig) -> dict[str, Array]:
-    if "weight" not in values.given and Path(values.config).is_dir():
-        return read_any(values.config, config)
-    first, *others = values.weight.split(",")
-    state = read_any(first, config)
-    for path in others:
-        state.update(read(path))
-    # The original's fine-tuned checkpoints carry the wrapper's name.
-    return {name.replace("._backbone", ""): value for name, value in state.items()}
 
 
 def _prompts(values: SimpleNamespace) -> list[str]:
@@ -136,10 +93,15 @@ def _size(values: SimpleNamespace, image: Array | None) -> tuple[int, int]:
     return height, width
 
 
+def _given(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
 def _condition(
     pipeline: StableDiffusionXL, values: SimpleNamespace, prompt: str, size: tuple[int, int]
 ) -> tuple[Conditioning, Guider]:
     height, width = size
+    low, high = AESTHETIC_SCORES
     conditioning = pipeline.condition(
         [prompt],
         [values.negative_prompt] if values.negative_prompt else None,
@@ -148,54 +110,139 @@ def _condition(
         original=(values.orig_height or height, values.orig_width or width),
         crop=(values.crop_coords_top or 0, values.crop_coords_left or 0),
         target=(values.target_height or height, values.target_width or width),
+        scores=(_given(values.negative_aesthetic_score, low), _given(values.aesthetic_score, high)),
+        guidance_scale=values.guidance_scale,
         long=values.support_long_prompts,
     )
-    if values.guider == "IdentityGuider":
+    # A network that is told the scale has learnt what guidance does, and is asked once.
+    if values.guider == "IdentityGuider" or conditioning.guidance is not None:
         return conditioning.conditional(), Identity()
     return conditioning, VanillaCFG(values.guidance_scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stage:
+    """A model with the part of the schedule that it runs."""
+
+    pipeline: StableDiffusionXL
+    schedule: Schedule
+    sampler: Sampler
 
 
 class _Noise:
     """The noise of every image, from files where they are given and else from its seed."""
 
-    def __init__(self, values: SimpleNamespace, schedule: Schedule, count: int, shape: tuple[int, int, int]) -> None:
+    def __init__(self, values: SimpleNamespace, stages: Sequence[_Stage], count: int, shape: injection.Shape) -> None:
         self._seed, self._columns = values.seed, values.num_cols
-        self._steps, self._shape = schedule.steps, shape
-        self._needed = find(SAMPLERS, values.sampler).uses_noise
-        latents, noises = values.init_latent_path, values.init_noise_scheduler_path
+        self._steps, self._shape = sum(stage.schedule.steps for stage in stages), shape
+        self._needed = stages[0].sampler.uses_noise
+        latents, noises, refiner = (
+            values.init_latent_path,
+            values.init_noise_scheduler_path,
+            values.refiner_latent_path,
+        )
         self._latents = injection.load_latents(latents, count, shape) if latents else None
-        self._noises = injection.load_noises(noises, schedule.steps, count, shape) if noises else None
+        self._noises = injection.load_noises(noises, self._steps, count, shape) if noises else None
+        self._refiner = injection.load_latents(refiner, count, shape) if refiner else None
 
     def of(self, number: int) -> tuple[Array, Array | None, Array]:
-        """Initial noise, noise of the steps, and noise of a posterior sample of image `number`."""
+        """Initial noise, noise of the steps, and noise of a posterior sample or of the refiner, of image `number`."""
         generator = np.random.RandomState(self._seed + number % self._columns)
         noise = injection.draw(generator, self._shape)
         noises = injection.draw_steps(generator, self._steps, self._shape) if self._needed else None
-        posterior = injection.draw(generator, self._shape)
+        other = injection.draw(generator, self._shape)
         noise = noise if self._latents is None else self._latents[number]
-        return noise, noises if self._noises is None else self._noises[number], posterior
+        other = other if self._refiner is None else self._refiner[number]
+        return noise, noises if self._noises is None else self._noises[number], other
+
+
+class _Part(NamedTuple):
+    """What the flags say of one stage."""
+
+    path: str
+    weight: str | None
+    found: YamlConfig
+    schedule: Schedule
+
+
+def _build(values: SimpleNamespace, part: _Part) -> _Stage:
+    """A model without weights."""
+    both = tokenizers(values, part.path, part.found.model)
+    pipeline = StableDiffusionXL(part.found.model, _DTYPES[values.ms_amp_level], tokenizers=both)
+    churn = {name: getattr(values, name) for name in ("s_churn", "s_tmin", "s_tmax", "s_noise") if values.s_churn}
+    sampler = find(SAMPLERS, values.sampler)(part.schedule, **churn)
+    return _Stage(pipeline=pipeline, schedule=part.schedule, sampler=sampler)
+
+
+def _plan(values: SimpleNamespace, found: YamlConfig, shape: injection.Shape) -> list[_Part]:
+    """The model, and the refiner if it is asked for.
+
+    Raises:
+        InputError: the two work on latents of different shapes.
+    """
+    kind = np.dtype(np.float32)
+    schedule = make_schedule(chosen_discretization(values, found.discretization), values.sample_step, kind)
+    if values.task == "img2img":
+        schedule = schedule.tail(values.strength)
+    weight = None if "weight" not in values.given and Path(values.config).is_dir() else values.weight
+    if not values.add_pipeline:
+        return [_Part(values.config, weight, found, schedule)]
+    path, refiner = values.pipeline_config, find_model(values.pipeline_config)
+    if (refiner.model.vae.latent_channels, refiner.model.vae.downscale) != (shape[0], found.model.vae.downscale):
+        message = f"{path}: its latents are not those of {values.config}"
+        raise InputError(message)
+    own = make_schedule(chosen_discretization(values, refiner.discretization), values.sample_step, kind)
+    first = schedule.head(values.stage2strength) if values.finish_denoising else schedule
+    second = None if "pipeline_weight" not in values.given and Path(path).is_dir() else values.pipeline_weight
+    return [
+        _Part(values.config, weight, found, first),
+        _Part(path, second, refiner, own.tail(values.stage2strength)),
+    ]
 
 
 def _generate(
-    pipeline: StableDiffusionXL,
+    stages: Sequence[_Stage],
     values: SimpleNamespace,
-    schedule: Schedule,
-    conditioned: tuple[Conditioning, Guider],
+    conditioned: Sequence[tuple[Conditioning, Guider]],
     image: Array | None,
     noise: tuple[Array, Array | None, Array],
 ) -> Array:
     """One image, uint8 [height, width, 3]."""
-    conditioning, guider = conditioned
-    initial, noises, posterior_noise = noise
-    sampler = find(SAMPLERS, values.sampler)(schedule)
+    initial, noises, other = noise
+    first, last = stages[0], stages[-1]
+    pipeline, start = first.pipeline, first.schedule
     if image is None:
-        latents = pipeline.initial_latents(initial, schedule)
+        latents = pipeline.initial_latents(initial, start)
     else:
         posterior = pipeline.encode(Tensor(image.astype(np.float32)))
-        sampled = posterior.sample(Tensor(posterior_noise.astype(np.float32)))
-        latents = pipeline.noised_latents(pipeline.scale_latents(sampled), initial, schedule)
-    latents = pipeline.denoise(sampler, latents, conditioning, guider=guider, noises=noises)
-    return pipeline.postprocess(pipeline.decode(latents))[0]
+        sampled = posterior.sample(Tensor(other.astype(np.float32)))
+        latents = pipeline.noised_latents(pipeline.scale_latents(sampled), initial, start)
+    for number, (stage, (conditioning, guider)) in enumerate(zip(stages, conditioned, strict=True)):
+        if number and not values.finish_denoising:
+            latents = stage.pipeline.noised_latents(latents, other, stage.schedule)
+        taken = start.steps if number else 0
+        own = None if noises is None else noises[taken : taken + stage.schedule.steps]
+        latents = stage.pipeline.denoise(stage.sampler, latents, conditioning, guider=guider, noises=own)
+    return last.pipeline.postprocess(last.pipeline.decode(latents))[0]
+
+
+def _check_model(values: SimpleNamespace, found: YamlConfig, size: tuple[int, int]) -> None:
+    """Refuse a size that the model does not take, and flags that have no effect with it."""
+    downscale = found.model.vae.downscale
+    if any(length % downscale for length in size):
+        message = f"{size[0]} x {size[1]} pixels; height and width must be divisible by {downscale}"
+        raise InputError(message)
+    scores = sorted(values.given & {"aesthetic_score", "negative_aesthetic_score"})
+    if scores and not (found.model.refiner or values.add_pipeline):
+        message = f"--{scores[0]} has no effect; it needs the refiner's --config, or --add_pipeline True"
+        raise InputError(message)
+    targets = sorted(values.given & {"target_height", "target_width"})
+    if targets and found.model.refiner:
+        message = f"--{targets[0]} has no effect on the refiner, which is told an aesthetic score instead"
+        raise InputError(message)
+    if found.model.refiner and values.add_pipeline:
+        message = f"--add_pipeline True: {values.config} is the refiner itself"
+        raise InputError(message)
 
 
 def run(values: SimpleNamespace) -> list[Path]:
@@ -204,27 +251,24 @@ def run(values: SimpleNamespace) -> list[Path]:
     Raises:
         SDXLError: a file or a value cannot be used.
     """
-    version, config, default = _configuration(values)
+    found = find_model(values.config)
     image = images.read_image(values.img) if values.task == "img2img" else None
     size, prompts = _size(values, image), _prompts(values)
-    if any(length % config.vae.downscale for length in size):
-        message = f"{size[0]} x {size[1]} pixels; height and width must be divisible by {config.vae.downscale}"
-        raise InputError(message)
-    tokenizers = _tokenizers(values)
+    _check_model(values, found, size)
+    height, width = (length // found.model.vae.downscale for length in size)
+    shape = (found.model.vae.latent_channels, height, width)
     _set_context(values)
-    pipeline = StableDiffusionXL(config, _DTYPES[values.ms_amp_level], tokenizers=tokenizers)
-    schedule = pipeline.schedule(values.sample_step, _discretization(values, default))
-    schedule = schedule if image is None else schedule.tail(values.strength)
-    height, width = (length // config.vae.downscale for length in size)
-    shape = (config.vae.latent_channels, height, width)
-    noise = _Noise(values, schedule, len(prompts) * values.num_cols, shape)
-    pipeline.load(_weights(values, config))
+    plan = _plan(values, found, shape)
+    stages = [_build(values, part) for part in plan]
+    noise = _Noise(values, stages, len(prompts) * values.num_cols, shape)
+    for stage, part in zip(stages, plan, strict=True):
+        stage.pipeline.load(read_weights(part.path, part.weight, part.found.model))
     written = []
     for row, prompt in enumerate(prompts):
-        conditioned = _condition(pipeline, values, prompt, size)
+        conditioned = [_condition(stage.pipeline, values, prompt, size) for stage in stages]
         numbers = range(row * values.num_cols, (row + 1) * values.num_cols)
-        pixels = [_generate(pipeline, values, schedule, conditioned, image, noise.of(number)) for number in numbers]
-        folder = Path(values.save_path) / values.task / version
+        pixels = [_generate(stages, values, conditioned, image, noise.of(number)) for number in numbers]
+        folder = Path(values.save_path) / values.task / found.version
         written.append(images.write_image(folder, images.grid(pixels, values.num_cols)))
     return written
 

@@ -8,6 +8,9 @@ guided noise prediction; samplers that look ahead call it within a step.
     noise_pred = predict(latents, schedule.sigmas[i])
     latents = sampler.step(i, latents, noise_pred, noises)
 
+A step may start by raising the noise level (`churn`); `prepare` does that, and gives the latents and the level at which
+the network is to be asked.
+
 Coefficients are computed in the schedule's type, tensors stay in their own. Here are the samplers of Euler's kind,
 which go along the noise prediction to another level and perhaps add fresh noise; `samplers_dpmpp` and
 `samplers_multistep` have the others.
@@ -15,6 +18,7 @@ which go along the noise prediction to another level and perhaps add fresh noise
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -122,7 +126,7 @@ class Sampler:
 
         Args:
             index: from 0; samplers that remember must be given their steps in order.
-            latents: at the start of the step.
+            latents: at the start of the step, as `prepare` gives them.
             noise_pred: the guided noise prediction of these latents.
             noises: one entry for each step, for samplers that add noise.
             predict: the network, for samplers that look ahead.
@@ -144,6 +148,10 @@ class Sampler:
     ) -> Tensor:
         raise NotImplementedError
 
+    def prepare(self, index: int, latents: Tensor, noises: Noises | None = None) -> tuple[Tensor, Number]:
+        """The latents and the noise level of which step `index` wants the prediction."""
+        return latents, self.schedule.sigmas[index]
+
     def _levels(self, index: int) -> tuple[Number, Number]:
         """Sigma at the start and at the end of a step."""
         return self.schedule.sigmas[index], self.schedule.sigmas[index + 1]
@@ -162,15 +170,52 @@ class Sampler:
             message = f"noises has {len(noises)} entries for {self.schedule.steps} steps"
             raise InputError(message)
         for index in range(self.schedule.steps):
-            noise_pred = predict(latents, self.schedule.sigmas[index])
+            latents, sigma = self.prepare(index, latents, noises)
+            noise_pred = predict(latents, sigma)
             latents = self.step(index, latents, noise_pred, noises, predict)
             if observe is not None:
                 observe(index, latents)
         return latents
 
 
-class EulerEDM(Sampler):
-    """Euler's method on the probability flow (Karras et al. 2022, algorithm 1 without churn and correction)."""
+class _Churning(Sampler):
+    """A sampler that may raise the noise level at the start of a step (Karras et al. 2022, algorithm 2).
+
+    Args:
+        schedule: noise levels of the run.
+        s_churn: how much; spread over the steps, and never by more than a factor of the square root of 2.
+        s_tmin: lowest noise level that is raised; s_tmax the highest.
+        s_noise: factor of the noise that is added.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        s_churn: float = 0.0,
+        s_tmin: float = 0.0,
+        s_tmax: float = math.inf,
+        s_noise: float = 1.0,
+    ) -> None:
+        super().__init__(schedule)
+        self.s_churn, self.s_tmin, self.s_tmax, self.s_noise = s_churn, s_tmin, s_tmax, s_noise
+        self.uses_noise = s_churn > 0
+
+    def _levels(self, index: int) -> tuple[Number, Number]:
+        sigma, following = super()._levels(index)
+        if self.s_churn > 0 and self.s_tmin <= sigma <= self.s_tmax:
+            raised = 1 + min(self.s_churn / self.schedule.steps, math.sqrt(2) - 1)
+            sigma = sigma * self.schedule.sigmas.dtype.type(raised)
+        return sigma, following
+
+    def prepare(self, index: int, latents: Tensor, noises: Noises | None = None) -> tuple[Tensor, Number]:
+        """The latents with noise added up to the raised level, and that level."""
+        before, raised = self.schedule.sigmas[index], self._levels(index)[0]
+        added = np.sqrt(raised * raised - before * before) * before.dtype.type(self.s_noise)
+        return (latents if raised == before else add_noise(latents, noises, index, added)), raised
+
+
+class EulerEDM(_Churning):
+    """Euler's method on the probability flow (Karras et al. 2022, algorithm 2 without correction)."""
 
     def _move(
         self, index: int, latents: Tensor, noise_pred: Tensor, noises: Noises | None, predict: Predict | None
@@ -179,8 +224,8 @@ class EulerEDM(Sampler):
         return latents + noise_pred * scalar(following - sigma, latents.dtype)
 
 
-class HeunEDM(Sampler):
-    """Euler's step corrected by the mean of the predictions at its two ends (Karras et al. 2022, algorithm 1)."""
+class HeunEDM(_Churning):
+    """Euler's step corrected by the mean of the predictions at its two ends (Karras et al. 2022, algorithm 2)."""
 
     def _move(
         self, index: int, latents: Tensor, noise_pred: Tensor, noises: Noises | None, predict: Predict | None

@@ -29,8 +29,9 @@ class Schedule:
     """Noise levels, in the type in which the steps' coefficients are computed (float64 or float32).
 
     Args:
-        sigmas: descending [steps + 1]; the last is 0.
-        timesteps: training timestep that the network is told at each step, as whole numbers in `sigmas`' type [steps].
+        sigmas: descending [steps + 1]; the last is 0 unless another model goes on from there.
+        timesteps: what the network is told at each step, in `sigmas`' type [steps]: the training timestep, a whole
+            number, or a quarter of the logarithm of sigma for a network of continuous noise levels.
         table: sigma of every training timestep, ascending.
     """
 
@@ -61,6 +62,18 @@ class Schedule:
             raise InputError(message)
         return Schedule(sigmas=self.sigmas[-kept:], timesteps=self.timesteps[1 - kept :], table=self.table)
 
+    def head(self, strength: float) -> Schedule:
+        """What `tail` of the same strength leaves to be done before it; ends at the noise level where that starts.
+
+        Raises:
+            InputError: strength is out of range, or leaves no step to either part.
+        """
+        kept = self.steps - self.tail(strength).steps
+        if kept == 0:
+            message = f"strength {strength} leaves none of {self.steps} steps to the first model"
+            raise InputError(message)
+        return Schedule(sigmas=self.sigmas[: kept + 1], timesteps=self.timesteps[:kept], table=self.table)
+
     @property
     def init_noise_sigma(self) -> Number:
         """Factor that brings unit-variance noise to the level of the first step."""
@@ -81,5 +94,8 @@ def make_schedule(discretization: Discretization, steps: int, dtype: DTypeLike) 
     dtype = np.dtype(dtype)
     table = discretization.table(dtype)
     sigmas = np.append(discretization.sigmas(steps, dtype), dtype.type(0))
-    timesteps = np.array([nearest(table, sigma) for sigma in sigmas[:-1]], dtype=dtype)
+    if discretization.schedule.prediction == "edm":
+        timesteps = (np.log(sigmas[:-1]) * dtype.type(0.25)).astype(dtype)
+    else:
+        timesteps = np.array([nearest(table, sigma) for sigma in sigmas[:-1]], dtype=dtype)
     return Schedule(sigmas=sigmas, timesteps=timesteps, table=table)

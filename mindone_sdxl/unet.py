@@ -107,7 +107,8 @@ class UNet(nn.Cell):
     """Predicts the noise in latents.
 
     Called with latents [batch, in_channels, height, width] already scaled for the network, timesteps [batch], the
-    text embeddings [batch, tokens, context_size] and the vector [batch, vector_size]; gives
+    text embeddings [batch, tokens, context_size] and the vector [batch, vector_size], and by a network that is told its
+    guidance the embedded scale [batch, guidance_size] (see `conditioning.guidance_embedding`); gives
     [batch, out_channels, height, width]. Height and width must be divisible by 2 once for each level after the first.
     """
 
@@ -117,6 +118,8 @@ class UNet(nn.Cell):
         self.dtype = dtype
         first = config.channels[0]
         self.time_proj = Sinusoid(first, dtype=dtype)
+        size = config.guidance_size
+        self.cond_proj = Linear(size, first, bias=False, dtype=dtype) if size else None
         self.time_embed = self._embedding(first)
         self.label_emb = nn.SequentialCell([self._embedding(config.vector_size)])
         self.input_blocks, widths = self._input_blocks()
@@ -197,8 +200,13 @@ class UNet(nn.Cell):
                 width = channels
         return nn.CellList(blocks)
 
-    def construct(self, x: Tensor, timesteps: Tensor, context: Tensor, vector: Tensor) -> Tensor:
-        embedding = self.time_embed(self.time_proj(timesteps)) + self.label_emb(vector)
+    def construct(
+        self, x: Tensor, timesteps: Tensor, context: Tensor, vector: Tensor, guidance: Tensor | None = None
+    ) -> Tensor:
+        time = self.time_proj(timesteps)
+        if self.cond_proj is not None and guidance is not None:
+            time = time + self.cond_proj(guidance)
+        embedding = self.time_embed(time) + self.label_emb(vector)
         skips = []
         for block in self.input_blocks:
             x = block(x, embedding, context)

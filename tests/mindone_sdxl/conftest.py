@@ -32,6 +32,15 @@ UNET = {
     "projection_class_embeddings_input_dim": 96 + 6 * 32,
     "norm_num_groups": 32,
 }
+REFINER_UNET = UNET | {
+    "block_out_channels": (32, 64, 64, 64),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "attention_head_dim": (2, 4, 4, 4),
+    "transformer_layers_per_block": 2,
+    "cross_attention_dim": 96,
+    "projection_class_embeddings_input_dim": 96 + 5 * 32,
+}
 VAE = {
     "down_block_types": ("DownEncoderBlock2D",) * 4,
     "up_block_types": ("UpDecoderBlock2D",) * 4,
@@ -151,6 +160,34 @@ def folder(tmp_path_factory) -> Path:
     )
     pipeline.save_pretrained(path / "model")
     return path / "model"
+
+
+@pytest.fixture(scope="session")
+def refiner_folder(folder, tmp_path_factory) -> Path:
+    """A diffusers folder of the refiner's kind, its second text encoder and autoencoder those of the tiny model."""
+    import torch
+    from diffusers import EulerDiscreteScheduler, StableDiffusionXLImg2ImgPipeline, UNet2DConditionModel
+    from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+
+    torch.manual_seed(3)
+    unet = UNet2DConditionModel(**REFINER_UNET)
+    randomise(unet, torch.Generator().manual_seed(4))
+    from diffusers import AutoencoderKL
+
+    pipeline = StableDiffusionXLImg2ImgPipeline(
+        unet=unet,
+        vae=AutoencoderKL.from_pretrained(folder / "vae"),
+        text_encoder=None,
+        tokenizer=None,
+        text_encoder_2=CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder_2"),
+        tokenizer_2=CLIPTokenizer.from_pretrained(folder / "tokenizer_2"),
+        scheduler=EulerDiscreteScheduler(**SCHEDULER),
+        requires_aesthetics_score=True,
+        force_zeros_for_empty_prompt=False,
+    )
+    path = tmp_path_factory.mktemp("tiny-refiner")
+    pipeline.save_pretrained(path)
+    return path
 
 
 @pytest.fixture(scope="session")
