@@ -58,10 +58,17 @@ def record(
     steps: Steps = None,
     size: PixelSize = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a recording that was interrupted.")] = False,  # noqa: FBT002
+    estimate: Annotated[bool, typer.Option("--estimate", help="Run one step and say how large it will be.")] = False,  # noqa: FBT002
 ) -> None:
     """Run the reference and write its trace."""
-    from parity.cli import flow
+    from parity.cli import flow, sizes
 
+    if estimate:
+        sizes.estimate(
+            case, out, reference=reference, source=source, dtypes=dtype, device=device, store=store, taps=taps,
+            steps=steps, size=size,
+        )  # fmt: skip
+        return
     flow.record(
         case, out, reference=reference, source=source, dtypes=dtype, device=device, store=store, taps=taps, steps=steps,
         size=size, resume=resume,

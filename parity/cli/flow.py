@@ -17,7 +17,19 @@ if TYPE_CHECKING:
     from parity.result import Result
     from parity.trace import Trace
 
-__all__ = ["compare", "compared", "diagnose", "doctor", "overrides", "planted", "record", "replay", "types", "write"]
+__all__ = [
+    "compare",
+    "compared",
+    "diagnose",
+    "doctor",
+    "numbers",
+    "overrides",
+    "planted",
+    "record",
+    "replay",
+    "types",
+    "write",
+]
 
 FAULTS = Path("fixtures") / "faults"
 
@@ -28,13 +40,15 @@ def record(
 ) -> None:  # fmt: skip
     """Run the reference in this process and write its trace."""
     from parity import record as recorder
+    from parity.cli import sizes as sizing
 
     resolved = cases.load(case, overrides(dtypes, size))
     with bar("record") as progress:
-        recorder.record(
+        trace = recorder.record(
             resolved, recorder.find(reference), out, dtypes=types(dtypes), device=device, store=store, taps=taps,
-            steps=_numbers(steps), source=source, resume=resume, progress=progress,
+            steps=numbers(steps), source=source, resume=resume, progress=progress,
         )  # fmt: skip
+    say(sizing.saved(trace))
 
 
 def replay(
@@ -184,7 +198,7 @@ def types(dtypes: Sequence[str] | None) -> list[str] | None:
     return list(dtypes) if dtypes else None
 
 
-def _numbers(text: str | None) -> list[int] | None:
+def numbers(text: str | None) -> list[int] | None:
     """Read `0,19,39`."""
     if text is None:
         return None

@@ -141,13 +141,23 @@ def _children(commands: Sequence[Sequence[str]], cores: Sequence[int | None] = (
     for speaker in speakers:
         speaker.join()
     for command, code in zip(commands, codes, strict=True):
-        if code == _INTERRUPTED:
-            raise KeyboardInterrupt
-        if code == _UNUSABLE:
-            sys.exit(_UNUSABLE)  # the child has said why
-        if code:
-            message = f"`parity {command[0]}` failed with exit code {code} (see above); run it alone to look closer: parity {' '.join(command)}"
-            raise ChildError(message)
+        _check(command, code)
+
+
+def _check(command: Sequence[str], code: int) -> None:
+    """Raise what a child's exit code says.
+
+    Raises:
+        SystemExit: it could not use its input; exit code 2.
+        ChildError: it failed otherwise.
+    """
+    if code == _INTERRUPTED:
+        raise KeyboardInterrupt
+    if code == _UNUSABLE:
+        sys.exit(_UNUSABLE)  # the child has said why
+    if code:
+        message = f"`parity {command[0]}` failed with exit code {code} (see above); run it alone to look closer: parity {' '.join(command)}"
+        raise ChildError(message)
 
 
 def _pass_on(lines: IO[str], said: set[str]) -> None:

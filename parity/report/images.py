@@ -105,7 +105,8 @@ def _shrink(image: np.ndarray, *, largest: bool) -> np.ndarray:
     short_rows, short_columns = -height % block, -width % block
     padded = np.pad(image, ((0, 0), (0, short_rows), (0, short_columns)), mode="edge")
     blocks = padded.reshape(3, (height + short_rows) // block, block, (width + short_columns) // block, block)
-    return blocks.max(axis=(2, 4)) if largest else blocks.mean(axis=(2, 4))
+    reduced: np.ndarray = blocks.max(axis=(2, 4)) if largest else blocks.mean(axis=(2, 4))
+    return reduced
 
 
 def _bytes(image: np.ndarray) -> np.ndarray:
