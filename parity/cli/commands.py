@@ -58,7 +58,7 @@ def record(
     steps: Steps = None,
     size: PixelSize = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a recording that was interrupted.")] = False,  # noqa: FBT002
-    estimate: Annotated[bool, typer.Option("--estimate", help="Run one step and say how large it will be.")] = False,  # noqa: FBT002
+    estimate: Annotated[bool, typer.Option("--estimate", help="Run two steps and say how large it will be.")] = False,  # noqa: FBT002
 ) -> None:
     """Run the reference and write its trace."""
     from parity.cli import flow, sizes

@@ -24,7 +24,7 @@ def estimate(
     case: Path, out: Path, *, reference: str, source: Path | None, dtypes: Sequence[str] | None, device: str, store: Any,
     taps: str | None, steps: str | None, size: str | None,
 ) -> None:  # fmt: skip
-    """Run one step of a case and print the size of its recording; nothing is written.
+    """Run two steps of a case and print the size of its recording; nothing is written.
 
     Raises:
         InputError: the case cannot be recorded like this.
@@ -33,17 +33,17 @@ def estimate(
 
     overrides = flow.overrides(dtypes, size)
     loop = cases.load(case, overrides).case.sampling.steps
-    single = cases.load(case, {**overrides, "sampling.steps": 1})
+    short = cases.load(case, {**overrides, "sampling.steps": min(loop, sizing.SHORT)})
     names = flow.types(dtypes) or ["float64"]
-    wanted, working = flow.numbers(steps), single.case.precision.dtype
+    wanted, working = flow.numbers(steps), short.case.precision.dtype
     beyond = [step for step in wanted or () if step >= loop]
     if beyond:
         message = f"--steps names step {beyond[0]} and the case has {loop}; the last one is {loop - 1}"
         raise InputError(message)
     with bar("estimate") as progress:
-        progress("one step", 0, 1)
+        progress("two steps", 0, 1)
         runs = sizing.predict(
-            single, record.find(reference), loop=loop, working=working, twin="float64" in names, device=device,
+            short, record.find(reference), loop=loop, working=working, twin="float64" in names, device=device,
             store=store, taps=taps, steps=wanted, source=source,
         )  # fmt: skip
     for name, size_of in runs.items():
