@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from parity.compare.blocks import BLOCK64, blocks, load64
+from parity.compare.blocks import BLOCK64, blocks, widest
 from parity.compare.measurement import Measure
 from parity.compare.sums import inner
 
 if TYPE_CHECKING:
     from parity.compare.tensor import Array, Tensor
 
-__all__ = ["careful", "widest"]
+__all__ = ["careful"]
 
 _WITH_OWN: Final = 3
 
@@ -60,13 +60,6 @@ def careful(exact: Tensor, candidate: Tensor, own: Tensor | None = None) -> Meas
     with np.errstate(all="ignore"):
         walk = _Walk(group, 0)
         return _Walk(group, 1).result() if walk.overflow else walk.result()
-
-
-def widest(block: Array, name: str) -> Array:
-    """Return a fresh float64 or complex128 copy of a block."""
-    if name.startswith("complex"):
-        return block.astype(np.complex128)
-    return load64(block, name, np.empty(block.size))
 
 
 class _Walk:

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from parity.compare.blocks import BLOCK64, blocks, scratch
-from parity.compare.careful import widest
+from parity.compare.blocks import BLOCK64, blocks, load_pair, scratch
 from parity.compare.sums import inner
 
 if TYPE_CHECKING:
@@ -55,13 +54,9 @@ def locate(exact: Tensor, candidate: Tensor, limit: float, cosine: float | None 
     """Find the worst element and describe those further off than `limit`; the cosine unless it is known."""
     search = _Search(exact.array.shape, limit, cosine)
     types = exact.dtype, candidate.dtype
-    as_they_are = types in {("float32", "float32"), ("float64", "float64")}
     with np.errstate(all="ignore"):
         for x, c in blocks((exact.array, candidate.array), BLOCK64):
-            if as_they_are:
-                search.look(x, c)
-            else:
-                search.look(widest(x, types[0]), widest(c, types[1]))
+            search.look(*load_pair(x, c, types))
     return search.place()
 
 

@@ -5,7 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from parity.compare.blocks import BLOCK64, blocks, load32, load32_unordered, load64, scratch
+from parity.compare.blocks import (
+    BLOCK,
+    BLOCK64,
+    blocks,
+    is_beyond_half,
+    load32,
+    load32_unordered,
+    load64,
+    load_pair,
+    scratch,
+    widest,
+)
 from parity.dtypes import narrow, widen
 
 
@@ -63,3 +74,34 @@ def test_arrays_of_different_layout_are_cut_alike() -> None:
 def test_an_empty_array_has_no_blocks() -> None:
     assert [block.size for (block,) in blocks([np.empty((0, 3))])] == []
     assert sum(block.size for (block,) in blocks([np.empty((3, 0)).T])) == 0
+
+
+@pytest.mark.parametrize("names", [("float16", "float16"), ("bfloat16", "bfloat16"), ("float16", "float32")])
+@pytest.mark.parametrize("odd", [None, np.inf, -np.inf, np.nan])
+def test_a_pair_is_widened_as_numpy_does_it_whatever_it_holds(names: tuple[str, str], odd: float | None) -> None:
+    rng = np.random.default_rng(1)
+    wide = [rng.standard_normal(1000) * 10.0 ** rng.integers(-7, 4, 1000) for _ in names]
+    for values in wide:
+        values[:2] = 0.0, -0.0
+        if odd is not None:
+            values[500] = odd
+    stored = [narrow(values, name) for values, name in zip(wide, names, strict=True)]
+    found = load_pair(stored[0], stored[1], names)
+    for values, array, name in zip(found, stored, names, strict=True):
+        np.testing.assert_array_equal(values, widen(array, name))
+        assert np.array_equal(np.signbit(values), np.signbit(widen(array, name)))
+        np.testing.assert_array_equal(widest(array, name), widen(array, name))
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+def test_long_and_big_endian_half_types_are_widened_too(name: str) -> None:
+    stored = narrow(np.linspace(-3, 3, BLOCK + 3), name)
+    for array in (stored, stored[:7].astype(stored.dtype.newbyteorder(">"))):
+        np.testing.assert_array_equal(load64(array, name, np.empty(array.size)), widen(array, name))
+
+
+@pytest.mark.parametrize("word", [0x7C00, 0xFC00, 0x7C01, 0xFFFF])
+def test_a_float16_that_is_not_finite_is_noticed(word: int) -> None:
+    block = np.array([0x7BFF, 0xFBFF, 0, word], np.uint16).view(np.float16)
+    assert is_beyond_half(block, scratch())
+    assert not is_beyond_half(block[:3], scratch())
