@@ -139,8 +139,10 @@ def _denoiser(node: _Node) -> tuple[ScheduleConfig, Discretization]:
     sigma_data = data.take("sigma_data", 0.5) if continuous else 0.5
     data.done()
     # A network of continuous noise levels is told the level itself, in ascending order; the others an index.
-    parameters.expect("quantize_c_noise", not continuous)
-    parameters.expect("flip", not continuous)
+    for key in ("quantize_c_noise", "flip"):
+        if bool(parameters.take(key, True)) == continuous:
+            message = f"{parameters.place}: {key} is {continuous}, {not continuous} is needed with {scaling.target(*_PREDICTIONS)}"
+            raise ConfigError(message)
     discretization = parameters.child("discretization_config")
     chosen = find(DISCRETIZATIONS, str(discretization.take("target", required=True)))
     parameters.done()

@@ -6,7 +6,9 @@
     python -m mindone_sdxl.convert finetuned_ms.ckpt finetuned/ --config sdxl-base-1.0/
 
 What the source is follows from the source: a folder is diffusers', a file says by its names whether it is Stability's.
-The output is a diffusers folder if it has no suffix of a file. Names must fit the configuration, both ways.
+The output is a diffusers folder if it has no suffix of a file. Names must fit the configuration, both ways. Tensors are
+read and written one at a time; what stays in memory is the second text encoder's, whose q, k and v are stacked, and a
+`.ckpt` that is read.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ import argparse
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from mindone_sdxl import config as configuration
 from mindone_sdxl import weights
@@ -84,15 +88,14 @@ def convert(
     state = read_any(source, model)
     # A checkpoint is refused here and not when somebody loads it.
     weights.mindspore_to_stability(state, model)
-    if dtype is not None:
-        state = {name: value.astype(dtype) for name, value in state.items()}
+    kind = None if dtype is None else np.dtype(dtype)
     if output.suffix in _FILES:
-        write(output, weights.mindspore_to_stability(state, model) if layout == "stability" else state)
+        write(output, weights.mindspore_to_stability(state, model) if layout == "stability" else state, kind)
         return
     if layout == "stability":
         message = f"{output} is a folder; the stability layout is a file, .safetensors or .ckpt"
         raise WeightsError(message)
-    _write_folder(output, state, model, model_source)
+    _write_folder(output, state, model, model_source, kind)
 
 
 def convert_folder(folder: str | Path, output: str | Path) -> None:
@@ -100,7 +103,13 @@ def convert_folder(folder: str | Path, output: str | Path) -> None:
     convert(folder, output)
 
 
-def _write_folder(output: Path, state: Mapping[str, Array], model: SDXLConfig, config: str | Path | None) -> None:
+def _write_folder(
+    output: Path,
+    state: Mapping[str, Array],
+    model: SDXLConfig,
+    config: str | Path | None,
+    dtype: np.dtype[Any] | None,
+) -> None:
     """A whole diffusers folder: weights from the state, everything else from the folder that gave the configuration."""
     if config is None or not Path(config).is_dir():
         message = "a diffusers folder also holds configurations and tokenizers; give --config FOLDER"
@@ -115,7 +124,7 @@ def _write_folder(output: Path, state: Mapping[str, Array], model: SDXLConfig, c
         if path.is_file() and not is_weight:
             (output / part).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, output / part)
-    write_diffusers(output, weights.mindspore_to_diffusers(state, model))
+    write_diffusers(output, weights.mindspore_to_diffusers(state, model), dtype)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

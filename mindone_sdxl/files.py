@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
+from mindone_sdxl.checkpoints import read_checkpoint, write_checkpoint
 from mindone_sdxl.errors import WeightsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mindone_sdxl.arrays import Array
+    from mindone_sdxl.arrays import Array, DTypeLike
 
 __all__ = ["read", "read_diffusers", "read_safetensors", "write", "write_diffusers"]
 
@@ -48,26 +48,59 @@ def read(path: str | Path) -> dict[str, Array]:
     if path.suffix == ".safetensors":
         return read_safetensors(path)
     if path.suffix == ".ckpt":
-        return _read_checkpoint(path)
+        return read_checkpoint(path)
     message = f"{path}: files of kind {path.suffix!r} are not read; expected .safetensors or .ckpt"
     raise WeightsError(message)
 
 
-def write(path: str | Path, state: Mapping[str, Array]) -> None:
-    """Write tensors to a `.safetensors` or `.ckpt` file, as its suffix says.
+def write(path: str | Path, state: Mapping[str, Array], dtype: DTypeLike | None = None) -> None:
+    """Write tensors to a `.safetensors` or `.ckpt` file, as its suffix says; one at a time is held in memory.
+
+    The file appears under its name when it is complete, so that the state may come from the same file.
+
+    Args:
+        dtype: type that floating tensors are brought to, by default each its own.
 
     Raises:
-        WeightsError: another suffix.
+        WeightsError: another suffix, or a type that the file does not hold.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".safetensors":
-        save_file({name: np.ascontiguousarray(value) for name, value in state.items()}, path)
-    elif path.suffix == ".ckpt":
-        _write_checkpoint(path, state)
-    else:
+    if path.suffix not in (".safetensors", ".ckpt"):
         message = f"{path}: expected .safetensors or .ckpt"
         raise WeightsError(message)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    if path.suffix == ".ckpt":
+        write_checkpoint(partial, ((name, _cast(value, dtype)) for name, value in state.items()))
+    else:
+        _write_safetensors(partial, state, dtype)
+    partial.replace(path)
+
+
+def _cast(value: Array, dtype: DTypeLike | None) -> Array:
+    floating = np.issubdtype(value.dtype, np.floating)
+    return value.astype(dtype, copy=False) if dtype is not None and floating else value
+
+
+def _write_safetensors(path: Path, state: Mapping[str, Array], dtype: DTypeLike | None) -> None:
+    kinds = {name: _cast(np.empty(0, value.dtype), dtype).dtype for name, value in state.items()}
+    # Wider types first, so that every tensor lies at a multiple of its own width.
+    order = sorted(state, key=lambda name: -kinds[name].itemsize)
+    names = {np.dtype(kind): name for name, kind in _TYPES.items() if name != "BF16"}
+    header, end = {}, 0
+    for name in order:
+        if kinds[name] not in names:
+            message = f"{path}: {name} has type {kinds[name]}; expected one of {', '.join(map(str, names))}"
+            raise WeightsError(message)
+        shape, start = state[name].shape, end
+        end += math.prod(shape) * kinds[name].itemsize
+        header[name] = {"dtype": names[kinds[name]], "shape": shape, "data_offsets": (start, end)}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            file.write(np.ascontiguousarray(_cast(state[name], dtype)).reshape(-1).view(np.uint8).data)
 
 
 def read_safetensors(path: Path) -> dict[str, Array]:
@@ -108,32 +141,6 @@ def _tensor(path: Path, name: str, entry: Mapping[str, Any], data: Array) -> Arr
     return (value.astype(np.uint32) << 16).view(np.float32) if kind == "BF16" else value
 
 
-def _read_checkpoint(path: Path) -> dict[str, Array]:
-    import mindspore
-
-    try:
-        parameters = mindspore.load_checkpoint(str(path))
-    except (ValueError, RuntimeError) as error:
-        message = f"{path} is not a MindSpore checkpoint: {error}"
-        raise WeightsError(message) from error
-    return {name: _widened(parameter) for name, parameter in parameters.items()}
-
-
-def _widened(parameter: Any) -> Array:
-    import mindspore
-
-    if parameter.dtype == mindspore.bfloat16:
-        return parameter.astype(mindspore.float32).asnumpy()
-    return parameter.asnumpy()
-
-
-def _write_checkpoint(path: Path, state: Mapping[str, Array]) -> None:
-    import mindspore
-
-    entries = [{"name": name, "data": mindspore.Tensor(np.ascontiguousarray(value))} for name, value in state.items()]
-    mindspore.save_checkpoint(entries, str(path))
-
-
 def read_diffusers(folder: str | Path) -> dict[str, Array]:
     """All weights of a diffusers SDXL folder, names starting with the component; the refiner has no text_encoder.
 
@@ -161,10 +168,10 @@ def _component_files(folder: Path, stem: str) -> list[Path]:
     raise WeightsError(message)
 
 
-def write_diffusers(folder: str | Path, state: Mapping[str, Array]) -> None:
+def write_diffusers(folder: str | Path, state: Mapping[str, Array], dtype: DTypeLike | None = None) -> None:
     """Write weights, names starting with the component, into the components' folders."""
     for component, stem in COMPONENTS.items():
         prefix = f"{component}."
         part = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
         if part:
-            write(Path(folder) / component / f"{stem}.safetensors", part)
+            write(Path(folder) / component / f"{stem}.safetensors", part, dtype)

@@ -30,7 +30,11 @@ def replay_function(
 ) -> Mapping[str, np.ndarray]:
     """Replay one call of a block, a text encoder or a named function."""
     name = rows[0].native if rows[0].function else rows[0].replay
-    tensors = {key: system.native(value) for key, value in inputs.items() if isinstance(value, np.ndarray)}
+    tensors = {
+        key: system.native(value, system.type_of(rows[0], key))
+        for key, value in inputs.items()
+        if isinstance(value, np.ndarray)
+    }
     return _REPLAYS[name or ""](system, rows, {**inputs, **tensors}, given, step)
 
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["MindoneSystem", "build"]
 
 _SAMPLERS = {"EulerAncestral": EulerAncestral}
+_WIDE_INPUTS = ("timestep", "timesteps", "time_ids")
 _ATTRIBUTES = ("eps", "num_groups", "approximate", "heads", "scale")
 
 
@@ -139,11 +140,24 @@ class MindoneSystem:
         """Return the arrays of a native value."""
         return mindspore_.arrays(value)
 
-    def native(self, value: Any) -> Any:
-        """Return an array as a tensor (integers as int32, which every operator takes); other values as they are."""
+    def native(self, value: Any, dtype: Any = None) -> Any:
+        """Return an array as a tensor: integers as int32, which every operator takes, floats in the networks' type."""
         if not isinstance(value, np.ndarray):
             return value
-        return mindspore_.tensor(value.astype(np.int32) if value.dtype.kind in "iu" else value)
+        if value.dtype.kind in "iu":
+            return mindspore_.tensor(value.astype(np.int32))
+        return mindspore_.tensor(value).astype(self.pipeline.dtype if dtype is None else dtype)
+
+    def type_of(self, row: Row, key: str = "") -> Any:
+        """Return the type in which a row's part of the model computes, and takes the input `key`.
+
+        Latents, timesteps and sizes stay in float32 beside float16 networks, and so does the autoencoder.
+        """
+        name = row.native if row.function else row.path
+        if name.startswith(("vae", "postprocess")):
+            return self.pipeline.model.vae.dtype
+        wide = name.startswith(("scheduler", "prepare_latents", "guidance", SIZES)) or key.endswith(_WIDE_INPUTS)
+        return self.pipeline.latents_dtype if wide else self.pipeline.dtype
 
     def free(self, given: Given, tap: Tap) -> None:
         """Run everything from prompts, latents and noise."""
@@ -178,11 +192,14 @@ class MindoneSystem:
         watched, sampler, guider = _Watched(self, tap), self._watched_sampler(tap), self._watched_guider(tap)
         conditioning, denoiser = self._recorded_conditioning(given), watched.denoiser(self.schedule)
         for index in range(self.schedule.steps):
-            latents = self.native(given.tensor(f"scheduler.step@step={index}:input.sample"))
+            latents = self.native(
+                given.tensor(f"scheduler.step@step={index}:input.sample"), self.pipeline.latents_dtype
+            )
             noise_pred = watched.predict_noise(latents, self.schedule.sigmas[index], conditioning, guider, denoiser)
             sampler.step(index, latents, noise_pred, given.noise)
         tap.step(None)
-        self._decode(self.native(given.tensor(f"scheduler.step@step={self.schedule.steps - 1}:output")), tap)
+        last = given.tensor(f"scheduler.step@step={self.schedule.steps - 1}:output")
+        self._decode(self.native(last, self.pipeline.latents_dtype), tap)
         self._encode(given, tap)
 
     def layer(
@@ -194,7 +211,9 @@ class MindoneSystem:
         row = rows[0]
         if row.function or row.replay:
             return replay_function(self, rows, inputs, given, step)
-        arguments = [self.native(inputs[key]) for key in row.ports if inputs.get(key) is not None]
+        arguments = [
+            self.native(inputs[key], self.type_of(row, key)) for key in row.ports if inputs.get(key) is not None
+        ]
         arrays = mindspore_.arrays(self.cells[row.native](*arguments))
         return {each.port: arrays[each.take] for each in rows if each.take in arrays}
 
@@ -306,7 +325,8 @@ class MindoneSystem:
         """Encode the case's image and report."""
         if "vae.encode:input.x" in given.run:
             image, noise = (given.tensor(f"vae.encode:input.{key}") for key in ("x", "noise"))
-            tap.function("vae.encode", self.encoded(self.native(image), self.native(noise)))
+            dtype = self.pipeline.model.vae.dtype
+            tap.function("vae.encode", self.encoded(self.native(image, dtype), self.native(noise, dtype)))
 
     def encoded(self, image: Tensor, noise: Tensor) -> dict[str, np.ndarray]:
         """Return the posterior of an image and its sample by port."""

@@ -35,7 +35,8 @@ def test_a_diffusers_folder_is_read(folder):
     [
         ("unet/config.json", "act_fn", "gelu", "act_fn is 'gelu', only 'silu'"),
         ("unet/config.json", "brand_new", 1, "unknown key brand_new"),
-        ("unet/config.json", "time_cond_proj_dim", 256, "time_cond_proj_dim is 256"),
+        ("unet/config.json", "class_embed_type", "timestep", "class_embed_type is 'timestep'"),
+        ("model_index.json", "requires_aesthetics_score", True, "requires_aesthetics_score is True, with 2 text"),
         ("vae/config.json", "use_quant_conv", False, "use_quant_conv is False"),
         ("text_encoder/config.json", "hidden_act", "relu", "hidden_act is 'relu'"),
         ("text_encoder_2/config.json", "hidden_size", 128, "192 channels, the UNet expects 160"),
@@ -91,7 +92,9 @@ def test_the_shipped_yaml_is_sdxl_base():
     [
         ("network_config.target", "gm.SomeNet", "target SomeNet is not implemented, expected UNetModel"),
         ("network_config.params.num_head_chanels", 64, "unknown keys num_head_chanels"),
-        ("denoiser_config.params.scaling_config.target", "x.EDMScaling", "EDMScaling is not implemented"),
+        ("denoiser_config.params.scaling_config.target", "x.EDMScaling", "quantize_c_noise is True, False is needed"),
+        ("denoiser_config.params.scaling_config.target", "x.XScaling", "XScaling is not implemented"),
+        ("denoiser_config.params.flip", False, "flip is False, True is needed with EpsScaling"),
         ("denoiser_config.params.discretization_config.target", "x.DiffusersDPM", "did you mean 'DiffusersDDPM'"),
         ("network_config.params.adm_in_channels", 2560, "2816 numbers|leave another number"),
     ],

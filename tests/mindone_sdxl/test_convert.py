@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from mindone_sdxl import convert, files
+from mindone_sdxl.checkpoints import write_checkpoint
 from mindone_sdxl.config import from_diffusers
 from mindone_sdxl.errors import SDXLError, WeightsError
 from mindone_sdxl.weights import diffusers_to_mindspore
@@ -56,6 +59,81 @@ def test_diffusers_reads_a_folder_that_was_written_here(folder, reference, tmp_p
 def test_half_precision_is_written_and_read(folder, tmp_path):
     convert.convert(folder, tmp_path / "half.safetensors", dtype="float16")
     assert {value.dtype for value in files.read(tmp_path / "half.safetensors").values()} == {np.dtype(np.float16)}
+
+
+def test_memory_is_one_tensor_beyond_what_the_output_needs(folder, state, tmp_path):
+    """The memory of numpy is counted; mapped files are not, and must not be copied."""
+    largest = max(value.nbytes for value in state.values())
+    total = sum(value.nbytes for value in state.values())
+    stacked = sum(value.nbytes for name, value in state.items() if ".attn.in_proj" in name or "text_projection" in name)
+    steps = [
+        (folder, tmp_path / "half.safetensors", {"dtype": "float16"}),
+        (folder, tmp_path / "single.safetensors", {"layout": "stability"}),
+        (tmp_path / "single.safetensors", tmp_path / "ms.ckpt", {"config": folder}),
+        (tmp_path / "single.safetensors", tmp_path / "back", {"config": folder}),
+    ]
+    for source, output, options in steps:
+        convert.convert(source, tmp_path / f"before{output.suffix}", **options)  # imports and caches
+        tracemalloc.start()
+        convert.convert(source, output, **options)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak <= stacked + largest + 2**21 < total / 2, (output.name, peak)
+    tracemalloc.start()
+    convert.convert(tmp_path / "ms.ckpt", tmp_path / "again.ckpt", config=folder)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= total + largest + 2**21
+
+
+@pytest.mark.mindspore
+def test_checkpoints_are_those_of_mindspore_both_ways(mindspore, tmp_path):
+    rng = np.random.default_rng(3)
+    state = {
+        "a.gamma": rng.standard_normal((3, 4, 1, 2)).astype(np.float32),
+        "half": rng.standard_normal(300).astype(np.float16),
+        "double": rng.standard_normal((2, 3)),
+        "ids": np.arange(77, dtype=np.int32).reshape(1, 77),
+        "scalar": np.array(4.6, np.float32),
+        "f" * 200: rng.standard_normal((64, 32)).astype(np.float32).T,
+    }
+    for number, largest in enumerate((1 << 29, 96)):
+        path = tmp_path / f"ours{number}.ckpt"
+        write_checkpoint(path, state.items(), largest=largest)
+        theirs = {name: value.asnumpy() for name, value in mindspore.load_checkpoint(str(path)).items()}
+        assert same(theirs, state)
+        assert same(files.read(path), state)
+    entries = [{"name": name, "data": mindspore.Tensor(value.copy(order="C"))} for name, value in state.items()]
+    entries.append({"name": "narrow", "data": mindspore.Tensor([1.5, -2.0], mindspore.bfloat16)})
+    for check in (False, True):
+        mindspore.save_checkpoint(entries, str(tmp_path / "theirs.ckpt"), crc_check=check)
+        assert same(files.read(tmp_path / "theirs.ckpt"), state | {"narrow": np.array([1.5, -2.0], np.float32)})
+
+
+@pytest.mark.parametrize("damage", ["empty name", "short", "text", "type", "shape"])
+def test_a_damaged_checkpoint_is_one_clear_error(damage, tmp_path):
+    path = tmp_path / "x.ckpt"
+    write_checkpoint(path, {"first": np.ones((2, 3), np.float32), "second": np.ones(4, np.float32)}.items())
+    content = path.read_bytes()
+    path.write_bytes(
+        {
+            "empty name": b"\x0a\x00" + content,
+            "short": content[:-3],
+            "text": b"not a checkpoint",
+            "type": content.replace(b"Float32", b"Complex"),
+            "shape": content.replace(b"\x08\x02\x08\x03", b"\x08\x02\x08\x04"),
+        }[damage]
+    )
+    with pytest.raises(WeightsError, match=r"x\.ckpt is not a MindSpore checkpoint: "):
+        files.read(path)
+
+
+def test_a_file_may_be_converted_onto_itself(folder, state, tmp_path):
+    path = tmp_path / "x.safetensors"
+    convert.convert(folder, path)
+    convert.convert(path, path, config=folder)
+    assert same(files.read(path), state)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x.safetensors"]
 
 
 def test_bfloat16_is_widened_exactly(tmp_path):

@@ -116,14 +116,14 @@ CONFIG = ScheduleConfig()
 DISCRETIZATIONS = [LegacyDDPM(CONFIG), DiffusersDDPM(CONFIG), EDM(CONFIG)]
 
 
-def run(name, schedule, noise, noises, mindspore):
+def run(name, schedule, noise, noises, mindspore, **options):
     from mindone_sdxl.registry import SAMPLERS
 
     def predict(latents, sigma):
         return mindspore.Tensor(slope(latents.asnumpy(), np.float64(sigma)).astype(latents.asnumpy().dtype))
 
     latents = mindspore.Tensor((noise * schedule.sigmas[0]).astype(schedule.sigmas.dtype))
-    return SAMPLERS[name](schedule).sample(predict, latents, noises)
+    return SAMPLERS[name](schedule, **options).sample(predict, latents, noises)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -137,6 +137,40 @@ def test_a_sampler_follows_its_formula(name, discretization, dtype, mindspore):
     expected = FORMULAS[name](noise * sigmas[0], sigmas, noises)
     limit = 1e-12 if dtype == np.float64 else 1e-5
     assert distance(run(name, schedule, noise, noises, mindspore), expected) <= limit
+
+
+def churned(x, sigmas, noises, *, second, churn, low, high, factor):
+    """Algorithm 2 of Karras et al. 2022, with or without its correction."""
+    for index, (sigma, following) in enumerate(zip(sigmas, sigmas[1:], strict=False)):
+        gamma = min(churn / (len(sigmas) - 1), 2**0.5 - 1) if low <= sigma <= high else 0.0
+        raised = sigma + gamma * sigma
+        x = x + math.sqrt(raised**2 - sigma**2) * factor * noises[index]
+        first = slope(x, raised)
+        moved = x + (following - raised) * first
+        if second and following != 0:
+            moved = x + (following - raised) * (first + slope(moved, following)) / 2
+        x = moved
+    return x
+
+
+@pytest.mark.parametrize("churn", [1.5, 40.0])
+@pytest.mark.parametrize("name", ["EulerEDM", "HeunEDM"])
+def test_churn_follows_its_formula_with_the_noise_that_is_given(name, churn, mindspore):
+    from mindone_sdxl.errors import InputError
+
+    rng = np.random.default_rng(12)
+    noise, noises = widened(rng, 2, 4, 4, 3), widened(rng, STEPS, 2, 4, 4, 3)
+    schedule = make_schedule(LegacyDDPM(CONFIG), STEPS, np.float64)
+    sigmas = [float(sigma) for sigma in schedule.sigmas]
+    limits = {"low": 0.3, "high": 6.0, "factor": 1.007}
+    expected = churned(noise * sigmas[0], sigmas, noises, second=name == "HeunEDM", churn=churn, **limits)
+    options = {"s_churn": churn, "s_tmin": 0.3, "s_tmax": 6.0, "s_noise": 1.007}
+    assert distance(run(name, schedule, noise, noises, mindspore, **options), expected) <= 1e-12
+    assert distance(run(name, schedule, noise, noises, mindspore), expected) > 1e-3
+    with pytest.raises(InputError, match=r"7 entries for 8 steps"):
+        run(name, schedule, noise, noises[:-1], mindspore, **options)
+    with pytest.raises(InputError, match=r"give noises"):
+        run(name, schedule, noise, None, mindspore, **options)
 
 
 @pytest.mark.parametrize("steps", [1, 2])
