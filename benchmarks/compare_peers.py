@@ -109,11 +109,14 @@ def main() -> None:
                 except (RuntimeError, subprocess.TimeoutExpired) as error:
                     print(f"{name} {tool}: {error}", file=sys.stderr)
                     del tools[tool]
-        report(chosen, runs, arguments.work / f"{name}.json")
+            file = arguments.work / f"{name}.json"
+            kept = {tool: [run._asdict() for run in found] for tool, found in runs.items()}
+            file.write_text(json.dumps(kept, indent=1))
+        report(chosen, runs)
 
 
-def report(chosen: Set, runs: dict[str, list[Run]], file: Path) -> None:
-    """Print the table of a set and keep the single runs as JSON."""
+def report(chosen: Set, runs: dict[str, list[Run]]) -> None:
+    """Print the table of a set."""
     sizes = [math.prod(shape) for shape in chosen.shapes]
     width = {"float32": 4, "float16": 2, "bfloat16": 2}[chosen.dtype]
     gigabytes = 2 * sum(sizes) * width / 1e9
@@ -128,7 +131,6 @@ def report(chosen: Set, runs: dict[str, list[Run]], file: Path) -> None:
                 f"| {tool} | {len(found)} | {wall:.3f} | {fastest:.3f} | {cpu:.2f} | {gigabytes / wall:.2f} "
                 f"| {len(sizes) / wall:.0f} | {peak / 1e6:.0f} | {(peak - before) / 1e6:.0f} |"
             )
-    file.write_text(json.dumps({tool: [run._asdict() for run in found] for tool, found in runs.items()}, indent=1))
 
 
 if __name__ == "__main__":
