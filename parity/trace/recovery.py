@@ -6,11 +6,13 @@ synced. A last line without its newline, and files that no record names, are wha
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from parity.errors import TraceError
-from parity.trace.names import sizes_inside
+from parity.trace.names import open_inside, sizes_inside
 from parity.trace.npy import FOLDER
 from parity.trace.records import checked_size, decode
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from parity.trace.schema import Record
 
-__all__ = ["Recovered", "recover"]
+__all__ = ["Recovered", "lock", "recover"]
 
 _SHARD = re.compile(r"tensors-([0-9]{4,})\.h5")
 
@@ -32,6 +34,29 @@ class Recovered(NamedTuple):
     next_shard: int
 
 
+def lock(folder: Path) -> int:
+    """Keep other recorders out of a run's folder until the returned descriptor is closed, or this process ends.
+
+    Raises:
+        TraceError: another recorder is at work there, or the folder is a symbolic link.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        message = f"{folder} cannot be opened as the folder of a run: {error.strerror}; choose another folder"
+        raise TraceError(message) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        message = f"{folder} is being recorded by another process; wait for it, or end it and resume"
+        raise TraceError(message) from error
+    except OSError:
+        # A file system without locks: nothing is kept out.
+        return descriptor
+    return descriptor
+
+
 def recover(folder: Path) -> Recovered:
     """Cut off what an interruption left unfinished in a run's folder and return the rest.
 
@@ -39,11 +64,8 @@ def recover(folder: Path) -> Recovered:
         TraceError: what should be whole is damaged.
     """
     path = folder / "records.jsonl"
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        message = f"{path} cannot be read: {error.strerror}; the run cannot be continued, record it into a new folder"
-        raise TraceError(message) from error
+    with os.fdopen(open_inside(folder, path.name), "rb") as file:
+        data = file.read()
     whole = data[: data.rfind(b"\n") + 1]
     records = decode(whole, str(path))
     named = {record.shard for record in records if record.shard is not None}
@@ -70,7 +92,7 @@ def _remove_unfinished(folder: Path, named: set[str]) -> int:
             entry.unlink()
         elif found is not None:
             numbers.append(int(found[1]))
-    if (folder / FOLDER).is_dir():
+    if (folder / FOLDER).is_dir() and not (folder / FOLDER).is_symlink():
         for entry in (folder / FOLDER).iterdir():
             if f"{FOLDER}/{entry.name}" not in named:
                 entry.unlink()

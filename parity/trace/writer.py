@@ -22,7 +22,7 @@ from parity.errors import TraceError
 from parity.trace.manifest import read_manifest, seal
 from parity.trace.names import check_run_name
 from parity.trace.records import checked_size
-from parity.trace.recovery import Recovered, recover
+from parity.trace.recovery import Recovered, lock, recover
 from parity.trace.run_writer import RunWriter, Settings
 from parity.trace.schema import RunInfo
 
@@ -110,7 +110,7 @@ class TraceWriter:
             raise TraceError(message)
         info = RunInfo(mode=mode, dtype=dtype, only=only)
         before = self.manifest.runs.get(name)
-        recovered = self._recovered(name, info, before)
+        held, recovered = self._recovered(name, info, before)
         sizes = {record.address: checked_size(record, name) for record in recovered.records if record.kind == "tensor"}
         distinct = {record.digest: record.address for record in recovered.records if record.kind == "tensor"}
         info.records = len(recovered.records)
@@ -126,12 +126,12 @@ class TraceWriter:
             info,
             recovered,
             Settings(self.manifest.store, self._shard_bytes, self._queue_bytes),
-            self._run_finished,
+            lambda: self._run_finished(held),
         )
         return self._running
 
-    def _recovered(self, name: str, info: RunInfo, before: RunInfo | None) -> Recovered:
-        """Return what an interrupted recorder left of the run, making its folder where there is none."""
+    def _recovered(self, name: str, info: RunInfo, before: RunInfo | None) -> tuple[int, Recovered]:
+        """Return the lock of the run's folder, made where there is none, and what an interrupted recorder left."""
         folder = self.folder / name
         if before is None:
             try:
@@ -143,7 +143,7 @@ class TraceWriter:
             except OSError as error:
                 message = f"{folder} cannot be made a run: {error.strerror}; choose another folder for the trace"
                 raise TraceError(message) from error
-            return Recovered([], b"", 0)
+            return lock(folder), Recovered([], b"", 0)
         if (before.mode, before.dtype, before.only) != (info.mode, info.dtype, info.only):
             message = (
                 f"{folder} cannot be resumed: it is mode {before.mode!r}, type {before.dtype}, only {before.only!r}; "
@@ -151,12 +151,19 @@ class TraceWriter:
             )
             raise TraceError(message)
         folder.mkdir(exist_ok=True)
-        (folder / "records.jsonl").touch()
-        return recover(folder)
+        held = lock(folder)
+        if not (folder / "records.jsonl").is_symlink():
+            (folder / "records.jsonl").touch()
+        try:
+            return held, recover(folder)
+        except TraceError:
+            os.close(held)
+            raise
 
-    def _run_finished(self) -> None:
+    def _run_finished(self, held: int) -> None:
         """Note that the open run was left."""
         self._running = None
+        os.close(held)
         self.save_manifest()
 
     def save_manifest(self) -> None:

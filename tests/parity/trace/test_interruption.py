@@ -142,6 +142,31 @@ def test_a_cut_last_line_is_dropped_and_recorded_again(tmp_path):
     assert len(Trace.open(folder, verify=True).run("float32")) == 6
 
 
+def test_two_recorders_never_write_one_run(tmp_path):
+    writer = TraceWriter(tmp_path / "t", manifest())
+    with writer.run("r", mode="run", dtype="float32") as run:
+        run.tensor("unet.a:output", np.zeros(1))
+        other = TraceWriter(tmp_path / "t", manifest(), resume=True)
+        with pytest.raises(TraceError, match="is being recorded by another process"):
+            other.run("r", mode="run", dtype="float32")
+    writer.finish()
+    assert len(Trace.open(tmp_path / "t", verify=True).run("r")) == 1
+
+
+@pytest.mark.parametrize("name", ["float32", "float32/records.jsonl"])
+def test_a_resume_follows_no_link_and_removes_nothing_outside(tmp_path, name):
+    folder = write(tmp_path / "t")
+    path = folder / name
+    path.rename(tmp_path / "outside")
+    path.symlink_to(tmp_path / "outside")
+    if name == "float32":
+        (tmp_path / "outside" / "tensors-0007.h5").touch()
+    writer = TraceWriter(folder, manifest(), resume=True)
+    with pytest.raises(TraceError, match=r"cannot be opened"):
+        writer.run("float32", mode="run", dtype="float32")
+    assert name != "float32" or (tmp_path / "outside" / "tensors-0007.h5").exists()
+
+
 FULL = """
 import resource, sys
 import numpy as np
