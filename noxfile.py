@@ -1,8 +1,8 @@
-"""The two commands of the README: `nox -s parity` and `nox -s tests`.
+"""The two commands of the README: `nox -s parity` and `nox -s tests`; and `nox -s compatibility`.
 
-Both use one environment, `.nox/env-3.11` (or 3.12), made with pip from pyproject.toml and constraints.txt and made
-again only when one of these changes. PARITY_TORCH_INDEX names the index that torch comes from, for example the
-one with its CPU builds.
+The first two use one environment, `.nox/env-3.11` (or 3.12), made with pip from pyproject.toml and constraints.txt and
+made again only when one of these changes; the third has one for each version of mindspore. PARITY_TORCH_INDEX names the
+index that torch comes from, for example the one with its CPU builds.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ nox.options.sessions = ["parity"]
 
 ROOT = Path(__file__).parent
 VERSIONS = ("3.11", "3.12")
+MINDSPORES = ("2.7.2", "2.8.0", "2.9.0", "2.10.0")
 OPEN_CLIP = "open_clip_torch==3.3.0"  # only its file of BPE merges is read, so none of its dependencies
 
 
@@ -37,21 +38,37 @@ def interpreter(session: nox.Session) -> tuple[str, str]:
     )
 
 
-def environment(session: nox.Session) -> Path:
-    """Return the folder with the environment's programs; set it up when it is new or its pins changed."""
+def constraints(mindspore: str) -> str:
+    """Return the path of the pins, with this version of mindspore if one is given."""
+    if not mindspore:
+        return "constraints.txt"
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    changed = [f"mindspore=={mindspore}" if line.startswith("mindspore==") else line for line in lines]
+    path = ROOT / ".nox" / f"constraints-mindspore-{mindspore}.txt"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join([*changed, ""]))
+    return str(path)
+
+
+def environment(session: nox.Session, mindspore: str = "") -> Path:
+    """Return the folder with the environment's programs; set it up when it is new or its pins changed.
+
+    A version of mindspore other than the pinned one has an environment of its own.
+    """
     version, path = interpreter(session)
-    folder = ROOT / ".nox" / f"env-{version}"
+    folder = ROOT / ".nox" / f"env-{version}{mindspore and '-mindspore-'}{mindspore}"
+    pinned = constraints(mindspore)
     programs = folder / ("Scripts" if os.name == "nt" else "bin")
     pins = b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt", "noxfile.py"))
     stamp, wanted = folder / "pins", hashlib.sha256(pins).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:
         return programs
-    session.log("setting up %s (a few minutes and 3 GB the first time)", folder)
+    session.log("setting up %s (a few minutes and 4 GB the first time)", folder)
     session.run(path, "-m", "venv", "--clear", str(folder), external=True)
     pip = [str(programs / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     index = os.environ.get("PARITY_TORCH_INDEX")
-    session.run(*pip, *(["--index-url", index] if index else []), "-c", "constraints.txt", "torch", external=True)
-    session.run(*pip, "-c", "constraints.txt", "-e", ".[torch,mindspore,dev]", external=True)
+    session.run(*pip, *(["--index-url", index] if index else []), "-c", pinned, "torch", external=True)
+    session.run(*pip, "-c", pinned, "-e", ".[torch,mindspore,dev]", external=True)
     session.run(*pip, "--no-deps", OPEN_CLIP, external=True)
     stamp.write_text(wanted)
     return programs
@@ -85,3 +102,11 @@ def tests(session: nox.Session) -> None:
         session.run(str(programs / "lint-imports"), external=True)
     build_tiny(session, str(programs / "python"))
     session.run(str(programs / "python"), "-m", "pytest", *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none")
+@nox.parametrize("mindspore", MINDSPORES, ids=MINDSPORES)
+def compatibility(session: nox.Session, mindspore: str) -> None:
+    """Run the tests of the MindSpore port under every supported mindspore, or under one: `compatibility(2.10.0)`."""
+    python = str(environment(session, mindspore) / "python")
+    session.run(python, "-m", "pytest", "tests/mindone_sdxl", *session.posargs, external=True)
