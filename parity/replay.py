@@ -24,7 +24,7 @@ from parity import provenance
 from parity.address import Address, pattern
 from parity.align import Alignment, Calls, transform
 from parity.digests import digest
-from parity.dtypes import is_float, narrow, widen
+from parity.dtypes import bits, is_float, narrow, widen
 from parity.errors import InputError, TraceError, nearest
 from parity.repair import NoiseEdit, SubstituteEdit
 from parity.trace import Manifest, RunReader, RunWriter, Trace, TraceWriter
@@ -160,9 +160,11 @@ class Given:
     _noise: np.ndarray | None = field(default=None, repr=False)
 
     def tensor(self, address: str) -> np.ndarray:
-        """Return the tensor at an address, floats in the candidate's type, the rest as recorded."""
+        """Return the tensor at an address: floats in the candidate's type or the recorded one, whichever is finer."""
         array, name = self.run.tensor(address), self.run.record(address).dtype
-        return narrow(widen(array, name), self.dtype) if is_float(name) else np.asarray(array)
+        if not is_float(name) or name == self.dtype:
+            return np.asarray(array)
+        return narrow(widen(array, name), self.dtype if bits(self.dtype) > bits(name) else name)
 
     def value(self, address: str) -> Any:
         """Return the recorded plain value at an address."""

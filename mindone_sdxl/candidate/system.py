@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, ops
-from parity.dtypes import eps, is_float
+from parity.dtypes import eps, is_float, narrow, widen
 from parity.errors import InputError, RepairError, WeightsError
 from parity.frameworks import mindspore_
 from parity.repair import AttributeEdit, WeightEdit
@@ -58,7 +58,7 @@ def build(request: Request) -> MindoneSystem:
     try:
         config = from_diffusers(request.model)
         if request.weights is None and not checkpoint.exists():
-            state = weights.diffusers_to_mindspore(files.read_diffusers(request.model), config)
+            state = weights.diffusers_to_mindspore(_as_loaded(request), config)
             if "checkpoint" in plant:
                 plant["checkpoint"](state)
             files.write(checkpoint, state)
@@ -72,6 +72,20 @@ def build(request: Request) -> MindoneSystem:
     if "model" in plant:
         plant["model"](pipeline.model)
     return MindoneSystem(pipeline, request)
+
+
+def _as_loaded(request: Request) -> dict[str, np.ndarray]:
+    """Return the model's weights, rounded as the reference's were when it loaded them in a half type.
+
+    Without that, a float16 case would compare two checkpoints and not two programs.
+    """
+    state = weights.normalise_diffusers_names(files.read_diffusers(request.model))
+    for name, array in state.items():
+        path, _, parameter = name.rpartition(".")
+        known = request.manifest.weights.get(f"{path}:{parameter}")
+        if known is not None and is_float(known.dtype) and eps(known.dtype) > eps(str(array.dtype)):
+            state[name] = widen(narrow(array, known.dtype), known.dtype, str(array.dtype))
+    return state
 
 
 class MindoneSystem:
@@ -101,7 +115,7 @@ class MindoneSystem:
             array = weights.to_diffusers(parameters[pair.cell].asnumpy(), pair)
             known = self.manifest.weights.get(address)
             if known is not None and is_float(known.dtype) and eps(str(array.dtype)) < eps(known.dtype):
-                array = array.astype(known.dtype)  # the file's own type; the model widened it
+                array = narrow(array, known.dtype)  # the reference's own type; the model widened it
             yield Parameter(address=address, native=pair.checkpoint, array=array)
 
     def attributes(self) -> Mapping[str, Mapping[str, Any]]:
