@@ -76,9 +76,8 @@ def _examine(item: tuple[Pair, Job, bool]) -> None:
         return
     rms_limit, max_limit = limits_of(pair)
     only_rms = plain(pair.error_rms) > rms_limit and plain(pair.error_max) <= max_limit
-    place = locate(
-        exact, candidate, rms_limit if only_rms else max_limit, None if pair.cosine is None else plain(pair.cosine)
-    )
+    cosine = None if pair.cosine is None else plain(pair.cosine)
+    place = locate(exact, candidate, rms_limit if only_rms else max_limit, cosine, plain(pair.error_max))
     pair.worst = Worst(index=place.at, reference=_shown(place.reference), candidate=_shown(place.candidate))
     pair.cosine, pair.outside = number(place.cosine), place.outside
     if place.outside and _only_large_elements(pair, exact, candidate, place.reference):

@@ -50,13 +50,21 @@ class Place(NamedTuple):
     words: str
 
 
-def locate(exact: Tensor, candidate: Tensor, limit: float, cosine: float | None = None) -> Place:
-    """Find the worst element and describe those further off than `limit`; the cosine unless it is known."""
+def locate(
+    exact: Tensor, candidate: Tensor, limit: float, cosine: float | None = None, peak: float = math.inf
+) -> Place:
+    """Find the worst element and describe those further off than `limit`; the cosine unless it is known.
+
+    `peak` is the largest difference if it is known: where it is within the limit the search ends at its place.
+    """
+    ends_early = cosine is not None and peak <= limit
     search = _Search(exact.array.shape, limit, cosine)
     types = exact.dtype, candidate.dtype
     with np.errstate(all="ignore"):
         for x, c in blocks((exact.array, candidate.array), BLOCK64):
             search.look(*load_pair(x, c, types))
+            if ends_early and search.worst >= peak:
+                break
     return search.place()
 
 

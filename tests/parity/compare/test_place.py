@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parity.compare.metrics import measure
 from parity.compare.place import locate
 from parity.compare.tensor import Tensor
 from parity.compare.ulp import largest_ulps
@@ -124,3 +125,20 @@ def test_words_stay_true_when_there_are_too_many_coordinates() -> None:
     first, last = (int(number) for number in words.rpartition(" ")[2].split("-"))
     assert first == 16
     assert 59 <= last <= 63
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16", "float32", "float64"])
+def test_a_search_that_knows_the_peak_ends_at_the_same_place(name: str) -> None:
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((4, 50_000))
+    c = x.copy()
+    c[2, 7] += 0.5
+    c[3, 9] += 0.5
+    first, second = (Tensor(narrow(values, name), name) for values in (x, c))
+    measured = measure(first, second)
+    full = locate(first, second, 1.0, 1.0)
+    assert locate(first, second, 1.0, 1.0, measured.error_max) == full
+    assert full.at == (2, 7) or name in {"float16", "bfloat16"}
+    outside = locate(first, second, 0.1, 1.0, measured.error_max)
+    assert outside.outside == 2
+    assert locate(first, second, 1.0, None, measured.error_max).cosine == pytest.approx(1.0, abs=1e-3)
