@@ -190,14 +190,11 @@ def refiner_folder(folder, tmp_path_factory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def reference(folder):
-    """The pipeline of diffusers, of of the tiny model, in float64 with its sinusoids lifted to float64."""
+@pytest.fixture(scope="module", autouse=True)
+def exact_sinusoids():
+    """The sinusoids of diffusers in float64, for the tests of one module and no longer."""
     import torch
-    from diffusers import StableDiffusionXLPipeline
     from diffusers.models import embeddings
-
-    torch.set_num_threads(1)
 
     def exact(timesteps, embedding_dim, **_):
         half = embedding_dim // 2
@@ -205,11 +202,21 @@ def reference(folder):
         angles = timesteps[:, None].double() * frequencies
         return torch.cat([angles.cos(), angles.sin()], -1)
 
-    original, embeddings.get_timestep_embedding = embeddings.get_timestep_embedding, exact
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embeddings, "get_timestep_embedding", exact)
+        yield
+
+
+@pytest.fixture(scope="session")
+def reference(folder):
+    """The pipeline of diffusers, of the tiny model, in float64."""
+    import torch
+    from diffusers import StableDiffusionXLPipeline
+
+    torch.set_num_threads(1)
     pipeline = StableDiffusionXLPipeline.from_pretrained(folder, dtype=torch.float64)
     pipeline.set_progress_bar_config(disable=True)
-    yield pipeline
-    embeddings.get_timestep_embedding = original
+    return pipeline
 
 
 @pytest.fixture(scope="session")
