@@ -41,11 +41,12 @@ __all__ = [
     "widest",
 ]
 
-BLOCK: Final = 65536
-"""Elements in a block of float32: large enough that numpy's calls and the interpreter's lock cost little."""
+BLOCK: Final = 1 << 18
+"""Elements in a block of float32. Threads hand over the interpreter's lock at every call of numpy: with blocks of a
+megabyte two threads are 1.5 times as fast as with a quarter of it, and one thread is as fast."""
 
-BLOCK64: Final = BLOCK // 2
-"""Elements in a block of float64."""
+BLOCK64: Final = 1 << 16
+"""Elements in a block of float64, of which four buffers are in use at once."""
 
 _UPPER: Final = np.uint32(0xFFFF0000)
 _HALF_SCALE: Final = np.float32(2.0**112)

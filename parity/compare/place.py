@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from parity.compare.blocks import BLOCK64, blocks, load_pair, scratch
+from parity.compare.blocks import BLOCK, BLOCK64, blocks, load_pair, scratch
 from parity.compare.sums import inner
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def locate(
     search = _Search(exact.array.shape, limit, cosine)
     types = exact.dtype, candidate.dtype
     with np.errstate(all="ignore"):
-        for x, c in blocks((exact.array, candidate.array), BLOCK64):
+        for x, c in blocks((exact.array, candidate.array), BLOCK if "float64" not in types else BLOCK64):
             search.look(*load_pair(x, c, types))
             if ends_early and search.worst >= peak:
                 break
@@ -81,6 +81,7 @@ class _Search:
         self.values: tuple[float | complex, float | complex] = (math.nan, math.nan)
         self.occupied = [np.zeros(length, np.bool_) for length in shape]
         self.coordinates = 0
+        self.spread = False  # whether every coordinate is marked, so that there is nothing to add
         self.product = self.x_squares = self.c_squares = 0.0
 
     def look(self, x: Array, c: Array) -> None:
@@ -115,7 +116,9 @@ class _Search:
         dense = count > _DENSE * mask.size
         self.coordinates += 0 if dense else count
         if dense or self.coordinates > _MOST_COORDINATES:
-            self._spread(mask.size)
+            if not self.spread:
+                self._spread(mask.size)
+                self.spread = all(axis.all() for axis in self.occupied)
             self.interior += count
             return
         positions = np.flatnonzero(mask) + self.position
@@ -157,7 +160,10 @@ def _distances(x: Array, c: Array) -> tuple[Array, float]:
         distance: Array = np.abs(c - x)
     else:
         room = scratch()
-        distance = (room.single[0] if x.dtype == np.float32 else room.double[0])[: x.size]
+        if x.dtype == np.float32:
+            distance = room.single[0][: x.size]
+        else:
+            distance = room.double[0][: x.size] if x.size <= BLOCK64 else np.empty(x.size)
         np.subtract(c, x, out=distance)
         np.abs(distance, out=distance)
     top = float(np.maximum.reduce(distance))

@@ -50,7 +50,7 @@ def test_two_bfloat16_numbers_of_a_word_are_both_widened() -> None:
 @pytest.mark.parametrize(
     "array",
     [
-        np.arange(3 * 65536 + 5, dtype=np.float32),
+        np.arange(2 * BLOCK + 5, dtype=np.float32),
         np.arange(60, dtype=np.float64).reshape(3, 4, 5).transpose(2, 0, 1),
         np.arange(50, dtype=">f4").reshape(5, 10)[:, ::2],
         np.array(7.0),

@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parity.compare.batch import measure_many
+from parity.compare.blocks import BLOCK
 from parity.compare.careful import careful
 from parity.compare.metrics import measure
+from parity.compare.place import locate
 from parity.compare.tensor import Tensor
 from parity.dtypes import narrow, widen
 
@@ -224,3 +226,18 @@ def test_batches_give_the_same_numbers_as_single_pairs(types: tuple[str, ...]) -
         alone = measure(*(column[number] for column in columns))
         for got, want in zip(found[:9], alone[:9], strict=True):
             assert got == pytest.approx(want, rel=RIGHT)
+
+
+@pytest.mark.parametrize("name", ["float32", "float16", "bfloat16"])
+def test_a_tensor_of_several_blocks_is_measured_as_a_whole(name: str) -> None:
+    rng = np.random.default_rng(9)
+    x = narrow(rng.standard_normal(2 * BLOCK + 77), name)
+    c = narrow(widen(x, name) * 1.03, name)
+    found = measure(Tensor(x, name), Tensor(c, name))
+    exact, wrong = widen(x, name), widen(c, name)
+    assert found.error_rms == pytest.approx(np.sqrt(np.mean((wrong - exact) ** 2)), rel=1e-6)
+    assert found.error_max == pytest.approx(np.abs(wrong - exact).max(), rel=1e-6)
+    assert found.scale == pytest.approx(np.sqrt(np.mean(exact**2)), rel=1e-6)
+    place = locate(Tensor(x, name), Tensor(c, name), 0.05)
+    assert place.outside == np.count_nonzero(np.abs(wrong - exact) > 0.05)
+    assert place.at == (int(np.abs(wrong - exact).argmax()),)
