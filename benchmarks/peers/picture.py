@@ -70,7 +70,7 @@ def _panel(panel: Panel) -> list[str]:
     )
     for (x, y), (_, value) in zip(places, panel.points, strict=True):
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{LINE}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{y - 8:.1f}" text-anchor="middle">{value:.3g}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{y - 8:.1f}" text-anchor="middle">{_short(value)}</text>')
     return parts
 
 
@@ -96,3 +96,8 @@ def _name(power: int) -> str:
         9: "1G",
     }
     return names.get(power, f"1e{power}")
+
+
+def _short(value: float) -> str:
+    """Return a value in three digits."""
+    return f"{value / 1000:.3g}k" if value >= 1000 else f"{value:.3g}"  # noqa: PLR2004 - a thousand is 1k
