@@ -56,7 +56,19 @@ def run(
     with _timed(wall_s, "compare"):
         folders = [replay.folder for replay in replays]
         result = flow.compared(trace, folders, out=out, tolerances=tolerances, jobs=jobs)
-    result.commands = _commands(case, out, trace, folders, " ".join(options).replace("=", " "))
+    chosen = [
+        *options,
+        *(
+            f"--{name}={value}"
+            for name, value in {"size": size, "tolerances": tolerances, "jobs": jobs}.items()
+            if value
+        ),
+        *([f"--reference={reference}"] if reference != "diffusers" else []),
+        *([f"--store={store}"] if store != "hdf5" else []),
+        *(f"--mode={name}" for name in modes or ()),
+        *(f"--dtype={name}" for name in dtypes or ()),
+    ]
+    result.commands = _commands(case, out, trace, folders, options=options, chosen=chosen)
     result.wall_s = wall_s
     flow.write(result, out)
     if result.verdict != "MATCH":
@@ -180,10 +192,16 @@ def _pin(process: int, core: int) -> None:
         os.sched_setaffinity(process, {cores[core % len(cores)]})
 
 
-def _commands(case: Path, out: Path, trace: Path, candidates: Sequence[Path], options: str) -> dict[str, Any]:
-    """Return the commands that the report shows."""
+def _commands(
+    case: Path, out: Path, trace: Path, candidates: Sequence[Path], *, options: Sequence[str], chosen: Sequence[str]
+) -> dict[str, Any]:
+    """Return the commands that the report shows: `chosen` are the run's options, `options` those of a replay."""
+
+    def words(given: Sequence[str]) -> str:
+        return " ".join(option.replace("=", " ", 1) for option in given)
+
     return {
-        "repeat": f"parity run {case} --out {out} {options}",
-        "replay": f"parity replay {trace} --out {out}/again {options}",
+        "repeat": f"parity run {case} --out {out} {words(chosen)}",
+        "replay": f"parity replay {trace} --out {out}/again {words(options)}",
         "compare": f"parity compare {trace} {' '.join(map(str, candidates))} --out {out}",
     }
