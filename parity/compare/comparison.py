@@ -184,6 +184,6 @@ def _checks(reference: Trace, candidates: Sequence[Trace], pairs: Sequence[Pair]
     return {
         "neutral": checks.neutral,
         "repeatable": checks.repeatable,
-        "ordered": not any(trace.plain for trace in (reference, *candidates)),
+        "ordered": all(trace.ordered for trace in (reference, *candidates)),
         **{question: "measured" if question in asked else "not measured" for question in questions},
     }

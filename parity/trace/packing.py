@@ -57,8 +57,8 @@ def pack(trace: Trace, only: str, out: str | Path) -> Trace:
         with writer.run(name, run.info.mode, run.info.dtype, _both(run.info.only, only)) as target:
             for record in records:
                 _copy(run, record.address, target)
-    for entry in sorted(trace.folder.iterdir()):
-        if _INJECTION.fullmatch(entry.name) and not trace.plain:
+    for entry in () if trace.plain else sorted(trace.folder.iterdir()):
+        if _INJECTION.fullmatch(entry.name):
             with os.fdopen(open_inside(trace.folder, entry.name), "rb") as file:
                 (out / entry.name).write_bytes(file.read())
     writer.finish()

@@ -8,63 +8,47 @@ which need not be the order of completion.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from typing import TYPE_CHECKING, get_args
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
-from parity.address import Address, stage_of
-from parity.dtypes import TypeName, is_float
-from parity.errors import AddressError, TraceError
+from parity.dtypes import TypeName
+from parity.errors import TraceError
+from parity.trace.dump import Dump, place, unique
 from parity.trace.names import natural, open_inside
 from parity.trace.npy import read_header
 from parity.trace.records import checked_size
-from parity.trace.run_reader import RunReader
-from parity.trace.schema import Manifest, Record, RunInfo
+from parity.trace.schema import Record
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["RUN", "named_freely", "read_plain"]
+__all__ = ["SUFFIX", "named_freely", "npy_record", "read_plain"]
 
-RUN = "plain"
-_SUFFIX = ".npy"
+SUFFIX = ".npy"
 
 
-def read_plain(folder: Path) -> tuple[Manifest, RunReader]:
-    """Make the manifest and the one run, `plain`, of a folder of `.npy` files.
+def read_plain(folder: Path) -> Dump:
+    """Make the records of a folder of `.npy` files.
 
     Raises:
-        TraceError: there are none, or one of them is no plain tensor.
+        TraceError: one of them is no plain tensor, or two have one address.
     """
-    names = sorted((entry.name for entry in folder.iterdir() if entry.name.endswith(_SUFFIX)), key=natural)
-    if not names:
-        message = f"{folder} is no trace: it has neither manifest.json nor .npy files"
-        raise TraceError(message)
-    records: dict[str, Record] = {}
-    for name in names:
-        record = _record(folder, name)
-        if record.address in records:
-            other = records[record.address].shard
-            message = f"{folder}: {name!r} and {other!r} both are {record.address!r}; rename one"
-            raise TraceError(message)
-        records[record.address] = record
-    types = Counter(record.dtype for record in records.values())
-    floats = [name for name, _ in types.most_common() if is_float(name)]
-    info = RunInfo(mode="run", dtype=(floats or list(types))[0], complete=True, records=len(records))
-    info.bytes_recorded = info.bytes_stored = sum(checked_size(record, str(folder)) for record in records.values())
-    manifest = Manifest(
-        side="reference", name=folder.name, status="complete", case={}, case_digest="", store="npy", runs={RUN: info}
-    )
-    return manifest, RunReader(folder, RUN, info, list(records.values()))
+    names = sorted((entry.name for entry in folder.iterdir() if entry.name.endswith(SUFFIX)), key=natural)
+    records = [npy_record(folder, name, *place(name.removesuffix(SUFFIX))) for name in names]
+    return Dump(folder, unique(records, folder), ordered=False, tool="")
 
 
 def named_freely(record: Record) -> bool:
     """Tell whether the record's file does not bear its address as its name."""
-    return unquote((record.shard or "").removesuffix(_SUFFIX)) != record.address
+    return unquote((record.shard or "").removesuffix(SUFFIX)) != record.address
 
 
-def _record(folder: Path, name: str) -> Record:
-    """Return the record of one file; its elements are found by the header each time."""
+def npy_record(folder: Path, name: str, address: str, stage: str) -> Record:
+    """Return the record of the file `name`, relative to `folder`; its elements are found by the header each time.
+
+    Raises:
+        TraceError: it is no plain tensor.
+    """
     where = f"{folder / name}"
     with os.fdopen(open_inside(folder, name), "rb") as file:
         dtype, shape, _, offset = read_header(file, where)
@@ -72,23 +56,9 @@ def _record(folder: Path, name: str) -> Record:
     if dtype.name not in get_args(TypeName):
         message = f"{where} holds {dtype}; expected one of {', '.join(get_args(TypeName))}"
         raise TraceError(message)
-    address, stage = _place(name.removesuffix(_SUFFIX))
     record = Record(address=address, stage=stage, shape=shape, dtype=dtype.name, shard=name, native=name)
     needed = offset + checked_size(record, where)
     if needed > size:
         message = f"{where} has {size} bytes; its shape {list(shape)} needs {needed}"
         raise TraceError(message)
     return record
-
-
-def _place(name: str) -> tuple[str, str]:
-    """Return address and stage of a file name."""
-    try:
-        address = Address.parse(unquote(name, errors="strict"))
-        return str(address), address.stage
-    except (AddressError, UnicodeDecodeError):
-        text = f"{quote(name, safe=' /<>&+,;=()[]{}')}:output"
-    try:
-        return text, stage_of(text.removesuffix(":output"))
-    except AddressError:
-        return text, "unet"

@@ -16,8 +16,10 @@ import xxhash
 
 from parity.errors import TraceError, nearest
 from parity.trace.digests import digest
+from parity.trace.dump import as_run
+from parity.trace.foreign import read_foreign
 from parity.trace.manifest import read_manifest
-from parity.trace.plain import named_freely, read_plain
+from parity.trace.plain import named_freely
 from parity.trace.run_reader import RunReader, read_records
 
 if TYPE_CHECKING:
@@ -36,13 +38,20 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trace:
-    """A recorded trace. `plain` is true for a folder of `.npy` files without a manifest."""
+    """A recorded trace.
 
-    def __init__(self, folder: Path, manifest: Manifest, runs: dict[str, RunReader], *, plain: bool) -> None:
+    `plain` is true for files without a manifest, of anyone or of another tool; `ordered` where the order of the
+    records is that of execution.
+    """
+
+    def __init__(
+        self, folder: Path, manifest: Manifest, runs: dict[str, RunReader], *, plain: bool, ordered: bool = True
+    ) -> None:
         """Wrap checked runs; use `Trace.open`."""
         self.folder = folder
         self.manifest = manifest
         self.plain = plain
+        self.ordered = ordered
         self._runs = runs
 
     @classmethod
@@ -55,7 +64,7 @@ class Trace:
         """Open a trace.
 
         Args:
-            folder: A trace's folder, or a plain folder of `.npy` files.
+            folder: A trace's folder, a plain folder of `.npy` files, or what another tool wrote (parity.trace.dump).
             verify: Also compare every tensor's bytes with its digest.
             allow_incomplete: Accept a trace whose recorder has not finished; what is there can be trusted.
 
@@ -63,7 +72,7 @@ class Trace:
             TraceError: it is no trace, is incomplete, or is damaged.
         """
         folder = Path(folder)
-        if not folder.is_dir():
+        if not folder.is_dir() and folder.suffix != ".safetensors":
             message = f"{folder} is not a folder; give the folder that `parity record --out` wrote"
             raise TraceError(message)
         if (folder / "manifest.json").exists() or (folder / "manifest.json").is_symlink():
@@ -77,8 +86,9 @@ class Trace:
                 runs[name] = RunReader(folder / name, name, info, read_records(folder / name, info))
             trace = cls(folder, manifest, runs, plain=False)
         else:
-            manifest, run = read_plain(folder)
-            trace = cls(folder, manifest, {run.name: run}, plain=True)
+            dump = read_foreign(folder)
+            manifest, run = as_run(dump, folder.name)
+            trace = cls(folder, manifest, {run.name: run}, plain=True, ordered=dump.ordered)
         if verify:
             trace.verify()
         return trace
@@ -86,7 +96,7 @@ class Trace:
     @property
     def free(self) -> bool:
         """Whether some file of a plain folder is named freely, so that its place in the run is not known."""
-        return self.plain and any(named_freely(record) for run in self._runs.values() for record in run.records)
+        return not self.ordered and any(named_freely(record) for run in self._runs.values() for record in run.records)
 
     @property
     def runs(self) -> tuple[str, ...]:

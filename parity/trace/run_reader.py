@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["RunReader"]
 
 _SMALL_FILE: Final = 1 << 16
+_ONE_TENSOR: Final = (".npy", ".pt")  # a file of its own for each tensor: too many to keep them all mapped
 _EXACT_INTEGER: Final = 2**53
 
 
@@ -165,7 +166,7 @@ class RunReader:
         descriptor = open_inside(self._folder, shard, self._parents)
         try:
             size = os.fstat(descriptor).st_size
-            own_file = shard.endswith(".npy")
+            own_file = shard.endswith(_ONE_TENSOR)
             if own_file and size <= _SMALL_FILE:
                 return os.read(descriptor, size)
             mapped = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
