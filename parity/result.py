@@ -57,6 +57,7 @@ class Pair(msgspec.Struct, kw_only=True, omit_defaults=True):
         detail: Facts in words: where the error sits, ulp, what values are at fault.
         ground: What the basis is when no rule applies; empty for pairs that have no numbers.
         hard: A fault that no tolerance excuses (`narrower type`, `half-precision grid`, `not finite`).
+        candidate: The label of its candidate in a result of several; empty where there is one.
     """
 
     address: str
@@ -89,6 +90,7 @@ class Pair(msgspec.Struct, kw_only=True, omit_defaults=True):
     detail: str = ""
     ground: Ground = ""
     hard: str = ""
+    candidate: str = ""
 
 
 class Cause(msgspec.Struct, kw_only=True):
@@ -101,6 +103,7 @@ class Cause(msgspec.Struct, kw_only=True):
         repair: The edit that a person makes, in words.
         edits: The same for the replayer (`parity.repair`).
         before, after: rel_l2 of the divergence without and with the repair.
+        candidate: As in `Pair`.
     """
 
     slug: str
@@ -113,16 +116,18 @@ class Cause(msgspec.Struct, kw_only=True):
     edits: list[dict[str, Any]] = []
     before: Number | None = None
     after: Number | None = None
+    candidate: str = ""
 
 
-class FirstDivergence(msgspec.Struct, frozen=True, kw_only=True):
-    """The first address, in execution order, whose inputs match and whose output does not."""
+class FirstDivergence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The first address, in execution order, whose inputs match and whose output does not; `candidate` as in `Pair`."""
 
     address: str
     stage: str
     question: Question
     mode: Mode
     dtype: str | None
+    candidate: str = ""
 
 
 class Coverage(msgspec.Struct, kw_only=True):
@@ -144,7 +149,11 @@ class Coverage(msgspec.Struct, kw_only=True):
 
 
 class Result(msgspec.Struct, kw_only=True):
-    """Everything that report, terminal and junit show."""
+    """Everything that report, terminal and junit show.
+
+    Of several candidates, `candidates` holds each one's own result by label, without pairs and causes: these
+    stand in the whole, which has the gravest verdict (`parity.compare.several`).
+    """
 
     schema: int = 1
     verdict: Overall
@@ -164,6 +173,7 @@ class Result(msgspec.Struct, kw_only=True):
     commands: dict[str, str] = {}
     traces: dict[str, str] = {}
     wall_s: dict[str, float] = {}
+    candidates: dict[str, Result] = {}
 
 
 def number(value: float | None) -> Number | None:

@@ -102,13 +102,13 @@ def replay(
 @app.command()
 def compare(
     trace: TraceFolder,
-    candidates: Annotated[list[Path], typer.Argument(help="Traces of candidates.")],
+    candidates: Annotated[list[Path], typer.Argument(help="Traces of one candidate, or of several.")],
     out: Annotated[Path | None, typer.Option("--out", help="Write result.json and the reports here.")] = None,
     tolerances: Tolerances = None,
     jobs: Jobs = None,
     json: Json = False,  # noqa: FBT002
 ) -> None:
-    """Compare traces, judge every pair, and write the result."""
+    """Compare traces, judge every pair, and write the result; several candidates get a column each."""
     from parity.cli import flow
 
     _finish(flow.compare(trace, candidates, out=out, tolerances=tolerances, jobs=jobs), json=json)

@@ -101,12 +101,22 @@ def compared(
             jobs=jobs,
             progress=lambda done, total: progress("pairs", done, total),
         )
-    result.traces = {
-        "reference": str(trace),
-        **{f"candidate_{index}": str(path) for index, path in enumerate(candidates)},
-    }
-    if out is not None:
-        result.images = _pictures(reference, opened, out)
+    if out is None:
+        return result
+    views = comparer.split(result)
+    by_folder = {str(trace.folder): trace for trace in opened}
+    repeat = f"parity compare {trace} {' '.join(map(str, candidates))} --out {out}"
+    for label, view in views.items():
+        mine = [by_folder[path] for side, path in view.traces.items() if side != "reference"]
+        view.images = _pictures(reference, mine, view, out / comparer.folder_name(label) if label else out)
+        if label:
+            view.commands = {"repeat": repeat}
+            if mine[0].manifest.command:
+                options = " ".join(mine[0].manifest.command).replace("=", " ")
+                view.commands["replay"] = f"parity replay {trace} --out {out}/again {options}"
+    result = comparer.join(views, before=result)
+    if result.candidates:
+        result.commands = {"repeat": repeat}
     return result
 
 
@@ -141,15 +151,18 @@ def doctor(*, floors: bool, dtypes: Sequence[str], device: str) -> None:
                 )
 
 
-def _pictures(reference: Trace, candidates: Sequence[Trace], out: Path) -> dict[str, str]:
+def _pictures(reference: Trace, candidates: Sequence[Trace], result: Result, out: Path) -> dict[str, str]:
     """Return both sides' images of the free run in the working type, as the report shows them; none without one."""
     from parity.report import images
 
-    address, working = "postprocess:output", str(reference.manifest.case.get("precision", {}).get("dtype", "float32"))
-    for dtype in (working, "float64"):
+    address = "postprocess:output"
+    working = str(reference.manifest.case.get("precision", {}).get("dtype", "float32"))
+    free = dict.fromkeys(pair.dtype for pair in result.pairs if pair.mode == "free" and pair.dtype)
+    for dtype in sorted(free, key="float64".__eq__):
         runs = [trace.run(f"free-{dtype}") for trace in candidates if f"free-{dtype}" in trace.runs]
-        if runs and dtype in reference.runs and address in runs[0] and address in reference.run(dtype):
-            both = reference.run(dtype).wide(address), runs[0].wide(address)
+        own = dtype if dtype in reference.runs else working
+        if runs and own in reference.runs and address in runs[0] and address in reference.run(own):
+            both = reference.run(own).wide(address), runs[0].wide(address)
             if both[0].shape == both[1].shape:
                 return images.write(out, *both)
     return {}

@@ -18,6 +18,7 @@ from parity.compare.pairing import Pairing, pairs_of
 from parity.compare.plan import Excludes, describe_run, plan_run
 from parity.compare.price import price_of
 from parity.compare.rules import Rule, RuleBook
+from parity.compare.several import by_type, join, named
 from parity.compare.summary import summarize
 from parity.compare.work import measure_jobs
 from parity.errors import TraceError
@@ -46,7 +47,8 @@ def compare(
 
     Args:
         reference: The trusted side.
-        candidates: Traces replayed from it, each run in one of them only.
+        candidates: Traces replayed from it, each run of a candidate in one of them only. More than one candidate,
+            or one in several working types, gives a joined result (`parity.compare.several`).
         tolerances: Rules that come before those of the case.
         jobs: Threads; one per core when None.
         progress: Called with the pairs measured so far and their number.
@@ -62,6 +64,22 @@ def compare(
     excludes = Excludes(case.get("exclude") or [])
     book = RuleBook([*tolerances, *(msgspec.convert(table, ToleranceRule) for table in case.get("tolerance") or [])])
     threads = jobs or os.cpu_count() or 1
+    views: dict[str, Result] = {}
+    for name, traces in named(candidates).items():
+        pairs = _judged(reference, traces, excludes, book, threads, progress)
+        for label, mine in by_type(name, pairs).items():
+            views[label] = _result(reference, traces, mine, excludes)
+    _refuse_unused(reference, candidates, excludes, book)
+    result = join(views or {"": _result(reference, (), [], excludes)})
+    result.wall_s = {"compare": time.perf_counter() - started}
+    return result
+
+
+def _judged(
+    reference: Trace, candidates: Sequence[Trace], excludes: Excludes, book: RuleBook, threads: int,
+    progress: Callable[[int, int], None] | None,
+) -> list[Pair]:  # fmt: skip
+    """Return the audits and the judged pairs of one candidate."""
     pairs: list[Pair] = _audits(reference, candidates, excludes)
     work: list[tuple[Pair, Job]] = []
     planned: list[tuple[Pairing, list[Job]]] = []
@@ -82,11 +100,8 @@ def compare(
     examine_all(work, threads, book)
     for pair in pairs:
         decide(pair, book)
-    _refuse_unused(reference, candidates, excludes, book)
     relate(pairs)
-    result = _result(reference, candidates, pairs, excludes)
-    result.wall_s = {"compare": time.perf_counter() - started}
-    return result
+    return pairs
 
 
 def _check(reference: Trace, candidates: Sequence[Trace]) -> None:
@@ -95,7 +110,8 @@ def _check(reference: Trace, candidates: Sequence[Trace]) -> None:
     Raises:
         TraceError: they do not.
     """
-    seen: dict[str, Any] = {}
+    for traces in named(candidates).values():
+        _check_runs(traces)
     for trace in candidates:
         for part in (reference, trace):
             if part.manifest.status != "complete" or not all(info.complete for info in part.manifest.runs.values()):
@@ -103,9 +119,18 @@ def _check(reference: Trace, candidates: Sequence[Trace]) -> None:
                 raise TraceError(message)
         if not (reference.plain or trace.plain):
             _check_origin(reference, trace)
+
+
+def _check_runs(traces: Sequence[Trace]) -> None:
+    """Refuse a run that two traces of one candidate have."""
+    seen: dict[str, Any] = {}
+    for trace in traces:
         for name in trace.runs:
             if name in seen:
-                message = f"{trace.folder} and {seen[name]} both have a run {name!r}; compare them one at a time"
+                message = (
+                    f"{trace.folder} and {seen[name]} are of the same candidate and both have a run {name!r}; "
+                    "compare them one at a time"
+                )
                 raise TraceError(message)
             seen[name] = trace.folder
 
@@ -157,6 +182,8 @@ def _result(reference: Trace, candidates: Sequence[Trace], pairs: list[Pair], ex
     sides = {"reference": reference} | {
         f"candidate {number}" if number else "candidate": trace for number, trace in enumerate(candidates)
     }
+    types = {pair.dtype for pair in pairs if pair.mode == "free"}
+    price = price_of(reference, candidates)
     result = Result(
         verdict="INCOMPLETE",
         counts={},
@@ -169,8 +196,9 @@ def _result(reference: Trace, candidates: Sequence[Trace], pairs: list[Pair], ex
         case=manifest.case,
         checks=_checks(reference, candidates, pairs),
         islands=[msgspec.to_builtins(island) for island in manifest.islands],
-        price=price_of(reference, candidates),
-        traces={side: str(trace.folder) for side, trace in sides.items()},
+        price={what: {dtype: entry for dtype, entry in by.items() if dtype in types} for what, by in price.items()},
+        traces={"reference": str(reference.folder)}
+        | {f"candidate_{number}": str(trace.folder) for number, trace in enumerate(candidates)},
     )
     summarize(result)
     return result

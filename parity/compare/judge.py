@@ -23,6 +23,7 @@ from parity.compare.limits import (
     SEMANTICS_RMS,
 )
 from parity.compare.rules import RuleBook
+from parity.compare.several import join, split
 from parity.compare.summary import summarize
 from parity.errors import ToleranceError
 from parity.result import number
@@ -124,6 +125,8 @@ def judge(result: Result, tolerances: Sequence[Rule | ToleranceRule]) -> Result:
     for pair in again.pairs:
         decide(pair, book)
     book.refuse_unused()
-    relate(again.pairs)
-    summarize(again)
-    return again
+    views = split(again)
+    for view in views.values():
+        relate(view.pairs)
+        summarize(view)
+    return join(views, before=again)

@@ -48,8 +48,9 @@ def first_divergence(pairs: Iterable[Pair]) -> FirstDivergence | None:
         return None
     first = min(findings, key=lambda pair: (_STAGE[pair.stage], _RANK[pair.question, pair.mode], pair.order))
     return FirstDivergence(
-        address=first.address, stage=first.stage, question=first.question, mode=first.mode, dtype=first.dtype
-    )
+        address=first.address, stage=first.stage, question=first.question, mode=first.mode, dtype=first.dtype,
+        candidate=first.candidate,
+    )  # fmt: skip
 
 
 def verdict_of(pairs: Sequence[Pair], unexplained: Sequence[str] = ()) -> Overall:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from parity.address import STAGES, Address, contains, stage_of
+from parity.compare.several import folder_name, join, split
 from parity.compare.summary import summarize
 from parity.diagnose.audits import from_attributes, from_weights
 from parity.diagnose.counterfactual import replay_with
@@ -47,10 +48,23 @@ _FAILED = {"MISMATCH", "INCOMPARABLE"}
 def diagnose(result: Result, folder: Path, *, progress: Callable[[str, int, int], None]) -> Result:
     """Return the result with causes, `contains` flags, and the verdicts that follow from them.
 
+    Of several candidates, each that does not match is diagnosed by itself.
+
     Raises:
         TraceError: a trace that the result names is gone or damaged.
         ChildError: a counterfactual replay failed.
     """
+    if not result.candidates:
+        return _diagnosed(result, folder / "counterfactual", progress)
+    views = split(result)
+    for label, view in views.items():
+        if view.verdict != "MATCH":
+            _diagnosed(view, folder / folder_name(label) / "counterfactual", progress)
+    return join(views, before=result)
+
+
+def _diagnosed(result: Result, folder: Path, progress: Callable[[str, int, int], None]) -> Result:
+    """Put causes, flags and verdicts into the result of one candidate; its repaired replay lies in `folder`."""
     reference = Trace.open(result.traces["reference"])
     candidates = [Trace.open(path) for name, path in sorted(result.traces.items()) if name.startswith("candidate_")]
     evidence = Evidence(result, reference, candidates)
@@ -63,7 +77,7 @@ def diagnose(result: Result, folder: Path, *, progress: Callable[[str, int, int]
         progress("replay with the repairs", 0, 1)
         after = replay_with(
             edits, [*(pair.address for pair in failing), *_end(reference)], reference=reference, candidate=evidence.candidate,
-            folder=folder / "counterfactual", modes=("layers", "free"), dtype=failing[0].dtype or "float64",
+            folder=folder, modes=("layers", "free"), dtype=failing[0].dtype or "float64",
         )  # fmt: skip
         _confirm(result, evidence, causes, after)
         progress("replay with the repairs", 1, 1)

@@ -71,7 +71,7 @@ def first_pair(result: Result) -> Pair | None:
     found = result.first_divergence
     if found is None:
         return None
-    same = [pair for pair in result.pairs if pair.address == found.address]
+    same = [pair for pair in result.pairs if pair.address == found.address and found.candidate in {"", pair.candidate}]
     exact = [
         pair for pair in same if (pair.question, pair.mode, pair.dtype) == (found.question, found.mode, found.dtype)
     ]

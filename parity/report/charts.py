@@ -21,7 +21,7 @@ from parity.report.summary import excused
 if TYPE_CHECKING:
     from parity.result import Pair, Result
 
-__all__ = ["figures"]
+__all__ = ["figures", "groups", "output_of"]
 
 _QUESTIONS: Final = ("semantics", "precision")
 _MODES: Final = ("free", "steps", "layers")
@@ -29,7 +29,7 @@ _MODES: Final = ("free", "steps", "layers")
 
 def figures(result: Result) -> dict[str, dict[str, Figure]]:
     """Return `{"depth": {question: figure}, "steps": …, "heat": …}` for what the result holds."""
-    outputs = [(pair, address) for pair in result.pairs if (address := _output(pair.address)) is not None]
+    outputs = [(pair, address) for pair in result.pairs if (address := output_of(pair.address)) is not None]
     made: dict[str, dict[str, Figure]] = {"depth": {}, "steps": {}, "heat": {}}
     for question in _QUESTIONS:
         asked = [(pair, address) for pair, address in outputs if pair.question == question]
@@ -41,7 +41,7 @@ def figures(result: Result) -> dict[str, dict[str, Figure]]:
 
 
 @lru_cache(maxsize=65536)
-def _output(text: str) -> Address | None:
+def output_of(text: str) -> Address | None:
     """Return the address when it is an output, else None."""
     try:
         address = Address.parse(text)
@@ -68,7 +68,7 @@ def _depth(question: str, asked: list[tuple[Pair, Address]]) -> Figure | None:
     data += _marked(worst["layers"], places)
     drawn = layout("module, in the order of execution", "error relative to the exact reference")
     drawn["meta"] = [label(path) for path in places]
-    drawn["shapes"], drawn["annotations"] = _groups(list(places))
+    drawn["shapes"], drawn["annotations"] = groups(list(places))
     drawn["xaxis"] |= {"showticklabels": False, "range": [-0.5, len(places) - 0.5]}
     ticked(drawn, data)
     return {"data": data, "layout": drawn}
@@ -126,7 +126,7 @@ def _marked(local: dict[str, Pair], places: dict[str, int]) -> list[Figure]:
     return marks
 
 
-def _groups(paths: list[str]) -> tuple[list[Figure], list[Figure]]:
+def groups(paths: list[str]) -> tuple[list[Figure], list[Figure]]:
     """Return lines between components and a name for each, for paths in order; the page drops names without room."""
     starts: list[tuple[int, str]] = []
     for place, path in enumerate(paths):

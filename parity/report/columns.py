@@ -48,6 +48,8 @@ def columns(pairs: Iterable[Pair]) -> dict[str, Any]:
     pairs = list(pairs)
     own = [pair.verdict != "MATCH" and not excused(pair) for pair in pairs]
     texts = {name: _indexed(visible(getattr(pair, name) or "") for pair in pairs) for name in _TEXTS}
+    if any(pair.candidate for pair in pairs):
+        texts["candidate"] = _indexed(visible(pair.candidate) for pair in pairs)
     texts["shown"] = _indexed(verdict_of(pair) for pair in pairs)
     texts["flags"] = _indexed(", ".join(pair.flags) for pair in pairs)
     texts["limit"] = _indexed(

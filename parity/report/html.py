@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from parity.report import card, charts, columns, facts, price, summary, words
+from parity.compare.several import split
+from parity.report import card, charts, columns, facts, price, several, several_charts, summary, words
 
 if TYPE_CHECKING:
     from parity.result import Cause, Result
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 __all__ = ["page", "write"]
 
 _CHART_TITLES: Final = {"depth": "Error over depth", "steps": "Error over steps", "heat": "Layers and steps"}
+_SEVERAL_READ: Final = {
+    "depth": "One curve for each candidate over the modules in the order of execution, worst over steps: in float64 the "
+    "error relative to the exact reference, in the working types multiples of each candidate's own floor. A cross fails "
+    "by itself. An exact zero has no place on this scale and is not drawn.",
+    "steps": "The latents after each step: in the free run the error accumulates; in the step replay every step starts "
+    "from the reference.",
+}
 _PNG: Final = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+")
 _HINTS: Final = {
     "MATCH": "within its limit",
@@ -46,7 +54,7 @@ def write(result: Result, path: Path) -> None:
 
 
 def page(result: Result) -> str:
-    """Return the page of `result`."""
+    """Return the page of `result`; several candidates stand side by side."""
     environment = Environment(
         loader=PackageLoader("parity.report", "templates"),
         autoescape=True,
@@ -55,11 +63,17 @@ def page(result: Result) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"visible": words.visible, "number": words.number, "plain": words.plain}
-    figures = charts.figures(result)
-    return environment.get_template("report.html.j2").render(
-        **_summary(result),
+    together = bool(result.candidates)
+    figures = several_charts.figures(result) if together else charts.figures(result)
+    return environment.get_template("several.html.j2" if together else "report.html.j2").render(
+        **(_together(result) if together else _summary(result)),
         charts=[
-            {"name": name, "title": _CHART_TITLES[name], "questions": list(by_question)}
+            {
+                "name": name,
+                "title": _CHART_TITLES[name],
+                "questions": list(by_question),
+                "read": _SEVERAL_READ.get(name),
+            }
             for name, by_question in figures.items()
         ],
         figures_json=Markup(columns.page_json(figures)),  # noqa: S704 - page_json leaves no markup
@@ -67,6 +81,45 @@ def page(result: Result) -> str:
         plotly=Markup(_plotly() if figures else ""),  # noqa: S704 - the installed package's own script
         asset=_asset,
     )
+
+
+def _together(result: Result) -> dict[str, Any]:
+    """Return everything in the page of several candidates that is text."""
+    views = split(result)
+    seen = {words.visible(label): view for label, view in views.items()}
+    firsts = {label: (view, card.first_pair(view)) for label, view in seen.items()}
+    coverages = [dict(facts.coverage(view)) for view in seen.values()]
+    rows = dict.fromkeys(what for coverage in coverages for what in coverage)
+    return {
+        "result": result,
+        "sides": words.count(len(views), "candidate"),
+        "subject": summary.subject(result),
+        "lead": several.lead(result),
+        "labels": list(seen),
+        "hints": _HINTS,
+        "overview": several.overview(result),
+        "cards": [(label, card.of(view, pair)) for label, (view, pair) in firsts.items() if pair is not None],
+        "causes": [(label, [_cause(cause) for cause in view.causes]) for label, view in seen.items() if view.causes],
+        "stages": several.stages(result),
+        "price": several.priced(result),
+        "pictures": [(label, found) for label, view in seen.items() if (found := _pictures(view))],
+        "coverage": [
+            several.Line(what=what, texts=[coverage.get(what, words.NOTHING) for coverage in coverages])
+            for what in rows
+        ],
+        "unexplained": [
+            (label, view.coverage.unexplained) for label, view in seen.items() if view.coverage.unexplained
+        ],
+        "provenance": several.provenance(result),
+        "facts": _facts(result),
+        "gaps": [(label, facts.not_measured(view)) for label, view in seen.items()],
+        "commands": [
+            (name if not label else f"{name}, {label}", words.visible(command))
+            for label, commands in (("", result.commands), *((label, view.commands) for label, view in seen.items()))
+            for name, command in commands.items()
+            if not label or name != "repeat"
+        ],
+    }
 
 
 def _summary(result: Result) -> dict[str, Any]:
@@ -182,7 +235,8 @@ def _pictures(result: Result) -> list[dict[str, str]]:
     for place in range(len(result.images)):
         row = {name: result.images.get(f"{name}_{place}", "") for name in ("reference", "candidate", "difference")}
         if all(_PNG.fullmatch(uri) for uri in row.values()):
-            pictures.append(row | {"caption": words.visible(result.images.get(f"caption_{place}", ""))})
+            caption = words.visible(result.images.get(f"caption_{place}", ""))
+            pictures.append({**row, "caption": caption, "place": str(place)})
     return pictures
 
 

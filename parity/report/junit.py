@@ -1,6 +1,6 @@
 """`junit.xml`: what a continuous-integration server shows of a result.
 
-One suite per stage, one case per path, question, mode and type: a path is one case over all its steps and
+One suite per stage (of each candidate, where there are several), one case per path, question, mode and type: a path is one case over all its steps and
 ports. A case fails when one of its pairs counts against the whole verdict, and the failure carries the five
 lines of the worst ones. A case whose failing pairs are all explained elsewhere (inherited) is skipped with
 that reason, so that the number of failures is the number of places to look at.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from xml.etree import ElementTree as ET
 
 from parity.address import STAGES
+from parity.compare.several import split
 from parity.report import card
 from parity.report.summary import FAILING, excess, excused, headline
 from parity.report.words import count, path_of, plain, visible
@@ -37,12 +38,17 @@ def document(result: Result) -> bytes:
     """Return the document as UTF-8 XML; the same result gives the same bytes."""
     root = ET.Element("testsuites", name="parity")
     _properties(root, result)
-    suites: dict[str, dict[Group, list[Pair]]] = defaultdict(lambda: defaultdict(list))
-    for pair in result.pairs:
-        suites[pair.stage][path_of(pair.address), pair.question, pair.mode, pair.dtype or ""].append(pair)
-    known = [stage for stage in STAGES if stage in suites]
-    sums = [_suite(root, result, stage, suites[stage]) for stage in [*known, *sorted(set(suites) - set(known))]]
-    sums += [_whole(root, result, any(failures for _, failures, _ in sums))]
+    sums = []
+    for label, view in split(result).items():
+        suites: dict[str, dict[Group, list[Pair]]] = defaultdict(lambda: defaultdict(list))
+        for pair in view.pairs:
+            suites[pair.stage][path_of(pair.address), pair.question, pair.mode, pair.dtype or ""].append(pair)
+        known = [stage for stage in STAGES if stage in suites]
+        prefix = f"{label}: " if label else ""
+        mine = [
+            _suite(root, view, prefix + stage, suites[stage]) for stage in [*known, *sorted(set(suites) - set(known))]
+        ]
+        sums += [*mine, _whole(root, view, prefix, any(failures for _, failures, _ in mine))]
     for place, name in enumerate(("tests", "failures", "skipped")):
         root.set(name, str(sum(amounts[place] for amounts in sums)))
     root.set("errors", "0")
@@ -64,26 +70,27 @@ def _properties(root: ET.Element, result: Result) -> None:
         "sides": card.sides(result),
         "schema": str(result.schema),
     }
-    for role in ("reference", "candidate"):
+    for role in ("reference", *(result.candidates or ("candidate",))):
         side = result.provenance.get(role)
         for key, value in side.items() if isinstance(side, dict) else ():
             values[f"{role}.{key}"] = plain(value)
+    values |= {f"{label}.verdict": view.verdict for label, view in result.candidates.items()}
     for name, value in values.items():
         ET.SubElement(properties, "property", name=_text(visible(name)), value=visible(value))
 
 
-def _suite(root: ET.Element, result: Result, stage: str, groups: dict[Group, list[Pair]]) -> tuple[int, int, int]:
+def _suite(root: ET.Element, result: Result, name: str, groups: dict[Group, list[Pair]]) -> tuple[int, int, int]:
     """Write one suite; return how many cases it has, how many failed, how many were skipped."""
-    suite = ET.SubElement(root, "testsuite", name=visible(stage))
+    suite = ET.SubElement(root, "testsuite", name=visible(name))
     failures = skipped = 0
     for (path, question, mode, dtype), pairs in groups.items():
-        name = (
+        title = (
             visible(path)
             + " ["
             + ", ".join(part for part in (question, mode if mode != question else "", dtype) if part)
             + "]"
         )
-        case = ET.SubElement(suite, "testcase", classname=f"parity.{visible(stage)}", name=name)
+        case = ET.SubElement(suite, "testcase", classname=f"parity.{visible(name)}", name=title)
         wrong = [pair for pair in pairs if pair.verdict in FAILING]
         counted = [pair for pair in wrong if not excused(pair)]
         if counted:
@@ -118,10 +125,12 @@ def _failure(case: ET.Element, result: Result, wrong: list[Pair], total: int) ->
     failure.text = _text("\n" + "\n\n".join(cards) + "\n")
 
 
-def _whole(root: ET.Element, result: Result, failed: bool) -> tuple[int, int, int]:  # noqa: FBT001 - one caller
+def _whole(root: ET.Element, result: Result, prefix: str, failed: bool) -> tuple[int, int, int]:  # noqa: FBT001 - one caller
     """Write the suite of the verdict itself, which fails for what belongs to no pair, such as an uncompared path."""
-    suite = ET.SubElement(root, "testsuite", name="verdict", tests="1", errors="0", skipped="0")
-    case = ET.SubElement(suite, "testcase", classname="parity.verdict", name="every path is compared or has a reason")
+    suite = ET.SubElement(root, "testsuite", name=visible(f"{prefix}verdict"), tests="1", errors="0", skipped="0")
+    case = ET.SubElement(
+        suite, "testcase", classname=visible(f"parity.{prefix}verdict"), name="every path is compared or has a reason"
+    )
     gaps = [f"{visible(path)}: not compared, no reason" for path in result.coverage.unexplained]
     if not result.pairs:
         gaps.append("nothing was compared")

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from parity import result as results
 from parity.address import matches
+from parity.compare.several import split
 from parity.dtypes import is_float, widen
 from parity.errors import AddressError, nearest
 from parity.report import card, summary, terminal
@@ -58,11 +59,19 @@ def explain(folder: Path, address: str | None = None, *, console: Console | None
     """
     console = console or Console()
     result = results.read(folder)
-    if address is None:
-        if result.first_divergence is None:
-            terminal.say(console, f"{result.verdict}: no divergence to explain; name an address")
-            return
+    if address is None and result.first_divergence is not None:
         address = result.first_divergence.address
+    for label, view in split(result).items():
+        if label:
+            terminal.say(console, f"{visible(label)}: {view.verdict}", "bold")
+        _explain(view, address, console)
+
+
+def _explain(result: Result, address: str | None, console: Console) -> None:
+    """Explain one address of one candidate."""
+    if address is None:
+        terminal.say(console, f"{result.verdict}: no divergence to explain; name an address")
+        return
     path = path_of(address)
     reason = result.coverage.not_compared.get(path) or result.coverage.not_compared.get(address)
     if reason is not None:
@@ -143,14 +152,19 @@ def _show_result(result: Result, address: str | None, console: Console, *, json:
 
 
 def _pair_table(pairs: Iterable[Pair]) -> Table:
-    """Return pairs as a table."""
+    """Return pairs as a table, named by their candidate where there are several."""
+    pairs = list(pairs)
+    several = any(pair.candidate for pair in pairs)
     table = _table(
-        "address", "question", "replay", "type", "verdict", "rel_l2", "max_abs", "x floor", "limit", "detail"
+        *(("candidate",) if several else ()),
+        *("address", "question", "replay", "type", "verdict", "rel_l2", "max_abs", "x floor", "limit", "detail"),
     )
     for pair in pairs:
         shown = summary.verdict_of(pair)
         numbers = number(pair.rel_l2), number(pair.max_abs), ratio(pair.ratio_to_floor)
         texts = [visible(pair.address), pair.question, pair.mode, pair.dtype or NOTHING]
+        if several:
+            texts.insert(0, visible(pair.candidate))
         table.add_row(
             *map(Text, texts),
             Text(shown, style=terminal.STYLES[shown]),

@@ -132,9 +132,10 @@ def headline(result: Result) -> str:
         slugs = [
             f"{visible(cause.slug)}, {'confirmed' if cause.confirmed else 'not confirmed'}"
             for cause in result.causes
-            if path_of(cause.address) == path_of(found.address)
+            if path_of(cause.address) == path_of(found.address) and cause.candidate == found.candidate
         ]
-        where = f"first divergence, stage {visible(found.stage)}, {found.question}"
+        whose = f" of {visible(found.candidate)}" if found.candidate else ""
+        where = f"first divergence{whose}, stage {visible(found.stage)}, {found.question}"
         return f"{visible(found.address)}: {result.verdict}; {where}{'; ' + slugs[0] if slugs else ''}"
     gaps = {name: result.counts.get(name, 0) for name in ("MISSING", "UNEXPECTED")}
     told = ", ".join(f"{amount} {name.lower()}" for name, amount in gaps.items() if amount)

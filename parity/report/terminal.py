@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from parity.report import card, facts, price, summary
+from parity.compare.several import split
+from parity.report import card, facts, price, several, summary
 from parity.report.words import number, visible
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ _LEGEND: Final = (
 def render(result: Result, console: Console, files: Iterable[Path] = ()) -> None:
     """Print the result; `files` are those written, named at the end."""
     say(console, summary.headline(result), STYLES[result.verdict])
+    if result.candidates:
+        _several(result, console)
+        _section(console, "written", [str(path) for path in files])
+        return
     pair = card.first_pair(result)
     if pair is not None:
         console.print()
@@ -58,6 +63,43 @@ def render(result: Result, console: Console, files: Iterable[Path] = ()) -> None
     _section(console, "not measured", facts.not_measured(result) or ["nothing is left out"])
     _section(console, "again", [command for name, command in result.commands.items() if name == "repeat"])
     _section(console, "written", [str(path) for path in files])
+
+
+def _several(result: Result, console: Console) -> None:
+    """Print several candidates side by side, then what each that does not match is wrong with."""
+    views = split(result)
+    labels = [visible(label) for label in views]
+    console.print()
+    table(
+        console,
+        _side_by_side(
+            "", labels, [(line.what, [Text(text) for text in line.texts]) for line in several.overview(result)]
+        ),
+    )
+    for label, view in views.items():
+        pair = card.first_pair(view)
+        _section(console, visible(label), card.of(view, pair) if pair is not None else [])
+        for found in view.causes:
+            cause(console, found)
+    console.print()
+    rows = [
+        (line.stage, [Text(" ".join(cell), style=STYLES[cell[0]]) if cell else Text("") for cell in line.cells])
+        for line in several.stages(result)
+    ]
+    table(console, _side_by_side("stage", labels, rows))
+    gaps = [f"{label}: {gap}" for label, view in views.items() for gap in facts.not_measured(view)]
+    _section(console, "not measured", gaps or ["nothing is left out"])
+    _section(console, "again", [command for name, command in result.commands.items() if name == "repeat"])
+
+
+def _side_by_side(what: str, labels: Iterable[str], rows: Iterable[tuple[str, list[Text]]]) -> Table:
+    """Return a table with a column for each candidate."""
+    drawn = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for title in (what, *labels):
+        drawn.add_column(title, overflow="fold")
+    for name, texts in rows:
+        drawn.add_row(Text(name), *texts)
+    return drawn
 
 
 def say(console: Console, line: str, style: str = "") -> None:

@@ -52,6 +52,8 @@ def texts():
         }
         found["small.html"] = page(results["small"])
         found["empty.html"] = page(results["empty"])
+        found["several.html"] = page(results["several"])
+        found["several.junit.xml"] = junit.document(results["several"]).decode()
         found["small.junit.xml"] = junit.document(results["small"]).decode()
         found["small.cards.txt"] = cards(results["small"])
         found["incomplete.cards.txt"] = cards(results["incomplete"])
@@ -60,4 +62,7 @@ def texts():
         found["small.explain-inherited.txt"] = printed(
             lambda console: show.explain(folder, "scheduler.step@step=3:output", console=console)
         )
+        write(results["several"], folder / "result.json")
+        found["several.show.txt"] = printed(lambda console: show.show(folder, console=console))
+        found["several.explain.txt"] = printed(lambda console: show.explain(folder, "unet.conv_in", console=console))
     return found

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 
+import msgspec
 import numpy as np
 
+from parity.compare import join
 from parity.report import images
 from parity.report.words import path_of
 from parity.result import Cause, Coverage, FirstDivergence, Pair, Result, number
@@ -16,7 +18,7 @@ from parity.result import Cause, Coverage, FirstDivergence, Pair, Result, number
 from .pairs import pairs
 
 HOSTILE = 'unet.<script>alert("x")</script>\n</script><img src=x onerror=alert(1)>&amp;[red]\x1b[31m'
-KINDS = ("match", "transposed", "small", "local", "incomplete", "huge", "hostile", "empty")
+KINDS = ("match", "transposed", "small", "local", "incomplete", "huge", "hostile", "empty", "several")
 
 
 def pictures(folder, error):
@@ -303,6 +305,18 @@ def small(folder):
     return result
 
 
+def several(folder, name="port", wrong=None):
+    """Three columns: a right candidate in two types, and a wrong one."""
+    kept = ("text_encoder_2.text_projection", "unet.conv_in", "unet", "scheduler.step", "postprocess")
+    right = base([pair for pair in pairs(steps=4) if path_of(pair.address) in kept], images=pictures(folder, 2e-6))
+    half = msgspec.json.decode(msgspec.json.encode(right), type=Result)
+    for pair in half.pairs:
+        pair.dtype = "float16" if pair.question == "precision" else pair.dtype
+    half.price = {what: {"float64": by["float64"], "float16": by["float32"]} for what, by in half.price.items()}
+    views = {f"{name}, float32": right, f"{name}, float16": half, "other (plant x), float32": wrong or small(folder)}
+    return join(views, before=base([]))
+
+
 def make(kind, folder):
     """Return the result of one of `KINDS`; pictures are written under `folder`."""
     if kind == "match":
@@ -336,4 +350,6 @@ def make(kind, folder):
         "local": lambda: local_fault(folder),
         "incomplete": incomplete,
         "hostile": hostile,
+        "several": lambda: several(folder),
+        "hostile-several": lambda: several(folder, HOSTILE, hostile()),
     }[kind]()

@@ -16,6 +16,7 @@ from . import made
 
 VOID = {"meta", "input", "img", "br", "link", "hr"}
 SHAPES = {"circle", "path", "rect"}
+KINDS = ("small", "match", "incomplete", "hostile", "empty", "local", "several", "hostile-several")
 STYLES = Path(html.__file__).parent / "templates" / "report.css"
 
 
@@ -62,14 +63,11 @@ class Page(HTMLParser):
 def pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
     found = {}
-    for kind in ("small", "match", "incomplete", "hostile", "empty", "local"):
+    for kind in KINDS:
         result = made.make(kind, folder)
         text = html.page(result)
         found[kind] = (result, text, Page(text))
     return found
-
-
-KINDS = ("small", "match", "incomplete", "hostile", "empty", "local")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -97,10 +95,11 @@ def test_nothing_is_loaded_from_anywhere(kind, pages):
     assert not re.search(r"url\((?!#)", STYLES.read_text())
 
 
-def test_a_hostile_result_adds_no_element_and_no_attribute(pages):
-    _, text, page = pages["hostile"]
+@pytest.mark.parametrize("kind", ["hostile", "hostile-several"])
+def test_a_hostile_result_adds_no_element_and_no_attribute(kind, pages):
+    _, text, page = pages[kind]
     assert len(page.all("script")) == 5
-    assert not page.all("img")
+    assert all(image["src"].startswith("data:image/png;base64,") for image in page.all("img"))
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
     assert "<script>alert" not in text
     assert "onerror=alert(1)>" not in text.replace("&gt;", "")[: text.index("data-figures")]
@@ -227,3 +226,23 @@ def test_every_text_colour_can_be_read_on_its_ground(scheme):
             assert contrast(colours[text], colours[ground]) >= 4.5, (scheme, text, ground)
     for line in ("free", "layers", "steps", "mismatch", "limit"):
         assert contrast(colours[line], colours["surface"]) >= 3, (scheme, line)
+
+
+def test_several_candidates_stand_side_by_side(pages):
+    result, text, page = pages["several"]
+    labels = list(result.candidates)
+    heads = [attributes["data-candidate"] for attributes in page.all("th") if "data-candidate" in attributes]
+    assert heads == labels == ["port, float32", "port, float16", "other (plant x), float32"]
+    assert "2 of 3 candidates match." in text
+    assert "transposed-weight, confirmed" in text
+    for name in ("divergence", "causes", "stages", "pairs", "images", "price", "coverage", "provenance"):
+        assert f'<section id="{name}"' in text, name
+    figures = json.loads(page.data["data-figures"])
+    assert {curve["name"] for curve in figures["depth"]["semantics, free"]["data"]} >= set(labels)
+    assert list(figures["steps"]) == ["semantics, free", "semantics, steps", "precision, free", "precision, steps"]
+
+
+def test_every_pair_of_the_table_has_its_candidate(pages):
+    result, _, page = pages["several"]
+    texts = json.loads(page.data["data-pairs"])["texts"]
+    assert texts["candidate"]["values"] == list(result.candidates)

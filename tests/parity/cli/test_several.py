@@ -1,0 +1,83 @@
+"""`parity compare` of several candidates: one page, the worst exit code, and every command reads the result."""
+
+import json
+import xml.etree.ElementTree as ET
+
+import pytest
+from typer.testing import CliRunner
+
+from parity.cli import app
+from tests.parity.compare.test_several import WRONG, wrong
+from tests.parity.compare.traces import candidate, reference
+
+PLANTED = "small candidate (plant half), float32"
+
+
+def command(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("several")
+    trace = reference(folder / "reference")
+    candidate(folder / "healthy", trace, command=["--candidate=port"])
+    candidate(folder / "planted", trace, wrong, command=["--candidate=port", "--plant=half"])
+    finished = command("compare", folder / "reference", folder / "healthy", folder / "planted", "--out", folder / "out")
+    return folder / "out", finished
+
+
+def test_one_wrong_candidate_among_right_ones_is_exit_code_1_and_named_first(compared):
+    _, finished = compared
+    assert finished.exit_code == 1
+    assert finished.stdout.startswith(f"{WRONG}: MISMATCH; first divergence of {PLANTED}")
+
+
+def test_two_right_candidates_are_exit_code_0(compared):
+    folder = compared[0].parent
+    finished = command("compare", folder / "reference", folder / "healthy")
+    assert finished.exit_code == 0
+    assert finished.stdout.startswith("MATCH")
+
+
+def test_the_page_and_junit_tell_the_candidates_apart(compared):
+    folder, _ = compared
+    page = (folder / "report.html").read_text()
+    assert f'data-candidate="{PLANTED}"' in page
+    suites = ET.parse(folder / "junit.xml").getroot()
+    failed = {suite.get("name") for suite in suites.iter("testsuite") if suite.get("failures") != "0"}
+    assert failed == {f"{PLANTED}: unet"}
+
+
+def test_explain_says_it_for_each_candidate(compared):
+    folder, _ = compared
+    text = command("explain", folder, WRONG).stdout
+    assert "small candidate, float32: MATCH" in text
+    assert f"{PLANTED}: MISMATCH" in text
+
+
+def test_the_result_is_one_file_that_names_the_candidate_of_each_pair(compared):
+    folder, _ = compared
+    raw = json.loads((folder / "result.json").read_text())
+    assert raw["verdict"] == "MISMATCH"
+    assert {pair["candidate"] for pair in raw["pairs"]} == set(raw["candidates"])
+    assert all(view["pairs"] == [] for view in raw["candidates"].values())
+
+
+def test_the_page_is_drawn_again_with_the_same_bytes(compared):
+    folder, _ = compared
+    before = (folder / "report.html").read_bytes()
+    assert command("report", folder).exit_code == 0
+    assert (folder / "report.html").read_bytes() == before
+
+
+def test_a_rule_accepts_the_fault_of_one_candidate(compared, tmp_path):
+    folder, _ = compared
+    rules = tmp_path / "rules.toml"
+    rules.write_text(
+        f'[[tolerance]]\naddress = \'{WRONG.replace(".", "[.]")}\'\nrequire = "rel_l2 <= 1"\nreason = "a test"\n'
+    )
+    finished = command("judge", folder, "--tolerances", rules, "--json")
+    judged = json.loads(finished.stdout)
+    assert finished.exit_code == 0, finished.output
+    assert {view["verdict"] for view in judged["candidates"].values()} == {"MATCH"}
