@@ -104,7 +104,7 @@
       if (pair === undefined) continue;
       const found = worst[pair];
       const cells = [text("dtype", pair), shownNumber(value("rel_l2", pair), 3), shownNumber(value("max_abs", pair), 3), shownRatio(value("ratio_to_floor", pair)),
-        text("limit", pair), text("flags", pair), found ? `[${found[0]}]: reference ${found[1]}, candidate ${found[2]}` : "", [outside[pair] ? `${outside[pair]} outside` : "", text("detail", pair)].filter(Boolean).join(", ")];
+        text("limit", pair), text("flags", pair), found ? `${found[0] ? `[${found[0]}]: ` : ""}reference ${found[1]}, candidate ${found[2]}` : "", [outside[pair] ? `${outside[pair]} outside` : "", text("detail", pair)].filter(Boolean).join(", ")];
       for (const content of cells) made.insertCell().append(content);
     }
     const title = element("h3"), scroll = element("div", "scroll");
