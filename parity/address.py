@@ -44,6 +44,7 @@ _STAGE_OF_COMPONENT: Final = {
     "scheduler": "schedule",
     "vae": "vae",
     "postprocess": "image",
+    "pipeline": "image",
 }
 _MODULES_OF_FUNCTION: Final = {
     "vae.decode": ("vae.post_quant_conv", "vae.decoder"),
@@ -124,7 +125,7 @@ def contains(path: str, other: str) -> bool:
     >>> contains("unet.mid_block", "unet.mid_block.resnets.0"), contains("vae.decode", "vae.decoder.conv_in")
     (True, True)
     """
-    if other.startswith(path + "."):
+    if other.startswith(path + ".") or (path == "pipeline" and other != path):
         return True
     return any(other == part or other.startswith(part + ".") for part in _MODULES_OF_FUNCTION.get(path, ()))
 

@@ -53,13 +53,13 @@ class Outcome:
 
     Attributes:
         finals: Digests of the latents after each step and of the image, by name.
-        latents: The initial noise `[images, 4, height/8, width/8]`, float32, unit variance.
-        noise: Each step's noise `[steps, images, 4, height/8, width/8]`, float32, unit variance.
+        latents: The initial noise `[images, 4, height/8, width/8]`, float32, unit variance; None: there is none.
+        noise: Each step's noise `[steps, images, 4, height/8, width/8]`, float32, unit variance; None: there is none.
     """
 
     finals: dict[str, str]
-    latents: np.ndarray
-    noise: np.ndarray
+    latents: np.ndarray | None
+    noise: np.ndarray | None
 
 
 class Session(Protocol):
@@ -179,7 +179,8 @@ def record(
     writer = TraceWriter(out, _manifest(resolved, reference, session, store), resume=resume)
     recorder = _Recorder(session, writer, wanted, tell, counted)
     outcome = recorder.working_run(working)
-    write_injection(out, outcome.latents, outcome.noise)
+    if outcome.latents is not None and outcome.noise is not None:
+        write_injection(out, outcome.latents, outcome.noise)
     with ThreadPoolExecutor(1) as pool:
         described = pool.submit(recorder.describe)
         if twin:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-__all__ = ["Call", "Digests", "Filter", "Sink", "Taps", "key"]
+__all__ = ["Call", "Digests", "Filter", "Sink", "Taps", "key", "rebuild"]
 
 
 class Call(NamedTuple):
@@ -191,3 +191,30 @@ def key(address: str) -> str:
     """Return the form of an address that a counting run gives it, with its call always written."""
     parsed = Address.parse(address)
     return str(Address(path=parsed.path, step=parsed.step, call=parsed.call or 0, port=parsed.port))
+
+
+def rebuild(flat: Mapping[str, Any]) -> Any:
+    """Return the nested arguments of a call from its recorded inputs; keys without the leading `input.`.
+
+    A level whose keys are 0, 1, 2 … becomes a tuple, any other a dict.
+
+        >>> rebuild({"x.0": 1, "x.1": 2, "y.z": 3})
+        {'x': (1, 2), 'y': {'z': 3}}
+    """
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *above, last = key.split(".")
+        level = nested
+        for part in above:
+            level = level.setdefault(part, {})
+        level[last] = value
+    return _tuples(nested)
+
+
+def _tuples(level: Any) -> Any:
+    """Turn numbered levels into tuples."""
+    if not isinstance(level, dict):
+        return level
+    inner = {key: _tuples(value) for key, value in level.items()}
+    numbered = inner and list(inner) == [str(index) for index in range(len(inner))]
+    return tuple(inner.values()) if numbered else inner

@@ -27,11 +27,11 @@ import numpy as np
 import torch
 
 from parity.address import Address
-from parity.frameworks.torch_ import to_numpy, wide_tensor
+from parity.frameworks.torch_ import to_numpy
+from parity.frameworks.torch_calls_ import argument, recorded_calls
 from parity.frameworks.torch_islands_ import IslandFinder
 from parity.frameworks.torch_policy_ import exact_float32, policy, provenance, threads
 from parity.record import Outcome
-from parity.taps import Call
 from parity.trace import digest
 from torch_refs.attributes import pipeline_attributes
 from torch_refs.draws import Draws
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from parity.case import Case
     from parity.record import Progress
-    from parity.taps import Taps
+    from parity.taps import Call, Taps
     from parity.trace import Island, RunReader
 
 __all__ = ["DiffusersSession", "encoder_image"]
@@ -149,12 +149,12 @@ class DiffusersSession:
 
     def forced(self, recorded: RunReader, skipped: Collection[Call], taps: Taps, progress: Progress) -> None:
         """Apply each part of the twin to the inputs that the run `recorded` has of it, and report its outputs."""
-        calls = _recorded_calls(recorded, skipped)
+        calls = recorded_calls(recorded, skipped)
         forced = Forced(self._twin, self._case, recorded)
 
         def compute(item: tuple[Address, list[Address]]) -> list[tuple[Address, np.ndarray, str]]:
             call, inputs = item
-            arguments = {address.port.removeprefix("input."): _argument(recorded, str(address)) for address in inputs}
+            arguments = {address.port.removeprefix("input."): argument(recorded, str(address)) for address in inputs}
             with torch.no_grad():
                 return [
                     (replace(call, port=port), *to_numpy(tensor)) for port, tensor in forced.outputs(call, arguments)
@@ -258,26 +258,3 @@ def _ordered(compute: Callable[[_Item], _Result], items: Iterable[_Item], *, wor
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def _recorded_calls(recorded: RunReader, skipped: Collection[Call]) -> dict[Address, list[Address]]:
-    """Return, in order, each call with a recorded output, as an address, and the addresses of its inputs."""
-    calls: dict[Address, list[Address]] = {}
-    computed: set[Address] = set()
-    for text in recorded:
-        address = Address.parse(text)
-        if Call.of(address) in skipped:
-            continue
-        call = replace(address, port="output")
-        inputs = calls.setdefault(call, [])
-        if address.port.startswith("input."):
-            inputs.append(address)
-        else:
-            computed.add(call)
-    return {call: inputs for call, inputs in calls.items() if call in computed}
-
-
-def _argument(recorded: RunReader, address: str) -> Any:
-    """Return a recorded input as the twin takes it: a wide tensor or the plain value."""
-    record = recorded.record(address)
-    return recorded.value(address) if record.kind == "value" else wide_tensor(recorded.tensor(address), record.dtype)

@@ -13,7 +13,6 @@ Limits: all of the twin is in memory at once, twice the size of the float32 weig
 from __future__ import annotations
 
 import copy
-import inspect
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from diffusers.models.embeddings import Timesteps
 from parity.address import Address
 from parity.errors import ParityError
 from parity.frameworks.torch_ import flatten, rebuild, wide_tensor
+from parity.frameworks.torch_calls_ import call_module
 from torch_refs.functions import COMPONENTS, module_paths
 from torch_refs.schedule import (
     LiftedEulerAncestral,
@@ -97,7 +97,7 @@ class Forced:
             ParityError: the twin has neither a module nor a function of that path.
         """
         if call.path in self._modules:
-            result = self._call_module(self._modules[call.path], rebuild(inputs))
+            result = call_module(self._modules[call.path], rebuild(inputs))
         elif call.path in self._functions:
             result = self._functions[call.path](call, **inputs)
         else:
@@ -106,17 +106,6 @@ class Forced:
         for port, leaf in flatten(result, "output"):
             if isinstance(leaf, torch.Tensor):
                 yield port, leaf
-
-    @staticmethod
-    def _call_module(module: torch.nn.Module, inputs: dict[str, Any]) -> Any:
-        """Call a module with arguments by name."""
-        parameters = inspect.signature(module.forward).parameters.values()
-        rest = next((each.name for each in parameters if each.kind is each.VAR_POSITIONAL), None)
-        positional: tuple[Any, ...] = ()
-        if rest is not None and rest in inputs:
-            before = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
-            positional = (*(inputs.pop(name) for name in before if name in inputs), *inputs.pop(rest))
-        return module(*positional, **inputs)
 
     def _wide(self, path: str, port: str, call: int | None) -> torch.Tensor:
         """Return a tensor of the recorded run, widened."""

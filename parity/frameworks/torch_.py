@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from parity.dtypes import is_float, widen
+from parity.taps import rebuild
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -124,33 +125,6 @@ def _children(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from zip(names, value, strict=True)
     elif is_dataclass(value) and not isinstance(value, type):
         yield from ((each.name, getattr(value, each.name)) for each in fields(value))
-
-
-def rebuild(flat: Mapping[str, Any]) -> Any:
-    """Return the nested arguments that `flatten` took apart; keys without the leading `input.`.
-
-    A level whose keys are 0, 1, 2 … becomes a tuple, any other a dict.
-
-        >>> rebuild({"x.0": 1, "x.1": 2, "y.z": 3})
-        {'x': (1, 2), 'y': {'z': 3}}
-    """
-    nested: dict[str, Any] = {}
-    for key, value in flat.items():
-        *above, last = key.split(".")
-        level = nested
-        for part in above:
-            level = level.setdefault(part, {})
-        level[last] = value
-    return _tuples(nested)
-
-
-def _tuples(level: Any) -> Any:
-    """Turn numbered levels into tuples."""
-    if not isinstance(level, dict):
-        return level
-    inner = {key: _tuples(value) for key, value in level.items()}
-    numbered = inner and list(inner) == [str(index) for index in range(len(inner))]
-    return tuple(inner.values()) if numbered else inner
 
 
 class _Signature:

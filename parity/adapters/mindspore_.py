@@ -1,0 +1,174 @@
+"""The system behind `parity.adapters.cells.CellCandidate`: cells with the reference's names, hooked and replayed.
+
+Import it only in the process of a candidate.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import mindspore as ms
+import numpy as np
+
+from parity.adapters.cells import PIPELINE
+from parity.dtypes import eps, is_float, narrow
+from parity.errors import RepairError
+from parity.frameworks import mindspore_
+from parity.repair import AttributeEdit, WeightEdit
+from parity.replay import Parameter
+from parity.taps import rebuild
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from parity.adapters.cells import CellCandidate
+    from parity.repair import Edit
+    from parity.replay import Given, Request, Tap
+    from parity.trace.schema import Row
+
+__all__ = ["CellSystem"]
+
+_ATTRIBUTES = ("eps", "num_groups", "approximate")
+_NAMES = {"gamma": "weight", "beta": "bias", "embedding_table": "weight"}
+
+
+class CellSystem:
+    """One loaded program in one type."""
+
+    def __init__(self, candidate: CellCandidate, request: Request) -> None:
+        """Load the program and cast its parameters."""
+        mindspore_.start(request.device)
+        self.candidate, self.manifest, self.dtype = candidate, request.manifest, request.dtype
+        self.pipeline = candidate.pipeline(request)
+        self.parts = candidate.parts(self.pipeline)
+        for cell in self.parts.values():
+            cell.set_train(mode=False)
+            for parameter in cell.get_parameters():
+                if parameter.dtype in {ms.float64, ms.float32, ms.float16, ms.bfloat16}:
+                    parameter.set_dtype(getattr(ms, request.dtype))
+        self.cells = {
+            f"{part}.{path}" if path else part: cell
+            for part, root in self.parts.items()
+            for path, cell in root.cells_and_names()
+        }
+
+    def weights(self) -> Iterator[Parameter]:
+        """Yield every parameter under the reference's name."""
+        for path, cell in self.cells.items():
+            for name, parameter in cell.parameters_and_names(expand=False):
+                address = f"{path}:{_NAMES.get(name, name)}"
+                array = parameter.asnumpy()
+                known = self.manifest.weights.get(address)
+                if known is not None and is_float(known.dtype) and eps(str(array.dtype)) < eps(known.dtype):
+                    array = narrow(array, known.dtype)  # the reference's own type; the system widened it
+                yield Parameter(address=address, native=f"{path}.{name}", array=array)
+
+    def attributes(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return path -> the attributes that the reference reports and the cell has."""
+        found = {
+            path: {name: getattr(self.cells[path], name) for name in values if hasattr(self.cells[path], name)}
+            for path, values in self.manifest.attributes.items()
+            if path in self.cells
+        }
+        return {path: values for path, values in found.items() if values}
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what MindSpore contributes to the provenance."""
+        return mindspore_.describe()
+
+    def floors(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Return this platform's own error of each operator in this type; none for float64."""
+        return {} if self.dtype == "float64" else mindspore_.floors(self.dtype)
+
+    def observe(self, natives: Sequence[str], seen: Any) -> AbstractContextManager[None]:
+        """Hook cells."""
+        return mindspore_.observe(self.cells, natives, seen)
+
+    def numpy(self, value: Any) -> dict[str, np.ndarray]:
+        """Return the arrays of a native value."""
+        return mindspore_.arrays(value)
+
+    def native(self, value: Any) -> Any:
+        """Return all arrays inside `value` as tensors: floats in the system's type, integers as they are."""
+        if isinstance(value, np.ndarray):
+            tensor = mindspore_.tensor(value)
+            return tensor.astype(getattr(ms, self.dtype)) if is_float(str(value.dtype)) else tensor
+        if isinstance(value, dict):
+            return {key: self.native(each) for key, each in value.items()}
+        return tuple(self.native(each) for each in value) if isinstance(value, tuple) else value
+
+    def free(self, given: Given, tap: Tap) -> None:
+        """Run the program on the reference's inputs."""
+        handles = self._stepping(tap)
+        try:
+            result = self._generate(given.inputs(PIPELINE, None, None))
+        finally:
+            for handle in handles:
+                handle.remove()
+        tap.function(PIPELINE, _ports(result))
+
+    def steps(self, given: Given, tap: Tap) -> None:
+        """Run each part from what the reference gave to it."""
+        for path, step, call in given.calls.order:
+            if path in self.parts:
+                tap.step(step)
+                self._call(path, given.inputs(path, step, call))
+        tap.step(None)
+
+    def layer(
+        self, rows: Sequence[Row], inputs: Mapping[str, Any], given: Given, step: int | None
+    ) -> Mapping[str, Any]:
+        """Run one cell, or the program as a whole, on recorded inputs."""
+        del given, step
+        if rows[0].function:
+            return _ports(self._generate(inputs))
+        arrays = mindspore_.arrays(self._call(rows[0].native, inputs))
+        return {row.port: arrays[row.take] for row in rows if row.take in arrays}
+
+    def apply(self, edit: Edit) -> None:
+        """Set an attribute of a cell.
+
+        Raises:
+            RepairError: there is no such cell or attribute, or it is another kind of edit.
+        """
+        if isinstance(edit, AttributeEdit) and hasattr(self.cells.get(edit.path), edit.name):
+            setattr(self.cells[edit.path], edit.name, edit.value)
+            return
+        what = edit.address if isinstance(edit, WeightEdit) else getattr(edit, "path", edit)
+        message = f"{what}: no such edit of {self.candidate.name}; only attributes that a cell has can be set"
+        raise RepairError(message)
+
+    def _generate(self, inputs: Mapping[str, Any]) -> Any:
+        """Run the program on inputs by the reference's keys."""
+        return self.candidate.run(self.pipeline, **{key: self.native(each) for key, each in rebuild(inputs).items()})
+
+    def _call(self, native: str, inputs: Mapping[str, Any]) -> Any:
+        """Call a cell: by the names of `construct` where it has them all, else in the order in which they were given."""
+        cell, nested = self.cells[native], rebuild(inputs)
+        names = list(inspect.signature(cell.construct).parameters)
+        if set(nested) <= set(names):
+            last = max((names.index(key) for key in nested), default=-1)
+            nested = {name: nested.get(name) for name in names[: last + 1]}
+        return cell(*(self.native(each) for each in nested.values()))
+
+    def _stepping(self, tap: Tap) -> list[Any]:
+        """Tell the tap where a call of the loop's part begins and ends."""
+        loop, count = self.candidate.loop, iter(range(1 << 30))
+        if loop is None:
+            return []
+
+        def begins(_cell: Any, _inputs: Any) -> None:
+            tap.step(next(count))
+
+        def ended(_cell: Any, _inputs: Any, _output: Any) -> None:
+            tap.step(None)
+
+        cell = self.parts[loop]
+        return [cell.register_forward_pre_hook(begins), cell.register_forward_hook(ended)]
+
+
+def _ports(result: Any) -> dict[str, np.ndarray]:
+    """Return the arrays of the program's result by port."""
+    return {f"output.{key}" if key else "output": array for key, array in mindspore_.arrays(result).items()}
