@@ -1,12 +1,13 @@
 """Distances between tensors in one cache-blocked pass, right to 1e-6 of themselves at any scale.
 
 `measure` takes the candidate's tensor, the exact one, and on request the reference's own in its working
-type, and walks them together. Three ways lead through a pair, each giving the same numbers:
+type, and walks them together. Four ways lead through a pair, each giving the same numbers:
 
 - `_single`: float32 and narrower on both sides. The difference of two float32 numbers is right to 6e-8 and
   sums run in float32 over rows of 512, then in float64. A block too small or too large for float32 squares
   is summed in float64.
 - `_double`: everything widened to float64.
+- `_compiled`: either of them in one compiled loop, where numba is installed and the tensor is worth it.
 - `careful`: numbers that are not finite, or whose squares would leave float64's range; scaled by powers of
   two, two passes.
 
@@ -19,12 +20,13 @@ type, and walks them together. Three ways lead through a pair, each giving the s
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from parity.compare.blocks import BLOCK64, Scratch, blocks, load32, load32_unordered, load64, scratch
 from parity.compare.careful import careful
+from parity.compare.fast import kernels_for, sum_up
 from parity.compare.measurement import Measure, Sums, finish
 from parity.compare.sums import inner, squares32
 from parity.dtypes import storage, widen
@@ -50,11 +52,25 @@ def measure(exact: Tensor, candidate: Tensor, own: Tensor | None = None) -> Meas
     """
     with np.errstate(all="ignore"):
         found = None
-        if own is None and exact.dtype in _NARROW and candidate.dtype in _NARROW:
+        compiled = kernels_for(exact, candidate) if own is None else kernels_for(exact, candidate, own)
+        if compiled is not None:
+            found = _compiled(compiled, exact, candidate, own)
+        elif own is None and exact.dtype in _NARROW and candidate.dtype in _NARROW:
             found = _single(exact, candidate)
         elif not exact.dtype.startswith("complex"):
             found = _double(exact, candidate, own)
         return careful(exact, candidate, own) if found is None else found
+
+
+def _compiled(compiled: Any, exact: Tensor, candidate: Tensor, own: Tensor | None) -> Measure | None:
+    """Measure by the compiled loops, or return None as `_single` and `_double` do."""
+    found = sum_up(compiled, (exact, candidate) if own is None else (exact, candidate, own))
+    peaks = found[1::2]
+    if not all(peak < math.inf for peak in peaks):
+        return None
+    if not (own is None and exact.dtype in _NARROW and candidate.dtype in _NARROW) and not all(map(_in_range, peaks)):
+        return None
+    return finish(exact.array.size, Sums(*found))
 
 
 def _single(exact: Tensor, candidate: Tensor) -> Measure | None:

@@ -13,14 +13,19 @@ which can only make the words less precise.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
 from parity.compare.blocks import BLOCK, BLOCK64, blocks, load_pair, scratch
+from parity.compare.fast import NARROW, kernels_for, raw
 from parity.compare.sums import inner
+from parity.dtypes import widen
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from parity.compare.tensor import Array, Tensor
 
 __all__ = ["Place", "locate"]
@@ -60,9 +65,11 @@ def locate(
     ends_early = cosine is not None and peak <= limit
     search = _Search(exact.array.shape, limit, cosine)
     types = exact.dtype, candidate.dtype
+    compiled = kernels_for(exact, candidate)
     with np.errstate(all="ignore"):
         for x, c in blocks((exact.array, candidate.array), BLOCK if "float64" not in types else BLOCK64):
-            search.look(*load_pair(x, c, types))
+            if compiled is None or not search.look_quickly(compiled, x, c, types):
+                search.look(*load_pair(x, c, types))
             if ends_early and search.worst >= peak:
                 break
     return search.place()
@@ -79,7 +86,8 @@ class _Search:
         self.position = self.outside = self.interior = self.at = 0
         self.worst = -1.0
         self.values: tuple[float | complex, float | complex] = (math.nan, math.nan)
-        self.occupied = [np.zeros(length, np.bool_) for length in shape]
+        self.marks = np.zeros(sum(shape), np.bool_)
+        self.occupied = np.split(self.marks, np.cumsum(shape)[:-1])
         self.coordinates = 0
         self.spread = False  # whether every coordinate is marked, so that there is nothing to add
         self.product = self.x_squares = self.c_squares = 0.0
@@ -91,10 +99,36 @@ class _Search:
             here = int(distance.argmax())
             self.worst, self.at, self.values = top, self.position + here, (x[here].item(), c[here].item())
         if top > self.limit:
-            self._mark(np.greater(distance, self.limit))
+            mask = np.greater(distance, self.limit)
+            self._mark(int(np.count_nonzero(mask)), x.size, partial(self._scatter, mask))
         if self.cosine is None:
             self._add_products(x, c)
         self.position += x.size
+
+    def look_quickly(self, compiled: Any, x_block: Array, c_block: Array, types: tuple[str, str]) -> bool:
+        """Do the same with compiled loops; return False, with nothing done, where some element is not finite."""
+        x, c = raw(x_block, types[0]), raw(c_block, types[1])
+        limit = np.float32(self.limit) if NARROW.issuperset(types) else self.limit
+        top, outside = compiled.tally(x, c, limit)
+        if not top < math.inf:
+            return False
+        if top > self.worst:
+            here = compiled.first(x, c, top)
+            values = (
+                float(widen(b[here : here + 1], name)[0]) for b, name in zip((x_block, c_block), types, strict=True)
+            )
+            self.worst, self.at, self.values = top, self.position + here, (next(values), next(values))
+        if outside:
+            shape = np.array(self.shape, np.int64)
+            self._mark(outside, x.size, lambda: compiled.mark(x, c, limit, self.position, shape, self.marks))
+        if self.cosine is None:
+            product, x_squares, c_squares = compiled.products(x, c)
+            if max(x_squares, c_squares) < math.inf:
+                self.product += product
+                self.x_squares += x_squares
+                self.c_squares += c_squares
+        self.position += x.size
+        return True
 
     def _add_products(self, x: Array, c: Array) -> None:
         """Add what the cosine needs."""
@@ -107,29 +141,34 @@ class _Search:
             self.x_squares += squares[0]
             self.c_squares += squares[1]
 
-    def _mark(self, mask: Array) -> None:
-        """Note how many elements of a block are outside, and their coordinates while there are not too many."""
-        count = int(np.count_nonzero(mask))
+    def _mark(self, count: int, size: int, scatter: Callable[[], int]) -> None:
+        """Note how many elements of a block are outside, and their coordinates while there are not too many.
+
+        `scatter` marks the coordinates and returns how many elements lie on an image's border.
+        """
         self.outside += count
         if not self.shape:
             return
-        dense = count > _DENSE * mask.size
+        dense = count > _DENSE * size
         self.coordinates += 0 if dense else count
-        if dense or self.coordinates > _MOST_COORDINATES:
-            if not self.spread:
-                self._spread(mask.size)
-                self.spread = all(axis.all() for axis in self.occupied)
-            self.interior += count
+        if not (dense or self.coordinates > _MOST_COORDINATES):
+            self.interior += count - scatter()
             return
-        positions = np.flatnonzero(mask) + self.position
-        coordinates = np.unravel_index(positions, self.shape)
+        if not self.spread:
+            self._spread(size)
+            self.spread = all(axis.all() for axis in self.occupied)
+        self.interior += count
+
+    def _scatter(self, mask: Array) -> int:
+        """Mark the coordinates of a block's elements, and return how many lie on an image's border."""
+        coordinates = np.unravel_index(np.flatnonzero(mask) + self.position, self.shape)
         for axis, coordinate in zip(self.occupied, coordinates, strict=True):
             axis[coordinate] = True
-        self.interior += count
-        if len(self.shape) == _IMAGE_AXES:
-            rows, columns = coordinates[2], coordinates[3]
-            border = (rows == 0) | (rows == self.shape[2] - 1) | (columns == 0) | (columns == self.shape[3] - 1)
-            self.interior -= int(np.count_nonzero(border))
+        if len(self.shape) != _IMAGE_AXES:
+            return 0
+        rows, columns = coordinates[2], coordinates[3]
+        border = (rows == 0) | (rows == self.shape[2] - 1) | (columns == 0) | (columns == self.shape[3] - 1)
+        return int(np.count_nonzero(border))
 
     def _spread(self, size: int) -> None:
         """Mark every coordinate that a block of this many elements reaches."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from parity.compare.blocks import BLOCK64, blocks, load_pair, widest
+from parity.compare.fast import NARROW, kernels_for, raw
 from parity.dtypes import bits, narrow
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ _MAGNITUDE: Final = {"float64": 2**63 - 1, "float32": 2**31 - 1, "float16": 2**1
 _INFINITY: Final = {"float64": 0x7FF0 << 48, "float32": 0x7F80 << 16, "float16": 0x7C00, "bfloat16": 0x7F80}
 _SIGN_SHIFT: Final = 63
 _BLOCK: Final = 1 << 14
+_APART: Final = 2**64 - 1
 _NEARLY: Final = 1 - 1e-6  # differences of float32 are right to 6e-8 of themselves
 
 
@@ -38,16 +40,29 @@ def largest_ulps(exact: Tensor, candidate: Tensor) -> float:
     """Return the largest distance in numbers of the candidate's type; infinite where one side is not finite."""
     largest = 0
     name = candidate.dtype
+    compiled = kernels_for(exact, candidate)
     with np.errstate(all="ignore"):
-        for x_block, c in blocks((exact.array, candidate.array), _BLOCK):
+        for x_block, c in blocks((exact.array, candidate.array), _BLOCK if compiled is None else BLOCK64):
             x = x_block if exact.dtype == name else narrow(widest(x_block, exact.dtype), name)
-            first, second = _ordered(x, name), _ordered(c, name)
-            beyond = max(int(np.abs(each).max()) for each in (first, second)) >= _INFINITY[name]
-            if beyond and bool((first != second)[np.maximum(np.abs(first), np.abs(second)) >= _INFINITY[name]].any()):
+            if compiled is None:
+                steps = _steps(x, c, name)
+            else:
+                words = (raw(block.view(_CODE[name]), "") for block in (x, c))
+                steps = int(compiled.ulps(*words, _MAGNITUDE[name], _INFINITY[name]))
+            if steps == _APART:
                 return math.inf
-            steps = np.maximum(first, second).view(np.uint64) - np.minimum(first, second).view(np.uint64)
-            largest = max(largest, int(steps.max()))
+            largest = max(largest, steps)
     return float(largest)
+
+
+def _steps(x: Array, c: Array, name: str) -> int:
+    """Return the largest distance between two blocks of one type in storage form; `_APART` if it is infinite."""
+    first, second = _ordered(x, name), _ordered(c, name)
+    beyond = max(int(np.abs(each).max()) for each in (first, second)) >= _INFINITY[name]
+    if beyond and bool((first != second)[np.maximum(np.abs(first), np.abs(second)) >= _INFINITY[name]].any()):
+        return _APART
+    steps = np.maximum(first, second).view(np.uint64) - np.minimum(first, second).view(np.uint64)
+    return int(steps.max())
 
 
 def _ordered(words: Array, name: str) -> Array:
@@ -59,9 +74,17 @@ def _ordered(words: Array, name: str) -> Array:
 
 def some_beyond_ulps(exact: Tensor, candidate: Tensor, limit: float, output_type: str, allowed: float) -> bool:
     """Tell whether some element differs by more than `limit` and by more than `allowed` ulp of its own."""
+    compiled = kernels_for(exact, candidate)
+    types = exact.dtype, candidate.dtype
+    suspect = np.float32(_NEARLY * limit) if NARROW.issuperset(types) else _NEARLY * limit
     with np.errstate(all="ignore"):
         for x_block, c_block in blocks((exact.array, candidate.array), BLOCK64):
-            first, second = load_pair(x_block, c_block, (exact.dtype, candidate.dtype))
+            if compiled is not None:
+                words = (raw(block, name) for block, name in zip((x_block, c_block), types, strict=True))
+                if compiled.beyond(*words, suspect, limit, allowed, bits(output_type)):
+                    return True
+                continue
+            first, second = load_pair(x_block, c_block, types)
             suspects = ~(np.abs(second - first) < _NEARLY * limit)  # true for NaN too
             if not suspects.any():
                 continue

@@ -1,7 +1,7 @@
 """Bounded memory over mapped files: pages that were read are given back after a while.
 
 A mapped page counts as memory of the process from its first read to its release, so a comparison of two
-traces of 100 GB would grow to 200 GB. Each thread counts what it reads and, every 32 MiB, tells the system
+traces of 100 GB would grow to 200 GB. Each thread counts what it reads and, every 8 MiB, tells the system
 that it needs none of it any more; what is read again comes from the page cache.
 """
 
@@ -11,6 +11,8 @@ import mmap
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -18,18 +20,18 @@ if TYPE_CHECKING:
 
 __all__ = ["WINDOW_BYTES", "note_read"]
 
-WINDOW_BYTES: Final = 32 << 20
+WINDOW_BYTES: Final = 8 << 20
 
 _ADVICE: Final[int | None] = getattr(mmap, "MADV_DONTNEED", None)
 
 
 class _Window(threading.local):
-    """What this thread has read since it last gave back."""
+    """What this thread has read since it last gave back: for each file its address and the first and last byte."""
 
     def __init__(self) -> None:
         """Nothing yet."""
         self.size = 0
-        self.maps: dict[int, mmap.mmap] = {}
+        self.read: dict[int, tuple[mmap.mmap, int, int, int]] = {}
 
 
 _window = _Window()
@@ -39,15 +41,22 @@ def note_read(arrays: Iterable[Array]) -> None:
     """Count arrays that are about to be read; give back what was read before when there is enough of it."""
     window = _window
     if window.size > WINDOW_BYTES and _ADVICE is not None:
-        for mapped in window.maps.values():
-            mapped.madvise(_ADVICE)
-        window.maps.clear()
+        for mapped, address, first, last in window.read.values():
+            start = (first - address) // mmap.PAGESIZE * mmap.PAGESIZE
+            mapped.madvise(_ADVICE, start, last - address - start)
+        window.read.clear()
         window.size = 0
     for array in arrays:
         source = _map_of(array)
         if source is not None:
             window.size += array.nbytes
-            window.maps[id(source)] = source
+            first = array.__array_interface__["data"][0]
+            last = first + array.nbytes
+            known = window.read.get(id(source))
+            if known is None:
+                window.read[id(source)] = (source, np.frombuffer(source, np.uint8).ctypes.data, first, last)
+            else:
+                window.read[id(source)] = (*known[:2], min(first, known[2]), max(last, known[3]))
 
 
 def _map_of(array: Array) -> mmap.mmap | None:
