@@ -24,15 +24,28 @@ from parity.address import Address
 from parity.errors import AlignmentError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from parity.trace import RunReader
     from parity.trace.schema import Row
 
 __all__ = ["NAMED_TRANSFORMS", "REASONS", "Alignment", "Calls", "transform"]
 
-NAMED_TRANSFORMS: Final = ("nchw-to-tokens", "tokens-to-nchw", "reshape", "slice:I/N", "integer-width")
+NAMED_TRANSFORMS: Final = (
+    "nchw-to-tokens",
+    "tokens-to-nchw",
+    "reshape",
+    "sequence-first",
+    "slice:I/N",
+    "integer-width",
+)
 REASONS: Final = ("never called", "container", "identity", "no counterpart", "excluded by the case")
+
+_MOVES: Final[dict[str, Callable[[np.ndarray], np.ndarray]]] = {
+    "nchw-to-tokens": lambda array: np.moveaxis(array, 1, -1).reshape(array.shape[0], -1, array.shape[1]),
+    "tokens-to-nchw": lambda array: np.moveaxis(array, -1, 1)[..., None],
+    "sequence-first": lambda array: np.swapaxes(array, 0, 1),
+}
 
 
 def transform(name: str | None, array: np.ndarray, shape: Sequence[int], dtype: str = "") -> np.ndarray:
@@ -43,10 +56,8 @@ def transform(name: str | None, array: np.ndarray, shape: Sequence[int], dtype: 
     """
     if name is None:
         return array
-    if name == "nchw-to-tokens":
-        return np.moveaxis(array, 1, -1).reshape(array.shape[0], -1, array.shape[1])
-    if name == "tokens-to-nchw":
-        return np.moveaxis(array, -1, 1)[..., None]
+    if name in _MOVES:
+        return _MOVES[name](array)
     if name == "reshape":
         return array.reshape(shape) if array.size == np.prod(shape, dtype=int) else array
     if name == "integer-width":

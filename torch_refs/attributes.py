@@ -87,7 +87,10 @@ def pipeline_attributes(pipeline: Any, modules: Mapping[str, nn.Module], guidanc
     found = {path: attributes_of(module) for path, module in modules.items()}
     config = pipeline.scheduler.config
     scheduler = {name: config[name] for name in _SCHEDULER if name in config}
-    found["scheduler"] = {"class": type(pipeline.scheduler).__name__, **scheduler}
+    name = type(pipeline.scheduler).__name__
+    # How much noise an ancestral step adds back; diffusers has no setting for it, its formula is that of eta = 1.
+    eta = {"eta": 1.0} if "Ancestral" in name else {}
+    found["scheduler"] = {"class": name, **scheduler, **eta}
     found["vae"] = found.get("vae", {}) | {"scaling_factor": pipeline.vae.config.scaling_factor}
     found["guidance"] = {"guidance_scale": guidance}
     return {path: values for path, values in found.items() if values}

@@ -12,20 +12,19 @@ from typing import TYPE_CHECKING, Any
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, ops
-from parity.dtypes import eps, is_float, narrow, widen
 from parity.errors import InputError, RepairError, WeightsError
 from parity.frameworks import mindspore_
 from parity.repair import AttributeEdit, WeightEdit
-from parity.replay import Parameter
 
 from mindone_sdxl import files, weights
+from mindone_sdxl.candidate.parameters import as_loaded, change_weight, pulled_back
 from mindone_sdxl.candidate.rows import SIZES
 from mindone_sdxl.conditioning import Conditioning, TextEmbeddings, time_ids
 from mindone_sdxl.config import from_diffusers
 from mindone_sdxl.errors import SDXLError
 from mindone_sdxl.guidance import Identity, VanillaCFG
 from mindone_sdxl.layers import Conv2d
-from mindone_sdxl.names import module_pairs, parameter_pairs
+from mindone_sdxl.names import module_pairs
 from mindone_sdxl.pipeline import StableDiffusionXL
 from mindone_sdxl.samplers import EulerAncestral
 from mindone_sdxl.text_encoders import causal_mask, pool
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from parity.repair import Edit
-    from parity.replay import Given, Request, Tap
+    from parity.replay import Given, Parameter, Request, Tap
     from parity.trace.schema import Row
 
 __all__ = ["MindoneSystem", "build"]
@@ -58,7 +57,7 @@ def build(request: Request) -> MindoneSystem:
     try:
         config = from_diffusers(request.model)
         if request.weights is None and not checkpoint.exists():
-            state = weights.diffusers_to_mindspore(_as_loaded(request), config)
+            state = weights.diffusers_to_mindspore(as_loaded(request), config)
             if "checkpoint" in plant:
                 plant["checkpoint"](state)
             files.write(checkpoint, state)
@@ -72,20 +71,6 @@ def build(request: Request) -> MindoneSystem:
     if "model" in plant:
         plant["model"](pipeline.model)
     return MindoneSystem(pipeline, request)
-
-
-def _as_loaded(request: Request) -> dict[str, np.ndarray]:
-    """Return the model's weights, rounded as the reference's were when it loaded them in a half type.
-
-    Without that, a float16 case would compare two checkpoints and not two programs.
-    """
-    state = weights.normalise_diffusers_names(files.read_diffusers(request.model))
-    for name, array in state.items():
-        path, _, parameter = name.rpartition(".")
-        known = request.manifest.weights.get(f"{path}:{parameter}")
-        if known is not None and is_float(known.dtype) and eps(known.dtype) > eps(str(array.dtype)):
-            state[name] = widen(narrow(array, known.dtype), known.dtype, str(array.dtype))
-    return state
 
 
 class MindoneSystem:
@@ -107,16 +92,9 @@ class MindoneSystem:
         self.guider = VanillaCFG(guidance) if guidance > 1 else Identity()
 
     def weights(self) -> Iterable[Parameter]:
-        """Yield every parameter in the reference's name, layout and shape."""
+        """Return every parameter in the reference's name, layout and shape."""
         parameters = dict(self.pipeline.model.parameters_and_names())
-        for pair in parameter_pairs(self.pipeline.config):
-            path, _, name = pair.diffusers.rpartition(".")
-            address = f"{path}:{name}"
-            array = weights.to_diffusers(parameters[pair.cell].asnumpy(), pair)
-            known = self.manifest.weights.get(address)
-            if known is not None and is_float(known.dtype) and eps(str(array.dtype)) < eps(known.dtype):
-                array = narrow(array, known.dtype)  # the reference's own type; the model widened it
-            yield Parameter(address=address, native=pair.checkpoint, array=array)
+        return pulled_back(self.pipeline.config, parameters, lambda pair: pair.cell, self.manifest)
 
     def attributes(self) -> Mapping[str, Mapping[str, Any]]:
         """Return the attributes that decide numerics, by the reference's path."""
@@ -238,7 +216,8 @@ class MindoneSystem:
             RepairError: it names something that this model does not have.
         """
         if isinstance(edit, WeightEdit):
-            self._edit_weight(edit)
+            parameters = dict(self.pipeline.model.parameters_and_names())
+            change_weight(self.pipeline.config, parameters, lambda pair: pair.cell, edit)
         elif isinstance(edit, AttributeEdit):
             natives = [pair.native for pair in module_pairs(self.pipeline.config) if pair.diffusers == edit.path]
             cells = [self.cells[native] for native in natives if hasattr(self.cells[native], edit.name)]
@@ -249,25 +228,6 @@ class MindoneSystem:
                 raise RepairError(message)
             for cell in cells:
                 setattr(cell, edit.name, edit.value)
-
-    def _edit_weight(self, edit: WeightEdit) -> None:
-        """Change the layout of one parameter: back to the reference's layout, edited, and forth again."""
-        config, path = self.pipeline.config, edit.address.replace(":", ".")
-        pair = next((pair for pair in parameter_pairs(config) if pair.diffusers == path), None)
-        if pair is None:
-            message = f"{edit.address} is no parameter of this model; give PATH:PARAMETER of the reference"
-            raise RepairError(message)
-        parameter = dict(self.pipeline.model.parameters_and_names())[pair.cell]
-        value = parameter.asnumpy().copy()
-        ours = weights.to_diffusers(value, pair)
-        edited = np.ascontiguousarray(_changed(ours, edit.change))
-        if pair.transform == "transpose":
-            edited = edited.T
-        if pair.part is not None:
-            index, count = pair.part
-            np.split(value, count)[index][...] = edited
-            edited = value
-        parameter.set_data(Tensor(np.ascontiguousarray(edited.reshape(parameter.shape))))
 
     def _tokenize(self, texts: Sequence[str], call: int, tap: Tap) -> tuple[np.ndarray, np.ndarray]:
         """Tokenize and report."""
@@ -418,12 +378,6 @@ class _Watched(StableDiffusionXL):
         self._next += 1
         self._tap.function(SIZES, {"output": self._system.size_embeddings(conditioning)})
         return super().predict_noise(latents, sigma, conditioning, guider, denoiser)
-
-
-def _changed(array: np.ndarray, change: str) -> np.ndarray:
-    """Return `array` in another layout, as a weight edit names it."""
-    axes = {"transpose": (0, 1), "transpose01": (0, 1), "transpose23": (2, 3)}.get(change)
-    return np.flip(array, int(change[-1])) if axes is None else np.swapaxes(array, *axes)
 
 
 def _floats(dtype: str) -> type[np.floating[Any]]:

@@ -23,6 +23,10 @@ def test_tokens_and_images_are_each_other_s_inverse():
     assert np.array_equal(back.reshape(image.shape), image)
 
 
+def test_sequence_first_exchanges_the_first_two_axes():
+    assert transform("sequence-first", np.zeros((77, 2, 5)), (2, 77, 5)).shape == (2, 77, 5)
+
+
 def test_a_slice_of_a_fused_projection_is_its_share_of_the_last_axis():
     fused = np.arange(12).reshape(1, 12)
     parts = [transform(f"slice:{index}/3", fused, (1, 4)) for index in range(3)]

@@ -1,0 +1,97 @@
+"""A model's parameters between the cells that hold them and the reference's names, layouts and shapes.
+
+For every system whose checkpoint has the original's names: this port, and the original itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from mindspore import Tensor
+from parity.dtypes import eps, is_float, narrow, widen
+from parity.errors import RepairError
+from parity.replay import Parameter
+
+from mindone_sdxl import files, weights
+from mindone_sdxl.names import parameter_pairs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from parity.repair import WeightEdit
+    from parity.replay import Request
+    from parity.trace.schema import Manifest
+
+    from mindone_sdxl.config import SDXLConfig
+    from mindone_sdxl.names import ParameterPair
+
+__all__ = ["as_loaded", "change_weight", "pulled_back"]
+
+
+def as_loaded(request: Request) -> dict[str, np.ndarray]:
+    """Return the model's weights, rounded as the reference's were when it loaded them in a half type.
+
+    Without that, a float16 case would compare two checkpoints and not two programs.
+    """
+    state = weights.normalise_diffusers_names(files.read_diffusers(request.model))
+    for name, array in state.items():
+        path, _, parameter = name.rpartition(".")
+        known = request.manifest.weights.get(f"{path}:{parameter}")
+        if known is not None and is_float(known.dtype) and eps(known.dtype) > eps(str(array.dtype)):
+            state[name] = widen(narrow(array, known.dtype), known.dtype, str(array.dtype))
+    return state
+
+
+def pulled_back(
+    config: SDXLConfig, parameters: Mapping[str, Tensor], native: Callable[[ParameterPair], str], manifest: Manifest,
+    unfilled: Collection[str] = (),
+) -> Iterable[Parameter]:  # fmt: skip
+    """Yield every parameter in the reference's name, layout and shape.
+
+    Args:
+        config: Says which parameters there are.
+        parameters: Those of the model, by name.
+        native: The name of a pair's parameter in the model.
+        manifest: The reference's; a model that widened the reference's type is brought back to it.
+        unfilled: Names of the model's parameters that no checkpoint filled.
+    """
+    for pair in parameter_pairs(config):
+        path, _, name = pair.diffusers.rpartition(".")
+        address = f"{path}:{name}"
+        array = weights.to_diffusers(parameters[native(pair)].asnumpy(), pair)
+        known = manifest.weights.get(address)
+        if known is not None and is_float(known.dtype) and eps(str(array.dtype)) < eps(known.dtype):
+            array = narrow(array, known.dtype)
+        yield Parameter(address=address, native=pair.checkpoint, array=array, loaded=native(pair) not in unfilled)
+
+
+def change_weight(
+    config: SDXLConfig, parameters: Mapping[str, Tensor], native: Callable[[ParameterPair], str], edit: WeightEdit
+) -> None:
+    """Change the layout of one parameter: back to the reference's layout, edited, and forth again.
+
+    Raises:
+        RepairError: the edit names no parameter of this model.
+    """
+    path = edit.address.replace(":", ".")
+    pair = next((pair for pair in parameter_pairs(config) if pair.diffusers == path), None)
+    if pair is None:
+        message = f"{edit.address} is no parameter of this model; give PATH:PARAMETER of the reference"
+        raise RepairError(message)
+    parameter = parameters[native(pair)]
+    value = parameter.asnumpy().copy()
+    edited = np.ascontiguousarray(_changed(weights.to_diffusers(value, pair), edit.change))
+    if pair.transform == "transpose":
+        edited = edited.T
+    if pair.part is not None:
+        index, count = pair.part
+        np.split(value, count)[index][...] = edited
+        edited = value
+    parameter.set_data(Tensor(np.ascontiguousarray(edited.reshape(parameter.shape))))
+
+
+def _changed(array: np.ndarray, change: str) -> np.ndarray:
+    """Return `array` in another layout, as a weight edit names it."""
+    axes = {"transpose": (0, 1), "transpose01": (0, 1), "transpose23": (2, 3)}.get(change)
+    return np.flip(array, int(change[-1])) if axes is None else np.swapaxes(array, *axes)

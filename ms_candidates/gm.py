@@ -1,0 +1,67 @@
+"""The original MindSpore Stable Diffusion XL as a candidate: the package `gm` of mindone's examples, at commit a24c0eb7.
+
+    parity replay TRACE --candidate gm --source DIR --out TRACE2
+
+DIR is a checkout; it is imported as it is. The alignment needs neither the source nor a framework.
+
+Source: https://github.com/mindspore-lab/mindone/tree/a24c0eb7/examples/stable_diffusion_xl
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from mindone_sdxl.config import from_diffusers
+from mindone_sdxl.errors import SDXLError
+from ms_candidates.gm_config import engine_config
+from ms_candidates.gm_rows import not_compared, rows
+from ms_candidates.gm_source import find
+from parity.errors import AlignmentError, FrameworkMissingError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from parity.replay import Request, System
+    from parity.trace.schema import Row
+
+__all__ = ["Gm", "candidate"]
+
+
+class Gm:
+    """`gm` as a candidate."""
+
+    name = "gm"
+
+    def alignment(self, request: Request) -> tuple[Sequence[Row], Mapping[str, str]]:
+        """Return the rows, and the paths that are not compared with their reasons.
+
+        Raises:
+            InputError: there is no source, or the original cannot be set to the case's model.
+        """
+        find(request.source)
+        try:
+            config = from_diffusers(request.model)
+        except SDXLError as error:
+            message = f"{request.model}: {error}"
+            raise AlignmentError(message) from error
+        engine_config(config, "", "LegacyDDPMDiscretization")
+        guided = float(request.manifest.case["sampling"]["guidance"]) > 1
+        return rows(config, guided=guided), not_compared(config)
+
+    def build(self, request: Request) -> System:
+        """Build the original's engine from the source and load its weights.
+
+        Raises:
+            FrameworkMissingError: MindSpore is not installed.
+        """
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        try:
+            from ms_candidates.gm_system import build
+        except ImportError as error:
+            message = f"mindspore cannot be imported ({error}); install this project with the extra [mindspore]"
+            raise FrameworkMissingError(message) from error
+        return build(request)
+
+
+candidate = Gm()

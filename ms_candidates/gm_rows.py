@@ -1,0 +1,162 @@
+"""The alignment of the original with diffusers, imports no framework.
+
+`mindone_sdxl` keeps the original's names, so its table is this one's beginning; what follows is where the original
+computes without a cell of its own:
+
+* VAE activations and the UNet's sinusoid are functions. What they return is what the next cell takes: a row with
+  `take="input.0"` reads it there, and in mode layers the function itself is called.
+* The VAE's levels and middle are containers; the last cell inside gives their output.
+* OpenCLIP's layers are sequence first, its query, key and value one matrix product inside the attention, its position
+  embedding and its projection parameters: where no value of theirs can be seen, the reason is `no counterpart`, and
+  the parameter is audited all the same.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from mindone_sdxl.candidate.rows import TEXT, TEXT_2, UNET
+from mindone_sdxl.candidate.rows import not_compared as port_not_compared
+from mindone_sdxl.candidate.rows import rows as port_rows
+from mindone_sdxl.names import module_pairs
+from parity.trace.schema import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mindone_sdxl.config import SDXLConfig, VAEConfig
+
+__all__ = ["EMBEDDER_2", "POOLED", "VAE", "levels", "not_compared", "rows"]
+
+VAE: Final = "first_stage_model"
+EMBEDDER_2: Final = "conditioner.embedders.1"
+POOLED: Final = "text_encoder_2.pooled"
+_LAYER_2: Final = "text_encoder_2.text_model.encoder.layers."
+_ROOTS: Final = re.compile(r"text_encoder(_2)?(\.text_model)?(\.encoder|\.embeddings)?")
+_HIDDEN: Final = re.compile(
+    r"text_encoder_2\.text_model\.(encoder\.layers\.\d+\.self_attn\.[qkv]_proj|embeddings\.position_embedding)"
+)
+_ACTIVATION: Final = re.compile(r"vae\..*\.nonlinearity|vae\.\w+\.conv_act")
+_LEVEL: Final = re.compile(r"vae\.(encoder\.down_blocks|decoder\.up_blocks)\.\d+|vae\.\w+\.mid_block")
+_VAE_ATTENTION: Final = re.compile(r"vae\.\w+\.mid_block\.attentions\.0\.(to_[qkv]|to_out\.0|group_norm)")
+
+
+def rows(config: SDXLConfig, *, guided: bool = True) -> list[Row]:
+    """Return the whole table for one model."""
+    otherwise = (_ROOTS, _HIDDEN, _ACTIVATION, _LEVEL)
+    same = (row for row in port_rows(config, guided=guided) if not any(each.fullmatch(row.path) for each in otherwise))
+    found = [_adapted(row) for row in same]
+    found.extend(_activations(config))
+    found.extend(Row(path=path, native=cells[-1], replay="vae_level") for path, cells in levels(config.vae).items())
+    found.extend(_clip(config.text_encoder.layers))
+    found.extend(_open_clip(config.text_encoder_2.layers))
+    return found
+
+
+def not_compared(config: SDXLConfig) -> dict[str, str]:
+    """Return the reference's paths that have no row, with their reason."""
+    hidden = {pair.diffusers: "no counterpart" for pair in module_pairs(config) if _HIDDEN.fullmatch(pair.diffusers)}
+    return port_not_compared(config) | hidden
+
+
+def _adapted(row: Row) -> Row:
+    """Return a row of the port's table as it is in the original."""
+    change: dict[str, str] = {}
+    if row.path == "scheduler.scale_model_input":
+        return Row(path=row.path, native=UNET, take="input.0", replay=row.path)
+    if row.path == "unet.time_proj":
+        change = {"native": f"{UNET}.time_embed.0", "take": "input.0", "replay": "sinusoid"}
+    elif row.path == "text_encoder_2.text_projection":
+        change = {"native": EMBEDDER_2, "take": "1", "replay": "projection"}
+    elif row.path.startswith(_LAYER_2):
+        change = {"output": "sequence-first"}
+    elif row.path.startswith("text_encoder.encoder.layers.") and row.replay:
+        change = {"take": "0"}
+    elif _VAE_ATTENTION.fullmatch(row.path):
+        change = {"output": "reshape" if row.path.endswith("norm") else "nchw-to-tokens"}
+    return msgspec.structs.replace(row, **change)
+
+
+def _activations(config: SDXLConfig) -> Iterator[Row]:
+    """Yield the VAE's activations, seen at the convolutions that take them."""
+    for pair in module_pairs(config):
+        if pair.diffusers.endswith(".nonlinearity") and pair.diffusers.startswith("vae."):
+            block = pair.native.rpartition(".")[0]
+            for call, convolution in enumerate(("conv1", "conv2")):
+                yield Row(
+                    path=pair.diffusers, call=call, native=f"{block}.{convolution}", native_call=0, take="input.0",
+                    replay="vae_activation", kind="silu", ports=("input",),
+                )  # fmt: skip
+        elif pair.diffusers.endswith(".conv_act") and pair.diffusers.startswith("vae."):
+            native = pair.native.replace(".conv_act", ".conv_out")
+            yield Row(
+                path=pair.diffusers,
+                native=native,
+                take="input.0",
+                replay="vae_activation",
+                kind="silu",
+                ports=("input",),
+            )
+
+
+def levels(config: VAEConfig) -> dict[str, list[str]]:
+    """Return the cells, in order, of each of the VAE's levels and middles, which are no calls of one cell."""
+    found: dict[str, list[str]] = {}
+    count, last = config.resnets_per_level, len(config.channels) - 1
+    for index in range(last + 1):
+        down, up = f"{VAE}.encoder.down.{index}", f"{VAE}.decoder.up.{last - index}"
+        resampled = index < last
+        found[f"vae.encoder.down_blocks.{index}"] = [
+            *(f"{down}.block.{number}" for number in range(count)), *([f"{down}.downsample"] * resampled),
+        ]  # fmt: skip
+        found[f"vae.decoder.up_blocks.{index}"] = [
+            *(f"{up}.block.{number}" for number in range(count + 1)), *([f"{up}.upsample"] * resampled),
+        ]  # fmt: skip
+    for part in ("encoder", "decoder"):
+        middle = f"{VAE}.{part}.mid"
+        found[f"vae.{part}.mid_block"] = [f"{middle}.{name}" for name in ("block_1", "attn_1", "block_2")]
+    return found
+
+
+def _clip(layers: int) -> Iterator[Row]:
+    """Yield the first text encoder as a whole: the cell returns last state, pooled state and all hidden states."""
+
+    def whole(port_name: str, take: str) -> Row:
+        return Row(path="text_encoder", port=f"output.{port_name}", native=TEXT, take=take, replay="text_encoder")
+
+    yield whole("last_hidden_state", "0")
+    for index in range(layers + 1):
+        yield whole(f"hidden_states.{index}", f"2.{index}")
+    yield whole("pooler_output", "1")
+    yield Row(path="text_encoder.embeddings", native=f"{TEXT}.embeddings", ports=("input_ids",))
+    yield Row(
+        path="text_encoder.encoder", native=f"{TEXT}.encoder", take="0", port="output.last_hidden_state", replay="stack"
+    )
+
+
+def _open_clip(layers: int) -> Iterator[Row]:
+    """Yield the second text encoder as a whole, whose parts the embedder calls one by one."""
+    inner, blocks = "text_encoder_2.text_model", f"{TEXT_2}.transformer.resblocks"
+
+    def whole(path: str, port_name: str, native: str, take: str = "", output: str | None = None) -> Row:
+        return Row(
+            path=path, port=f"output.{port_name}", native=native, take=take, replay="text_encoder", output=output
+        )
+
+    for path in (inner, "text_encoder_2"):
+        yield whole(path, "last_hidden_state", f"{TEXT_2}.ln_final")
+        yield whole(path, "hidden_states.0", f"{blocks}.0", "input.0", "sequence-first")
+        for index in range(layers):
+            yield whole(path, f"hidden_states.{index + 1}", f"{blocks}.{index}", output="sequence-first")
+    yield Row(path=inner, port="output.pooler_output", native=POOLED, function=True)
+    yield whole("text_encoder_2", "text_embeds", EMBEDDER_2, "1")
+    yield Row(
+        path=f"{inner}.embeddings", native=f"{blocks}.0", take="input.0", replay="embeddings", output="sequence-first"
+    )
+    yield Row(
+        path=f"{inner}.encoder", native=f"{blocks}.{layers - 1}", port="output.last_hidden_state", replay="stack_2",
+        output="sequence-first",
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Tests of the candidates whose code comes from elsewhere."""
