@@ -67,6 +67,7 @@ def test_the_scheduler_reports_its_constants(attributes):
         "steps_offset": 1,
         "trained_betas": None,
         "rescale_betas_zero_snr": False,
+        "eta": 1.0,
     }
 
 
