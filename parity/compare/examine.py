@@ -4,49 +4,56 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
+from parity.compare.batch import LARGEST
+from parity.compare.blocks import BLOCK
 from parity.compare.exactly import locate_exact
 from parity.compare.floor import model_floor, ulp
+from parity.compare.grid import WORDS, on_half_grid
 from parity.compare.judge import limits_of, plain
 from parity.compare.limits import GRID_MIN_REL, GRID_MIN_SIZE, MODEL_ULPS, MOST_ULPS, NEAR
+from parity.compare.look import look_many
 from parity.compare.pairing import coarser
 from parity.compare.place import locate
 from parity.compare.ulp import has_ulps, largest_ulps, some_beyond_ulps
 from parity.compare.work import THREADED, each, tensors
+from parity.dtypes import is_float
 from parity.result import Worst, number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from parity.compare.place import Place
     from parity.compare.plan import Job
     from parity.compare.rules import RuleBook
-    from parity.compare.tensor import Array, Tensor
+    from parity.compare.tensor import Tensor
     from parity.result import Pair
 
-__all__ = ["examine_all", "on_half_grid"]
+__all__ = ["examine_all"]
 
-_SAMPLE: Final = 256
-_STRETCH: Final = 1 << 16
-_HALF_EXPONENT: Final = np.uint16(0x7C00)
+_TOGETHER: Final = BLOCK // LARGEST
 _SECOND: Final = frozenset({"cosine", "max_ulp"})
-_HALF_MASK: Final = {"float16": np.uint16(0x7), "float32": np.uint32(0x1FFF), "float64": np.uint64((1 << 42) - 1)}
-_WORD: Final = {"float16": np.uint16, "float32": np.uint32, "float64": np.uint64}
 
 
 def examine_all(work: Iterable[tuple[Pair, Job]], threads: int, book: RuleBook) -> None:
     """Look again at every pair that needs it, several at once; a rule on cosine or ulp needs it too."""
-    needy = []
+    large: list[tuple[Pair, Job, bool]] = []
+    batches: dict[tuple[str, str], list[tuple[Pair, Job]]] = {}
     for pair, job in work:
         asked = bool(book) and _asks_more(pair, book)
-        if asked or _needs(pair):
-            needy.append((pair, job, asked or pair.size <= MOST_ULPS))
-    large = [item for item in needy if item[0].size >= THREADED]
-    for item in needy:
-        if item[0].size < THREADED:
-            _examine(item)
+        if not (asked or _needs(pair)):
+            continue
+        types = job.exact.dtype, job.candidate.dtype
+        if pair.ground != "exact" and pair.size <= LARGEST and is_float(types[0]) and is_float(types[1]):
+            batches.setdefault(types, []).append((pair, job))
+        elif pair.size < THREADED:
+            _examine((pair, job, asked or pair.size <= MOST_ULPS))
+        else:
+            large.append((pair, job, asked or pair.size <= MOST_ULPS))
     for _ in each(_examine, large, threads):
         pass
+    for batch in batches.values():
+        for start in range(0, len(batch), _TOGETHER):
+            _examine_many(batch[start : start + _TOGETHER])
 
 
 def _needs(pair: Pair) -> bool:
@@ -74,10 +81,34 @@ def _examine(item: tuple[Pair, Job, bool]) -> None:
         index, first, second, words = locate_exact(exact, candidate)
         pair.worst, pair.detail = Worst(index=index, reference=_shown(first), candidate=_shown(second)), words
         return
+    limit, cosine = _limit_of(pair), None if pair.cosine is None else plain(pair.cosine)
+    place = locate(exact, candidate, limit, cosine, plain(pair.error_max))
+    steps = largest_ulps(exact, candidate) if with_ulps and has_ulps(candidate.dtype) else None
+    _settle(pair, (exact, candidate, own), place, steps, coarse=None)
+
+
+def _examine_many(items: Sequence[tuple[Pair, Job]]) -> None:
+    """Do the same for small pairs of the same types, none of them exact."""
+    groups = [tensors(job) for _, job in items]
+    limits = [_limit_of(pair) for pair, _ in items]
+    cosines = [None if pair.cosine is None else plain(pair.cosine) for pair, _ in items]
+    looks = look_many([group[0] for group in groups], [group[1] for group in groups], limits, cosines)
+    for (pair, _), group, (place, steps, coarse) in zip(items, groups, looks, strict=True):
+        _settle(pair, group, place, steps, coarse=coarse)
+
+
+def _limit_of(pair: Pair) -> float:
+    """Return the limit beyond which an element of a pair is outside: that of the maximum unless only the rms fails."""
     rms_limit, max_limit = limits_of(pair)
     only_rms = plain(pair.error_rms) > rms_limit and plain(pair.error_max) <= max_limit
-    cosine = None if pair.cosine is None else plain(pair.cosine)
-    place = locate(exact, candidate, rms_limit if only_rms else max_limit, cosine, plain(pair.error_max))
+    return rms_limit if only_rms else max_limit
+
+
+def _settle(
+    pair: Pair, group: tuple[Tensor, Tensor, Tensor | None], place: Place, steps: float | None, *, coarse: bool | None
+) -> None:
+    """Fill in what was found; `coarse` says whether the candidate lies on the grid of a half type, None: unknown."""
+    exact, candidate, own = group
     pair.worst = Worst(index=place.at, reference=_shown(place.reference), candidate=_shown(place.candidate))
     pair.cosine, pair.outside = number(place.cosine), place.outside
     if place.outside and _only_large_elements(pair, exact, candidate, place.reference):
@@ -87,9 +118,9 @@ def _examine(item: tuple[Pair, Job, bool]) -> None:
         pair.outside = 0
     elif place.words:
         pair.detail = f"{pair.detail}; {place.words}" if pair.detail else place.words
-    if with_ulps and has_ulps(candidate.dtype):
-        pair.max_ulp = number(largest_ulps(exact, candidate))
-    if pair.dtype in _WORD and _is_rounded(pair, candidate, own or exact):
+    if steps is not None:
+        pair.max_ulp = number(steps)
+    if coarse is not False and pair.dtype in WORDS and _is_rounded(pair, candidate, own or exact):
         pair.flags.append("half-precision-grid")
         pair.hard = pair.hard or "half-precision grid"
 
@@ -111,28 +142,10 @@ def _shown(value: complex) -> float | str:
 
 def _is_rounded(pair: Pair, candidate: Tensor, reference: Tensor) -> bool:
     """Tell whether the candidate's values all are numbers of a half type, the reference's are not, and it shows."""
-    if candidate.dtype not in _WORD or reference.dtype not in _WORD:
+    if candidate.dtype not in WORDS or reference.dtype not in WORDS:
         return False
     if candidate.dtype == "float16":
         shows = pair.size >= GRID_MIN_SIZE
     else:
         shows = plain(pair.error_max) >= GRID_MIN_REL * plain(pair.scale)
     return shows and on_half_grid(candidate) and not on_half_grid(reference)
-
-
-def on_half_grid(tensor: Tensor) -> bool:
-    """Tell whether every value has no more mantissa bits than a narrower half type: float16, or for float16 bfloat16.
-
-    A first look at a few elements settles most tensors.
-    """
-    words = np.ascontiguousarray(tensor.array).reshape(-1).view(_WORD[tensor.dtype])
-    starts = (0, *range(_SAMPLE, words.size, _STRETCH))
-    ends = (min(_SAMPLE, words.size), *(min(start + _STRETCH, words.size) for start in starts[1:]))
-    return all(_is_coarse(words[start:end], tensor.dtype) for start, end in zip(starts, ends, strict=True))
-
-
-def _is_coarse(words: Array, name: str) -> bool:
-    """Tell whether the low bits of all words are zero; float16's denormals have no bits to spare and do not count."""
-    if name == "float16":
-        words = words[(words & _HALF_EXPONENT) != 0]
-    return not (words & _HALF_MASK[name]).any()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from parity.compare.tensor import Array, Tensor
 
-__all__ = ["Place", "locate"]
+__all__ = ["Place", "locate", "words_of"]
 
 _AXES: Final = {
     2: ("row", "channel"),
@@ -87,7 +88,8 @@ class _Search:
         self.worst = -1.0
         self.values: tuple[float | complex, float | complex] = (math.nan, math.nan)
         self.marks = np.zeros(sum(shape), np.bool_)
-        self.occupied = np.split(self.marks, np.cumsum(shape)[:-1])
+        ends = list(accumulate(shape))
+        self.occupied = [self.marks[end - length : end] for length, end in zip(shape, ends, strict=True)]
         self.coordinates = 0
         self.spread = False  # whether every coordinate is marked, so that there is nothing to add
         self.product = self.x_squares = self.c_squares = 0.0
@@ -100,10 +102,15 @@ class _Search:
             self.worst, self.at, self.values = top, self.position + here, (x[here].item(), c[here].item())
         if top > self.limit:
             mask = np.greater(distance, self.limit)
-            self._mark(int(np.count_nonzero(mask)), x.size, partial(self._scatter, mask))
+            self.note(int(np.count_nonzero(mask)), mask)
         if self.cosine is None:
             self._add_products(x, c)
         self.position += x.size
+
+    def note(self, count: int, mask: Array) -> None:
+        """Note the `count` marked elements of a block."""
+        if count:
+            self._mark(count, mask.size, partial(self._scatter, mask))
 
     def look_quickly(self, compiled: Any, x_block: Array, c_block: Array, types: tuple[str, str]) -> bool:
         """Do the same with compiled loops; return False, with nothing done, where some element is not finite."""
@@ -211,6 +218,15 @@ def _distances(x: Array, c: Array) -> tuple[Array, float]:
     distance[x == c] = 0.0
     distance[np.isnan(distance)] = math.inf
     return distance, float(np.maximum.reduce(distance))
+
+
+def words_of(shape: tuple[int, ...], mask: Array, count: int, runs: int) -> str:
+    """Say in words where the `count` marked elements of a flat mask are; `runs` tells in how many stretches they lie."""
+    if len(shape) == 1 and count < mask.size and runs > _MOST_RANGES:
+        return f"{count} of {mask.size} outside"
+    search = _Search(shape, math.inf, 1.0)
+    search.note(count, mask)
+    return describe(count, mask.size, search.occupied, search.interior)
 
 
 def describe(outside: int, size: int, occupied: list[Array], interior: int) -> str:

@@ -20,7 +20,7 @@ from parity.dtypes import bits, narrow
 if TYPE_CHECKING:
     from parity.compare.tensor import Array, Tensor
 
-__all__ = ["has_ulps", "largest_ulps", "some_beyond_ulps"]
+__all__ = ["has_ulps", "largest_ulps", "many_ulps", "some_beyond_ulps"]
 
 _CODE: Final = {"float64": np.int64, "float32": np.int32, "float16": np.int16, "bfloat16": np.int16}
 _MAGNITUDE: Final = {"float64": 2**63 - 1, "float32": 2**31 - 1, "float16": 2**15 - 1, "bfloat16": 2**15 - 1}
@@ -53,6 +53,18 @@ def largest_ulps(exact: Tensor, candidate: Tensor) -> float:
                 return math.inf
             largest = max(largest, steps)
     return float(largest)
+
+
+def many_ulps(flat: tuple[Array, Array], types: tuple[str, str], starts: Array) -> list[float]:
+    """Return the same for every pair of tensors that lie end to end, each from its place in `starts` on."""
+    name = types[1]
+    x = flat[0] if types[0] == name else narrow(widest(flat[0], types[0]), name)
+    first, second = _ordered(x, name), _ordered(flat[1], name)
+    steps = np.maximum(first, second).view(np.uint64) - np.minimum(first, second).view(np.uint64)
+    apart = (first != second) & (np.maximum(np.abs(first), np.abs(second)) >= _INFINITY[name])
+    largest = np.maximum.reduceat(steps, starts).astype(np.float64)
+    found: list[float] = np.where(np.logical_or.reduceat(apart, starts), math.inf, largest).tolist()
+    return found
 
 
 def _steps(x: Array, c: Array, name: str) -> int:

@@ -37,8 +37,11 @@ class _Window(threading.local):
 _window = _Window()
 
 
-def note_read(arrays: Iterable[Array]) -> None:
-    """Count arrays that are about to be read; give back what was read before when there is enough of it."""
+def note_read(arrays: Iterable[Array], between: int = 0) -> None:
+    """Count arrays that are about to be read; give back what was read before when there is enough of it.
+
+    `between` is how many bytes of the same files are read beside the arrays, between the first and the last of them.
+    """
     window = _window
     if window.size > WINDOW_BYTES and _ADVICE is not None:
         for mapped, address, first, last in window.read.values():
@@ -49,7 +52,8 @@ def note_read(arrays: Iterable[Array]) -> None:
     for array in arrays:
         source = _map_of(array)
         if source is not None:
-            window.size += array.nbytes
+            window.size += array.nbytes + between
+            between = 0
             first = array.__array_interface__["data"][0]
             last = first + array.nbytes
             known = window.read.get(id(source))

@@ -1,0 +1,114 @@
+"""A second look at small pairs by the hundred: place, ulp and grid, each found for all of them at once.
+
+As in `batch`, tensors are laid end to end and a number per segment is found by `reduceat`; the words, which need
+coordinates, are made for one pair at a time. What is found is what `locate` and `largest_ulps` find.
+
+    >>> from parity.compare.tensor import Tensor
+    >>> x, c = (Tensor(np.array(values, np.float32), "float32") for values in ([1.0, 2.0], [1.0, 2.5]))
+    >>> look_many([x], [c], [0.1], [1.0])[0].place.words
+    '1 of 2 outside, all in axis 0 1'
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from parity.compare.blocks import load_pair
+from parity.compare.fast import NARROW
+from parity.compare.grid import WORDS, off_grid
+from parity.compare.place import Place, locate, words_of
+from parity.compare.ulp import has_ulps, many_ulps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from parity.compare.tensor import Array, Tensor
+
+__all__ = ["Look", "look_many"]
+
+
+class Look(NamedTuple):
+    """What a second look finds; `ulps` is None for types that have none, `coarse` for those without a narrower one."""
+
+    place: Place
+    ulps: float | None
+    coarse: bool | None
+
+
+class _Segments(NamedTuple):
+    """Tensors laid end to end: where each begins and how long it is."""
+
+    starts: Array
+    sizes: Array
+
+
+def look_many(
+    exact: Sequence[Tensor], candidate: Sequence[Tensor], limits: Sequence[float], cosines: Sequence[float | None]
+) -> list[Look]:
+    """Look at pairs of the same two floating types, none empty; a pair that is not finite is looked at by itself."""
+    types = exact[0].dtype, candidate[0].dtype
+    x_flat, c_flat = (np.concatenate([each.array.reshape(-1) for each in side]) for side in (exact, candidate))
+    sizes = np.array([each.array.size for each in exact])
+    segments = _Segments(np.concatenate(([0], np.cumsum(sizes[:-1]))), sizes)
+    with np.errstate(all="ignore"):
+        places = _places(exact, candidate, (x_flat, c_flat), segments, limits, cosines)
+        ulps = many_ulps((x_flat, c_flat), types, segments.starts) if has_ulps(types[1]) else [None] * len(sizes)
+        coarse = [None] * len(sizes)
+        if types[1] in WORDS:
+            coarse = (~np.logical_or.reduceat(off_grid(c_flat, types[1]), segments.starts)).tolist()
+    return [Look(*found) for found in zip(places, ulps, coarse, strict=True)]
+
+
+def _places(
+    exact: Sequence[Tensor],
+    candidate: Sequence[Tensor],
+    flat: tuple[Array, Array],
+    segments: _Segments,
+    limits: Sequence[float],
+    cosines: Sequence[float | None],
+) -> list[Place]:
+    """Return the place of every pair's error."""
+    types = exact[0].dtype, candidate[0].dtype
+    x, c = load_pair(*flat, types)
+    if x.dtype != np.float32 and NARROW.issuperset(types):  # a float16 infinity: these two are not subtracted alike
+        return [locate(*each) for each in zip(exact, candidate, limits, cosines, strict=True)]
+    starts, sizes = segments
+    distance = np.abs(c - x)
+    tops = np.maximum.reduceat(distance, starts)
+    outside = distance > np.repeat(np.asarray(limits, distance.dtype), sizes)
+    counts = np.add.reduceat(outside, starts, dtype=np.intp).tolist()
+    runs = np.add.reduceat(_begins(outside, starts), starts, dtype=np.intp).tolist()
+    hits = np.flatnonzero(distance == np.repeat(tops, sizes))
+    firsts = hits[np.minimum(np.searchsorted(hits, starts), hits.size - 1)] if hits.size else starts
+    known = _cosines(x, c, starts) if None in cosines else cosines
+    found = []
+    for number, (top, at, start) in enumerate(zip(tops.tolist(), firsts.tolist(), starts.tolist(), strict=True)):
+        cosine, shape = cosines[number], exact[number].array.shape
+        if not top < math.inf:
+            found.append(locate(exact[number], candidate[number], limits[number], cosine))
+            continue
+        index = (at - start,) if len(shape) == 1 else tuple(map(int, np.unravel_index(at - start, shape)))
+        words = words_of(shape, outside[start : start + sizes[number]], counts[number], runs[number])
+        cosine = known[number] if cosine is None else cosine
+        found.append(Place(index, x[at].item(), c[at].item(), counts[number], cosine or 0.0, words))
+    return found
+
+
+def _begins(outside: Array, starts: Array) -> Array:
+    """Mark where a run of marked elements begins within its segment."""
+    before = np.concatenate(([False], outside[:-1]))
+    before[starts] = False
+    return outside & ~before
+
+
+def _cosines(x: Array, c: Array, starts: Array) -> list[float]:
+    """Return the cosine of every segment as `locate` defines it."""
+    x, c = x.astype(np.float64), c.astype(np.float64)
+    both, x_squares, c_squares = (np.add.reduceat(product, starts) for product in (x * c, x * x, c * c))
+    cosine = both / (np.sqrt(x_squares) * np.sqrt(c_squares))
+    nothing = (x_squares == 0) | (c_squares == 0)
+    found: list[float] = np.where(nothing, np.where(x_squares == c_squares, 1.0, 0.0), cosine).tolist()
+    return found

@@ -1,0 +1,63 @@
+"""Small pairs looked at together are seen as each by itself."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parity.compare.grid import WORDS, on_half_grid
+from parity.compare.look import look_many
+from parity.compare.place import locate
+from parity.compare.tensor import Tensor
+from parity.compare.ulp import has_ulps, largest_ulps
+from parity.dtypes import narrow, widen
+
+FLOATS = ["float64", "float32", "float16", "bfloat16"]
+
+
+def draw_tensor(data: st.DataObject, name: str, shape: tuple[int, ...], base: np.ndarray) -> Tensor:
+    """Values near `base`, now and then one far off, not finite, or all on a half type's grid."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    noise = np.where(rng.random(shape) < data.draw(st.sampled_from([0.1, 0.5, 1.0])), rng.standard_normal(shape), 0.0)
+    values = np.atleast_1d(base * (1 + data.draw(st.sampled_from([0.0, 1e-6, 0.1])) * noise))
+    for special in data.draw(st.lists(st.sampled_from([0.0, 9.0, math.inf, -math.inf, math.nan]), max_size=1)):
+        values.flat[rng.integers(values.size)] = special
+    if data.draw(st.booleans()):
+        values = widen(narrow(values, "bfloat16"), "bfloat16")
+    return Tensor(narrow(values, name).reshape(shape), name)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_together_and_alone_give_the_same(data: st.DataObject) -> None:
+    types = data.draw(st.sampled_from(FLOATS)), data.draw(st.sampled_from(FLOATS))
+    exact, candidate, limits, cosines = [], [], [], []
+    for _ in range(data.draw(st.integers(1, 5))):
+        shape = tuple(data.draw(st.lists(st.integers(1, 7), min_size=0, max_size=4)))
+        base = np.random.default_rng(data.draw(st.integers(0, 99))).standard_normal(shape)
+        exact.append(draw_tensor(data, types[0], shape, base))
+        candidate.append(draw_tensor(data, types[1], shape, base))
+        limits.append(data.draw(st.sampled_from([0.0, 1e-7, 0.01, 1e300])))
+        cosines.append(data.draw(st.sampled_from([None, 1.0])))
+    for look, x, c, limit, cosine in zip(
+        look_many(exact, candidate, limits, cosines), exact, candidate, limits, cosines, strict=True
+    ):
+        wanted = locate(x, c, limit, cosine)
+        assert np.isclose(look.place.cosine, wanted.cosine, rtol=1e-6, atol=1e-9, equal_nan=True)
+        alone, together = (repr(each._replace(cosine=0.0)) for each in (wanted, look.place))  # NaN reads like NaN
+        assert together == alone
+        assert look.ulps == (largest_ulps(x, c) if has_ulps(c.dtype) else None)
+        assert look.coarse == (on_half_grid(c) if c.dtype in WORDS else None)
+
+
+@pytest.mark.parametrize(("marked", "words"), [([0, 1, 5], "axis 0 0-1, 5"), ([0, 2, 4, 6], ""), (range(8), "")])
+def test_a_scattered_error_of_a_flat_tensor_has_no_range(marked: list[int], words: str) -> None:
+    x = np.zeros(9, np.float32)
+    c = x.copy()
+    c[list(marked)] = 1.0
+    place = look_many([Tensor(x, "float32")], [Tensor(c, "float32")], [0.5], [1.0])[0].place
+    assert place.words == f"{len(marked)} of 9 outside" + (f", all in {words}" if words else "")
