@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["read_folder"]
+__all__ = ["read_folder", "text_encoder"]
 
 _UNET_USED = frozenset(
     [
@@ -118,12 +118,12 @@ def read_folder(folder: Path) -> SDXLConfig:
     if scored != alone:
         message = f"{path}: requires_aesthetics_score is {scored}, with {1 if alone else 2} text encoders"
         raise ConfigError(message)
-    first = None if alone else _text_encoder(folder / "text_encoder" / "config.json", "clip")
+    first = None if alone else text_encoder(folder / "text_encoder" / "config.json", "clip")
     return SDXLConfig(
         refiner=alone,
         unet=_unet(folder / "unet" / "config.json"),
         text_encoder=first or SDXLConfig().text_encoder,
-        text_encoder_2=_text_encoder(folder / "text_encoder_2" / "config.json", "open_clip"),
+        text_encoder_2=text_encoder(folder / "text_encoder_2" / "config.json", "open_clip"),
         vae=_vae(folder / "vae" / "config.json"),
         schedule=_schedule(folder / "scheduler" / "scheduler_config.json"),
         force_zeros_for_empty_prompt=bool(index.get("force_zeros_for_empty_prompt", True)),
@@ -187,7 +187,8 @@ def _unet(path: Path) -> UNetConfig:
     )
 
 
-def _text_encoder(path: Path, kind: TextEncoderKind) -> TextEncoderConfig:
+def text_encoder(path: Path, kind: TextEncoderKind) -> TextEncoderConfig:
+    """The text encoder of a transformers `config.json`."""
     values = read_json(path)
     activation = values.get("hidden_act", "quick_gelu")
     if activation not in ("quick_gelu", "gelu"):

@@ -15,10 +15,19 @@ from typing import Any, cast
 
 import yaml
 
-from mindone_sdxl.config import Prediction, ScheduleConfig, SDXLConfig, TextEncoderConfig, UNetConfig, VAEConfig
-from mindone_sdxl.discretization import Discretization, LegacyDDPM
+from mindone_sdxl.config import (
+    Prediction,
+    ScheduleConfig,
+    SDXLConfig,
+    TextEncoderConfig,
+    UNetConfig,
+    VAEConfig,
+    read_json,
+)
+from mindone_sdxl.config_diffusers import text_encoder
+from mindone_sdxl.discretization import DISCRETIZATIONS, Discretization, LegacyDDPM
 from mindone_sdxl.errors import ConfigError
-from mindone_sdxl.registry import DISCRETIZATIONS, find
+from mindone_sdxl.lookup import find
 
 __all__ = ["YamlConfig", "from_yaml"]
 
@@ -106,10 +115,11 @@ def from_yaml(path: str | Path) -> YamlConfig:
     model = root.child("model")
     model.target("DiffusionEngine")
     parameters = model.child("params")
-    parameters.expect("disable_first_stage_amp", True, False)
+    for key in ("disable_first_stage_amp", "disable_first_stage_autocast"):  # MindSpore's and Stability's spelling
+        parameters.expect(key, True, False)
     schedule, discretization = _denoiser(parameters.child("denoiser_config"))
-    refiner, first, second, sizes = _conditioner(parameters.child("conditioner_config"))
-    unet = _network(parameters.child("network_config"), 5 if refiner else 6)
+    refiner, first, second, sizes = _conditioner(parameters.child("conditioner_config"), Path(path).parent)
+    unet = _network(parameters.child("network_config"), 5 if refiner else 6, cast("int", second.projection_size))
     vae = _autoencoder(parameters.child("first_stage_config"), parameters)
     parameters.done({"optim", "sigma_sampler_config", "loss_fn_config", "ckpt_path", "sampler_config"})
     if sizes != unet["size_embedding_size"]:
@@ -131,7 +141,7 @@ def _denoiser(node: _Node) -> tuple[ScheduleConfig, Discretization]:
     node.target("DiscreteDenoiser")
     parameters = node.child("params")
     count = parameters.take("num_idx", 1000)
-    parameters.child("weighting_config")
+    parameters.take("weighting_config")
     scaling = parameters.child("scaling_config")
     prediction = _PREDICTIONS[scaling.target(*_PREDICTIONS)]
     continuous = prediction == "edm"
@@ -162,7 +172,7 @@ def _denoiser(node: _Node) -> tuple[ScheduleConfig, Discretization]:
     return schedule, chosen(schedule, **levels)
 
 
-def _network(node: _Node, time_ids: int) -> dict[str, Any]:
+def _network(node: _Node, time_ids: int, pooled: int) -> dict[str, Any]:
     node.target("UNetModel")
     values = node.child("params")
     width, multiples = values.take("model_channels", required=True), values.take("channel_mult", required=True)
@@ -184,15 +194,19 @@ def _network(node: _Node, time_ids: int) -> dict[str, Any]:
         "heads": tuple(channel // head for channel in channels),
         "context_size": context[0] if isinstance(context, list) else context,
         "vector_size": vector,
-        "size_embedding_size": (vector - cast("int", SDXLConfig().text_encoder_2.projection_size)) // time_ids,
+        "size_embedding_size": (vector - pooled) // time_ids,
         "linear_projection": bool(values.take("use_linear_in_transformer", False)),
     }
     values.done(_NETWORK_IGNORED)
     return config
 
 
-def _conditioner(node: _Node) -> tuple[bool, TextEncoderConfig, TextEncoderConfig, int]:
-    """Whether it is the refiner's, the text encoders, and the width of each size's embedding."""
+def _conditioner(node: _Node, folder: Path) -> tuple[bool, TextEncoderConfig, TextEncoderConfig, int]:
+    """Whether it is the refiner's, the text encoders, and the width of each size's embedding.
+
+    The first encoder's `version` may also be a folder with its `config.json`, and the second's `arch` the name of an
+    OpenCLIP model file `ARCH.json`, both beside the YAML file.
+    """
     node.target("GeneralConditioner")
     models = node.child("params").take("emb_models", required=True)
     nodes = [_Node(values, f"{node.place}.params.emb_models.{index}") for index, values in enumerate(models)]
@@ -209,8 +223,8 @@ def _conditioner(node: _Node) -> tuple[bool, TextEncoderConfig, TextEncoderConfi
         nodes[0].target("FrozenCLIPEmbedder")
     nodes[texts - 1].target("FrozenOpenCLIPEmbedder2")
     parameters = [embedder.child("params") for embedder in nodes]
-    first = SDXLConfig().text_encoder if refiner else _named(_CLIP, parameters[0], "version")
-    second = _named(_OPEN_CLIP, parameters[texts - 1], "arch")
+    first = SDXLConfig().text_encoder if refiner else _clip(parameters[0], folder)
+    second = _open_clip(parameters[texts - 1], folder)
     widths = set()
     for embedder, values in zip(nodes[texts:], parameters[texts:], strict=True):
         embedder.target("ConcatTimestepEmbedderND")
@@ -219,6 +233,41 @@ def _conditioner(node: _Node) -> tuple[bool, TextEncoderConfig, TextEncoderConfi
         message = f"{node.place}: size embeddings of different widths {sorted(widths)}"
         raise ConfigError(message)
     return refiner, first, second, widths.pop()
+
+
+def _clip(node: _Node, folder: Path) -> TextEncoderConfig:
+    version = str(node.values.get("version", ""))
+    if not version or not (folder / version / "config.json").is_file():
+        return _named(_CLIP, node, "version")
+    config = text_encoder(folder / version / "config.json", "clip")
+    layer, index = node.take("layer", "last"), node.take("layer_idx")
+    if (layer, index) != ("hidden", config.layers - 1):
+        message = f"{node.place}: layer {layer!r} {index}; only the last but one is implemented, 'hidden' {config.layers - 1}"
+        raise ConfigError(message)
+    return config
+
+
+def _open_clip(node: _Node, folder: Path) -> TextEncoderConfig:
+    path = folder / f"{node.values.get('arch', '')}.json"
+    if not path.is_file():
+        return _named(_OPEN_CLIP, node, "arch")
+    file = _Node(read_json(path), str(path))
+    text = file.child("text_cfg")
+    width = text.take("width", required=True)
+    config = TextEncoderConfig(
+        kind="open_clip",
+        vocabulary_size=text.take("vocab_size", 49408),
+        hidden_size=width,
+        intermediate_size=int(width * text.take("mlp_ratio", 4)),
+        layers=text.take("layers", required=True),
+        heads=text.take("heads", required=True),
+        activation="gelu",
+        positions=text.take("context_length", 77),
+        projection_size=file.take("embed_dim", required=True),
+    )
+    file.expect("quick_gelu", False)
+    text.done()
+    return config
 
 
 def _named(choices: Mapping[str, TextEncoderConfig], node: _Node, key: str) -> TextEncoderConfig:

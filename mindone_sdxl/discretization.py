@@ -22,10 +22,12 @@ import numpy as np
 from mindone_sdxl.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from mindone_sdxl.arrays import Array, DTypeLike
     from mindone_sdxl.config import ScheduleConfig
 
-__all__ = ["EDM", "DiffusersDDPM", "Discretization", "LegacyDDPM", "default_discretization", "exact_table"]
+__all__ = ["DISCRETIZATIONS", "EDM", "DiffusersDDPM", "Discretization", "LegacyDDPM", "default_discretization", "exact_table"]
 
 
 class Discretization(Protocol):
@@ -159,6 +161,13 @@ class EDM:
         ramp = np.linspace(0.0, 1.0, steps, dtype=np.float64)
         high, low = self.sigma_max ** (1 / self.rho), self.sigma_min ** (1 / self.rho)
         return ((high + ramp * (low - high)) ** self.rho).astype(dtype)
+
+
+DISCRETIZATIONS: Mapping[str, Callable[..., Discretization]] = {
+    "LegacyDDPM": LegacyDDPM,
+    "DiffusersDDPM": DiffusersDDPM,
+    "EDM": EDM,
+}
 
 
 def default_discretization(schedule: ScheduleConfig) -> Discretization:

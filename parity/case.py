@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "DISCRETIZATIONS",
+    "SAMPLERS",
     "Case",
     "Encode",
     "Exclude",
+    "Image",
     "Model",
     "Precision",
     "Prompt",
@@ -37,7 +40,12 @@ __all__ = [
 ]
 
 Reason = Literal["never called", "container", "identity", "no counterpart", "excluded by the case"]
-_SECTIONS = ("model", "prompt", "sampling", "size", "precision", "encode")
+_SECTIONS = ("model", "prompt", "sampling", "size", "precision", "encode", "image")
+
+SAMPLERS: Final = (
+    "EulerEDM", "HeunEDM", "EulerAncestral", "DPMPP2SAncestral", "DPMPP2M", "LinearMultistep", "LCM",
+)  # fmt: skip
+DISCRETIZATIONS: Final = ("LegacyDDPM", "DiffusersDDPM", "EDM")
 
 
 class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,6 +101,17 @@ class Encode(_Strict, frozen=True, kw_only=True):
     seed: int = 11
 
 
+class Image(_Strict, frozen=True, kw_only=True):
+    """The image that an image-to-image run starts from: a file, or synthetic from `seed`; at the case's size.
+
+    `strength` is the part of the noise levels that is run, above 0 and up to 1.
+    """
+
+    file: str | None = None
+    seed: int = 11
+    strength: float = 0.75
+
+
 class Exclude(_Strict, frozen=True, kw_only=True):
     """Addresses (a pattern) that are not compared, and why."""
 
@@ -118,6 +137,7 @@ class Case(_Strict, frozen=True, kw_only=True):
     size: Size = Size()
     precision: Precision = Precision()
     encode: Encode = Encode()
+    image: Image | None = None
     exclude: list[Exclude] = []
     tolerance: list[ToleranceRule] = []
 
@@ -132,6 +152,19 @@ class Case(_Strict, frozen=True, kw_only=True):
             raise ValueError(message)
         if (self.model.folder is None) == (self.model.file is None):
             message = "model needs either folder, or file with config"
+            raise ValueError(message)
+        if (self.model.file is None) != (self.model.config is None):
+            message = "model.file and model.config go together: the checkpoint and its YAML configuration"
+            raise ValueError(message)
+        for key, value, known in (
+            ("sampler", self.sampling.sampler, SAMPLERS),
+            ("discretization", self.sampling.discretization, DISCRETIZATIONS),
+        ):
+            if value not in known:
+                message = f"sampling.{key} is {value!r}{nearest(value, known)}; there are {', '.join(known)}"
+                raise ValueError(message)
+        if self.image is not None and not 0 < self.image.strength <= 1:
+            message = f"image.strength is {self.image.strength}; it must be above 0 and at most 1"
             raise ValueError(message)
         for name, pixels in (
             ("size.height", self.size.height),
@@ -161,7 +194,27 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             CaseError: it is not there.
         """
-        return _find(self.case.model.folder or self.case.model.file or "", Path(self.base))
+        return _find(self.case.model.folder or self.case.model.file or "", Path(self.base), "weights")
+
+    @property
+    def config_path(self) -> Path | None:
+        """The YAML configuration of a single file; None for a folder.
+
+        Raises:
+            CaseError: it is not there.
+        """
+        config = self.case.model.config
+        return None if config is None else _find(config, Path(self.base), "configuration")
+
+    @property
+    def image_path(self) -> Path | None:
+        """The image's file; None where there is none.
+
+        Raises:
+            CaseError: it is not there.
+        """
+        file = None if self.case.image is None else self.case.image.file
+        return None if file is None else _find(file, Path(self.base), "image")
 
 
 def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Resolved:
@@ -208,7 +261,7 @@ def _refuse_unknown(raw: Mapping[str, Any], path: Path) -> None:
     """Raise for a key that no section has, with the nearest one that exists."""
     types: dict[str, type[msgspec.Struct]] = {
         "model": Model, "prompt": Prompt, "sampling": Sampling, "size": Size, "precision": Precision,
-        "encode": Encode, "exclude": Exclude, "tolerance": ToleranceRule,
+        "encode": Encode, "image": Image, "exclude": Exclude, "tolerance": ToleranceRule,
     }  # fmt: skip
     for key, value in raw.items():
         if key not in Case.__struct_fields__:
@@ -252,15 +305,15 @@ def _with_defaults(sources: dict[str, str]) -> dict[str, str]:
     return every | sources
 
 
-def _find(name: str, base: Path) -> Path:
-    """Resolve `name` against the case's folder, then each folder above it."""
+def _find(name: str, base: Path, what: str) -> Path:
+    """Resolve `name` against the case's folder, then each folder above it; `what` it is goes into the error."""
     if Path(name).is_absolute():
         if Path(name).exists():
             return Path(name)
-        message = f"{name} is not there; the case names it as its weights"
+        message = f"{name} is not there; the case names it as its {what}"
         raise CaseError(message)
     for folder in (base, *base.parents):
         if (folder / name).exists():
             return folder / name
-    message = f"{name} is not there, neither in {base} nor in a folder above it; put the weights there or change model in the case"
+    message = f"{name} is not there, neither in {base} nor in a folder above it; put the {what} there or change the case"
     raise CaseError(message)

@@ -168,7 +168,7 @@ def record(
     _check_folder(Path(out), resume=resume)
     wanted = Filter(taps, steps)
     tell = progress or _silent
-    _ = resolved.model_path
+    _ = resolved.model_path, resolved.config_path, resolved.image_path
     tell("load", 0, 1)
     session = reference.load(resolved, device=device, dtype=working, source=source)
     tell("load", 1, 1)
@@ -297,17 +297,24 @@ class _Differences:
         self.found: dict[str, float] = {}
 
     def tensor(
-        self, address: str, array: np.ndarray, *, dtype: str | None = None, island: str | None = None, copy: bool = True
+        self,
+        address: str,
+        array: np.ndarray,
+        *,
+        dtype: str | None = None,
+        native: str | None = None,
+        island: str | None = None,
+        copy: bool = True,
     ) -> None:
         """Compare a tensor."""
-        del island, copy
+        del native, island, copy
         before = self._recorded.wide(address)
         with np.errstate(invalid="ignore"):
             difference = np.abs(widen(array, dtype or array.dtype.name) - before)
         if difference.size and not np.all(difference == 0):
             self.found[address] = float(difference.max())
 
-    def value(self, address: str, value: object) -> None:
+    def value(self, address: str, value: object, *, native: str | None = None) -> None:
         """Ignore a value: it has no distance."""
 
 
@@ -357,11 +364,17 @@ def _manifest(resolved: Resolved, reference: Reference, session: Session, store:
         case=case,
         case_digest=xxhash.xxh3_128_hexdigest(canonical),
         sources=resolved.sources,
-        provenance=provenance.describe(session.provenance()) | {"model_path": str(resolved.model_path)},
+        provenance=provenance.describe(session.provenance()) | _paths(resolved),
         policy=session.policy(),
         store=store,
         command=[Path(sys.argv[0]).name, *sys.argv[1:]],
     )
+
+
+def _paths(resolved: Resolved) -> dict[str, str]:
+    """Return where the case's files were found."""
+    config = {} if resolved.config_path is None else {"config_path": str(resolved.config_path)}
+    return {"model_path": str(resolved.model_path)} | config
 
 
 def _mark(each: Any) -> str:

@@ -49,6 +49,7 @@ class Request:
 
     Attributes:
         model: The weights that the case names: a diffusers folder or a single file.
+        config: The YAML configuration of a single file; None for a folder.
         weights: The candidate's own checkpoint; None: the candidate converts `model` itself, into `folder`.
         folder: Where the candidate's trace is written.
         dtype: The type to build the model in.
@@ -66,6 +67,7 @@ class Request:
     manifest: Manifest
     source: Path | None = None
     plant: Path | None = None
+    config: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,10 +293,11 @@ def replay(
     reference = Trace.open(trace)
     working = str(reference.manifest.case["precision"]["dtype"])
     dtypes = options.dtypes or tuple(dict.fromkeys(("float64", working)))
-    model = _model_path(reference.manifest, trace)
+    model = _named_path(reference.manifest, trace, "model")
+    config = _named_path(reference.manifest, trace, "config") if reference.manifest.case["model"].get("config") else None
     requests = {
         dtype: Request(
-            model=model, weights=options.weights, folder=out, dtype=dtype, device=options.device,
+            model=model, config=config, weights=options.weights, folder=out, dtype=dtype, device=options.device,
             manifest=reference.manifest, source=options.source, plant=options.plant,
         )
         for dtype in dtypes
@@ -396,16 +399,17 @@ def _known_paths(reference: Trace) -> set[str]:
     return paths
 
 
-def _model_path(manifest: Manifest, trace: Path) -> Path:
-    """Return the weights that the case names, as recorded, or beside the trace when it travelled.
+def _named_path(manifest: Manifest, trace: Path, what: Literal["model", "config"]) -> Path:
+    """Return the weights or the configuration that the case names, as recorded, or beside the trace when it travelled.
 
     Raises:
         TraceError: they are at neither place.
     """
-    recorded = Path(str(manifest.provenance.get("model_path", "")))
-    named: str = manifest.case["model"].get("folder") or manifest.case["model"].get("file")
+    recorded = Path(str(manifest.provenance.get(f"{what}_path", "")))
+    model = manifest.case["model"]
+    named: str = model["config"] if what == "config" else model.get("folder") or model.get("file")
     for path in (recorded, Path(named), *(parent / named for parent in trace.resolve().parents)):
         if str(path) not in {"", "."} and path.exists():
             return path
-    message = f"the weights {named} of the trace {trace} are not here; copy them beside the trace or start from the folder that holds them"
+    message = f"{named}, the {what} of the trace {trace}, is not here; copy it beside the trace or start from the folder that holds it"
     raise TraceError(message)

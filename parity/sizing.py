@@ -48,7 +48,14 @@ class _Seen:
         self.records: list[Record] = []
 
     def tensor(
-        self, address: str, array: np.ndarray, *, dtype: str | None = None, island: str | None = None, copy: bool = True
+        self,
+        address: str,
+        array: np.ndarray,
+        *,
+        dtype: str | None = None,
+        native: str | None = None,
+        island: str | None = None,
+        copy: bool = True,
     ) -> None:
         """Note a tensor."""
         del copy
@@ -56,13 +63,14 @@ class _Seen:
         self.records.append(
             Record(
                 address=address, stage=_stage(address), shape=array.shape, dtype=name, digest=digest(array, name),
-                shard=_SHARD, offset=_OFFSET, island=island,
+                shard=_SHARD, offset=_OFFSET, native=native, island=island,
             )
         )  # fmt: skip
 
-    def value(self, address: str, value: object) -> None:
+    def value(self, address: str, value: object, *, native: str | None = None) -> None:
         """Note a value that is no tensor."""
-        self.records.append(Record(address=address, stage=_stage(address), kind="value", value=plain_value(value)))
+        record = Record(address=address, stage=_stage(address), kind="value", value=plain_value(value), native=native)
+        self.records.append(record)
 
 
 def predict(

@@ -51,11 +51,18 @@ class Sink(Protocol):
     """Where records go; a `RunWriter` is one."""
 
     def tensor(
-        self, address: str, array: np.ndarray, *, dtype: str | None = None, island: str | None = None, copy: bool = True
+        self,
+        address: str,
+        array: np.ndarray,
+        *,
+        dtype: str | None = None,
+        native: str | None = None,
+        island: str | None = None,
+        copy: bool = True,
     ) -> None:
         """Take a tensor; with `copy=False` it is the sink's own."""
 
-    def value(self, address: str, value: object) -> None:
+    def value(self, address: str, value: object, *, native: str | None = None) -> None:
         """Take a value that is no tensor."""
 
 
@@ -67,14 +74,22 @@ class Digests:
         self.found: dict[str, str] = {}
 
     def tensor(
-        self, address: str, array: np.ndarray, *, dtype: str | None = None, island: str | None = None, copy: bool = True
+        self,
+        address: str,
+        array: np.ndarray,
+        *,
+        dtype: str | None = None,
+        native: str | None = None,
+        island: str | None = None,
+        copy: bool = True,
     ) -> None:
         """Digest a tensor as a trace does."""
-        del island, copy
+        del native, island, copy
         self.found[address] = digest(array, dtype or array.dtype.name)
 
-    def value(self, address: str, value: object) -> None:
+    def value(self, address: str, value: object, *, native: str | None = None) -> None:
         """Keep the value's text."""
+        del native
         self.found[address] = repr(plain_value(value))
 
 
@@ -122,25 +137,29 @@ class Taps:
         self.step: int | None = None
         self.counts: dict[tuple[str, int | None], int] = {}
         self.stack: list[Call] = []
+        self._natives: dict[Call, str] = {}
         self._sink = sink
         self._known = counts
         self._wanted = wanted or Filter()
         self.islands: dict[str, str] = dict(islands or {})
         self.partial: set[Call] = set()
 
-    def enter(self, path: str) -> Call:
-        """Count a call that begins."""
+    def enter(self, path: str, native: str | None = None) -> Call:
+        """Count a call that begins; `native` is its own path, where the reference's code calls it by another."""
         place = (path, self.step)
         number = self.counts.get(place, 0)
         self.counts[place] = number + 1
         call = Call(path, self.step, number)
         self.stack.append(call)
+        if native is not None:
+            self._natives[call] = native
         return call
 
     def leave(self, call: Call) -> None:
         """Note that a call has ended, by returning or by an exception."""
         while self.stack and self.stack.pop() != call:
             continue
+        self._natives.pop(call, None)
 
     def address(self, call: Call, port: str) -> str | None:
         """Return the address of a port of a call, or None when it is not recorded.
@@ -168,18 +187,24 @@ class Taps:
         text = self.address(call, port)
         if text is not None:
             island = self.islands.get(call.path) if port.startswith("output") else None
-            self._sink.tensor(text, array, dtype=dtype, island=island, copy=False)
+            self._sink.tensor(text, array, dtype=dtype, island=island, copy=False, **self._named(call))
 
     def value(self, call: Call, port: str, value: Any) -> None:
         """Record a plain value of a call."""
         text = self.address(call, port)
         if text is not None:
-            self._sink.value(text, value)
+            self._sink.value(text, value, **self._named(call))
 
-    def repeat(self, address: Address, array: np.ndarray, dtype: str) -> None:
+    def _named(self, call: Call) -> dict[str, str]:
+        """Return the native path of a call, as a sink takes it."""
+        return {"native": self._natives[call]} if call in self._natives else {}
+
+    def repeat(self, address: Address, array: np.ndarray, dtype: str, native: str | None = None) -> None:
         """Record a tensor at an address of an earlier run; the array is handed over."""
         if self._wanted(str(address), address.step):
-            self._sink.tensor(str(address), array, dtype=dtype, island=self.islands.get(address.path), copy=False)
+            island = self.islands.get(address.path)
+            named = {} if native is None else {"native": native}
+            self._sink.tensor(str(address), array, dtype=dtype, island=island, copy=False, **named)
 
     def mark(self, island: str) -> None:
         """Mark the paths of all running calls: their outputs depend on an operator in a narrower type."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from parity.taps import Taps
     from torch_refs.draws import Draws
 
-__all__ = ["COMPONENTS", "encode", "module_paths", "reported"]
+__all__ = ["COMPONENTS", "encode", "module_paths", "reported", "reporting_tokenizer"]
 
 COMPONENTS = ("text_encoder", "text_encoder_2", "unet", "vae")
 _EMBEDDINGS = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
@@ -74,6 +74,31 @@ def reported(
         yield functions.computed
 
 
+@contextmanager
+def reporting_tokenizer(tokenizer: Any, name: str, taps: Taps, snapshots: Snapshots) -> Iterator[None]:
+    """Give a tokenizer a subclass of its class that reports calls as `name`; the untruncated one is no result."""
+    kind = type(tokenizer)
+
+    class Reporting(kind):  # type: ignore[misc, valid-type]
+        """The tokenizer's own class, reporting."""
+
+        def __call__(self, text: Any, *args: Any, **kwargs: Any) -> Any:
+            """Tokenize and report."""
+            result = super().__call__(text, *args, **kwargs)
+            if kwargs.get("padding") == "max_length":
+                call = taps.enter(name)
+                taps.value(call, "input.text", list(text))
+                taps.tensor(call, "output.input_ids", *snapshots(result["input_ids"]))
+                taps.leave(call)
+            return result
+
+    tokenizer.__class__ = Reporting
+    try:
+        yield
+    finally:
+        tokenizer.__class__ = kind
+
+
 class _Functions:
     """The shadows of one pipeline's methods."""
 
@@ -92,7 +117,7 @@ class _Functions:
         """Put every shadow in place; `stack` takes them away."""
         pipeline, scheduler = self._pipeline, self._pipeline.scheduler
         for name in ("tokenizer", "tokenizer_2"):
-            self._shadow_tokenizer(stack, name)
+            stack.enter_context(reporting_tokenizer(getattr(pipeline, name), name, self._taps, self.snapshots))
         for owner, name, report in (
             (pipeline, "encode_prompt", self._encode_prompt),
             (pipeline, "prepare_latents", self._prepare_latents),
@@ -113,27 +138,6 @@ class _Functions:
     def _observed(self, path: str, **inputs: Any) -> Any:
         """Report one call of the named function `path`."""
         return observed(path, inputs, self._taps, self.snapshots)
-
-    def _shadow_tokenizer(self, stack: ExitStack, name: str) -> None:
-        """Give the tokenizer a subclass of its class that reports calls; the untruncated one is no result."""
-        tokenizer, taps, snapshots = getattr(self._pipeline, name), self._taps, self.snapshots
-        kind = type(tokenizer)
-
-        class Reporting(kind):  # type: ignore[misc, valid-type]
-            """The tokenizer's own class, reporting."""
-
-            def __call__(self, text: Any, *args: Any, **kwargs: Any) -> Any:
-                """Tokenize and report."""
-                result = super().__call__(text, *args, **kwargs)
-                if kwargs.get("padding") == "max_length":
-                    call = taps.enter(name)
-                    taps.value(call, "input.text", list(text))
-                    taps.tensor(call, "output.input_ids", *snapshots(result.input_ids))
-                    taps.leave(call)
-                return result
-
-        tokenizer.__class__ = Reporting
-        stack.callback(setattr, tokenizer, "__class__", kind)
 
     def _encode_prompt(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Report the embeddings."""

@@ -17,18 +17,15 @@ Limits: the twin runs on the CPU and is held in memory beside the pipeline.
 from __future__ import annotations
 
 import os
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 
 from parity.address import Address
 from parity.frameworks.torch_ import to_numpy
-from parity.frameworks.torch_calls_ import argument, recorded_calls
 from parity.frameworks.torch_islands_ import IslandFinder
 from parity.frameworks.torch_policy_ import exact_float32, policy, provenance, threads
 from parity.record import Outcome
@@ -36,11 +33,13 @@ from parity.trace import digest
 from torch_refs.attributes import pipeline_attributes
 from torch_refs.draws import Draws
 from torch_refs.functions import encode, module_paths, reported
+from torch_refs.images import synthetic
 from torch_refs.quiet import quiet
+from torch_refs.recorded import force
 from torch_refs.twin import Forced, lift
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from parity.case import Case
     from parity.record import Progress
@@ -48,10 +47,6 @@ if TYPE_CHECKING:
     from parity.trace import Island, RunReader
 
 __all__ = ["DiffusersSession", "encoder_image"]
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
-
 
 _SMALL: Final = 100_000_000
 
@@ -149,23 +144,9 @@ class DiffusersSession:
 
     def forced(self, recorded: RunReader, skipped: Collection[Call], taps: Taps, progress: Progress) -> None:
         """Apply each part of the twin to the inputs that the run `recorded` has of it, and report its outputs."""
-        calls = recorded_calls(recorded, skipped)
         forced = Forced(self._twin, self._case, recorded)
-
-        def compute(item: tuple[Address, list[Address]]) -> list[tuple[Address, np.ndarray, str]]:
-            call, inputs = item
-            arguments = {address.port.removeprefix("input."): argument(recorded, str(address)) for address in inputs}
-            with torch.no_grad():
-                return [
-                    (replace(call, port=port), *to_numpy(tensor)) for port, tensor in forced.outputs(call, arguments)
-                ]
-
         with threads(self._threads), quiet():
-            for done, outputs in enumerate(_ordered(compute, calls.items(), workers=self._workers)):
-                for address, array, dtype in outputs:
-                    if address in recorded:
-                        taps.repeat(address, array, dtype)
-                progress(done + 1, len(calls))
+            force(forced.outputs, recorded, skipped, taps, progress, workers=self._workers)
 
     @property
     def _twin(self) -> Any:
@@ -234,27 +215,10 @@ def _upcast(vae: Any) -> Iterator[torch.dtype]:
 
 
 def encoder_image(case: Case) -> np.ndarray:
-    """Return the image `[1, 3, height, width]` in [-1, 1] that goes through the encoder: smooth, with texture."""
-    height, width = case.encode.height, case.encode.width
-    generator = np.random.Generator(np.random.PCG64(case.encode.seed))
-    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
-    waves = [np.sin(2 * np.pi * (2.3 * x + (1.1 + band) * y) + band) for band in range(3)]
-    noise = generator.uniform(-1.0, 1.0, (3, height, width))
-    return (0.45 * np.stack(waves) + 0.2 * (2 * x - 1) * (1 - 2 * y) + 0.35 * noise)[None]
+    """Return the image `[1, 3, height, width]` in [-1, 1] that goes through the encoder."""
+    return synthetic(case.encode.height, case.encode.width, case.encode.seed)
 
 
 def _wide(tensor: torch.Tensor) -> torch.Tensor:
     """Return a float64 copy on the CPU."""
     return tensor.detach().to(device="cpu", dtype=torch.float64, copy=True)
-
-
-def _ordered(compute: Callable[[_Item], _Result], items: Iterable[_Item], *, workers: int) -> Iterator[_Result]:
-    """Yield the results in order, computed by several threads that run only a little ahead."""
-    waiting: deque[Future[_Result]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for item in items:
-            waiting.append(pool.submit(compute, item))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

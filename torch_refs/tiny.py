@@ -10,7 +10,8 @@ from sigma to order one and the image is not saturated.
     python -m torch_refs.tiny fixtures/tiny
 
 writes an ordinary diffusers folder of about 90 MB, the same bytes every time: each parameter comes from a
-numpy generator seeded by its own name. The weights mean nothing; images are coloured texture.
+numpy generator seeded by its own name. `--least` writes a model of less than 3 million parameters, the one of
+the recordings in fixtures/gold. The weights mean nothing; images are coloured texture.
 
 Limits: numpy's normal draws are stable across versions of numpy that keep PCG64 and the ziggurat method.
 """
@@ -21,8 +22,9 @@ import argparse
 import math
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -37,10 +39,9 @@ from torch_refs.tokenizer_files import VOCABULARY_SIZE, write_tokenizer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["build", "main"]
+__all__ = ["LEAST", "TINY", "Sizes", "build", "main"]
 
 _SEED = 2024
-_TEXT_WIDTHS = (64, 96)
 _PASSED_CHANNELS = 4
 _BIAS_STD = 0.1
 _GAINS = (
@@ -59,18 +60,43 @@ _GAINS = (
 )
 
 
-def build(folder: Path) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How large a model is: per text encoder, per level of the UNet, per level of the autoencoder."""
+
+    text_widths: tuple[int, int]
+    text_layers: tuple[int, int]
+    text_heads: tuple[int, int]
+    channels: tuple[int, ...]
+    transformers: tuple[int, ...]
+    heads: tuple[int, ...]
+    resnets: int
+    size_embedding: int
+    autoencoder: tuple[int, int, int, int]
+
+
+TINY: Final = Sizes(
+    text_widths=(64, 96), text_layers=(4, 5), text_heads=(4, 4), channels=(64, 64, 128), transformers=(0, 1, 2),
+    heads=(4, 4, 8), resnets=2, size_embedding=32, autoencoder=(64, 64, 128, 128),
+)  # fmt: skip
+LEAST: Final = Sizes(
+    text_widths=(6, 8), text_layers=(3, 4), text_heads=(2, 2), channels=(64, 64), transformers=(0, 1), heads=(4, 4),
+    resnets=1, size_embedding=8, autoencoder=(32, 32, 32, 64),
+)  # fmt: skip
+
+
+def build(folder: Path, sizes: Sizes = TINY) -> None:
     """Write the diffusers folder; files of an earlier build are overwritten."""
     write_tokenizer(folder / "tokenizer", padding="<|endoftext|>")
     write_tokenizer(folder / "tokenizer_2", padding="!")
-    unet = _unet()
+    unet = _unet(sizes)
     _fill(unet, "unet")
     _pass_noise_through(unet)
-    vae = _vae()
+    vae = _vae(sizes)
     _fill(vae, "vae")
-    text_encoder = CLIPTextModel(_text_configuration(0))
+    text_encoder = CLIPTextModel(_text_configuration(sizes, 0))
     _fill(text_encoder, "text_encoder")
-    text_encoder_2 = CLIPTextModelWithProjection(_text_configuration(1))
+    text_encoder_2 = CLIPTextModelWithProjection(_text_configuration(sizes, 1))
     _fill(text_encoder_2, "text_encoder_2")
     pipeline = StableDiffusionXLPipeline(
         vae=vae,
@@ -88,16 +114,16 @@ def build(folder: Path) -> None:
         getattr(pipeline, name).save_pretrained(folder / name)
 
 
-def _text_configuration(index: int) -> CLIPTextConfig:
+def _text_configuration(sizes: Sizes, index: int) -> CLIPTextConfig:
     """Return the configuration of the first or the second text encoder, ids as in SDXL's own files."""
-    width = _TEXT_WIDTHS[index]
+    width = sizes.text_widths[index]
     return CLIPTextConfig(
         vocab_size=VOCABULARY_SIZE,
         hidden_size=width,
         intermediate_size=4 * width,
         projection_dim=width,
-        num_hidden_layers=(4, 5)[index],
-        num_attention_heads=4,
+        num_hidden_layers=sizes.text_layers[index],
+        num_attention_heads=sizes.text_heads[index],
         max_position_embeddings=77,
         hidden_act=("quick_gelu", "gelu")[index],
         layer_norm_eps=1e-5,
@@ -107,29 +133,29 @@ def _text_configuration(index: int) -> CLIPTextConfig:
     )
 
 
-def _unet() -> UNet2DConditionModel:
+def _unet(sizes: Sizes) -> UNet2DConditionModel:
     """Return the UNet; `attention_head_dim` holds head counts, as in SDXL's configuration."""
-    embedding = 32
+    attended = ["CrossAttn" if count else "" for count in sizes.transformers]
     return UNet2DConditionModel(
         sample_size=16,
         in_channels=4,
         out_channels=4,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(64, 64, 128),
-        layers_per_block=2,
+        down_block_types=tuple(f"{kind}DownBlock2D" for kind in attended),
+        up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(attended)),
+        block_out_channels=sizes.channels,
+        layers_per_block=sizes.resnets,
         norm_num_groups=32,
-        cross_attention_dim=sum(_TEXT_WIDTHS),
-        transformer_layers_per_block=(1, 1, 2),
-        attention_head_dim=(4, 4, 8),
+        cross_attention_dim=sum(sizes.text_widths),
+        transformer_layers_per_block=tuple(max(count, 1) for count in sizes.transformers),
+        attention_head_dim=sizes.heads,
         use_linear_projection=True,
         addition_embed_type="text_time",
-        addition_time_embed_dim=embedding,
-        projection_class_embeddings_input_dim=6 * embedding + _TEXT_WIDTHS[1],
+        addition_time_embed_dim=sizes.size_embedding,
+        projection_class_embeddings_input_dim=6 * sizes.size_embedding + sizes.text_widths[1],
     )
 
 
-def _vae() -> AutoencoderKL:
+def _vae(sizes: Sizes) -> AutoencoderKL:
     """Return the autoencoder: four levels, one attention head in the middle, float32 when the rest is float16."""
     return AutoencoderKL(
         in_channels=3,
@@ -138,7 +164,7 @@ def _vae() -> AutoencoderKL:
         sample_size=128,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(64, 64, 128, 128),
+        block_out_channels=sizes.autoencoder,
         layers_per_block=1,
         norm_num_groups=32,
         scaling_factor=0.13025,
@@ -209,10 +235,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Build the folder named on the command line."""
     parser = argparse.ArgumentParser(prog="python -m torch_refs.tiny", description="Write the tiny SDXL.")
     parser.add_argument("folder", type=Path, help="where the diffusers folder goes, for example fixtures/tiny")
-    folder = parser.parse_args(arguments).folder
+    parser.add_argument("--least", action="store_true", help="less than 3 million parameters")
+    options = parser.parse_args(arguments)
+    folder = options.folder
     started = time.perf_counter()
     with quiet():
-        build(folder)
+        build(folder, LEAST if options.least else TINY)
     sys.stderr.write(f"{folder} written in {time.perf_counter() - started:.1f} s\n")
     return 0
 

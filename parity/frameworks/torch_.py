@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import inspect
 from collections import OrderedDict
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -27,7 +28,7 @@ from parity.dtypes import is_float, widen
 from parity.taps import rebuild
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from parity.taps import Call, Taps
 
@@ -35,6 +36,7 @@ __all__ = [
     "TYPES",
     "Observation",
     "Snapshots",
+    "View",
     "flatten",
     "observed",
     "rebuild",
@@ -146,16 +148,61 @@ class _Signature:
         yield from keywords.items()
 
 
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """How the calls of one module are reported, where its own path, names or layout are not those of the address.
+
+    Attributes:
+        path: The path of the address; several modules may share one, and their calls are then counted together.
+        module: The module.
+        native: Its own path.
+        keys: Argument of its `forward` -> the input's key; an argument that is not named keeps its name, and one
+            that is named "" is not reported.
+        port: The output's port.
+        layout: Brings one of its tensors to the address's layout, by moving elements alone.
+    """
+
+    path: str
+    module: torch.nn.Module
+    native: str | None = None
+    keys: Mapping[str, str] = field(default_factory=dict)
+    port: str = "output"
+    layout: Callable[[torch.Tensor], torch.Tensor] | None = None
+
+    def inputs(self, bound: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+        """Yield (port, tensor or plain value) of the arguments of a call, by name."""
+        for name, argument in bound:
+            key = self.keys.get(name, name)
+            if key:
+                yield from self._placed(flatten(argument, f"input.{key}"))
+
+    def outputs(self, output: Any) -> Iterator[tuple[str, Any]]:
+        """Yield (port, tensor or plain value) of what a call returned."""
+        yield from self._placed(flatten(output, self.port))
+
+    def _placed(self, leaves: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+        """Bring tensors to the address's layout."""
+        for port, leaf in leaves:
+            yield port, self.layout(leaf) if self.layout is not None and isinstance(leaf, torch.Tensor) else leaf
+
+
 @contextmanager
-def watched(modules: Mapping[str, torch.nn.Module], taps: Taps, snapshots: Snapshots) -> Iterator[None]:
-    """Report every call of `modules` (by path) to `taps` while the block runs."""
+def watched(
+    modules: Mapping[str, torch.nn.Module] | Iterable[View], taps: Taps, snapshots: Snapshots
+) -> Iterator[None]:
+    """Report every call of `modules` (by path, or as views) to `taps` while the block runs."""
     handles: list[Any] = []
     running: list[tuple[Call, list[tuple[str, Any]]]] = []
+    views = (
+        [View(path=path, module=module) for path, module in modules.items()]
+        if isinstance(modules, Mapping)
+        else list(modules)
+    )
     try:
-        for path, module in modules.items():
-            before, after = _hooks(path, module, taps, snapshots, running)
-            handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
-            handles.append(module.register_forward_hook(after))
+        for view in views:
+            before, after = _hooks(view, taps, snapshots, running)
+            handles.append(view.module.register_forward_pre_hook(before, with_kwargs=True))
+            handles.append(view.module.register_forward_hook(after))
         yield
     finally:
         for handle in handles:
@@ -163,21 +210,19 @@ def watched(modules: Mapping[str, torch.nn.Module], taps: Taps, snapshots: Snaps
 
 
 def _hooks(
-    path: str,
-    module: torch.nn.Module,
+    view: View,
     taps: Taps,
     snapshots: Snapshots,
     running: list[tuple[Call, list[tuple[str, Any]]]],
 ) -> tuple[Callable[..., None], Callable[..., None]]:
     """Return the two hooks of one module; `running` holds the calls that have begun and their inputs."""
-    signature = _Signature(module.forward)
+    signature = _Signature(view.module.forward)
 
     def before(_module: torch.nn.Module, positional: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        call = taps.enter(path)
+        call = taps.enter(view.path, view.native)
         inputs = [
             (port, snapshots(leaf) if isinstance(leaf, torch.Tensor) else leaf)
-            for name, argument in signature.bind(positional, keywords)
-            for port, leaf in flatten(argument, f"input.{name}")
+            for port, leaf in view.inputs(signature.bind(positional, keywords))
             if taps.address(call, port) is not None
         ]
         running.append((call, inputs))
@@ -186,7 +231,7 @@ def _hooks(
         call, inputs = running.pop()
         for port, leaf in inputs:
             _report(taps, call, port, leaf)
-        for port, leaf in flatten(output, "output"):
+        for port, leaf in view.outputs(output):
             if isinstance(leaf, torch.Tensor) and taps.address(call, port) is not None:
                 _report(taps, call, port, snapshots(leaf))
         taps.leave(call)
@@ -211,12 +256,14 @@ class Observation:
 
 
 @contextmanager
-def observed(path: str, inputs: Mapping[str, Any], taps: Taps, snapshots: Snapshots) -> Iterator[Observation]:
-    """Report one call of a named function to `taps`.
+def observed(
+    path: str, inputs: Mapping[str, Any], taps: Taps, snapshots: Snapshots, native: str | None = None
+) -> Iterator[Observation]:
+    """Report one call of a named function to `taps`; `native` is what the reference calls it, if not so.
 
     The block puts outputs into what it is given, and those inputs that it gets to know only inside.
     """
-    call = taps.enter(path)
+    call = taps.enter(path, native)
     seen = Observation()
     try:
         copies = list(_copies(inputs, "input", snapshots))
