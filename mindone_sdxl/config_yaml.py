@@ -242,7 +242,9 @@ def _clip(node: _Node, folder: Path) -> TextEncoderConfig:
     config = text_encoder(folder / version / "config.json", "clip")
     layer, index = node.take("layer", "last"), node.take("layer_idx")
     if (layer, index) != ("hidden", config.layers - 1):
-        message = f"{node.place}: layer {layer!r} {index}; only the last but one is implemented, 'hidden' {config.layers - 1}"
+        message = (
+            f"{node.place}: layer {layer!r} {index}; only the last but one is implemented, 'hidden' {config.layers - 1}"
+        )
         raise ConfigError(message)
     return config
 

@@ -27,7 +27,15 @@ if TYPE_CHECKING:
     from mindone_sdxl.arrays import Array, DTypeLike
     from mindone_sdxl.config import ScheduleConfig
 
-__all__ = ["DISCRETIZATIONS", "EDM", "DiffusersDDPM", "Discretization", "LegacyDDPM", "default_discretization", "exact_table"]
+__all__ = [
+    "DISCRETIZATIONS",
+    "EDM",
+    "DiffusersDDPM",
+    "Discretization",
+    "LegacyDDPM",
+    "default_discretization",
+    "exact_table",
+]
 
 
 class Discretization(Protocol):

@@ -76,6 +76,19 @@ class Sampling(_Strict, frozen=True, kw_only=True):
     guidance: float = 5.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Check names and the number of steps."""
+        for key, value, known in (
+            ("sampler", self.sampler, SAMPLERS),
+            ("discretization", self.discretization, DISCRETIZATIONS),
+        ):
+            if value not in known:
+                message = f"sampling.{key} is {value!r}{nearest(value, known)}; there are {', '.join(known)}"
+                raise ValueError(message)
+        if self.steps < 1:
+            message = f"sampling.steps is {self.steps}; it must be at least 1"
+            raise ValueError(message)
+
 
 class Size(_Strict, frozen=True, kw_only=True):
     """Pixels. `original`, `crop` and `target` are (height, width), (top, left), (height, width)."""
@@ -110,6 +123,12 @@ class Image(_Strict, frozen=True, kw_only=True):
     file: str | None = None
     seed: int = 11
     strength: float = 0.75
+
+    def __post_init__(self) -> None:
+        """Check the strength."""
+        if not 0 < self.strength <= 1:
+            message = f"image.strength is {self.strength}; it must be above 0 and at most 1"
+            raise ValueError(message)
 
 
 class Exclude(_Strict, frozen=True, kw_only=True):
@@ -156,16 +175,6 @@ class Case(_Strict, frozen=True, kw_only=True):
         if (self.model.file is None) != (self.model.config is None):
             message = "model.file and model.config go together: the checkpoint and its YAML configuration"
             raise ValueError(message)
-        for key, value, known in (
-            ("sampler", self.sampling.sampler, SAMPLERS),
-            ("discretization", self.sampling.discretization, DISCRETIZATIONS),
-        ):
-            if value not in known:
-                message = f"sampling.{key} is {value!r}{nearest(value, known)}; there are {', '.join(known)}"
-                raise ValueError(message)
-        if self.image is not None and not 0 < self.image.strength <= 1:
-            message = f"image.strength is {self.image.strength}; it must be above 0 and at most 1"
-            raise ValueError(message)
         for name, pixels in (
             ("size.height", self.size.height),
             ("size.width", self.size.width),
@@ -175,9 +184,6 @@ class Case(_Strict, frozen=True, kw_only=True):
             if pixels <= 0 or pixels % 8:
                 message = f"{name} is {pixels}; it must be a positive multiple of 8"
                 raise ValueError(message)
-        if self.sampling.steps < 1:
-            message = f"sampling.steps is {self.sampling.steps}; it must be at least 1"
-            raise ValueError(message)
 
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
@@ -315,5 +321,7 @@ def _find(name: str, base: Path, what: str) -> Path:
     for folder in (base, *base.parents):
         if (folder / name).exists():
             return folder / name
-    message = f"{name} is not there, neither in {base} nor in a folder above it; put the {what} there or change the case"
+    message = (
+        f"{name} is not there, neither in {base} nor in a folder above it; put the {what} there or change the case"
+    )
     raise CaseError(message)

@@ -294,7 +294,9 @@ def replay(
     working = str(reference.manifest.case["precision"]["dtype"])
     dtypes = options.dtypes or tuple(dict.fromkeys(("float64", working)))
     model = _named_path(reference.manifest, trace, "model")
-    config = _named_path(reference.manifest, trace, "config") if reference.manifest.case["model"].get("config") else None
+    config = (
+        _named_path(reference.manifest, trace, "config") if reference.manifest.case["model"].get("config") else None
+    )
     requests = {
         dtype: Request(
             model=model, config=config, weights=options.weights, folder=out, dtype=dtype, device=options.device,

@@ -28,15 +28,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import torch
 import yaml
-from mindone_sdxl.config_yaml import from_yaml
-from mindone_sdxl.errors import SDXLError
-from mindone_sdxl.names import parameter_pairs
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from mindone_sdxl.config_yaml import from_yaml
+from mindone_sdxl.errors import SDXLError
+from mindone_sdxl.names import parameter_pairs
 from parity.address import Address
 from parity.errors import CaseError
 from parity.frameworks.torch_ import TYPES
@@ -46,9 +45,10 @@ from torch_refs.tokenizer_files import write_tokenizer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import torch
+
     from mindone_sdxl.config import SDXLConfig, TextEncoderConfig
     from mindone_sdxl.names import ParameterPair
-
     from parity.case import Resolved
     from torch_refs.sgm_package import Package
 
@@ -211,7 +211,9 @@ def _open_clip(open_clip: Any, arch: str, folder: Path) -> Any:
     file = folder / f"{arch}.json"
     values = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else open_clip.get_model_config(arch)
     if values is None:
-        message = f"OpenCLIP knows no {arch!r} and {file} is not there; put the architecture's JSON file beside the YAML file"
+        message = (
+            f"OpenCLIP knows no {arch!r} and {file} is not there; put the architecture's JSON file beside the YAML file"
+        )
         raise CaseError(message)
     kept = {key: values[key] for key in ("embed_dim", "text_cfg", "quick_gelu") if key in values}
     model = open_clip.CLIP(**kept, vision_cfg=dict(_IMAGE_TOWER))

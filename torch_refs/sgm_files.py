@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+
 from mindone_sdxl.config import from_diffusers
 from mindone_sdxl.convert import convert
-
 from parity.errors import CaseError
 
 if TYPE_CHECKING:
@@ -136,7 +136,9 @@ def _target(name: str, parameters: dict[str, Any] | None = None) -> dict[str, An
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Convert the folder named on the command line."""
-    parser = argparse.ArgumentParser(prog="python -m torch_refs.sgm_files", description="Write the files of sgm's users.")
+    parser = argparse.ArgumentParser(
+        prog="python -m torch_refs.sgm_files", description="Write the files of sgm's users."
+    )
     parser.add_argument("folder", type=Path, help="a diffusers SDXL folder")
     parser.add_argument("out", type=Path, help="where the files go")
     options = parser.parse_args(arguments)

@@ -116,7 +116,9 @@ class Run:
                 cond, uc = instead.conditioning
             sampler = make_sampler(self._engine, case, str(self._device))
             sigmas = self._schedule(sampler)
-            start = None if self._images.start is None else self._encode(self._images.start, "image") * engine.scale_factor
+            start = (
+                None if self._images.start is None else self._encode(self._images.start, "image") * engine.scale_factor
+            )
             noise = self._initial_noise(start)
             with self._half():
                 latents = self._sample(sampler, cond, uc, (noise, start, sigmas), instead)

@@ -18,13 +18,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-import torch
-
 from parity.errors import CaseError, nearest
 from parity.frameworks.torch_ import observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import torch
 
     from parity.case import Case
     from parity.frameworks.torch_ import Observation, Snapshots

@@ -111,7 +111,9 @@ class SgmSession:
         numbers = run.drawn.numbers
         first = numbers["latents"][0].float().numpy()
         later = [tensor.float().numpy() for tensor in numbers.get("noise", [])]
-        return Outcome(finals=finals, latents=first, noise=np.stack(later) if later else np.empty((0, *first.shape), np.float32))
+        return Outcome(
+            finals=finals, latents=first, noise=np.stack(later) if later else np.empty((0, *first.shape), np.float32)
+        )
 
     def twin(self, taps: Taps, progress: Progress) -> list[Island]:
         """Run the case in float64 on the working run's draws; return the islands that are left."""
@@ -123,7 +125,9 @@ class SgmSession:
 
     def steps(self, taps: Taps, progress: Progress) -> None:
         """Run the twin with the working run's conditioning, and its latents and memory at each step."""
-        cond, uc = ({name: tensor.double() for name, tensor in part.items()} if part else None for part in self._conditioning)
+        cond, uc = (
+            {name: tensor.double() for name, tensor in part.items()} if part else None for part in self._conditioning
+        )
         with self._surroundings(), wide(self._twin):
             self._twin_run(progress).reported(taps, Instead(conditioning=(cond or {}, uc), steps=self._steps))
 

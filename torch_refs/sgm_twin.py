@@ -29,7 +29,6 @@ import torch
 from parity.address import Address
 from parity.errors import ParityError
 from parity.frameworks.torch_ import flatten, rebuild, wide_tensor
-from torch_refs.sgm_engine import Engine
 from torch_refs.sgm_run import replaced
 from torch_refs.sgm_sampling import make_sampler
 from torch_refs.sgm_text import pooled_before_projection
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from parity.case import Case
     from parity.frameworks.torch_ import View
     from parity.trace import RunReader
+    from torch_refs.sgm_engine import Engine
 
 __all__ = ["Forced", "lift", "timestep_embedding", "wide"]
 
@@ -64,7 +64,9 @@ def lift(engine: Engine) -> Engine:
     with wide(twin):
         table = module.denoiser.discretization(module.denoiser.num_idx, do_append_zero=False, flip=True)
     if not torch.allclose(table, module.denoiser.sigmas, rtol=_TABLE_AGREES):
-        message = "the denoiser's table of sigmas is not the one of its discretization; the twin cannot make it in float64"
+        message = (
+            "the denoiser's table of sigmas is not the one of its discretization; the twin cannot make it in float64"
+        )
         raise ParityError(message)
     module.denoiser.sigmas = table
     return twin

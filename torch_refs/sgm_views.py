@@ -19,16 +19,16 @@ import inspect
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
-from mindone_sdxl.names import module_pairs
 
+from mindone_sdxl.names import module_pairs
 from parity.frameworks.torch_ import View
+from torch_refs.attributes import attributes_of
 from torch_refs.sgm_engine import CLIP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from mindone_sdxl.names import ModulePair
-
     from torch_refs.sgm_engine import Engine
 
 __all__ = ["UNET", "attributes", "to_native", "views"]
@@ -40,8 +40,8 @@ _ATTENTION: Final = {
     "n_times_crossframe_attn_in_self": "",
 }  # fmt: skip
 _KEYS: Final[dict[str, dict[str, str]]] = {
-    **dict.fromkeys(("group_norm", "layer_norm"), {"x": "input"}),
-    **dict.fromkeys(("geglu", "feed_forward", "downsample", "upsample"), {"x": "hidden_states"}),
+    **{kind: {"x": "input"} for kind in ("group_norm", "layer_norm")},
+    **{kind: {"x": "hidden_states"} for kind in ("geglu", "feed_forward", "downsample", "upsample")},
     **dict.fromkeys(("attention", "transformer_block", "spatial_transformer"), _ATTENTION),
     "resnet": {"x": "input_tensor", "emb": "temb"},
     "time_embedding": {"input": "sample"},
@@ -76,9 +76,7 @@ def views(engine: Engine) -> list[View]:
         )  # fmt: skip
     for index in (2, 3, 4):
         native = f"conditioner.embedders.{index}.timestep"
-        found.append(
-            View(path="unet.add_time_proj", module=modules[native], native=native, keys={"t": "timesteps"})
-        )
+        found.append(View(path="unet.add_time_proj", module=modules[native], native=native, keys={"t": "timesteps"}))
     for side in ("input_blocks", "output_blocks"):
         for index, module in enumerate(getattr(modules[UNET], side)):
             native = f"{UNET}.{side}.{index}"
@@ -133,7 +131,7 @@ def _flat(tensor: torch.Tensor) -> torch.Tensor:
 
 def to_native(view: View, inputs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return the arguments that the module takes itself, from inputs by the address's keys and in its layout."""
-    back = {_batch_first: _batch_first, _tokens: _image}.get(view.layout) if view.layout is not None else None
+    back = _BACK.get(view.layout)
     takes = inspect.signature(view.module.forward).parameters
     names = {key: name for name, key in view.keys.items() if key and name in takes}
     given = {
@@ -153,10 +151,11 @@ def _image(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.transpose(1, 2)[..., None]
 
 
+_BACK: Final[dict[Any, Callable[[torch.Tensor], torch.Tensor]]] = {_batch_first: _batch_first, _tokens: _image}
+
+
 def attributes(engine: Engine, guidance: float) -> dict[str, dict[str, Any]]:
     """Return path -> attributes that decide numerics, under the names that the other sides use."""
-    from torch_refs.attributes import attributes_of
-
     found: dict[str, dict[str, Any]] = {}
     for view in views(engine):
         values = _of_package(view.module) or attributes_of(view.module)
@@ -172,7 +171,7 @@ def attributes(engine: Engine, guidance: float) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _of_package(module: torch.nn.Module) -> dict[str, Any]:
+def _of_package(module: Any) -> dict[str, Any]:
     """Return the attributes of the package's own classes."""
     kind = type(module).__name__
     if kind == "CrossAttention":
