@@ -1,15 +1,26 @@
-"""The attributes of the original's cells that decide numerics, under the names that the reference reports them by."""
+"""The attributes of the original's cells that decide numerics, under the names that the reference reports them by.
+
+Most are read. The VAE's downsampling keeps its padding in its code and in no attribute, so it is measured: a constant
+image goes in, and what the convolution inside is given says how far and with what it was padded.
+"""
 
 from __future__ import annotations
 
+import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from mindspore import nn
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = ["attributes_of", "scheduler_attributes", "set_attribute"]
+
+
+_INSIDE: Final = 7.0  # in the measured image; no padding is made of it
 
 
 def _convolution(cell: Any) -> dict[str, Any]:
@@ -20,6 +31,59 @@ def _convolution(cell: Any) -> dict[str, Any]:
         "dilation": list(cell.dilation),
         "groups": cell.group,
     }
+
+
+def _downsampling(cell: Any) -> dict[str, Any]:
+    """Measure the padding of a downsampling that has its own: left, right, top, bottom."""
+    if not hasattr(cell, "with_conv"):
+        return {}
+    taken: list[np.ndarray] = []
+    weight = cell.conv.weight
+    image = np.full((1, weight.shape[1], 3, 3), _INSIDE)
+    handle = cell.conv.register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0].asnumpy()))
+    try:
+        cell(Tensor(image).astype(weight.dtype))
+    finally:
+        handle.remove()
+    rows, columns = (np.flatnonzero((taken[0][0, 0] == _INSIDE).any(axis=axis)) for axis in (1, 0))
+    height, width = taken[0].shape[2:]
+    values = np.unique(taken[0][taken[0] != _INSIDE])
+    pad = [columns[0], width - 1 - columns[-1], rows[0], height - 1 - rows[-1]]
+    return {"pad": [int(each) for each in pad]} | ({"pad_value": float(values[0])} if len(values) == 1 else {})
+
+
+def _pad_with(cell: Any, value: float) -> None:
+    """Let a downsampling pad with `value`: while it runs, its module's `ops.ones` makes that number."""
+    module = sys.modules[type(cell).__module__]
+
+    def construct(x: Tensor) -> Tensor:
+        with _ones_are(module, value):
+            return type(cell).construct(cell, x)
+
+    cell.construct = construct
+
+
+@contextmanager
+def _ones_are(module: Any, value: float) -> Iterator[None]:
+    operators = module.ops
+    module.ops = _Filled(operators, value)
+    try:
+        yield
+    finally:
+        module.ops = operators
+
+
+class _Filled:
+    """MindSpore's operators, whose `ones` gives another number."""
+
+    def __init__(self, operators: Any, value: float) -> None:
+        self._operators, self._value = operators, value
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._operators, name)
+
+    def ones(self, shape: tuple[int, ...], dtype: Any = ms.float32) -> Tensor:
+        return Tensor(np.full(shape, self._value)).astype(dtype)
 
 
 _BY_TYPE: Final[tuple[tuple[type, Callable[[Any], dict[str, Any]]], ...]] = (
@@ -38,6 +102,7 @@ _BY_NAME: Final[dict[str, Callable[[Any], dict[str, Any]]]] = {
         "scale": float(cell.scaling),
     },
     "GELU": lambda cell: {"activation": "gelu", "approximate": cell.approximate},
+    "Downsample": _downsampling,
     "QuickGELU": lambda _: {"activation": "quick_gelu"},
 }
 _SET: Final = {
@@ -55,6 +120,9 @@ def attributes_of(cell: Any) -> dict[str, Any]:
 
 def set_attribute(cell: Any, name: str, value: Any) -> bool:
     """Set an attribute by its canonical name; False when the cell does not have it."""
+    if name == "pad_value" and hasattr(cell, "with_conv"):
+        _pad_with(cell, float(value))
+        return True
     for own in _SET.get(name, ()):
         if hasattr(cell, own):
             setattr(cell, own, value)

@@ -35,6 +35,8 @@ _ATTRIBUTE_SLUGS = {
     "scale": "attention-scale",
     "heads": "attention-heads",
     "num_groups": "norm-groups",
+    "pad": "padding",
+    "pad_value": "padding",
 }
 
 

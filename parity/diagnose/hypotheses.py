@@ -215,7 +215,7 @@ def half_precision(evidence: Evidence, suspect: Suspect) -> Cause | None:
 def border(evidence: Evidence, suspect: Suspect) -> Cause | None:
     """Only the border of the image differs: padding."""
     wrong: dict[str, float] = {}
-    most_inside = 0.0
+    most_inside, constant = 0.0, True
     for call in evidence.calls(suspect):
         image = call.reference.ndim == _IMAGE_AXES and min(call.reference.shape[2:]) >= _WITH_AN_INSIDE
         if not image or call.candidate.shape != call.reference.shape:
@@ -228,6 +228,7 @@ def border(evidence: Evidence, suspect: Suspect) -> Cause | None:
             return None
         wrong = {name: max(most, wrong.get(name, 0.0)) for name, most in here.items()}
         most_inside = max(most_inside, inside)
+        constant = constant and all(_even(call, name, limit) for name in here)
     if not wrong:
         return None
     facts = [
@@ -236,12 +237,22 @@ def border(evidence: Evidence, suspect: Suspect) -> Cause | None:
             f"{most_inside:.1e} inside"
         )
     ]
+    if constant:
+        facts.append("along each side a channel is off by one number: another constant is padded there")
     return _cause("padding", suspect, facts, "pad with zeros, on the sides where the reference pads", [])
 
 
 HYPOTHESES: Final = (
     noise_step, guidance, activation, norm_epsilon, half_precision, scaled, border, step_late, permuted,
 )  # fmt: skip
+
+
+def _even(call: Call, side: str, limit: float) -> bool:
+    """Tell whether every channel is off by one and the same number along a side, its corners left out."""
+    difference = call.candidate - call.reference
+    edge = {"top": difference[..., 0, :], "bottom": difference[..., -1, :], "left": difference[..., 0]}
+    along = edge.get(side, difference[..., -1])[..., 1:-1]
+    return bool(np.ptp(along, axis=-1).max() <= limit)
 
 
 def _order_of_channels(call: Call) -> tuple[int, ...] | None:

@@ -99,7 +99,7 @@ FAULTS = {
 }  # fmt: skip
 
 
-def traces(folder: Path, modules, attributes, inputs, reference, candidate, weights=({}, {})):
+def traces(folder: Path, modules, attributes, inputs, reference, candidate, weights=({}, {}), reported=None):
     case = {"schema": 1, "precision": {"dtype": "float32"}}
     first = Manifest(
         side="reference", name="r", case=case, case_digest="c", modules=modules, attributes=attributes,
@@ -115,8 +115,9 @@ def traces(folder: Path, modules, attributes, inputs, reference, candidate, weig
     writer.finish()
     opened = Trace.open(folder / "reference")
     second = Manifest(
-        side="candidate", name="c", case=case, case_digest="c", reference_digest=opened.digest, weights=weights[1]
-    )
+        side="candidate", name="c", case=case, case_digest="c", reference_digest=opened.digest, weights=weights[1],
+        attributes=reported or {},
+    )  # fmt: skip
     writer = TraceWriter(folder / "candidate", second)
     with writer.run("layers-float64", mode="layers", dtype="float64") as run:
         for address, array in candidate.items():
@@ -154,6 +155,26 @@ def test_noise_taken_one_step_late_is_repaired_by_a_shift_of_one(tmp_path):
     (cause,) = causes(*traces(tmp_path, *FAULTS["noise-step-shifted"][:5]))
     assert cause.edits == [{"kind": "noise", "shift": 1}]
     assert "1 step late" in cause.evidence[0]
+
+
+def test_a_constant_border_is_told_from_an_uneven_one(tmp_path):
+    even, uneven = "another constant is padded", IMAGE.copy()
+    uneven[:, :, -1] += random.standard_normal(IMAGE[:, :, -1].shape)
+    for name, candidate in {"even": BORDERED, "uneven": uneven}.items():
+        given = {}, {}, {}, {"vae.encoder:output": IMAGE}, {"vae.encoder:output": candidate}
+        (cause,) = causes(*traces(tmp_path / name, *given))
+        assert (cause.slug, any(even in fact for fact in cause.evidence)) == ("padding", name == "even")
+
+
+def test_a_reported_pad_value_is_a_cause_with_its_repair_and_what_the_tensors_say(tmp_path):
+    outputs = {"vae.down:output": IMAGE}, {"vae.down:output": BORDERED}
+    attributes = {"vae.down": {"pad_value": 0.0}}
+    opened = traces(tmp_path, {}, attributes, {}, *outputs, reported={"vae.down": {"pad_value": 1.0}})
+    (cause,) = causes(*opened)
+    assert (cause.slug, cause.address) == ("padding", "vae.down")
+    assert cause.edits == [{"kind": "attribute", "path": "vae.down", "name": "pad_value", "value": 0.0}]
+    assert "pad_value is 0.0 in the reference and 1.0 in the candidate" in cause.evidence[0]
+    assert any("only the border differs" in fact for fact in cause.evidence)
 
 
 def test_a_module_that_contains_the_fault_is_no_suspect(tmp_path):
