@@ -57,7 +57,7 @@ class Gm:
         """
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         try:
-            from ms_candidates.gm_system import build
+            from ms_candidates.gm_build import build
         except ImportError as error:
             message = f"mindspore cannot be imported ({error}); install this project with the extra [mindspore]"
             raise FrameworkMissingError(message) from error

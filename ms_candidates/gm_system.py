@@ -7,153 +7,56 @@ and reports what comes back.
 
 from __future__ import annotations
 
-import runpy
-import shutil
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, ops
 
-from mindone_sdxl import files, weights
-from mindone_sdxl.candidate.parameters import as_loaded, change_weight, pulled_back
+from mindone_sdxl.candidate.parameters import change_weight, pulled_back
 from mindone_sdxl.conditioning import time_ids
-from mindone_sdxl.config import from_diffusers
-from mindone_sdxl.errors import SDXLError
 from mindone_sdxl.names import module_pairs
-from ms_candidates import gm_exact, gm_source
+from ms_candidates import gm_source
 from ms_candidates.gm_attributes import attributes_of, scheduler_attributes, set_attribute
-from ms_candidates.gm_config import OPEN_CLIP_ARCHITECTURE, engine_config, open_clip_config
 from ms_candidates.gm_rows import EMBEDDER_2, POOLED
 from ms_candidates.gm_sampling import Loop
-from parity.errors import InputError, RepairError, WeightsError
+from parity.errors import RepairError
 from parity.frameworks import mindspore_
 from parity.repair import AttributeEdit, WeightEdit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from mindone_sdxl.config import SDXLConfig
     from parity.repair import Edit
     from parity.replay import Given, Parameter, Request, Tap
     from parity.trace.schema import Row
 
-__all__ = ["GmSystem", "build"]
-
-_SAMPLERS: Final = ("EulerAncestral", "EulerEDM", "LinearMultistep", "DPMPP2M", "LCM")
-_TYPES: Final = ("float64", "float32")
-_UNUSED: Final = ("position_ids", "logit_scale")
+__all__ = ["GmSystem", "Loaded"]
 
 
-def build(request: Request) -> GmSystem:
-    """Build the engine of the case's model from the source and load its checkpoint, as the original does.
+@dataclass
+class Loaded:
+    """What the original's loader did not do: parameters that nothing filled, tensors that fill nothing."""
 
-    Raises:
-        InputError: the source, the type, the sampler or the model cannot be used.
-        WeightsError: the checkpoint cannot be read, or does not fit in shape.
-    """
-    if request.dtype not in _TYPES:
-        message = f"the candidate gm is replayed in {' and '.join(_TYPES)}, not in {request.dtype}; give --dtype"
-        raise InputError(message)
-    folder = gm_source.find(request.source)
-    mindspore_.start(request.device)
-    helpers = gm_source.load(folder)
-    gm_exact.lift_types(request.dtype)
-    plant = runpy.run_path(str(request.plant)) if request.plant else {}
-    config = from_diffusers(request.model)
-    sampling = request.manifest.case["sampling"]
-    if sampling["sampler"] not in _SAMPLERS:
-        message = f"sampler {sampling['sampler']} is not replayed in gm; there are {', '.join(_SAMPLERS)}"
-        raise InputError(message)
-    checkpoint = _checkpoint(request, config, plant)
-    engine, unfilled = _engine(helpers, config, request, checkpoint)
-    if request.dtype == "float64":
-        gm_exact.lift_cells(engine)
-        engine.disable_first_stage_amp = False
-    if "model" in plant:
-        plant["model"](engine)
-    return GmSystem(engine, helpers, config, request, unfilled)
-
-
-def _checkpoint(request: Request, config: SDXLConfig, plant: Mapping[str, Any]) -> Path:
-    """Return the checkpoint that is given, else one that is converted from the case's model.
-
-    Raises:
-        WeightsError: it is no `.ckpt`, is not there, or cannot be converted.
-    """
-    path = request.weights or request.folder / "weights.ckpt"
-    if request.weights is not None and (path.suffix != ".ckpt" or not path.is_file()):
-        message = f"--weights {path} is not a .ckpt file that exists; the original loads MindSpore checkpoints only"
-        raise WeightsError(message)
-    if request.weights is None and not path.exists():
-        try:
-            state = weights.diffusers_to_mindspore(as_loaded(request), config)
-            if "checkpoint" in plant:
-                plant["checkpoint"](state)
-            files.write(path, state)
-        except SDXLError as error:
-            message = f"{request.model}: {error}"
-            raise WeightsError(message) from error
-    return path
-
-
-def _engine(helpers: Any, config: SDXLConfig, request: Request, checkpoint: Path) -> tuple[Any, set[str]]:
-    """Return the engine, loaded by the original's own loader, and the parameters that the loader did not fill.
-
-    Raises:
-        WeightsError: the loader refuses the checkpoint.
-    """
-    from omegaconf import OmegaConf
-
-    clip = request.folder / "clip"
-    clip.mkdir(parents=True, exist_ok=True)
-    for path in (request.model / "text_encoder" / "config.json", *(request.model / "tokenizer").iterdir()):
-        shutil.copyfile(path, clip / path.name)
-    registry = sys.modules["gm.modules.embedders.open_clip.factory"]
-    registry._MODEL_CONFIGS[OPEN_CLIP_ARCHITECTURE] = open_clip_config(config.text_encoder_2)  # noqa: SLF001 - it reads a folder of the source else
-    discretization = request.manifest.case["sampling"]["discretization"]
-    tree = OmegaConf.create(engine_config(config, str(clip), f"{discretization}Discretization"))
-    unfilled: set[str] = set()
-    try:
-        with gm_source.quiet(), _noting(unfilled):
-            engine, _ = helpers.create_model(tree, checkpoints=str(checkpoint), amp_level="O0")
-    except (RuntimeError, ValueError, TypeError) as error:
-        message = f"{checkpoint}: the original cannot load it: {error}"
-        raise WeightsError(message) from error
-    return engine, {name for name in unfilled if not name.endswith(_UNUSED)}
-
-
-@contextmanager
-def _noting(unfilled: set[str]) -> Iterator[None]:
-    """Note which parameters MindSpore's loader leaves as they are: the original only prints them."""
-    original = ms.load_param_into_net
-
-    def load(*arguments: Any, **keywords: Any) -> Any:
-        missing, unexpected = original(*arguments, **keywords)
-        unfilled.update(missing)
-        return missing, unexpected
-
-    ms.load_param_into_net = load
-    try:
-        yield
-    finally:
-        ms.load_param_into_net = original
+    unfilled: set[str] = field(default_factory=set)
+    unused: list[str] = field(default_factory=list)
 
 
 class GmSystem:
     """The harness's view of one engine of the original."""
 
-    def __init__(self, engine: Any, helpers: Any, config: SDXLConfig, request: Request, unfilled: set[str]) -> None:
+    def __init__(self, engine: Any, helpers: Any, config: SDXLConfig, request: Request, loaded: Loaded) -> None:
         """Wrap a loaded engine, and make the sampler of the case by the original's `init_sampling`."""
         self.engine, self.config, self.case, self.dtype = engine, config, request.manifest.case, request.dtype
         self.manifest, self.folder = request.manifest, gm_source.find(request.source)
         self.cells = dict(engine.cells_and_names())
         self.type = getattr(ms, request.dtype)
-        self._unfilled = unfilled
+        self._loaded = loaded
         sampling = self.case["sampling"]
         self.guidance = float(sampling["guidance"])
         self.guided = self.guidance > 1
@@ -174,7 +77,7 @@ class GmSystem:
     def weights(self) -> Iterable[Parameter]:
         """Return every parameter in the reference's name, layout and shape."""
         parameters = dict(self.engine.parameters_and_names())
-        return pulled_back(self.config, parameters, lambda pair: pair.checkpoint, self.manifest, self._unfilled)
+        return pulled_back(self.config, parameters, lambda pair: pair.checkpoint, self.manifest, self._loaded.unfilled)
 
     def attributes(self) -> Mapping[str, Mapping[str, Any]]:
         """Return the attributes that decide numerics, by the reference's path."""
@@ -189,9 +92,11 @@ class GmSystem:
         return found
 
     def provenance(self) -> dict[str, Any]:
-        """Return what MindSpore contributes to the provenance, and where the source names a type."""
+        """Return MindSpore's part of the provenance, where the source names a type, and what of the checkpoint is unused."""
         casts = gm_source.explicit_casts(self.folder)
-        return mindspore_.describe() | {"source": str(self.folder), "types_named_in_source": casts}
+        return mindspore_.describe() | {
+            "source": str(self.folder), "types_named_in_source": casts, "unused_tensors": self._loaded.unused,
+        }  # fmt: skip
 
     def floors(self) -> dict[str, dict[str, dict[str, float]]]:
         """Return this platform's own error of each operator in this type; none for float64."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -28,6 +28,7 @@ _LAYOUT_NAMES = {
     "transpose01": "transpose of its first two axes",
     "transpose23": "transpose of its last two axes",
 }
+_ABSENT = {"weight-not-loaded": "parameters never loaded", "weight-missing": "parameters that one side lacks"}
 _ATTRIBUTE_SLUGS = {
     "eps": "norm-epsilon",
     "approximate": "activation-variant",
@@ -41,10 +42,43 @@ _ATTRIBUTE_SLUGS = {
 
 
 def from_weights(evidence: Evidence) -> Iterator[Cause]:
-    """Yield one cause for each weight that differs, from the digests of both sides."""
+    """Yield one cause for each weight that differs, from the digests of both sides, and one for all that are absent."""
+    absent: dict[str, list[tuple[Pair, Cause]]] = {slug: [] for slug in _ABSENT}
     for pair in evidence.result.pairs:
         if pair.stage == "weights" and pair.mode == "audit" and pair.verdict != "MATCH":
-            yield _weight(evidence, pair)
+            cause = _weight(evidence, pair)
+            if cause.slug in absent:
+                absent[cause.slug].append((pair, cause))
+            else:
+                yield cause
+    for found in absent.values():
+        if found:
+            yield _together(evidence, [pair.address for pair, _ in found], [cause for _, cause in found])
+
+
+def _together(evidence: Evidence, addresses: list[str], causes: list[Cause]) -> Cause:
+    """Return one cause for parameters that are absent for the same reason, with how many of which component."""
+    first = causes[0]
+    if len(causes) > 1:
+        paths = list(dict.fromkeys(address.partition(":")[0] for address in addresses))
+        first.address, first.others = paths[0], paths[1:]
+        first.evidence.insert(0, f"{_ABSENT[first.slug]}: {_shares(evidence, addresses)}")
+        first.repair += f", and likewise for the other {len(causes) - 1}"
+    unused = evidence.candidate.manifest.provenance.get("unused_tensors")
+    if unused and first.slug == "weight-not-loaded":
+        first.evidence.append(f"{len(unused)} tensors of the checkpoint fill no parameter, {unused[0]} among them")
+    return first
+
+
+def _shares(evidence: Evidence, addresses: list[str]) -> str:
+    """Say how many of each component's parameters these are."""
+    total = Counter(address.partition(".")[0] for address in evidence.reference.manifest.weights)
+    share = Counter(address.partition(".")[0] for address in addresses)
+    parts = [
+        f"all {count} of {name}" if count == total[name] else f"{count} of {total[name]} of {name}"
+        for name, count in share.items()
+    ]
+    return ", ".join(parts)
 
 
 def _weight(evidence: Evidence, pair: Pair) -> Cause:

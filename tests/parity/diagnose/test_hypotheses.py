@@ -221,6 +221,19 @@ def test_a_weight_s_digest_says_what_became_of_it(tmp_path, digest, initial, slu
     assert (cause.slug, cause.address) == (slug, "unet.a")
 
 
+def test_parameters_that_nothing_filled_are_one_cause_with_the_share_of_their_component(tmp_path):
+    def digests(name, **options):
+        return WeightDigests(shape=(4, 4), dtype="float32", digests={"identity/own": name}, **options)
+
+    names = ["unet.a:weight", "unet.a:bias", "unet.b:weight", "vae.c:weight"]
+    reference = {name: digests(name) for name in names}
+    candidate = {name: digests(name, native=f"n.{name}", initial=name != "unet.b:weight") for name in names}
+    outputs = {"unet.a@step=0:output": IMAGE}
+    (cause,) = causes(*traces(tmp_path, {}, {}, {}, outputs, outputs, (reference, candidate)))
+    assert (cause.slug, cause.address, cause.others) == ("weight-not-loaded", "unet.a", ["vae.c"])
+    assert cause.evidence[0] == "parameters never loaded: 2 of 3 of unet, all 1 of vae"
+
+
 def test_every_cause_has_a_page_and_every_page_a_cause():
     pages = {path.stem for path in (Path(__file__).parents[3] / "docs" / "causes").glob("*.md")}
     assert pages == set(SLUGS)

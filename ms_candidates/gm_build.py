@@ -1,0 +1,130 @@
+"""Building the original's engine: its `create_model` on the case's configuration, and its own loader on a checkpoint."""
+
+from __future__ import annotations
+
+import runpy
+import shutil
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import mindspore as ms
+
+from mindone_sdxl import files, weights
+from mindone_sdxl.candidate.parameters import as_loaded
+from mindone_sdxl.config import from_diffusers
+from mindone_sdxl.errors import SDXLError
+from ms_candidates import gm_exact, gm_source
+from ms_candidates.gm_config import OPEN_CLIP_ARCHITECTURE, engine_config, open_clip_config
+from ms_candidates.gm_system import GmSystem, Loaded
+from parity.errors import InputError, WeightsError
+from parity.frameworks import mindspore_
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from mindone_sdxl.config import SDXLConfig
+    from parity.replay import Request
+
+__all__ = ["build"]
+
+_SAMPLERS: Final = ("EulerAncestral", "EulerEDM", "LinearMultistep", "DPMPP2M", "LCM")
+_TYPES: Final = ("float64", "float32")
+_UNUSED: Final = ("position_ids", "logit_scale")
+
+
+def build(request: Request) -> GmSystem:
+    """Build the engine of the case's model from the source and load its checkpoint, as the original does.
+
+    Raises:
+        InputError: the source, the type, the sampler or the model cannot be used.
+        WeightsError: the checkpoint cannot be read, or does not fit in shape.
+    """
+    if request.dtype not in _TYPES:
+        message = f"the candidate gm is replayed in {' and '.join(_TYPES)}, not in {request.dtype}; give --dtype"
+        raise InputError(message)
+    folder = gm_source.find(request.source)
+    mindspore_.start(request.device)
+    helpers = gm_source.load(folder)
+    gm_exact.lift_types(request.dtype)
+    plant = runpy.run_path(str(request.plant)) if request.plant else {}
+    config = from_diffusers(request.model)
+    sampling = request.manifest.case["sampling"]
+    if sampling["sampler"] not in _SAMPLERS:
+        message = f"sampler {sampling['sampler']} is not replayed in gm; there are {', '.join(_SAMPLERS)}"
+        raise InputError(message)
+    checkpoint = _checkpoint(request, config, plant)
+    engine, loaded = _engine(helpers, config, request, checkpoint)
+    if request.dtype == "float64":
+        gm_exact.lift_cells(engine)
+        engine.disable_first_stage_amp = False
+    if "model" in plant:
+        plant["model"](engine)
+    return GmSystem(engine, helpers, config, request, loaded)
+
+
+def _checkpoint(request: Request, config: SDXLConfig, plant: Mapping[str, Any]) -> Path:
+    """Return the checkpoint that is given, else one that is converted from the case's model.
+
+    Raises:
+        WeightsError: it is no `.ckpt`, is not there, or cannot be converted.
+    """
+    path = request.weights or request.folder / "weights.ckpt"
+    if request.weights is not None and (path.suffix != ".ckpt" or not path.is_file()):
+        message = f"--weights {path} is not a .ckpt file that exists; the original loads MindSpore checkpoints only"
+        raise WeightsError(message)
+    if request.weights is None and not path.exists():
+        try:
+            state = weights.diffusers_to_mindspore(as_loaded(request), config)
+            if "checkpoint" in plant:
+                plant["checkpoint"](state)
+            files.write(path, state)
+        except SDXLError as error:
+            message = f"{request.model}: {error}"
+            raise WeightsError(message) from error
+    return path
+
+
+def _engine(helpers: Any, config: SDXLConfig, request: Request, checkpoint: Path) -> tuple[Any, Loaded]:
+    """Return the engine, loaded by the original's own loader, and what the loader left out.
+
+    Raises:
+        WeightsError: the loader refuses the checkpoint.
+    """
+    from omegaconf import OmegaConf
+
+    clip = request.folder / "clip"
+    clip.mkdir(parents=True, exist_ok=True)
+    for path in (request.model / "text_encoder" / "config.json", *(request.model / "tokenizer").iterdir()):
+        shutil.copyfile(path, clip / path.name)
+    registry = sys.modules["gm.modules.embedders.open_clip.factory"]
+    registry._MODEL_CONFIGS[OPEN_CLIP_ARCHITECTURE] = open_clip_config(config.text_encoder_2)  # noqa: SLF001 - it reads a folder of the source else
+    discretization = request.manifest.case["sampling"]["discretization"]
+    tree = OmegaConf.create(engine_config(config, str(clip), f"{discretization}Discretization"))
+    loaded = Loaded()
+    try:
+        with gm_source.quiet(), _noting(loaded):
+            engine, _ = helpers.create_model(tree, checkpoints=str(checkpoint), amp_level="O0")
+    except (RuntimeError, ValueError, TypeError) as error:
+        message = f"{checkpoint}: the original cannot load it: {error}"
+        raise WeightsError(message) from error
+    return engine, loaded
+
+
+@contextmanager
+def _noting(loaded: Loaded) -> Iterator[None]:
+    """Note what MindSpore's loader leaves as it is, and what it does not use: the original only prints both."""
+    original = ms.load_param_into_net
+
+    def load(*arguments: Any, **keywords: Any) -> Any:
+        missing, unexpected = original(*arguments, **keywords)
+        loaded.unfilled.update(name for name in missing if not name.endswith(_UNUSED))
+        loaded.unused.extend(name for name in unexpected if not name.endswith(_UNUSED))
+        return missing, unexpected
+
+    ms.load_param_into_net = load
+    try:
+        yield
+    finally:
+        ms.load_param_into_net = original
