@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from parity.case import Resolved
 
-__all__ = ["Outcome", "Progress", "Reference", "Session", "find", "record"]
+__all__ = ["Outcome", "Progress", "Reference", "Session", "Tell", "check_folder", "find", "record"]
 
 Progress = Callable[[int, int], None]
 Tell = Callable[[str, int, int], None]
@@ -165,7 +165,7 @@ def record(
     started = time.perf_counter()
     working, twin = _types(resolved, dtypes)
     _check_steps(resolved, steps)
-    _check_folder(Path(out), resume=resume)
+    check_folder(out, resume=resume)
     wanted = Filter(taps, steps)
     tell = progress or _silent
     _ = resolved.model_path, resolved.config_path, resolved.image_path
@@ -338,9 +338,13 @@ def _types(resolved: Resolved, dtypes: Sequence[str] | None) -> tuple[str, bool]
     return working[0], "float64" in names
 
 
-def _check_folder(out: Path, *, resume: bool) -> None:
-    """Raise, before anything runs, for a trace that would be overwritten."""
-    if (out / "manifest.json").exists() and not resume:
+def check_folder(out: str | Path, *, resume: bool) -> None:
+    """Refuse, before anything runs, a trace that would be overwritten.
+
+    Raises:
+        TraceError: `out` holds one.
+    """
+    if (Path(out) / "manifest.json").exists() and not resume:
         message = f"{out} holds a trace already; choose another folder, or resume it"
         raise TraceError(message)
 

@@ -16,6 +16,7 @@ from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionXLPipeline
 from parity.errors import CaseError, nearest
 from parity.frameworks.torch_ import TYPES
 from parity.frameworks.torch_policy_ import device_of
+from torch_refs.own_call import OwnCall
 from torch_refs.quiet import quiet
 from torch_refs.session import DiffusersSession
 
@@ -44,6 +45,14 @@ class DiffusersReference:
         """
         del source  # diffusers is the installed package
         return DiffusersSession(load_pipeline(resolved, device, dtype), resolved.case, dtype)
+
+    def adopt(self, pipeline: Any, model: str | Path | None = None) -> OwnCall:
+        """Return a reference made of a pipeline in memory and of its next call.
+
+        Raises:
+            InputError: the pipeline cannot be recorded.
+        """
+        return OwnCall(pipeline, model)
 
 
 reference = DiffusersReference()

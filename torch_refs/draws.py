@@ -34,10 +34,11 @@ _MODULES = (pipeline_stable_diffusion_xl, scheduling_euler_ancestral_discrete, v
 class Draws:
     """Catches or replaces the draws while its with-block runs."""
 
-    def __init__(self, given: Sequence[torch.Tensor] | None = None) -> None:
-        """Catch what is drawn, or give the tensors of `given` in order."""
+    def __init__(self, given: Sequence[torch.Tensor] | None = None, *, first: torch.Tensor | None = None) -> None:
+        """Catch what is drawn, or give the tensors of `given` in order; `first` is given instead of the first draw."""
         self.seen: list[torch.Tensor] = []
         self._given = given
+        self._first = first
         self._originals: list[Any] = []
 
     def __enter__(self) -> Self:
@@ -62,7 +63,9 @@ class Draws:
         Raises:
             ParityError: more is drawn than was given, or in another shape.
         """
-        if self._given is None:
+        if self._given is None and self._first is not None and not self.seen:
+            drawn = self._first.to(device=device, dtype=dtype)
+        elif self._given is None:
             drawn = self._originals[0](shape, generator=generator, device=device, dtype=dtype, layout=layout)
         else:
             number = len(self.seen)

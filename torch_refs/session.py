@@ -109,7 +109,7 @@ class DiffusersSession:
             drawn.latents.append(_wide(latents))
             progress(step + 1, self._case.sampling.steps)
 
-        with self._surroundings(), exact_float32(), Draws() as draws:
+        with self._surroundings(), exact_float32(), self._draws() as draws:
             if taps is None:
                 images = self._generate(self.pipeline, ended)
             else:
@@ -186,10 +186,18 @@ class DiffusersSession:
             original_size=tuple(case.size.original),
             crops_coords_top_left=tuple(case.size.crop),
             target_size=tuple(case.size.target),
-            generator=torch.Generator("cpu").manual_seed(case.sampling.seed),
+            generator=self._generator(),
             output_type="pt",
             callback_on_step_end=after,
         ).images
+
+    def _generator(self) -> Any:
+        """Return the source of the working run's random numbers."""
+        return torch.Generator("cpu").manual_seed(self._case.sampling.seed)
+
+    def _draws(self) -> Draws:
+        """Return what catches the working run's random numbers."""
+        return Draws()
 
     def _encode(self, pipeline: Any, draws: Draws, taps: Taps) -> torch.Tensor:
         """Encode the case's image, in the type in which the pipeline's autoencoder decodes; return it widened."""

@@ -8,7 +8,7 @@ import pytest
 FRAMEWORKS = ("torch", "mindspore", "diffusers", "transformers")
 CORE = (
     "parity", "parity.cli", "parity.report", "parity.diagnose", "parity.audit", "parity.compare", "parity.record",
-    "parity.replay", "parity.align", "parity.repair", "parity.trace", "parity.case",
+    "parity.replay", "parity.align", "parity.repair", "parity.trace", "parity.case", "parity.adoption",
 )  # fmt: skip
 
 
