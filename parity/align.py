@@ -15,6 +15,8 @@ of the reference it yields, and for a reference path, which row replays it.
 
 from __future__ import annotations
 
+import math
+import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from parity.trace import RunReader
     from parity.trace.schema import Row
 
-__all__ = ["NAMED_TRANSFORMS", "REASONS", "Alignment", "Calls", "transform"]
+__all__ = ["NAMED_TRANSFORMS", "REASONS", "Alignment", "Calls", "transform", "transformed"]
 
 NAMED_TRANSFORMS: Final = (
     "nchw-to-tokens",
@@ -39,6 +41,7 @@ NAMED_TRANSFORMS: Final = (
     "slice:I/N",
     "integer-width",
 )
+_SLICE: Final = re.compile(r"slice:(\d+)/([1-9]\d*)")
 REASONS: Final = ("never called", "container", "identity", "no counterpart", "excluded by the case")
 
 _MOVES: Final[dict[str, Callable[[np.ndarray], np.ndarray]]] = {
@@ -46,6 +49,8 @@ _MOVES: Final[dict[str, Callable[[np.ndarray], np.ndarray]]] = {
     "tokens-to-nchw": lambda array: np.moveaxis(array, -1, 1)[..., None],
     "sequence-first": lambda array: np.swapaxes(array, 0, 1),
 }
+_LEAST: Final = {"nchw-to-tokens": 3, "tokens-to-nchw": 2, "sequence-first": 2}
+"""How many dimensions a tensor needs for a layout."""
 
 
 def transform(name: str | None, array: np.ndarray, shape: Sequence[int], dtype: str = "") -> np.ndarray:
@@ -57,17 +62,48 @@ def transform(name: str | None, array: np.ndarray, shape: Sequence[int], dtype: 
     if name is None:
         return array
     if name in _MOVES:
-        return _MOVES[name](array)
+        moved = _MOVES[name](array)
+        fits = name == "tokens-to-nchw" and array.size == math.prod(shape)
+        return moved.reshape(shape) if fits else moved
     if name == "reshape":
         return array.reshape(shape) if array.size == np.prod(shape, dtype=int) else array
     if name == "integer-width":
         return array.astype(dtype) if dtype and array.dtype.kind in "iu" else array
-    if name.startswith("slice:"):
+    if _SLICE.fullmatch(name):
         index, count = (int(part) for part in name.removeprefix("slice:").split("/"))
         width = array.shape[-1] // count
         return array[..., index * width : (index + 1) * width]
-    message = f"{name!r} is not a layout transform; the list is {', '.join(NAMED_TRANSFORMS)}"
-    raise AlignmentError(message)
+    raise AlignmentError(_unknown(name))
+
+
+def _unknown(name: str) -> str:
+    """Return what to say of a transform that is not of the list."""
+    return f"{name!r} is not a layout transform; the list is {', '.join(NAMED_TRANSFORMS)}"
+
+
+def transformed(name: str | None, here: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape that `transform` makes of a tensor of the shape `here`, without a tensor.
+
+    Raises:
+        AlignmentError: the transform is not of the closed list, or a tensor of this shape has no such layout.
+    """
+    here, size = tuple(here), math.prod(here)
+    sliced = _SLICE.fullmatch(name or "")
+    if name is not None and sliced is None and name not in NAMED_TRANSFORMS:
+        raise AlignmentError(_unknown(name))
+    index, count = (int(part) for part in sliced.groups()) if sliced else (0, 1)
+    if len(here) < _LEAST.get(name or "", 0) or (sliced and (not here or index >= count or here[-1] % count)):
+        message = f"a tensor of shape {list(here)} has no layout transform {name!r}; correct the table"
+        raise AlignmentError(message)
+    if name == "nchw-to-tokens":
+        return here[0], math.prod(here[2:]), here[1]
+    if name == "sequence-first":
+        return here[1], here[0], *here[2:]
+    if name == "tokens-to-nchw":
+        return tuple(shape) if size == math.prod(shape) else (here[0], here[-1], *here[1:-1], 1)
+    if name == "reshape":
+        return tuple(shape) if size == math.prod(shape) else here
+    return (*here[:-1], here[-1] // count) if sliced else here
 
 
 class Calls:

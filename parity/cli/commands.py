@@ -41,6 +41,9 @@ Taps = Annotated[str | None, typer.Option("--taps", help="Record only addresses 
 Steps = Annotated[str | None, typer.Option("--steps", help="Record these steps only, for example 0,19,39.")]
 PixelSize = Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT instead of the case's.")]
 Tolerances = Annotated[Path | None, typer.Option("--tolerances", help="A TOML file of tolerance rules.")]
+MappingFile = Annotated[
+    Path | None, typer.Option("--mapping", help="A mapping (parity map) of candidates under native names.")
+]
 Jobs = Annotated[int | None, typer.Option("--jobs", help="Threads; default: one per core.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 
@@ -104,6 +107,7 @@ def compare(
     trace: TraceFolder,
     candidates: Annotated[list[Path], typer.Argument(help="Traces of one candidate, or of several.")],
     out: Annotated[Path | None, typer.Option("--out", help="Write result.json and the reports here.")] = None,
+    mapping: MappingFile = None,
     tolerances: Tolerances = None,
     jobs: Jobs = None,
     json: Json = False,  # noqa: FBT002
@@ -111,7 +115,21 @@ def compare(
     """Compare traces, judge every pair, and write the result; several candidates get a column each."""
     from parity.cli import flow
 
-    _finish(flow.compare(trace, candidates, out=out, tolerances=tolerances, jobs=jobs), json=json)
+    _finish(flow.compare(trace, candidates, out=out, tolerances=tolerances, jobs=jobs, mapping=mapping), json=json)
+
+
+@app.command("map")
+def propose_mapping(
+    trace: TraceFolder,
+    candidate: Annotated[Path, typer.Argument(help="A candidate's trace under its own names.")],
+    out: Annotated[Path | None, typer.Option("--out", help="The mapping to write; default: stdout.")] = None,
+    values: Annotated[bool, typer.Option(help="Whether recorded tensors count.")] = True,  # noqa: FBT002
+    names: Annotated[bool, typer.Option(help="Whether names count.")] = True,  # noqa: FBT002
+) -> None:
+    """Propose which module of a candidate stands for which of the reference, with a confidence for each."""
+    from parity.cli import mapping
+
+    raise typer.Exit(mapping.propose(trace, candidate, out=out, values=values, names=names))
 
 
 @app.command()

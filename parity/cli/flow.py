@@ -75,40 +75,52 @@ def replay(
 
 
 def compare(
-    trace: Path, candidates: Sequence[Path], *, out: Path | None, tolerances: Path | None, jobs: int | None
-) -> Result:
+    trace: Path, candidates: Sequence[Path], *, out: Path | None, tolerances: Path | None, jobs: int | None,
+    mapping: Path | None = None,
+) -> Result:  # fmt: skip
     """Compare traces; write result.json and the reports when `out` is given."""
-    result = compared(trace, candidates, out=out, tolerances=tolerances, jobs=jobs)
+    result = compared(trace, candidates, out=out, tolerances=tolerances, jobs=jobs, mapping=mapping)
     if out is not None:
         write(result, out)
     return result
 
 
 def compared(
-    trace: Path, candidates: Sequence[Path], *, out: Path | None, tolerances: Path | None, jobs: int | None
-) -> Result:
+    trace: Path, candidates: Sequence[Path], *, out: Path | None, tolerances: Path | None, jobs: int | None,
+    mapping: Path | None = None,
+) -> Result:  # fmt: skip
     """Compare traces; put their pictures into `out` when it is given."""
     from parity import compare as comparer
+    from parity import mapping as mappings
     from parity.trace import Trace
 
     with bar("compare") as progress:
         rules = comparer.load_tolerances(tolerances) if tolerances else []
         reference, opened = Trace.open(trace), [Trace.open(path) for path in candidates]
+        table = mappings.read(mapping) if mapping else None
+        if table is not None:
+            opened = [mappings.mapped(each, table, reference) for each in opened]
         result = comparer.compare(
             reference,
             opened,
             tolerances=rules,
+            excludes=mappings.excluded(table) if table else (),
             jobs=jobs,
             progress=lambda done, total: progress("pairs", done, total),
         )
+    if table is not None:
+        mappings.explain(result.pairs, table)
     if out is None:
         return result
     views = comparer.split(result)
     by_folder = {str(trace.folder): trace for trace in opened}
     repeat = f"parity compare {trace} {' '.join(map(str, candidates))} --out {out}"
+    repeat += f" --mapping {mapping}" if mapping else ""
     for label, view in views.items():
         mine = [by_folder[path] for side, path in view.traces.items() if side != "reference"]
         view.images = _pictures(reference, mine, view, out / comparer.folder_name(label) if label else out)
+        if mapping is not None:
+            view.checks["mapping"] = str(mapping)
         if label:
             view.commands = {"repeat": repeat}
             if mine[0].manifest.command:

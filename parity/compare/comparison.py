@@ -40,6 +40,7 @@ def compare(
     candidates: Sequence[Trace],
     *,
     tolerances: Sequence[Rule | ToleranceRule] = (),
+    excludes: Sequence[dict[str, str]] = (),
     jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Result:
@@ -50,6 +51,7 @@ def compare(
         candidates: Traces replayed from it, each run of a candidate in one of them only. More than one candidate,
             or one in several working types, gives a joined result (`parity.compare.several`).
         tolerances: Rules that come before those of the case.
+        excludes: Tables of address and reason beside those of the case.
         jobs: Threads; one per core when None.
         progress: Called with the pairs measured so far and their number.
 
@@ -61,16 +63,16 @@ def compare(
     started = time.perf_counter()
     _check(reference, candidates)
     case = reference.manifest.case
-    excludes = Excludes(case.get("exclude") or [])
+    left_out = Excludes([*excludes, *(case.get("exclude") or [])])
     book = RuleBook([*tolerances, *(msgspec.convert(table, ToleranceRule) for table in case.get("tolerance") or [])])
     threads = jobs or os.cpu_count() or 1
     views: dict[str, Result] = {}
     for name, traces in named(candidates).items():
-        pairs = _judged(reference, traces, excludes, book, threads, progress)
+        pairs = _judged(reference, traces, left_out, book, threads, progress)
         for label, mine in by_type(name, pairs).items():
-            views[label] = _result(reference, traces, mine, excludes)
-    _refuse_unused(reference, candidates, excludes, book)
-    result = join(views or {"": _result(reference, (), [], excludes)})
+            views[label] = _result(reference, traces, mine, left_out)
+    _refuse_unused(reference, candidates, left_out, book)
+    result = join(views or {"": _result(reference, (), [], left_out)})
     result.wall_s = {"compare": time.perf_counter() - started}
     return result
 

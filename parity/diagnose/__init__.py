@@ -10,10 +10,12 @@ Nothing here knows what was planted: the input is the result and the two traces.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from parity import mapping
 from parity.address import STAGES, Address, contains, stage_of
 from parity.compare.several import folder_name, join, split
 from parity.compare.summary import summarize
@@ -27,7 +29,6 @@ from parity.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from parity.diagnose.evidence import Suspect
     from parity.result import Pair, Result
@@ -67,6 +68,9 @@ def _diagnosed(result: Result, folder: Path, progress: Callable[[str, int, int],
     """Put causes, flags and verdicts into the result of one candidate; its repaired replay lies in `folder`."""
     reference = Trace.open(result.traces["reference"])
     candidates = [Trace.open(path) for name, path in sorted(result.traces.items()) if name.startswith("candidate_")]
+    if "mapping" in result.checks:
+        table = mapping.read(Path(result.checks["mapping"]))
+        candidates = [mapping.mapped(each, table, reference) for each in candidates]
     evidence = Evidence(result, reference, candidates)
     progress("fit hypotheses", 0, 1)
     causes = causes_of(evidence)

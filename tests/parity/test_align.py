@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from parity.align import Alignment, transform
+from parity.align import Alignment, transform, transformed
 from parity.errors import AlignmentError
 from parity.trace import Row
 
@@ -42,9 +42,43 @@ def test_integers_take_the_reference_s_width_and_floats_do_not():
     assert transform("integer-width", np.zeros(2, np.float32), (2,), "int64").dtype == np.float32
 
 
-def test_an_unknown_transform_is_an_error():
+def test_tokens_become_the_image_that_the_reference_has():
+    tokens = np.arange(24).reshape(1, 12, 2)
+    image = transform("tokens-to-nchw", tokens, (1, 2, 4, 3))
+    assert image.shape == (1, 2, 4, 3)
+    assert np.array_equal(image[0, 1].reshape(-1), tokens[0, :, 1])
+
+
+@pytest.mark.parametrize("name", ["rotate", "slice:a/b", "slice:1", "slice:1/0"])
+def test_an_unknown_transform_is_an_error(name):
     with pytest.raises(AlignmentError, match="not a layout transform"):
-        transform("rotate", np.zeros(1), (1,))
+        transform(name, np.zeros(1), (1,))
+    with pytest.raises(AlignmentError, match="not a layout transform"):
+        transformed(name, (1,), (1,))
+
+
+@pytest.mark.parametrize(
+    ("name", "here", "wanted"),
+    [
+        (None, (2, 3), (2, 3)),
+        ("nchw-to-tokens", (2, 3, 4, 5), (2, 20, 3)),
+        ("tokens-to-nchw", (2, 20, 3), (2, 3, 4, 5)),
+        ("tokens-to-nchw", (2, 20, 3), (7,)),
+        ("sequence-first", (2, 3, 4), (3, 2, 4)),
+        ("reshape", (2, 6), (3, 4)),
+        ("reshape", (2, 6), (5,)),
+        ("slice:1/3", (2, 6), (2, 2)),
+        ("integer-width", (4,), (4,)),
+    ],
+)
+def test_the_shape_is_known_without_a_tensor(name, here, wanted):
+    assert transformed(name, here, wanted) == transform(name, np.zeros(here), wanted).shape
+
+
+@pytest.mark.parametrize(("name", "here"), [("nchw-to-tokens", (2, 3)), ("slice:3/3", (6,)), ("slice:0/4", (6,))])
+def test_a_shape_without_such_a_layout_is_an_error(name, here):
+    with pytest.raises(AlignmentError, match="has no layout transform"):
+        transformed(name, here, ())
 
 
 def test_one_module_called_twice_is_two_native_cells():

@@ -1,0 +1,155 @@
+"""The mapping as data, and as a TOML file that a person edits.
+
+    [[pair]]
+    path = "unet.conv_in"
+    native = "model.diffusion_model.input_blocks.0.0"
+    confidence = 1.0
+    evidence = "weight equal, bias equal; values differ by 3.1e-07; …"
+
+A pair below the threshold is not judged until a person adds `accepted = true`; whoever corrects `native` or
+`transform` accepts it in the same way. A pair without `native` has no counterpart. `[not_compared]` gives what nobody
+needs to compare, `PATH` or `PATH:PORT`, one reason of the closed list in `parity.align`.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from parity.align import REASONS
+from parity.errors import AlignmentError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["THRESHOLD", "Mapping", "Pair", "encode", "read"]
+
+THRESHOLD: Final = 0.9
+"""Confidence from which a pair is judged without a person's word."""
+
+_ORDER: Final = (
+    "path", "port", "call", "native", "take", "native_call", "transform", "confidence", "accepted", "weights", "evidence",
+)  # fmt: skip
+
+_HEAD: Final = """\
+# {title}
+# In order of execution. A pair below the threshold is not judged until it says accepted = true.
+"""
+
+
+class Pair(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One output of a module of the reference and its counterpart.
+
+    Attributes:
+        path: The reference's path.
+        port: Its output port.
+        call: Which of its calls within a step; None for all.
+        native: The candidate's path; empty where there is none.
+        take: The candidate's output port.
+        native_call: Which of the native calls within a step; None for all.
+        transform: Layout transform from the candidate's output to the reference's.
+        confidence: 0 to 1.
+        accepted: A person has confirmed it.
+        weights: The reference's parameter -> the candidate's, followed by its layout where it is another one.
+        evidence: What speaks for it.
+    """
+
+    path: str
+    native: str
+    confidence: float
+    port: str = "output"
+    call: int | None = None
+    take: str = "output"
+    native_call: int | None = None
+    transform: str | None = None
+    accepted: bool = False
+    weights: dict[str, str] = {}
+    evidence: str = ""
+
+
+class Mapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A whole mapping; `candidate_only` are native paths that stand for nothing in the reference."""
+
+    pairs: list[Pair] = msgspec.field(name="pair")
+    schema: int = 1
+    threshold: float = THRESHOLD
+    not_compared: dict[str, str] = {}
+    candidate_only: list[str] = []
+
+    def judged(self, pair: Pair) -> bool:
+        """Tell whether a pair is judged."""
+        return bool(pair.native) and (pair.accepted or pair.confidence >= self.threshold)
+
+
+def encode(mapping: Mapping, title: str) -> str:
+    """Return the mapping as TOML; `title` is its first comment."""
+    lines = [_HEAD.format(title=title)]
+    lines += [f"schema = {mapping.schema}", f"threshold = {mapping.threshold}"]
+    lines += ["", "[not_compared]"]
+    lines += [f"{_text(path)} = {_text(reason)}" for path, reason in mapping.not_compared.items()]
+    for pair in mapping.pairs:
+        lines += ["", "[[pair]]"]
+        fields: dict[str, Any] = msgspec.to_builtins(pair)
+        lines += [f"{name} = {_value(fields[name])}" for name in _ORDER if name in fields]
+    if mapping.candidate_only:
+        lines += ["", "# Of the candidate, these stand for nothing in the reference:"]
+        lines += [f"# {path}" for path in mapping.candidate_only]
+    return "\n".join(lines) + "\n"
+
+
+def _text(text: str) -> str:
+    """Return a TOML string."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _value(value: object) -> str:
+    """Return a TOML value."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_text(key)} = {_text(each)}" for key, each in value.items()) + " }"
+    return _text(value) if isinstance(value, str) else json.dumps(value)
+
+
+def read(path: Path) -> Mapping:
+    """Read a mapping.
+
+    Raises:
+        AlignmentError: it is not there, is no mapping, pairs something twice, or gives an unknown reason.
+    """
+    try:
+        mapping = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Mapping)
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror}; `parity map REFERENCE CANDIDATE --out {path}` writes one"
+        raise AlignmentError(message) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        message = f"{path} is no mapping: {error}"
+        raise AlignmentError(message) from error
+    _check(mapping, path)
+    return mapping
+
+
+def _check(mapping: Mapping, path: Path) -> None:
+    """Refuse what cannot be meant.
+
+    Raises:
+        AlignmentError: a pair occurs twice, a number is out of range, or a reason is not of the list.
+    """
+    if not 0.0 <= mapping.threshold <= 1.0:
+        message = f"{path}: threshold is {mapping.threshold}; it is a confidence, 0 to 1"
+        raise AlignmentError(message)
+    seen: set[tuple[str, str, int | None]] = set()
+    for pair in mapping.pairs:
+        key = pair.path, pair.port, pair.call
+        if key in seen or ((pair.path, pair.port, None) in seen and pair.call is not None):
+            message = f"{path}: {pair.path}:{pair.port} has two pairs for one call; remove one"
+            raise AlignmentError(message)
+        seen.add(key)
+        if not 0.0 <= pair.confidence <= 1.0:
+            message = f"{path}: {pair.path} has confidence {pair.confidence}; it is 0 to 1"
+            raise AlignmentError(message)
+    for name, reason in mapping.not_compared.items():
+        if reason not in REASONS:
+            message = f"{path}: {name}: {reason!r} is no reason for not comparing; the list is {', '.join(REASONS)}"
+            raise AlignmentError(message)
