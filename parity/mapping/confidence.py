@@ -51,7 +51,7 @@ def choose(evidence: Evidence, mine: Sequence[Unit], theirs: Sequence[Unit]) -> 
     odds = evidence.total
     classes = _classes(mine), _classes(theirs)
     shares = _share(odds, axis=1), _share(odds, axis=0)
-    content = np.minimum(np.minimum(shares[0] @ _same(classes[1]), _same(classes[0]) @ shares[1]), 1.0)
+    content = np.minimum(np.minimum(_pooled(shares[0].T, classes[1]).T, _pooled(shares[1], classes[0])), 1.0)
     order = posterior(odds)
     # Within a class of identical outputs content does not tell which: names and order choose, nothing is lost.
     score = np.maximum(content, ORDER_ALONE * order) + 1e-3 * (np.minimum(*shares) + order)
@@ -82,10 +82,12 @@ def _classes(units: Sequence[Unit]) -> np.ndarray:
     return np.array(found)
 
 
-def _same(classes: np.ndarray) -> np.ndarray:
-    """Return a matrix that sums over each class."""
-    same: np.ndarray = (classes[:, None] == classes[None, :]).astype(float)
-    return same
+def _pooled(shares: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return each row replaced by the sum of the rows of its class."""
+    sums = np.zeros((int(classes.max(initial=-1)) + 1, shares.shape[1]))
+    np.add.at(sums, classes, shares)
+    pooled: np.ndarray = sums[classes]
+    return pooled
 
 
 def _confidences(score: np.ndarray, chosen: dict[int, int], classes: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

