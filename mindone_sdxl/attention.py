@@ -11,7 +11,7 @@ import mindspore
 from mindspore import Tensor, nn, ops
 
 from mindone_sdxl.kernels import halves, join_heads, split_heads
-from mindone_sdxl.layers import Conv2d, DType, GroupNorm, Identity, LayerNorm, Linear, constant, gelu
+from mindone_sdxl.layers import Conv2d, DType, Exact, GroupNorm, Identity, LayerNorm, Linear, gelu
 
 __all__ = ["GEGLU", "Attention", "FeedForward", "SpatialTransformer", "TransformerBlock", "attend"]
 
@@ -22,17 +22,17 @@ _scores = ops.BatchMatMul(transpose_b=True)
 _weighted = ops.BatchMatMul()
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, scale: float, mask: Tensor | None = None) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, scale: Tensor, mask: Tensor | None = None) -> Tensor:
     """Scaled dot-product attention over tokens.
 
     Args:
         query: [batch, tokens, heads * size]; key and value have their own number of tokens.
         heads: number of heads; each takes consecutive channels.
-        scale: factor of the scores.
+        scale: factor of the scores, 0-d.
         mask: added to the scores, broadcast to [batch, heads, tokens, tokens of the key].
     """
     batch, tokens = query.shape[:2]
-    query = split_heads(query * constant(scale, query.dtype), heads)
+    query = split_heads(query * scale, heads)
     key, value = split_heads(key, heads), split_heads(value, heads)
     piece = max(1, _SCORES // (batch * heads * key.shape[2]))
     outputs = []
@@ -54,8 +54,11 @@ def _probabilities(scores: Tensor) -> Tensor:
 class Attention(nn.Cell):
     """Multi-head attention of tokens [batch, tokens, size] over a context, or over themselves."""
 
+    scale = Exact()
+
     def __init__(self, size: int, context_size: int, heads: int, *, dtype: DType) -> None:
         super().__init__()
+        self.dtype = dtype
         self.heads = heads
         self.scale = (size // heads) ** -0.5
         self.to_q = Linear(size, size, bias=False, dtype=dtype)
@@ -65,7 +68,7 @@ class Attention(nn.Cell):
 
     def construct(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         context = x if context is None else context
-        return self.to_out(attend(self.to_q(x), self.to_k(context), self.to_v(context), self.heads, self.scale))
+        return self.to_out(attend(self.to_q(x), self.to_k(context), self.to_v(context), self.heads, self.exact_scale))
 
 
 class GEGLU(nn.Cell):

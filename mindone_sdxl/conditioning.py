@@ -112,7 +112,8 @@ class _CLIPEmbedder(nn.Cell):
         self.transformer.text_model = text_model
 
     def construct(self, ids: Tensor) -> Tensor:
-        return self.transformer.text_model(ids).penultimate
+        penultimate, _, _ = self.transformer.text_model(ids)
+        return penultimate
 
 
 class _OpenCLIPEmbedder(nn.Cell):
@@ -123,8 +124,8 @@ class _OpenCLIPEmbedder(nn.Cell):
         self.model = model
 
     def construct(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        output = self.model(ids)
-        return output.penultimate, output.pooled
+        penultimate, _, pooled = self.model(ids)
+        return penultimate, pooled
 
 
 class Conditioner(nn.Cell):

@@ -102,6 +102,8 @@ FLAGS: Mapping[str, Flag] = {
     "refiner_latent_path": Flag(str, None, ".npy with the noise added before the refiner, of unit variance"),
     "device_target": Flag(str, "Ascend", "device", ("Ascend", "GPU", "CPU")),
     "ms_amp_level": Flag(str, "O2", "O0 float32; O2, O3 float16", ("O0", "O2", "O3")),
+    "ms_mode": Flag(int, 1, "0: the networks run as graphs, compiled when first used; 1: operator by operator", (0, 1)),
+    "ms_jit": Flag(_literal, True, "False: nothing is compiled in spite of --ms_mode 0", (True, False)),
     # Features of the original that are not implemented.
     "textual_inversion_weight": Flag(str, None),
     "placeholder_token": Flag(str, None),
@@ -110,8 +112,6 @@ FLAGS: Mapping[str, Flag] = {
     "dynamic_thresholding_ratio": Flag(float, 0.995),
     "sample_max_value": Flag(float, 1.0),
     "num_rows": Flag(int, 1),
-    "ms_mode": Flag(int, 1),
-    "ms_jit": Flag(_literal, True),
     "ms_enable_graph_kernel": Flag(_literal, False),
     "controlnet_mode": Flag(str, None),
     "control_image_path": Flag(str, None),
@@ -186,6 +186,7 @@ def _check_effects(values: SimpleNamespace) -> None:
         values.sampler in ("EulerEDMSampler", "HeunEDMSampler"),
         "--sampler EulerEDMSampler or HeunEDMSampler",
     )
+    needs("ms_jit", values.ms_mode == 0, "--ms_mode 0")
     needs("s_tmin s_tmax s_noise", values.s_churn > 0, "--s_churn above 0")
     noisy = find(SAMPLERS, values.sampler).uses_noise or values.s_churn > 0
     needs("init_noise_scheduler_path", noisy, "a sampler that adds noise, such as EulerAncestralSampler")

@@ -11,11 +11,11 @@ copies whole rows. Other devices, and bfloat16, which neither operator takes, us
 # mypy: no-warn-return-any
 from __future__ import annotations
 
-from functools import lru_cache
-
 import mindspore
 import numpy as np
 from mindspore import Tensor, ops
+
+from mindone_sdxl.graphs import made_once
 
 __all__ = ["add_channels", "add_rows", "halves", "join_heads", "on_cpu", "split_heads"]
 
@@ -23,6 +23,7 @@ _bias_add = ops.BiasAdd()
 _bias_add_channels = ops.BiasAdd(data_format="NCHW")
 
 
+@made_once
 def on_cpu() -> bool:
     """Whether operators run on the CPU."""
     return mindspore.get_context("device_target") == "CPU"
@@ -74,17 +75,18 @@ def halves(x: Tensor) -> tuple[Tensor, Tensor]:
     if _plain(x):
         return x[..., :size], x[..., size:]
     rows, shape = x.reshape(-1, size), (*x.shape[:-1], size)
-    first, second = (ops.gather(rows, _every_second(rows.shape[0], start), 0) for start in (0, 1))
+    first = ops.gather(rows, _every_second(rows.shape[0], 0), 0)
+    second = ops.gather(rows, _every_second(rows.shape[0], 1), 0)
     return first.reshape(shape), second.reshape(shape)
 
 
-@lru_cache(maxsize=64)
+@made_once
 def _order(batch: int, first: int, second: int) -> Tensor:
     """Where each row of [batch, second, first] is in [batch, first, second]."""
     numbers = np.arange(batch * first * second, dtype=np.int32).reshape(batch, first, second)
     return Tensor(np.ascontiguousarray(numbers.swapaxes(1, 2)).reshape(-1))
 
 
-@lru_cache(maxsize=32)
+@made_once
 def _every_second(count: int, start: int) -> Tensor:
     return Tensor(np.arange(start, count, 2, dtype=np.int32))

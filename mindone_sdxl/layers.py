@@ -5,7 +5,7 @@ Every leaf is a cell, so that hooks see it, and every attribute that decides its
 
 Two ways to compute, chosen by the parameters' type. float64 is composed from operators that are exact on CPU: there
 the convolution has no float64 kernel, the layer norm kernel computes in float32, the group norm holds its epsilon in
-float32, and a Python number beside a float64 tensor is rounded to float32 (hence `constant`). The other types use the
+float32, and a Python number beside a float64 tensor is rounded to float32 (hence `Exact`). The other types use the
 primitives, with norms in float32 whatever the type.
 
     >>> cell = GroupNorm(8, 2, eps=1e-5, dtype=mindspore.float32)
@@ -18,7 +18,6 @@ Parameters are created without memory and without values; `weights.load` gives t
 # mypy: allow-subclassing-any, no-warn-return-any
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import mindspore
@@ -27,6 +26,7 @@ from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import initializer
 from mindspore.nn.utils import no_init_parameters
 
+from mindone_sdxl.graphs import made_once
 from mindone_sdxl.kernels import add_channels, add_rows, on_cpu
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ __all__ = [
     "GELU",
     "Conv2d",
     "Embedding",
+    "Exact",
     "GroupNorm",
     "Identity",
     "LayerNorm",
@@ -47,7 +48,6 @@ __all__ = [
     "QuickGELU",
     "SiLU",
     "Sinusoid",
-    "constant",
     "new_parameter",
     "numpy_type",
     "scalar",
@@ -55,9 +55,8 @@ __all__ = [
 
 # MindSpore publishes no types; its own type of types is one of them.
 DType = Any
-_VERSION = tuple(int(part) for part in mindspore.__version__.split(".")[:2])
 # The convolution kernel on CPU became 200 times slower in 2.9; unfold and matmul took its place.
-_SLOW_CONVOLUTION = (2, 9)
+_SLOW_CONVOLUTION = tuple(int(part) for part in mindspore.__version__.split(".")[:2]) >= (2, 9)
 _NUMPY_TYPES: Mapping[Any, np.dtype[Any]] = {
     mindspore.float64: np.dtype(np.float64),
     mindspore.float32: np.dtype(np.float32),
@@ -79,10 +78,29 @@ def scalar(value: Number, dtype: DType) -> Tensor:
     return Tensor(np.array(value, numpy_type(dtype)), dtype)
 
 
-@lru_cache(maxsize=256)
-def constant(value: float, dtype: DType) -> Tensor:
-    """`scalar`, made once for each value and type; for the constants of formulas."""
-    return scalar(value, dtype)
+class Exact:
+    """A number of a cell, such as an epsilon; beside `cell.NAME` stands `cell.exact_NAME`, a 0-d tensor of the cell's type.
+
+    `construct` reads the tensor: numbers become float32 in a graph, and beside float64 tensors.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """Learn the attribute's name."""
+        self.name = name
+
+    def __get__(self, cell: nn.Cell, owner: type) -> float:
+        """The number."""
+        return cell.__dict__[self.name]
+
+    def __set__(self, cell: nn.Cell, value: float) -> None:
+        """Change the number and the tensor."""
+        cell.__dict__[self.name] = value
+        setattr(cell, f"exact_{self.name}", scalar(value, cell.dtype))
+
+
+@made_once
+def _share(count: int, dtype: DType) -> Tensor:
+    return scalar(1 / count, dtype)
 
 
 def new_parameter(shape: tuple[int, ...], dtype: DType, name: str) -> Parameter:
@@ -152,7 +170,7 @@ class Conv2d(nn.Cell):
             return out.reshape(x.shape[0], out_channels, *x.shape[2:])
         if self._by_matmul(x.dtype):
             columns = ops.unfold(x, size, 1, self.padding, self.stride)
-            height, width = ((n + 2 * self.padding - size) // self.stride + 1 for n in x.shape[2:])
+            height, width = [(n + 2 * self.padding - size) // self.stride + 1 for n in x.shape[2:]]
             return self._images(columns).reshape(x.shape[0], out_channels, height, width)
         convolution = _convolution(out_channels, size, self.stride, self.padding)
         return add_channels(convolution(x, self.weight), self.bias)
@@ -166,10 +184,10 @@ class Conv2d(nn.Cell):
 
     @staticmethod
     def _by_matmul(dtype: DType) -> bool:
-        return on_cpu() and (dtype == mindspore.float64 or _VERSION >= _SLOW_CONVOLUTION)
+        return on_cpu() and (dtype == mindspore.float64 or _SLOW_CONVOLUTION)
 
 
-@lru_cache(maxsize=256)
+@made_once
 def _convolution(out_channels: int, size: int, stride: int, padding: int) -> ops.Conv2D:
     return ops.Conv2D(out_channels, size, pad_mode="pad", pad=padding, stride=stride)
 
@@ -177,8 +195,11 @@ def _convolution(out_channels: int, size: int, stride: int, padding: int) -> ops
 class GroupNorm(nn.Cell):
     """Group normalisation of [batch, channels, ...]."""
 
+    eps = Exact()
+
     def __init__(self, channels: int, num_groups: int, *, eps: float, dtype: DType) -> None:
         super().__init__()
+        self.dtype = dtype
         self.gamma = new_parameter((channels,), dtype, "gamma")
         self.beta = new_parameter((channels,), dtype, "beta")
         self.num_groups = num_groups
@@ -187,7 +208,7 @@ class GroupNorm(nn.Cell):
     def construct(self, x: Tensor) -> Tensor:
         if x.dtype == mindspore.float64:
             batch, channels, groups = x.shape[0], x.shape[1], self.num_groups
-            centred, factor = _centred(x.reshape(batch * groups, -1), self.eps)
+            centred, factor = _centred(x.reshape(batch * groups, -1), self.exact_eps)
             factor = factor.reshape(batch, groups, 1) * self.gamma.reshape(1, groups, -1)
             out = centred.reshape(batch, channels, -1) * factor.reshape(batch, channels, 1)
             return (out + self.beta.reshape(1, channels, 1)).reshape(x.shape)
@@ -199,8 +220,11 @@ class GroupNorm(nn.Cell):
 class LayerNorm(nn.Cell):
     """Layer normalisation of the last axis."""
 
+    eps = Exact()
+
     def __init__(self, size: int, *, eps: float, dtype: DType) -> None:
         super().__init__()
+        self.dtype = dtype
         self.gamma = new_parameter((size,), dtype, "gamma")
         self.beta = new_parameter((size,), dtype, "beta")
         self.eps = eps
@@ -209,29 +233,29 @@ class LayerNorm(nn.Cell):
         if x.dtype == mindspore.float64:
             centred = x - x.mean(-1, keep_dims=True)
             variance = (centred * centred).mean(-1, keep_dims=True)
-            return centred * ops.rsqrt(variance + constant(self.eps, x.dtype)) * self.gamma + self.beta
+            return centred * ops.rsqrt(variance + self.exact_eps) * self.gamma + self.beta
         gamma, beta = self.gamma.astype(mindspore.float32), self.beta.astype(mindspore.float32)
         return _layer_norm(self.eps)(x.astype(mindspore.float32), gamma, beta)[0].astype(x.dtype)
 
 
-@lru_cache(maxsize=16)
+@made_once
 def _layer_norm(eps: float) -> ops.LayerNorm:
     return ops.LayerNorm(begin_norm_axis=-1, begin_params_axis=-1, epsilon=eps)
 
 
-def _centred(rows: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+def _centred(rows: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
     """Rows [n, length] without their mean, and the factor [n, 1] that brings each to variance 1; keeps float64.
 
     Sums are products with a vector: on CPU that takes a quarter of the time of an elementwise pass.
     """
     count, length = rows.shape
-    share = constant(1.0 / length, rows.dtype)
+    share = _share(length, rows.dtype)
     centred = rows - _matmul(rows, _ones(length, rows.dtype)) * share
     square = _batch_matmul_transposed(centred.reshape(count, 1, length), centred.reshape(count, 1, length))
-    return centred, ops.rsqrt(square.reshape(count, 1) * share + constant(eps, rows.dtype))
+    return centred, ops.rsqrt(square.reshape(count, 1) * share + eps)
 
 
-@lru_cache(maxsize=64)
+@made_once
 def _ones(length: int, dtype: DType) -> Tensor:
     return Tensor(np.ones((length, 1), numpy_type(dtype)), dtype)
 
@@ -268,21 +292,28 @@ class GELU(nn.Cell):
 class QuickGELU(nn.Cell):
     """`x * sigmoid(slope * x)`, CLIP's first activation."""
 
-    def __init__(self, slope: float = 1.702) -> None:
+    slope = Exact()
+
+    def __init__(self, *, dtype: DType, slope: float = 1.702) -> None:
         super().__init__()
+        self.dtype = dtype
         self.slope = slope
 
     def construct(self, x: Tensor) -> Tensor:
-        return x * ops.sigmoid(x * constant(self.slope, x.dtype))
+        return x * ops.sigmoid(x * self.exact_slope)
 
 
 def gelu(x: Tensor, approximate: str) -> Tensor:
     """The Gaussian error linear unit, exact for "none" and by tanh for "tanh"."""
-    half, one = constant(0.5, x.dtype), constant(1.0, x.dtype)
+    one, half, root, cubic, steep = _gelu_constants(x.dtype)
     if approximate == "none":
-        return x * half * (one + ops.erf(x * constant(0.5**0.5, x.dtype)))
-    inner = x + x * x * x * constant(0.044715, x.dtype)
-    return x * half * (one + ops.tanh(inner * constant((2 / np.pi) ** 0.5, x.dtype)))
+        return x * half * (one + ops.erf(x * root))
+    return x * half * (one + ops.tanh((x + x * x * x * cubic) * steep))
+
+
+@made_once
+def _gelu_constants(dtype: DType) -> tuple[Tensor, ...]:
+    return tuple(scalar(value, dtype) for value in (1, 0.5, 0.5**0.5, 0.044715, (2 / np.pi) ** 0.5))
 
 
 class Identity(nn.Cell):

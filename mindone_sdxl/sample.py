@@ -25,6 +25,7 @@ from mindspore import Tensor
 
 from mindone_sdxl import flags, images, injection
 from mindone_sdxl.errors import InputError, SDXLError
+from mindone_sdxl.graphs import compile_networks
 from mindone_sdxl.guidance import Guider, Identity, VanillaCFG
 from mindone_sdxl.models import chosen_discretization, find_model, read_weights, tokenizers
 from mindone_sdxl.pipeline import AESTHETIC_SCORES, StableDiffusionXL
@@ -263,6 +264,8 @@ def run(values: SimpleNamespace) -> list[Path]:
     noise = _Noise(values, stages, len(prompts) * values.num_cols, shape)
     for stage, part in zip(stages, plan, strict=True):
         stage.pipeline.load(read_weights(part.path, part.weight, part.found.model))
+        if values.ms_mode == 0 and values.ms_jit:
+            compile_networks(stage.pipeline.model)
     written = []
     for row, prompt in enumerate(prompts):
         conditioned = [_condition(stage.pipeline, values, prompt, size) for stage in stages]

@@ -7,14 +7,15 @@ comes from the configuration. A causal mask adds the type's most negative number
 # mypy: allow-subclassing-any, no-warn-return-any
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+import mindspore
 import numpy as np
 from mindspore import Tensor, nn, ops
 
 from mindone_sdxl.attention import attend
-from mindone_sdxl.layers import GELU, DType, Embedding, LayerNorm, Linear, Projection, QuickGELU, numpy_type
+from mindone_sdxl.graphs import made_once
+from mindone_sdxl.layers import GELU, DType, Embedding, Exact, LayerNorm, Linear, Projection, QuickGELU, numpy_type
 
 if TYPE_CHECKING:
     from mindone_sdxl.config import TextEncoderConfig
@@ -36,7 +37,7 @@ class TextOutput(NamedTuple):
     pooled: Tensor
 
 
-@lru_cache(maxsize=8)
+@made_once
 def causal_mask(tokens: int, dtype: DType) -> Tensor:
     """[1, 1, tokens, tokens]: 0 where a token may look, the type's most negative number where it may not."""
     values = np.triu(np.full((tokens, tokens), np.finfo(numpy_type(dtype)).min), k=1)
@@ -44,32 +45,41 @@ def causal_mask(tokens: int, dtype: DType) -> Tensor:
 
 
 def end_positions(ids: Tensor, eos_token_id: int) -> Tensor:
-    """Where each sequence [batch, tokens] ends, as int32 [batch]: at the first end-of-text token."""
-    values = ids.asnumpy()
-    ends = values.argmax(-1) if eos_token_id == 2 else (values == eos_token_id).argmax(-1)
-    return Tensor(ends.astype(np.int32))
+    """Where each sequence [batch, tokens] ends, as int32 [batch]: at the first end-of-text token, else at its start.
+
+    In configurations that call it 2, which is wrong, the token is the one with the largest id.
+    """
+    tokens = ids.shape[1]
+    largest = ops.amax(ids, -1, keepdims=True) if eos_token_id == 2 else eos_token_id
+    left = (ids == largest).astype(mindspore.int32) * (tokens - _positions(tokens))
+    return (tokens - ops.amax(left, -1)) % tokens
 
 
 def pool(hidden: Tensor, ids: Tensor, eos_token_id: int) -> Tensor:
     """The hidden state of each sequence at its end-of-text token."""
     batch, tokens, size = hidden.shape
-    rows = end_positions(ids, eos_token_id) + Tensor(np.arange(batch, dtype=np.int32) * tokens)
+    rows = end_positions(ids, eos_token_id) + _positions(batch).reshape(-1) * tokens
     return ops.gather(hidden.reshape(batch * tokens, size), rows, 0)
 
 
-def _activation(config: TextEncoderConfig) -> nn.Cell:
-    return QuickGELU() if config.activation == "quick_gelu" else GELU()
+def _activation(config: TextEncoderConfig, dtype: DType) -> nn.Cell:
+    return QuickGELU(dtype=dtype) if config.activation == "quick_gelu" else GELU()
 
 
-def _positions(ids: Tensor) -> Tensor:
-    return Tensor(np.arange(ids.shape[1], dtype=np.int32).reshape(1, -1))
+@made_once
+def _positions(count: int) -> Tensor:
+    """Whole numbers from 0 on, int32 [1, count]."""
+    return Tensor(np.arange(count, dtype=np.int32).reshape(1, -1))
 
 
 class CLIPAttention(nn.Cell):
     """Masked self-attention with separate projections."""
 
+    scale = Exact()
+
     def __init__(self, config: TextEncoderConfig, *, dtype: DType) -> None:
         super().__init__()
+        self.dtype = dtype
         size = config.hidden_size
         self.heads = config.heads
         self.scale = (size // config.heads) ** -0.5
@@ -79,7 +89,7 @@ class CLIPAttention(nn.Cell):
         self.out_proj = Linear(size, size, dtype=dtype)
 
     def construct(self, x: Tensor, mask: Tensor) -> Tensor:
-        hidden = attend(self.q_proj(x), self.k_proj(x), self.v_proj(x), self.heads, self.scale, mask)
+        hidden = attend(self.q_proj(x), self.k_proj(x), self.v_proj(x), self.heads, self.exact_scale, mask)
         return self.out_proj(hidden)
 
 
@@ -89,7 +99,7 @@ class CLIPMLP(nn.Cell):
     def __init__(self, config: TextEncoderConfig, *, dtype: DType) -> None:
         super().__init__()
         self.fc1 = Linear(config.hidden_size, config.intermediate_size, dtype=dtype)
-        self.activation_fn = _activation(config)
+        self.activation_fn = _activation(config, dtype)
         self.fc2 = Linear(config.intermediate_size, config.hidden_size, dtype=dtype)
 
     def construct(self, x: Tensor) -> Tensor:
@@ -120,7 +130,7 @@ class CLIPEmbeddings(nn.Cell):
         self.position_embedding = Embedding(config.positions, config.hidden_size, dtype=dtype)
 
     def construct(self, ids: Tensor) -> Tensor:
-        return self.token_embedding(ids) + self.position_embedding(_positions(ids))
+        return self.token_embedding(ids) + self.position_embedding(_positions(ids.shape[1]))
 
 
 class CLIPEncoder(nn.Cell):
@@ -158,8 +168,11 @@ class CLIPText(nn.Cell):
 class OpenCLIPAttention(nn.Cell):
     """Masked self-attention whose q, k and v are one projection."""
 
+    scale = Exact()
+
     def __init__(self, config: TextEncoderConfig, *, dtype: DType) -> None:
         super().__init__()
+        self.dtype = dtype
         size = config.hidden_size
         self.heads = config.heads
         self.scale = (size // config.heads) ** -0.5
@@ -169,8 +182,8 @@ class OpenCLIPAttention(nn.Cell):
     def construct(self, x: Tensor, mask: Tensor) -> Tensor:
         size = x.shape[-1]
         projected = self.in_proj(x)
-        query, key, value = (projected[..., start : start + size] for start in (0, size, 2 * size))
-        return self.out_proj(attend(query, key, value, self.heads, self.scale, mask))
+        query, key, value = [projected[..., start : start + size] for start in (0, size, 2 * size)]
+        return self.out_proj(attend(query, key, value, self.heads, self.exact_scale, mask))
 
 
 class OpenCLIPMLP(nn.Cell):
@@ -179,7 +192,7 @@ class OpenCLIPMLP(nn.Cell):
     def __init__(self, config: TextEncoderConfig, *, dtype: DType) -> None:
         super().__init__()
         self.c_fc = Linear(config.hidden_size, config.intermediate_size, dtype=dtype)
-        self.gelu = _activation(config)
+        self.gelu = _activation(config, dtype)
         self.c_proj = Linear(config.intermediate_size, config.hidden_size, dtype=dtype)
 
     def construct(self, x: Tensor) -> Tensor:
@@ -231,7 +244,7 @@ class OpenCLIPText(nn.Cell):
 
     def construct(self, ids: Tensor) -> TextOutput:
         mask = causal_mask(ids.shape[1], self.dtype)
-        embedded = self.token_embedding(ids) + self.positional_embedding(_positions(ids))
+        embedded = self.token_embedding(ids) + self.positional_embedding(_positions(ids.shape[1]))
         penultimate, last = self.transformer(embedded, mask)
         last = self.ln_final(last)
         pooled = pool(last, ids, self.config.eos_token_id)

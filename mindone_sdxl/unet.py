@@ -212,6 +212,6 @@ class UNet(nn.Cell):
             x = block(x, embedding, context)
             skips.append(x)
         x = self.middle_block(x, embedding, context)
-        for block in self.output_blocks:
-            x = block(ops.cat((x, skips.pop()), axis=1), embedding, context)
+        for index, block in enumerate(self.output_blocks):
+            x = block(ops.cat((x, skips[-1 - index]), axis=1), embedding, context)
         return self.out(x)

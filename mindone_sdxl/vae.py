@@ -11,7 +11,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from mindone_sdxl.attention import attend
-from mindone_sdxl.layers import Conv2d, DType, GroupNorm, Identity, Pointwise, SiLU, numpy_type
+from mindone_sdxl.layers import Conv2d, DType, Exact, GroupNorm, Identity, Pointwise, SiLU, numpy_type
 from mindone_sdxl.unet import double
 
 if TYPE_CHECKING:
@@ -61,8 +61,11 @@ class ResnetBlock(nn.Cell):
 class AttentionBlock(nn.Cell):
     """Attention of every place over every place, with one head, added to the input."""
 
+    scale = Exact()
+
     def __init__(self, channels: int, config: VAEConfig, *, dtype: DType) -> None:
         super().__init__()
+        self.dtype = dtype
         self.heads = 1
         self.scale = channels**-0.5
         self.norm = GroupNorm(channels, config.num_groups, eps=config.norm_eps, dtype=dtype)
@@ -75,7 +78,7 @@ class AttentionBlock(nn.Cell):
     def construct(self, x: Tensor) -> Tensor:
         batch, channels = x.shape[:2]
         tokens = self.norm(x.reshape(batch, channels, -1)).swapaxes(1, 2)
-        hidden = attend(self.q(tokens), self.k(tokens), self.v(tokens), self.heads, self.scale)
+        hidden = attend(self.q(tokens), self.k(tokens), self.v(tokens), self.heads, self.exact_scale)
         hidden = self.dropout(self.proj_out(hidden))
         return hidden.swapaxes(1, 2).reshape(x.shape) + x
 
@@ -182,8 +185,8 @@ class Decoder(nn.Cell):
 
     def construct(self, z: Tensor) -> Tensor:
         x = self.mid(self.conv_in(z))
-        for index in reversed(range(len(self.up))):
-            x = self.up[index](x)
+        for index in range(len(self.up)):
+            x = self.up[-1 - index](x)
         return self.conv_out(self.conv_act(self.norm_out(x)))
 
 

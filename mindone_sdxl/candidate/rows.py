@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mindone_sdxl.config import SDXLConfig, UNetConfig
     from mindone_sdxl.names import ModulePair
 
-__all__ = ["FUNCTIONS", "not_compared", "rows"]
+__all__ = ["FUNCTIONS", "boundaries", "not_compared", "rows"]
 
 UNET, TEXT, TEXT_2 = (
     "model.diffusion_model",
@@ -78,6 +78,18 @@ def rows(config: SDXLConfig, *, guided: bool = True) -> list[Row]:
         if guided or name != "guidance"
     )
     return found
+
+
+def boundaries(config: SDXLConfig, *, guided: bool = True) -> tuple[list[Row], dict[str, str]]:
+    """Return what can be seen when the networks run as graphs: the UNet and the functions, and all other paths.
+
+    Nothing within a graph can be observed, so that what lies there has no counterpart.
+    """
+    table = rows(config, guided=guided)
+    seen = [row for row in table if row.function or row.path == "unet"]
+    paths = {row.path for row in seen}
+    hidden = {row.path: "no counterpart" for row in table if row.path not in paths}
+    return seen, hidden | not_compared(config)
 
 
 def not_compared(config: SDXLConfig) -> dict[str, str]:

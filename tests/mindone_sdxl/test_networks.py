@@ -116,9 +116,9 @@ def test_the_float32_convolution_is_the_same_by_matmul_and_by_its_kernel(kernel,
     for parameter in cell.get_parameters():
         parameter.set_data(mindspore.Tensor(widened(rng, *parameter.shape), mindspore.float32))
     x = mindspore.Tensor(widened(rng, 2, 5, 9, 7), mindspore.float32)
-    monkeypatch.setattr(layers, "_VERSION", (2, 8))
+    monkeypatch.setattr(layers, "_SLOW_CONVOLUTION", False)
     by_kernel = cell(x).asnumpy()
-    monkeypatch.setattr(layers, "_VERSION", (2, 10))
+    monkeypatch.setattr(layers, "_SLOW_CONVOLUTION", True)
     assert distance(cell(x), by_kernel) <= 1e-6
 
 
@@ -138,7 +138,7 @@ def test_attention_in_pieces_equals_attention_at_once(mindspore, monkeypatch):
 
     rng = np.random.default_rng(3)
     query, key, value = (mindspore.Tensor(widened(rng, 2, count, 12)) for count in (10, 7, 7))
-    mask = mindspore.Tensor(widened(rng, 1, 1, 10, 7))
-    whole = attention.attend(query, key, value, 3, 0.5, mask).asnumpy()
+    mask, scale = mindspore.Tensor(widened(rng, 1, 1, 10, 7)), mindspore.Tensor(np.array(0.5))
+    whole = attention.attend(query, key, value, 3, scale, mask).asnumpy()
     monkeypatch.setattr(attention, "_SCORES", 2 * 3 * 7 * 4)
-    assert distance(attention.attend(query, key, value, 3, 0.5, mask), whole) <= 1e-15
+    assert distance(attention.attend(query, key, value, 3, scale, mask), whole) <= 1e-15

@@ -78,7 +78,7 @@ def test_an_image_to_start_from_shapes_the_result(sample, tmp_path):
         (["--aesthetic_score", "7"], "--aesthetic_score has no effect; it needs the refiner's --config"),
         (["--s_noise", "1.1"], "--s_noise has no effect; it needs --s_churn above 0"),
         (["--s_churn", "3", "--sampler", "DPMPP2MSampler"], "--s_churn has no effect"),
-        (["--ms_mode", "0"], "--ms_mode is not implemented"),
+        (["--ms_jit", "False"], "--ms_jit has no effect; it needs --ms_mode 0"),
         (["--thresholding", "True"], "--thresholding is not implemented"),
         (["--strength", "0.5"], "--strength has no effect; it needs --task img2img"),
         (["--rho", "5"], "--rho has no effect; it needs --discretization EDMDiscretization"),
