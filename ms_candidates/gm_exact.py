@@ -29,7 +29,7 @@ from ms_candidates.gm_source import INFERENCE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["lift_cells", "lift_types"]
+__all__ = ["lift_cells", "lift_numbers", "lift_types"]
 
 _SCHEDULE: Final = ("gm.modules.diffusionmodules.util", "gm.modules.diffusionmodules.discretizer")
 _BINARY: Final = ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "pow", "rpow")
@@ -56,7 +56,7 @@ def lift_types(dtype: str) -> None:
         if module is not None and name in _SCHEDULE:
             vars(module)["np"] = _Widened(np) if wide else np
     if wide:
-        _lift_numbers()
+        lift_numbers()
 
 
 def lift_cells(root: nn.Cell) -> None:
@@ -102,7 +102,7 @@ def _norm(cell: nn.Cell, leaf: Any, eps: Callable[[], float]) -> Callable[[Tenso
 
 
 @functools.lru_cache(maxsize=1)
-def _lift_numbers() -> None:
+def lift_numbers() -> None:
     """Make a Python float beside a float64 tensor a float64 tensor, in the operators of `Tensor`."""
     for name in _BINARY:
         method = f"__{name}__"

@@ -18,7 +18,7 @@ from __future__ import annotations
 import functools
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import mindspore as ms
 import numpy as np
@@ -26,9 +26,7 @@ from mindspore import Tensor, mint, nn, ops
 from mindspore.nn.layer.normalization import LayerNormExt
 
 from mindone_sdxl import layers
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from ms_candidates.gm_exact import lift_numbers
 
 __all__ = ["REPLACED", "casts", "lift_cells", "lift_types", "replace_operators"]
 
@@ -40,7 +38,6 @@ REPLACED: Final = {
     "mint.nn.Conv2d": "Conv2DExt is not registered",
     "mint.nn.LayerNorm": "LayerNormExt: creating the kernel fails",
 }
-_BINARY: Final = ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "pow", "rpow")
 _float = Tensor.float
 _casts: list[str] = []
 
@@ -107,7 +104,7 @@ def lift_types(dtype: str) -> None:
                 known[alias] = _Widened(original) if wide else original
     Tensor.float = _wide_float if wide else _float
     if wide:
-        _lift_numbers()
+        lift_numbers()
 
 
 def casts() -> list[str]:
@@ -144,21 +141,3 @@ def _note() -> None:
     place = f"{Path(code.co_filename).name} {code.co_name}"
     if place not in _casts:
         _casts.append(place)
-
-
-@functools.lru_cache(maxsize=1)
-def _lift_numbers() -> None:
-    """Make a Python float beside a float64 tensor a float64 tensor, in the operators of `Tensor`."""
-    for name in _BINARY:
-        method = f"__{name}__"
-        setattr(Tensor, method, _with_tensor(getattr(Tensor, method)))
-
-
-def _with_tensor(operator: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    @functools.wraps(operator)
-    def wide(self: Tensor, other: Any) -> Any:
-        if isinstance(other, float) and self.dtype == ms.float64:
-            other = Tensor(np.asarray(other))
-        return operator(self, other)
-
-    return wide

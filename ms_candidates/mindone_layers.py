@@ -139,7 +139,7 @@ def _encode_prompt(system: MindoneSystem, _row: Any, _inputs: Any, given: Given,
         def construct(*_: Any, **__: Any) -> Any:
             at = f"@call={calls.get(name, 0)}" if indexed else ""
             calls[name] = calls.get(name, 0) + 1
-            states = []
+            states: list[Any] = []
             while (address := f"{name}{at}:output.hidden_states.{len(states)}") in given.run:
                 states.append(system.native(given.tensor(address)))
             return system.native(given.tensor(f"{name}{at}:output.{first}")), None, tuple(states)

@@ -75,7 +75,7 @@ def shadowed(owner: Any, name: str, made: Callable[..., Any]) -> Iterator[None]:
 def drawing(where: str, noise: Callable[[], Tensor]) -> Iterator[None]:
     """Give `noise()` wherever a module of mindone draws random numbers."""
     module = sys.modules[where]
-    original = module.randn_tensor  # type: ignore[attr-defined]
+    original = module.randn_tensor
     module.randn_tensor = lambda *_, **__: noise()  # type: ignore[attr-defined]
     try:
         yield
