@@ -1,11 +1,11 @@
 """Repairs: edits of a candidate that a counterfactual replay applies before it runs.
 
-A repair file is JSON, `{"edits": [...]}`; `parity replay --repair FILE` applies them all. Four kinds are
-enough: change a weight's layout, set an attribute, shift the injected noise, and substitute a path's output by
+A repair file is JSON, `{"edits": [...]}`; `parity replay --repair FILE` applies them all. An edit that the candidate
+cannot take is an error; with `"strict": false` it is left out and the manifest says why. Four kinds are enough: change a weight's layout, set an attribute, shift the injected noise, and substitute a path's output by
 the reference's.
 
-    >>> decode(b'{"edits": [{"kind": "attribute", "path": "unet.conv_norm_out", "name": "eps", "value": 1e-5}]}')
-    [AttributeEdit(path='unet.conv_norm_out', name='eps', value=1e-05)]
+    >>> decode(b'{"edits": [{"kind": "attribute", "path": "unet.conv_norm_out", "name": "eps", "value": 1e-5}]}').edits
+    (AttributeEdit(path='unet.conv_norm_out', name='eps', value=1e-05),)
 
 Paths and addresses are the reference's; the candidate's adapter maps them to its own.
 """
@@ -19,7 +19,7 @@ import msgspec
 
 from parity.errors import RepairError
 
-__all__ = ["AttributeEdit", "Edit", "NoiseEdit", "SubstituteEdit", "WeightEdit", "decode", "read", "write"]
+__all__ = ["AttributeEdit", "Edit", "NoiseEdit", "Repairs", "SubstituteEdit", "WeightEdit", "decode", "read", "write"]
 
 Change = Literal["transpose", "transpose01", "transpose23", "flip0", "flip1", "flip2", "flip3"]
 
@@ -58,24 +58,27 @@ class SubstituteEdit(_Edit, frozen=True, kw_only=True, tag="substitute"):
 Edit = WeightEdit | AttributeEdit | NoiseEdit | SubstituteEdit
 
 
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    edits: list[Edit]
+class Repairs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a repair file holds; without `strict` an edit that the candidate cannot take is left out."""
+
+    edits: tuple[Edit, ...] = ()
+    strict: bool = True
 
 
-def decode(text: bytes) -> list[Edit]:
+def decode(text: bytes) -> Repairs:
     """Read a repair file's bytes.
 
     Raises:
         RepairError: they are not a list of known edits.
     """
     try:
-        return msgspec.json.decode(text, type=_File).edits
+        return msgspec.json.decode(text, type=Repairs)
     except msgspec.MsgspecError as error:
         message = f'not a repair file: {error}; write {{"edits": [{{"kind": "weight", …}}]}}'
         raise RepairError(message) from error
 
 
-def read(path: str | Path) -> list[Edit]:
+def read(path: str | Path) -> Repairs:
     """Read a repair file.
 
     Raises:
@@ -88,6 +91,6 @@ def read(path: str | Path) -> list[Edit]:
         raise RepairError(message) from error
 
 
-def write(edits: list[Edit], path: str | Path) -> None:
+def write(repairs: Repairs, path: str | Path) -> None:
     """Write a repair file."""
-    Path(path).write_bytes(msgspec.json.format(msgspec.json.encode(_File(edits)), indent=1))
+    Path(path).write_bytes(msgspec.json.format(msgspec.json.encode(repairs), indent=1))

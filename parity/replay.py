@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import msgspec
 import numpy as np
 
 from parity import provenance
@@ -25,8 +26,8 @@ from parity.address import Address, pattern
 from parity.align import Alignment, Calls, transform
 from parity.digests import digest
 from parity.dtypes import bits, is_float, narrow, widen
-from parity.errors import InputError, TraceError, nearest
-from parity.repair import NoiseEdit, SubstituteEdit
+from parity.errors import InputError, RepairError, TraceError, nearest
+from parity.repair import NoiseEdit, Repairs, SubstituteEdit
 from parity.trace import Manifest, RunReader, RunWriter, Trace, TraceWriter
 from parity.trace.schema import WeightDigests
 
@@ -144,7 +145,7 @@ class Options:
     weights: Path | None = None
     source: Path | None = None
     only: str | None = None
-    edits: tuple[Edit, ...] = ()
+    repairs: Repairs = field(default_factory=Repairs)
     plant: Path | None = None
     store: Literal["hdf5", "npy"] = "hdf5"
     command: tuple[str, ...] = ()
@@ -312,9 +313,7 @@ def replay(
     for dtype in dtypes:
         progress(f"load {dtype}", 0, 1)
         system = candidate.build(requests[dtype])
-        for edit in options.edits:
-            if not isinstance(edit, (NoiseEdit, SubstituteEdit)):
-                system.apply(edit)
+        writer.manifest.refused |= _apply(system, options.repairs)
         if dtype == dtypes[0]:
             _describe(writer.manifest, system)
         writer.manifest.floors |= {
@@ -323,16 +322,35 @@ def replay(
         source = reference.run("float64" if dtype == "float64" and "float64" in reference.manifest.runs else working)
         given = Given(
             run=source, calls=Calls(source), case=reference.manifest.case, dtype=dtype,
-            noise_shift=sum(edit.shift for edit in options.edits if isinstance(edit, NoiseEdit)),
+            noise_shift=sum(edit.shift for edit in options.repairs.edits if isinstance(edit, NoiseEdit)),
         )  # fmt: skip
         for mode in options.modes:
             with writer.run(f"{mode}-{dtype}", mode=mode, dtype=dtype, only=options.only) as run:
                 tap = Tap(run, given, alignment, system, options.only)
-                tap.substituting(options.edits)
+                tap.substituting(options.repairs.edits)
                 _run_mode(mode, system, given, tap, alignment, progress)
     writer.manifest.wall_s = time.perf_counter() - started
     writer.finish()
     return Trace.open(out)
+
+
+def _apply(system: System, repairs: Repairs) -> dict[str, str]:
+    """Apply the edits of a loaded model; return those that it cannot take, as JSON, with the reason.
+
+    Raises:
+        RepairError: it cannot take one, and the repairs are strict.
+    """
+    refused: dict[str, str] = {}
+    for edit in repairs.edits:
+        if isinstance(edit, (NoiseEdit, SubstituteEdit)):
+            continue  # the tap and the given noise take these
+        try:
+            system.apply(edit)
+        except RepairError as error:
+            if repairs.strict:
+                raise
+            refused[msgspec.json.encode(edit).decode()] = str(error)
+    return refused
 
 
 def _run_mode(mode: Mode, system: System, given: Given, tap: Tap, alignment: Alignment, progress: Any) -> None:

@@ -67,7 +67,7 @@ def replay(
             raise InputError(message)
     options = replayer.Options(
         modes=tuple(modes or replayer.MODES), dtypes=tuple(types(dtypes) or ()), device=device, weights=weights,  # type: ignore[arg-type]
-        source=source, only=only, edits=tuple(repairs.read(repair)) if repair else (), plant=planted(plant, trace),
+        source=source, only=only, repairs=repairs.read(repair) if repair else repairs.Repairs(), plant=planted(plant, trace),
         store=store, command=_command(candidate, source, weights, device, plant),
     )  # fmt: skip
     with bar("replay") as progress:

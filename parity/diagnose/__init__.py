@@ -28,7 +28,7 @@ from parity.result import Cause
 from parity.trace import Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from parity.diagnose.evidence import Suspect
     from parity.result import Pair, Result
@@ -76,18 +76,40 @@ def _diagnosed(result: Result, folder: Path, progress: Callable[[str, int, int],
     causes = causes_of(evidence)
     progress("fit hypotheses", 1, 1)
     failing = [pair for pair in evidence.failing if pair.verdict == "MISMATCH"]
-    edits = _edits(causes)
-    if edits and failing and evidence.candidate.manifest.command:
+    if _edits(causes) and failing and evidence.candidate.manifest.command:
         progress("replay with the repairs", 0, 1)
-        after = replay_with(
-            edits, [*(pair.address for pair in failing), *_end(reference)], reference=reference, candidate=evidence.candidate,
-            folder=folder, modes=("layers", "free"), dtype=failing[0].dtype or "float64",
-        )  # fmt: skip
+        after = _repaired(causes, evidence, failing, folder)
         _confirm(result, evidence, causes, after)
         progress("replay with the repairs", 1, 1)
     result.causes = sorted(causes, key=_order)
     summarize(result)
     return result
+
+
+def _repaired(causes: list[Cause], evidence: Evidence, failing: Sequence[Pair], folder: Path) -> Result:
+    """Replay what fails with the repairs of all causes, then without those that the candidate could not take.
+
+    A place whose repair was refused is substituted, so that what contains it is still told from what fails by itself.
+    """
+    addresses = [*(pair.address for pair in failing), *_end(evidence.reference)]
+    for _ in range(2):
+        after, refused = replay_with(
+            _edits(causes), addresses, reference=evidence.reference, candidate=evidence.candidate, folder=folder,
+            modes=("layers", "free"), dtype=failing[0].dtype or "float64",
+        )  # fmt: skip
+        if not refused:
+            break
+        for cause in causes:
+            reasons = {refused[text] for edit in cause.edits if (text := _as_json(edit)) in refused}
+            if reasons:
+                cause.edits = []
+                cause.evidence.extend(f"the repair could not be tried: {reason}" for reason in sorted(reasons))
+    return after
+
+
+def _as_json(edit: dict[str, Any]) -> str:
+    """Return an edit as a manifest writes it."""
+    return msgspec.json.encode(msgspec.convert(edit, Edit)).decode()
 
 
 def causes_of(evidence: Evidence) -> list[Cause]:
@@ -168,7 +190,12 @@ def _flag_containers(result: Result, now: dict[str, Pair]) -> None:
 def _edits(causes: Iterable[Cause]) -> list[Edit]:
     """Return all edits of the causes, and a substitution for each place that none repairs."""
     found: list[Edit] = [msgspec.convert(edit, Edit) for cause in causes for edit in cause.edits]
-    found.extend(SubstituteEdit(path=cause.address) for cause in causes if cause.slug == "unknown")
+    found.extend(
+        SubstituteEdit(path=path)
+        for cause in causes
+        if not cause.edits and ":" not in cause.address
+        for path in (cause.address, *cause.others)
+    )
     return found
 
 

@@ -31,8 +31,8 @@ __all__ = ["replay_with"]
 def replay_with(
     edits: Sequence[Edit], addresses: Sequence[str], *, reference: Trace, candidate: Trace, folder: Path,
     modes: Sequence[str], dtype: str,
-) -> Result:  # fmt: skip
-    """Replay `addresses` with the edits applied and return how they compare now.
+) -> tuple[Result, dict[str, str]]:  # fmt: skip
+    """Replay `addresses` with the edits applied; return how they compare now, and the edits (JSON) that were refused.
 
     Raises:
         ChildError: the replay failed.
@@ -41,7 +41,7 @@ def replay_with(
     out = folder / "candidate"
     if out.exists():
         shutil.rmtree(out)
-    repair.write(list(edits), folder / "repair.json")
+    repair.write(repair.Repairs(edits=tuple(edits), strict=False), folder / "repair.json")
     command = [
         sys.executable, "-m", "parity", "replay", str(reference.folder), f"--out={out}",
         *candidate.manifest.command, f"--repair={folder / 'repair.json'}", f"--dtype={dtype}",
@@ -51,4 +51,5 @@ def replay_with(
     if finished.returncode:
         message = f"the counterfactual replay failed with exit code {finished.returncode} (see above); run it alone: {' '.join(command[1:])}"
         raise ChildError(message)
-    return compare(reference, [Trace.open(out)])
+    trace = Trace.open(out)
+    return compare(reference, [trace]), trace.manifest.refused

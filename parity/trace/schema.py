@@ -131,6 +131,7 @@ class Checks(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Everything about a trace that is not a tensor.
 
+    `refused` holds the edits (JSON) that a replay with repairs that are not strict left out, and why.
     `origin` is the digest of the trace that this one was packed from. `digest` is the file's own
     (parity.trace.manifest), empty in memory.
     """
@@ -156,6 +157,7 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     floors: dict[str, dict[str, dict[str, float]]] = {}
     reference_digest: str | None = None
     command: list[str] = []
+    refused: dict[str, str] = {}
     wall_s: float = 0.0
     origin: str | None = None
     digest: str = ""

@@ -4,19 +4,20 @@ import pytest
 
 from parity import repair
 from parity.errors import RepairError
-from parity.repair import AttributeEdit, NoiseEdit, SubstituteEdit, WeightEdit
+from parity.repair import AttributeEdit, NoiseEdit, Repairs, SubstituteEdit, WeightEdit
 
-EDITS = [
+EDITS = (
     WeightEdit(address="text_encoder_2.text_projection:weight", change="transpose"),
     AttributeEdit(path="unet.conv_norm_out", name="eps", value=1e-5),
     NoiseEdit(shift=1),
     SubstituteEdit(path="unet.conv_in"),
-]
+)
 
 
 def test_edits_survive_their_file(tmp_path):
-    repair.write(EDITS, tmp_path / "repair.json")
-    assert repair.read(tmp_path / "repair.json") == EDITS
+    repairs = Repairs(edits=EDITS, strict=False)
+    repair.write(repairs, tmp_path / "repair.json")
+    assert repair.read(tmp_path / "repair.json") == repairs
 
 
 @pytest.mark.parametrize(
