@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING
 
 from mindone_sdxl.config import from_diffusers
+from mindone_sdxl.config_yaml import from_yaml
 from mindone_sdxl.errors import SDXLError
 from ms_candidates.gm_config import engine_config
 from ms_candidates.gm_rows import not_compared, rows
@@ -22,6 +23,7 @@ from parity.errors import AlignmentError, FrameworkMissingError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from mindone_sdxl.config import SDXLConfig
     from parity.replay import Request, System
     from parity.trace.schema import Row
 
@@ -41,13 +43,14 @@ class Gm:
         """
         find(request.source)
         try:
-            config = from_diffusers(request.model)
+            config = read_config(request)
         except SDXLError as error:
-            message = f"{request.model}: {error}"
+            message = f"{request.config or request.model}: {error}"
             raise AlignmentError(message) from error
         engine_config(config, "", "LegacyDDPMDiscretization")
+        known = request.manifest.modules
         guided = float(request.manifest.case["sampling"]["guidance"]) > 1
-        return rows(config, guided=guided), not_compared(config)
+        return rows(config, guided=guided, known=known), not_compared(config, known)
 
     def build(self, request: Request) -> System:
         """Build the original's engine from the source and load its weights.
@@ -62,6 +65,11 @@ class Gm:
             message = f"mindspore cannot be imported ({error}); install this project with the extra [mindspore]"
             raise FrameworkMissingError(message) from error
         return build(request)
+
+
+def read_config(request: Request) -> SDXLConfig:
+    """Return the case's model: that of a diffusers folder, or that of a single file's YAML configuration."""
+    return from_diffusers(request.model) if request.config is None else from_yaml(request.config).model
 
 
 candidate = Gm()

@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import mindspore as ms
+import yaml
 
 from mindone_sdxl import files, weights
 from mindone_sdxl.candidate.parameters import as_loaded
-from mindone_sdxl.config import from_diffusers
+from mindone_sdxl.convert import read_any
 from mindone_sdxl.errors import SDXLError
 from ms_candidates import gm_exact, gm_source
+from ms_candidates.gm import read_config
 from ms_candidates.gm_config import OPEN_CLIP_ARCHITECTURE, engine_config, open_clip_config
 from ms_candidates.gm_system import GmSystem, Loaded
 from parity.errors import InputError, WeightsError
@@ -49,7 +51,7 @@ def build(request: Request) -> GmSystem:
     helpers = gm_source.load(folder)
     gm_exact.lift_types(request.dtype)
     plant = runpy.run_path(str(request.plant)) if request.plant else {}
-    config = from_diffusers(request.model)
+    config = read_config(request)
     sampling = request.manifest.case["sampling"]
     if sampling["sampler"] not in _SAMPLERS:
         message = f"sampler {sampling['sampler']} is not replayed in gm; there are {', '.join(_SAMPLERS)}"
@@ -76,7 +78,10 @@ def _checkpoint(request: Request, config: SDXLConfig, plant: Mapping[str, Any]) 
         raise WeightsError(message)
     if request.weights is None and not path.exists():
         try:
-            state = weights.diffusers_to_mindspore(as_loaded(request), config)
+            alone = request.model.is_file()
+            state = (
+                read_any(request.model, config) if alone else weights.diffusers_to_mindspore(as_loaded(request), config)
+            )
             if "checkpoint" in plant:
                 plant["checkpoint"](state)
             files.write(path, state)
@@ -94,10 +99,7 @@ def _engine(helpers: Any, config: SDXLConfig, request: Request, checkpoint: Path
     """
     from omegaconf import OmegaConf
 
-    clip = request.folder / "clip"
-    clip.mkdir(parents=True, exist_ok=True)
-    for path in (request.model / "text_encoder" / "config.json", *(request.model / "tokenizer").iterdir()):
-        shutil.copyfile(path, clip / path.name)
+    clip = _clip(request)
     registry = sys.modules["gm.modules.embedders.open_clip.factory"]
     registry._MODEL_CONFIGS[OPEN_CLIP_ARCHITECTURE] = open_clip_config(config.text_encoder_2)  # noqa: SLF001 - it reads a folder of the source else
     discretization = request.manifest.case["sampling"]["discretization"]
@@ -110,6 +112,19 @@ def _engine(helpers: Any, config: SDXLConfig, request: Request, checkpoint: Path
         message = f"{checkpoint}: the original cannot load it: {error}"
         raise WeightsError(message) from error
     return engine, loaded
+
+
+def _clip(request: Request) -> Path:
+    """Return a folder with the first text encoder's configuration and tokenizer, as the original wants them."""
+    if request.config is not None:
+        tree = yaml.safe_load(request.config.read_text(encoding="utf-8"))
+        first = tree["model"]["params"]["conditioner_config"]["params"]["emb_models"][0]
+        return request.config.parent / str(first["params"]["version"])
+    folder = request.folder / "clip"
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in (request.model / "text_encoder" / "config.json", *(request.model / "tokenizer").iterdir()):
+        shutil.copyfile(path, folder / path.name)
+    return folder
 
 
 @contextmanager

@@ -79,7 +79,8 @@ def _sinusoid(system: GmSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) 
 
 
 def _size_embeddings(system: GmSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> Arrays:
-    return {"output": system.cells["conditioner.embedders.2.timestep"](inputs["timesteps"]).asnumpy()}
+    numbers = inputs["timesteps"].astype(system.type)
+    return {"output": system.cells["conditioner.embedders.2.timestep"](numbers).asnumpy()}
 
 
 def _masked(system: GmSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> Arrays:
@@ -150,12 +151,15 @@ def _text_encoder(system: GmSystem, rows: Sequence[Row], inputs: Mapping[str, An
 
 
 def _unet(system: GmSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> Arrays:
-    sample, ids = inputs["sample"], inputs["added_cond_kwargs.time_ids"]
+    sample = inputs["sample"]
     timestep = inputs["timestep"]
     value = timestep.asnumpy() if isinstance(timestep, Tensor) else np.asarray(timestep)
     index = Tensor(np.broadcast_to(np.rint(value), (sample.shape[0],)).astype(np.int32))
-    sizes = {str(start): ids[:, start : start + 2] for start in (0, 2, 4)}
-    vector = system.vector(inputs["added_cond_kwargs.text_embeds"], sizes)
+    vector = inputs.get("vector")
+    if vector is None:
+        ids = inputs["added_cond_kwargs.time_ids"]
+        sizes = {str(start): ids[:, start : start + 2] for start in (0, 2, 4)}
+        vector = system.vector(inputs["added_cond_kwargs.text_embeds"], sizes)
     output = system.cells[UNET](sample, timesteps=index, context=inputs["encoder_hidden_states"], y=vector)
     return {rows[0].port: output.asnumpy()}
 

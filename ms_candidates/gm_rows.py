@@ -18,21 +18,22 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from mindone_sdxl.candidate.rows import TEXT, TEXT_2, UNET
+from mindone_sdxl.candidate.rows import FUNCTIONS, SIZES, TEXT, TEXT_2, UNET
 from mindone_sdxl.candidate.rows import not_compared as port_not_compared
 from mindone_sdxl.candidate.rows import rows as port_rows
-from mindone_sdxl.names import module_pairs
+from mindone_sdxl.names import module_pairs, parameter_pairs
 from parity.trace.schema import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from mindone_sdxl.config import SDXLConfig, VAEConfig
 
-__all__ = ["EMBEDDER_2", "POOLED", "VAE", "levels", "not_compared", "rows"]
+__all__ = ["EMBEDDER_2", "NUMBERED", "POOLED", "VAE", "levels", "not_compared", "rows"]
 
 VAE: Final = "first_stage_model"
 EMBEDDER_2: Final = "conditioner.embedders.1"
+NUMBERED: Final = "unet.input_blocks.0"  # a module of references that are built as Stability-AI's package is
 POOLED: Final = "text_encoder_2.pooled"
 _LAYER_2: Final = "text_encoder_2.text_model.encoder.layers."
 _ROOTS: Final = re.compile(r"text_encoder(_2)?(\.text_model)?(\.encoder|\.embeddings)?")
@@ -44,8 +45,22 @@ _LEVEL: Final = re.compile(r"vae\.(encoder\.down_blocks|decoder\.up_blocks)\.\d+
 _VAE_ATTENTION: Final = re.compile(r"vae\.\w+\.mid_block\.attentions\.0\.(to_[qkv]|to_out\.0|group_norm)")
 
 
-def rows(config: SDXLConfig, *, guided: bool = True) -> list[Row]:
-    """Return the whole table for one model."""
+def rows(config: SDXLConfig, *, guided: bool = True, known: Collection[str] = ()) -> list[Row]:
+    """Return the whole table for one model.
+
+    Args:
+        config: The model.
+        guided: Without guidance the reference has no such function.
+        known: The reference's modules; rows of others are left out. Empty: those of diffusers.
+    """
+    table = _all_rows(config, guided=guided)
+    if NUMBERED in known:
+        table = [row for row in table if row.path != SIZES] + [*_numbered(config), *_sizes(guided=guided)]
+    return [row for row in table if row.path in FUNCTIONS or not known or row.path in known]
+
+
+def _all_rows(config: SDXLConfig, *, guided: bool) -> list[Row]:
+    """Return the rows of diffusers' modules and of the functions."""
     otherwise = (_ROOTS, _HIDDEN, _ACTIVATION, _LEVEL)
     same = (row for row in port_rows(config, guided=guided) if not any(each.fullmatch(row.path) for each in otherwise))
     found = [_adapted(row) for row in same]
@@ -56,10 +71,31 @@ def rows(config: SDXLConfig, *, guided: bool = True) -> list[Row]:
     return found
 
 
-def not_compared(config: SDXLConfig) -> dict[str, str]:
-    """Return the reference's paths that have no row, with their reason."""
+def not_compared(config: SDXLConfig, known: Collection[str] = ()) -> dict[str, str]:
+    """Return the reference's paths that have no row, with their reason.
+
+    A parameter whose owner is none of the `known` modules belongs to something that the reference computes by itself.
+    """
     hidden = {pair.diffusers: "no counterpart" for pair in module_pairs(config) if _HIDDEN.fullmatch(pair.diffusers)}
-    return port_not_compared(config) | hidden
+    owners = {pair.diffusers.rpartition(".")[0] for pair in parameter_pairs(config)} if known else set()
+    return port_not_compared(config) | dict.fromkeys(owners.difference(known), "never called") | hidden
+
+
+def _numbered(config: SDXLConfig) -> Iterator[Row]:
+    """Yield the UNet's blocks as Stability-AI numbers them, and the original with it."""
+    levels, resnets = config.unet.level_count, config.unet.resnets_per_level
+    counts = {"input_blocks": levels * (resnets + 1), "output_blocks": levels * (resnets + 1)}
+    for name, count in counts.items():
+        for index in range(count):
+            ports = ("hidden_states", "temb", "encoder_hidden_states")
+            yield Row(path=f"unet.{name}.{index}", native=f"{UNET}.{name}.{index}", ports=ports)
+
+
+def _sizes(*, guided: bool) -> Iterator[Row]:
+    """Yield the sinusoids of the sizes, which each of three embedders makes once for each text."""
+    for call in range(6 if guided else 3):
+        native = f"conditioner.embedders.{2 + call % 3}.timestep"
+        yield Row(path=SIZES, native=native, call=call, native_call=call // 3, replay=SIZES)
 
 
 def _adapted(row: Row) -> Row:

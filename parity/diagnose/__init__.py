@@ -38,7 +38,7 @@ __all__ = ["SLUGS", "causes_of", "diagnose"]
 SLUGS: Final = (
     "transposed-weight", "flipped-weight", "half-precision-weight", "swapped-weight", "weight-not-loaded",
     "weight-missing", "different-weight", "norm-epsilon", "norm-groups", "activation-variant", "attention-scale",
-    "attention-heads", "attribute-differs", "noise-step-shifted", "guidance-halves-swapped", "guidance-scale",
+    "attention-heads", "attribute-differs", "noise-step-shifted", "sampler-step-scaled", "guidance-halves-swapped", "guidance-scale",
     "scaled-output", "shifted-output", "permuted-channels", "step-shifted", "half-precision-grid", "padding", "unknown",
 )  # fmt: skip
 """Every kind of cause; docs/causes/SLUG.md explains it."""

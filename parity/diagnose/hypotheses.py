@@ -74,6 +74,30 @@ def noise_step(evidence: Evidence, suspect: Suspect) -> Cause | None:
     )  # fmt: skip
 
 
+def longer_step(evidence: Evidence, suspect: Suspect) -> Cause | None:
+    """The sampler moves the latents by a multiple of what it should: its update is applied twice, or scaled."""
+    if suspect.path != "scheduler.step":
+        return None
+    factors: list[tuple[float, float]] = []
+    for call in evidence.calls(suspect):
+        sample = call.inputs.get("sample")
+        if sample is None or sample.shape != call.reference.shape:
+            return None
+        factors.append(_multiple(call.candidate - sample, call.reference - sample))
+    if not factors or max(residual for _, residual in factors) > EXPLAINED:
+        return None
+    least, most = min(factor for factor, _ in factors), max(factor for factor, _ in factors)
+    if most - least > EXPLAINED * abs(most):
+        return None
+    residual = max(residual for _, residual in factors)
+    moved = f"the candidate moves the latents by {most:.9g} times the reference's move"
+    facts = [f"in all {len(factors)} failing steps {moved}, residual at most {residual:.1e}"]
+    times = round(most)
+    if times > 1 and abs(most - times) < EXPLAINED:
+        facts.append(f"{times} times exactly: the update is added {times} times")
+    return _cause("sampler-step-scaled", suspect, facts, "add the update to the latents once in every step", [])
+
+
 def guidance(evidence: Evidence, suspect: Suspect) -> Cause | None:
     """The two halves are swapped, or the scale is another."""
     if suspect.path != "guidance":
@@ -243,7 +267,7 @@ def border(evidence: Evidence, suspect: Suspect) -> Cause | None:
 
 
 HYPOTHESES: Final = (
-    noise_step, guidance, activation, norm_epsilon, half_precision, scaled, border, step_late, permuted,
+    noise_step, longer_step, guidance, activation, norm_epsilon, half_precision, scaled, border, step_late, permuted,
 )  # fmt: skip
 
 

@@ -37,6 +37,16 @@ def judged(recorded, folder, *options, code=1):
 
 
 @pytest.fixture(scope="module")
+def recorded(tiny_model, tmp_path_factory):
+    """The main job's reference, without a replay in the port."""
+    del tiny_model
+    folder = tmp_path_factory.mktemp("recorded") / "reference"
+    finished = run_parity(folder, "record", "fixtures/cases/tiny.toml", "--reference", "diffusers", "--out", folder)
+    assert finished.code == 0, finished.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
 def original(recorded, tmp_path_factory):
     """Text to image with EulerA, and the encoder, in float64 and all modes."""
     return judged(recorded, tmp_path_factory.mktemp("gm"))
@@ -98,6 +108,43 @@ def test_tensors_that_a_checkpoint_lacks_are_named_by_the_audit(recorded, tiny_m
     assert cause.evidence[0].startswith("parameters never loaded: 2 of ")
     lost = {pair.address for pair in result.pairs if pair.mode == "audit" and "initial value" in pair.detail}
     assert lost == {"unet.mid_block.attentions.0.norm:weight", "unet.mid_block.attentions.0.norm:bias"}
+
+
+LMS = """
+schema = 1
+[model]
+file = "model.safetensors"
+config = "model.yaml"
+[prompt]
+positive = ["a lighthouse keeper's kitchen at dusk"]
+negative = ["blurry"]
+[sampling]
+sampler = "LinearMultistep"
+discretization = "LegacyDDPM"
+steps = 5
+seed = 7
+[size]
+height = 48
+width = 32
+"""
+
+
+@pytest.mark.skipif("PARITY_SGM_SOURCE" not in os.environ, reason="PARITY_SGM_SOURCE is not set: a checkout of sgm")
+def test_the_multistep_sampler_adds_its_update_twice(tiny_model, tmp_path):
+    subprocess.run([sys.executable, "-m", "torch_refs.sgm_files", tiny_model, tmp_path], cwd=ROOT, check=True)
+    (tmp_path / "lms.toml").write_text(LMS)
+    finished = run_parity(
+        tmp_path, "record", tmp_path / "lms.toml", "--reference", "sgm", "--out", tmp_path / "reference"
+    )
+    assert finished.code == 0, finished.stderr
+    result = judged(tmp_path / "reference", tmp_path, "--mode", "layers", "--only", "scheduler.*")
+    assert (result.first_divergence.address, result.first_divergence.stage) == (
+        "scheduler.step@step=0:output",
+        "sampler",
+    )
+    (cause,) = result.causes
+    assert (cause.slug, cause.address) == ("sampler-step-scaled", "scheduler.step")
+    assert "2 times exactly: the update is added 2 times" in cause.evidence
 
 
 def whole_checkpoint(model, folder):

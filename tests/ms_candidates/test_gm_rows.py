@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from mindone_sdxl.candidate.rows import FUNCTIONS
+from mindone_sdxl.candidate.rows import FUNCTIONS, SIZES
 from mindone_sdxl.candidate.rows import rows as port_rows
 from mindone_sdxl.config import SDXLConfig
 from mindone_sdxl.names import module_pairs, parameter_pairs
-from ms_candidates.gm_rows import POOLED, levels, not_compared, rows
+from ms_candidates.gm_rows import NUMBERED, POOLED, levels, not_compared, rows
 from parity.align import NAMED_TRANSFORMS, REASONS, Alignment
 
 CONFIG = SDXLConfig()
@@ -72,6 +72,19 @@ def test_a_level_of_the_vae_ends_with_its_resampling_where_it_has_one():
     assert cells["vae.encoder.down_blocks.3"][-1] == "first_stage_model.encoder.down.3.block.1"
     assert cells["vae.decoder.up_blocks.0"][0] == "first_stage_model.decoder.up.3.block.0"
     assert cells["vae.decoder.up_blocks.3"][-1] == "first_stage_model.decoder.up.0.block.2"
+
+
+def test_a_reference_built_as_stability_s_package_gets_its_own_blocks_and_sinusoids(table):
+    known = {NUMBERED, "unet", "unet.output_blocks.8", SIZES, "unet.down_blocks.0.resnets.0"}
+    found = {(row.path, row.call): row.native for row in rows(CONFIG, known=known) if not row.function}
+    assert {path for path, _ in found} == known | {"scheduler.scale_model_input"}
+    assert found[NUMBERED, None] == "model.diffusion_model.input_blocks.0"
+    assert [found[SIZES, call] for call in range(6)] == [
+        f"conditioner.embedders.{2 + call % 3}.timestep" for call in range(6)
+    ]
+    reasons = not_compared(CONFIG, known)
+    assert reasons["unet.conv_in"] == "never called"
+    assert "unet.down_blocks.0.resnets.0" not in reasons
 
 
 def test_without_guidance_there_is_no_row_for_it():

@@ -85,6 +85,12 @@ FAULTS = {
     "permuted-channels": (
         {}, {}, {}, {"vae.decode:output": IMAGE}, {"vae.decode:output": IMAGE[:, [1, 0, *range(2, 8)]]}, "vae.decode",
     ),
+    "sampler-step-scaled": (
+        {}, {}, {f"scheduler.step@step={step}": {"input.sample": NOISE[step]} for step in range(STEPS)},
+        {f"scheduler.step@step={step}:output": NOISE[step] + UNCOND * (step + 1) for step in range(STEPS)},
+        {f"scheduler.step@step={step}:output": NOISE[step] + 2 * UNCOND * (step + 1) for step in range(STEPS)},
+        "scheduler.step",
+    ),
     "padding": ({}, {}, {}, {"vae.encoder:output": IMAGE}, {"vae.encoder:output": BORDERED}, "vae.encoder"),
     "half-precision-grid": (
         {}, {}, {}, {"vae.decode:output": IMAGE}, {"vae.decode:output": IMAGE.astype(np.float16).astype(float)}, "vae.decode",
@@ -175,6 +181,11 @@ def test_a_reported_pad_value_is_a_cause_with_its_repair_and_what_the_tensors_sa
     assert cause.edits == [{"kind": "attribute", "path": "vae.down", "name": "pad_value", "value": 0.0}]
     assert "pad_value is 0.0 in the reference and 1.0 in the candidate" in cause.evidence[0]
     assert any("only the border differs" in fact for fact in cause.evidence)
+
+
+def test_an_update_that_is_added_twice_is_told_so(tmp_path):
+    (cause,) = causes(*traces(tmp_path, *FAULTS["sampler-step-scaled"][:5]))
+    assert "2 times exactly: the update is added 2 times" in cause.evidence
 
 
 def test_a_module_that_contains_the_fault_is_no_suspect(tmp_path):
