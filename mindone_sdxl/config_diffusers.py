@@ -188,8 +188,9 @@ def _unet(path: Path) -> UNetConfig:
 
 
 def text_encoder(path: Path, kind: TextEncoderKind) -> TextEncoderConfig:
-    """The text encoder of a transformers `config.json`."""
+    """The text encoder of a transformers `config.json`, which may be that of a whole CLIP model."""
     values = read_json(path)
+    values = values.get("text_config", values)
     activation = values.get("hidden_act", "quick_gelu")
     if activation not in ("quick_gelu", "gelu"):
         message = f"{path}: hidden_act is {activation!r}, only 'quick_gelu' and 'gelu' are implemented"

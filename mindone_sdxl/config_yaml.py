@@ -27,6 +27,7 @@ from mindone_sdxl.config import (
 from mindone_sdxl.config_diffusers import text_encoder
 from mindone_sdxl.discretization import DISCRETIZATIONS, Discretization, LegacyDDPM
 from mindone_sdxl.errors import ConfigError
+from mindone_sdxl.hub import places
 from mindone_sdxl.lookup import find
 
 __all__ = ["YamlConfig", "from_yaml"]
@@ -40,7 +41,7 @@ _NETWORK_IGNORED = {
 }
 _CODER_IGNORED = {"resolution", "attn_type", "decoder_attn_dtype", "encoder_attn_dtype", "dropout", "double_z"}
 _PREDICTIONS: Mapping[str, Prediction] = {"EpsScaling": "epsilon", "VScaling": "v_prediction", "EDMScaling": "edm"}
-_CLIP = {"openai/clip-vit-large-patch14": TextEncoderConfig(kind="clip")}
+VOCABULARY = "openai/clip-vit-large-patch14"
 _OPEN_CLIP = {"ViT-bigG-14-Text": SDXLConfig().text_encoder_2, "ViT-bigG-14": SDXLConfig().text_encoder_2}
 _SIZES = ("original_size_as_tuple", "crop_coords_top_left", "target_size_as_tuple")
 _REFINER_SIZES = ("original_size_as_tuple", "crop_coords_top_left", "aesthetic_score")
@@ -54,11 +55,13 @@ class YamlConfig:
         version: its name, part of the path of what is written.
         model: the model.
         discretization: where a sampler places its steps unless it is told otherwise.
+        vocabulary: the `version:` of the first text encoder, where its tokenizer is: a folder, or an id on the hub.
     """
 
     version: str
     model: SDXLConfig
     discretization: Discretization
+    vocabulary: str = VOCABULARY
 
 
 class _Node:
@@ -118,7 +121,7 @@ def from_yaml(path: str | Path) -> YamlConfig:
     for key in ("disable_first_stage_amp", "disable_first_stage_autocast"):  # MindSpore's and Stability's spelling
         parameters.expect(key, True, False)
     schedule, discretization = _denoiser(parameters.child("denoiser_config"))
-    refiner, first, second, sizes = _conditioner(parameters.child("conditioner_config"), Path(path).parent)
+    refiner, first, second, sizes, vocabulary = _conditioner(parameters.child("conditioner_config"), Path(path).parent)
     unet = _network(parameters.child("network_config"), 5 if refiner else 6, cast("int", second.projection_size))
     vae = _autoencoder(parameters.child("first_stage_config"), parameters)
     parameters.done({"optim", "sigma_sampler_config", "loss_fn_config", "ckpt_path", "sampler_config"})
@@ -134,7 +137,7 @@ def from_yaml(path: str | Path) -> YamlConfig:
         refiner=refiner,
         force_zeros_for_empty_prompt=not refiner,
     )
-    return YamlConfig(version=version, model=config, discretization=discretization)
+    return YamlConfig(version=version, model=config, discretization=discretization, vocabulary=vocabulary)
 
 
 def _denoiser(node: _Node) -> tuple[ScheduleConfig, Discretization]:
@@ -201,11 +204,11 @@ def _network(node: _Node, time_ids: int, pooled: int) -> dict[str, Any]:
     return config
 
 
-def _conditioner(node: _Node, folder: Path) -> tuple[bool, TextEncoderConfig, TextEncoderConfig, int]:
-    """Whether it is the refiner's, the text encoders, and the width of each size's embedding.
+def _conditioner(node: _Node, folder: Path) -> tuple[bool, TextEncoderConfig, TextEncoderConfig, int, str]:
+    """Whether it is the refiner's, the text encoders, the width of each size's embedding, and the vocabulary.
 
-    The first encoder's `version` may also be a folder with its `config.json`, and the second's `arch` the name of an
-    OpenCLIP model file `ARCH.json`, both beside the YAML file.
+    The first encoder's `version` may also be a folder, beside the YAML file or not, or an id found in the hub's local
+    cache (see `hub`), and the second's `arch` the name of an OpenCLIP model file `ARCH.json` beside the YAML file.
     """
     node.target("GeneralConditioner")
     models = node.child("params").take("emb_models", required=True)
@@ -223,7 +226,8 @@ def _conditioner(node: _Node, folder: Path) -> tuple[bool, TextEncoderConfig, Te
         nodes[0].target("FrozenCLIPEmbedder")
     nodes[texts - 1].target("FrozenOpenCLIPEmbedder2")
     parameters = [embedder.child("params") for embedder in nodes]
-    first = SDXLConfig().text_encoder if refiner else _clip(parameters[0], folder)
+    vocabulary = VOCABULARY if refiner else str(parameters[0].take("version", VOCABULARY))
+    first = SDXLConfig().text_encoder if refiner else _clip(parameters[0], vocabulary, folder)
     second = _open_clip(parameters[texts - 1], folder)
     widths = set()
     for embedder, values in zip(nodes[texts:], parameters[texts:], strict=True):
@@ -232,14 +236,20 @@ def _conditioner(node: _Node, folder: Path) -> tuple[bool, TextEncoderConfig, Te
     if len(widths) != 1:
         message = f"{node.place}: size embeddings of different widths {sorted(widths)}"
         raise ConfigError(message)
-    return refiner, first, second, widths.pop()
+    return refiner, first, second, widths.pop(), vocabulary
 
 
-def _clip(node: _Node, folder: Path) -> TextEncoderConfig:
-    version = str(node.values.get("version", ""))
-    if not version or not (folder / version / "config.json").is_file():
-        return _named(_CLIP, node, "version")
-    config = text_encoder(folder / version / "config.json", "clip")
+def _clip(node: _Node, version: str, beside: Path) -> TextEncoderConfig:
+    if version == VOCABULARY:
+        return TextEncoderConfig(kind="clip")
+    looked = places(version, beside)
+    folder = next((path for path in looked if path.is_dir()), None)
+    if folder is None:
+        message = f"{node.place}: version {version!r} is neither {VOCABULARY} nor one of {', '.join(map(str, looked))}"
+        raise ConfigError(message)
+    if not (folder / "config.json").is_file():  # a tokenizer alone, as people keep who work offline
+        return TextEncoderConfig(kind="clip")
+    config = text_encoder(folder / "config.json", "clip")
     layer, index = node.take("layer", "last"), node.take("layer_idx")
     if (layer, index) != ("hidden", config.layers - 1):
         message = (
@@ -252,7 +262,11 @@ def _clip(node: _Node, folder: Path) -> TextEncoderConfig:
 def _open_clip(node: _Node, folder: Path) -> TextEncoderConfig:
     path = folder / f"{node.values.get('arch', '')}.json"
     if not path.is_file():
-        return _named(_OPEN_CLIP, node, "arch")
+        name = node.take("arch", next(iter(_OPEN_CLIP)))
+        if name not in _OPEN_CLIP:
+            message = f"{node.place}: arch {name!r} is not known, expected {' or '.join(_OPEN_CLIP)}, or a file {path}"
+            raise ConfigError(message)
+        return _OPEN_CLIP[name]
     file = _Node(read_json(path), str(path))
     text = file.child("text_cfg")
     width = text.take("width", required=True)
@@ -270,14 +284,6 @@ def _open_clip(node: _Node, folder: Path) -> TextEncoderConfig:
     file.expect("quick_gelu", False)
     text.done()
     return config
-
-
-def _named(choices: Mapping[str, TextEncoderConfig], node: _Node, key: str) -> TextEncoderConfig:
-    name = node.take(key, next(iter(choices)))
-    if name not in choices:
-        message = f"{node.place}: {key} {name!r} is not known, expected {' or '.join(choices)}"
-        raise ConfigError(message)
-    return choices[name]
 
 
 def _autoencoder(node: _Node, parameters: _Node) -> VAEConfig:

@@ -11,6 +11,7 @@ from mindone_sdxl.convert import read_any
 from mindone_sdxl.discretization import Discretization, default_discretization
 from mindone_sdxl.errors import InputError
 from mindone_sdxl.files import read
+from mindone_sdxl.hub import places
 from mindone_sdxl.registry import DISCRETIZATIONS, find
 from mindone_sdxl.tokenizer import END, CLIPTokenizer
 
@@ -52,28 +53,41 @@ def chosen_discretization(values: SimpleNamespace, default: Discretization) -> D
     return chosen(default.schedule)
 
 
-def tokenizers(values: SimpleNamespace, path: str, config: SDXLConfig) -> tuple[CLIPTokenizer, CLIPTokenizer]:
+def tokenizers(values: SimpleNamespace, path: str, found: YamlConfig) -> tuple[CLIPTokenizer, CLIPTokenizer]:
     """The tokenizers of both text encoders; the refiner has the second alone, which then stands in both places.
 
+    They are looked for in `--tokenizer_path` and nowhere else when that is given; else in the model's diffusers folder,
+    in that of `--config`, and where the `version:` of a YAML file points, in the hub's local cache at last.
+
     Args:
-        path: the model's configuration; a diffusers folder has tokenizers.
+        path: the model's configuration.
 
     Raises:
-        InputError: it is not known where they are.
+        InputError: they are at none of these places.
     """
-    folder = path if Path(path).is_dir() else None
-    root = values.tokenizer_path or folder or (values.config if Path(values.config).is_dir() else None)
+    if values.tokenizer_path:
+        looked = [Path(values.tokenizer_path)]
+    else:
+        folders = [Path(folder) for folder in (path, values.config) if Path(folder).is_dir()]
+        looked = folders or places(found.vocabulary, Path(path).parent)
+    root = next((folder for folder in looked if _has_vocabulary(folder)), None)
     if root is None:
+        given = "" if values.tokenizer_path else "--tokenizer_path is not given; "
         message = (
-            f"tokenizers are missing: --tokenizer_path is not given and {path} is no diffusers folder; "
-            "--tokenizer_path FOLDER with tokenizer and tokenizer_2, or with one vocabulary for both, supplies them"
+            f"tokenizers are missing: {given}looked in {', '.join(map(str, looked))}; give --tokenizer_path FOLDER, "
+            "with folders tokenizer and tokenizer_2, or with one vocabulary for both (vocab.json and merges.txt, or "
+            "tokenizer.json), or let HF_HOME name a cache that has them"
         )
         raise InputError(message)
-    root = Path(root)
     second = root / "tokenizer_2" if (root / "tokenizer_2").is_dir() else root
-    first = root / "tokenizer" if (root / "tokenizer").is_dir() and not config.refiner else second
+    first = root / "tokenizer" if (root / "tokenizer").is_dir() and not found.model.refiner else second
     special = values.pad_token_is_special
     return CLIPTokenizer(first, pad_token=END), CLIPTokenizer(second, pad_token="!", pad_token_is_special=special)
+
+
+def _has_vocabulary(folder: Path) -> bool:
+    parts = (folder, folder / "tokenizer", folder / "tokenizer_2")
+    return any((part / name).is_file() for part in parts for name in ("vocab.json", "tokenizer.json"))
 
 
 def read_weights(path: str, weight: str | None, config: SDXLConfig) -> dict[str, Array]:

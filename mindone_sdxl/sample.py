@@ -168,7 +168,7 @@ class _Part(NamedTuple):
 
 def _build(values: SimpleNamespace, part: _Part) -> _Stage:
     """A model without weights."""
-    both = tokenizers(values, part.path, part.found.model)
+    both = tokenizers(values, part.path, part.found)
     pipeline = StableDiffusionXL(part.found.model, _DTYPES[values.ms_amp_level], tokenizers=both)
     churn = {name: getattr(values, name) for name in ("s_churn", "s_tmin", "s_tmax", "s_noise") if values.s_churn}
     sampler = find(SAMPLERS, values.sampler)(part.schedule, **churn)
