@@ -136,6 +136,7 @@ class ScheduleConfig:
         prediction: what the network predicts of discrete timesteps, the noise or the velocity; "edm" is a network of
             continuous noise levels, preconditioned as in Karras et al. 2022 and told a quarter of their logarithm.
         sigma_data: standard deviation of the data, for "edm"; so are sigma_min, sigma_max and rho.
+        original_inference_steps: the number of timesteps that a latent consistency model was distilled on; 0 for others.
     """
 
     train_timesteps: int = 1000
@@ -148,6 +149,7 @@ class ScheduleConfig:
     sigma_min: float = 0.002
     sigma_max: float = 80.0
     rho: float = 7.0
+    original_inference_steps: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

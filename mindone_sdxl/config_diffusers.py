@@ -106,6 +106,9 @@ _SCHEDULE_FIXED: Mapping[str, tuple[Any, ...]] = {
     "timestep_spacing": ("leading",),
     "rescale_betas_zero_snr": (False,),
     "trained_betas": (None,),
+    "clip_sample": (False,),
+    "thresholding": (False,),
+    "timestep_scaling": (10, 10.0),
 }
 
 
@@ -247,6 +250,7 @@ def _schedule(path: Path) -> ScheduleConfig:
         beta_end=_take(path, values, "beta_end"),
         beta_schedule=beta_schedule,
         prediction=prediction,
+        original_inference_steps=values.get("original_inference_steps", 0),
         steps_offset=values.get("steps_offset", 0),
     )
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DISCRETIZATIONS",
     "EDM",
+    "LCM",
     "DiffusersDDPM",
     "Discretization",
     "LegacyDDPM",
@@ -147,6 +148,36 @@ class DiffusersDDPM:
 
 
 @dataclass(frozen=True)
+class LCM:
+    """Steps evenly spaced, noisiest first, over the few timesteps that a consistency model was distilled on.
+
+    Source: https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/schedulers/scheduling_lcm.py
+    """
+
+    schedule: ScheduleConfig
+    original_inference_steps: int = 50
+
+    def table(self, dtype: DTypeLike) -> Array:
+        """Sigma of every training timestep, ascending."""
+        return exact_table(self.schedule) if np.dtype(dtype) == np.float64 else float32_table(self.schedule)
+
+    def timesteps(self, steps: int) -> Array:
+        """Training timestep of each step, descending int64 [steps].
+
+        Raises:
+            InputError: more steps than the model was distilled on, or none.
+        """
+        known = self.original_inference_steps
+        _check_steps(steps, known, "LCM")
+        distilled = np.arange(known, 0, -1) * (self.schedule.train_timesteps // known) - 1
+        return distilled[np.arange(steps) * known // steps]
+
+    def sigmas(self, steps: int, dtype: DTypeLike) -> Array:
+        """Sigma at the start of each step, descending."""
+        return self.table(dtype)[self.timesteps(steps)]
+
+
+@dataclass(frozen=True)
 class EDM:
     """Sigmas evenly spaced in their rho-th root, beside the training schedule (Karras et al. 2022, equation 5)."""
 
@@ -175,6 +206,7 @@ DISCRETIZATIONS: Mapping[str, Callable[..., Discretization]] = {
     "LegacyDDPM": LegacyDDPM,
     "DiffusersDDPM": DiffusersDDPM,
     "EDM": EDM,
+    "LCM": LCM,
 }
 
 
@@ -182,4 +214,6 @@ def default_discretization(schedule: ScheduleConfig) -> Discretization:
     """Where the steps lie unless somebody says otherwise: as in diffusers."""
     if schedule.prediction == "edm":
         return EDM(schedule, schedule.sigma_min, schedule.sigma_max, schedule.rho)
+    if schedule.original_inference_steps:
+        return LCM(schedule, schedule.original_inference_steps)
     return DiffusersDDPM(schedule)

@@ -24,11 +24,8 @@ def cached(name: str, environment: Mapping[str, str] = os.environ) -> Path:
 
     Source: https://huggingface.co/docs/huggingface_hub/v0.36.0/package_reference/environment_variables
     """
-    root = environment.get("HF_HUB_CACHE") or environment.get("HUGGINGFACE_HUB_CACHE")
-    if not root:
-        home = environment.get("HF_HOME")
-        base = environment.get("XDG_CACHE_HOME") or "~/.cache"
-        root = Path(home or Path(base, "huggingface"), "hub")
+    home = environment.get("HF_HOME") or Path(environment.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    root = environment.get("HF_HUB_CACHE") or environment.get("HUGGINGFACE_HUB_CACHE") or Path(home, "hub")
     return Path(root).expanduser() / f"models--{name.replace('/', '--')}"
 
 

@@ -24,12 +24,14 @@ import numpy as np
 from mindspore import Tensor
 
 from mindone_sdxl import flags, images, injection
+from mindone_sdxl.discretization import LCM
 from mindone_sdxl.errors import InputError, SDXLError
 from mindone_sdxl.graphs import compile_networks
 from mindone_sdxl.guidance import Guider, Identity, VanillaCFG
 from mindone_sdxl.models import chosen_discretization, find_model, read_weights, tokenizers
 from mindone_sdxl.pipeline import AESTHETIC_SCORES, StableDiffusionXL
 from mindone_sdxl.registry import SAMPLERS, find
+from mindone_sdxl.samplers import LCM_TIMESTEP_SCALING
 from mindone_sdxl.schedule import Schedule, make_schedule
 
 if TYPE_CHECKING:
@@ -170,8 +172,11 @@ def _build(values: SimpleNamespace, part: _Part) -> _Stage:
     """A model without weights."""
     both = tokenizers(values, part.path, part.found)
     pipeline = StableDiffusionXL(part.found.model, _DTYPES[values.ms_amp_level], tokenizers=both)
-    churn = {name: getattr(values, name) for name in ("s_churn", "s_tmin", "s_tmax", "s_noise") if values.s_churn}
-    sampler = find(SAMPLERS, values.sampler)(part.schedule, **churn)
+    options = {name: getattr(values, name) for name in ("s_churn", "s_tmin", "s_tmax", "s_noise") if values.s_churn}
+    chosen = chosen_discretization(values, part.found.discretization)
+    if values.sampler == "LCMSampler" and isinstance(chosen, LCM):
+        options["timestep_scaling"] = LCM_TIMESTEP_SCALING
+    sampler = find(SAMPLERS, values.sampler)(part.schedule, **options)
     return _Stage(pipeline=pipeline, schedule=part.schedule, sampler=sampler)
 
 

@@ -9,7 +9,7 @@ import pytest
 from scipy import integrate
 
 from mindone_sdxl.config import ScheduleConfig
-from mindone_sdxl.discretization import EDM, DiffusersDDPM, LegacyDDPM
+from mindone_sdxl.discretization import EDM, LCM, DiffusersDDPM, LegacyDDPM
 from mindone_sdxl.schedule import make_schedule
 from support import distance, widened
 
@@ -113,7 +113,7 @@ FORMULAS = {
     "LCM": lcm,
 }
 CONFIG = ScheduleConfig()
-DISCRETIZATIONS = [LegacyDDPM(CONFIG), DiffusersDDPM(CONFIG), EDM(CONFIG)]
+DISCRETIZATIONS = [LegacyDDPM(CONFIG), DiffusersDDPM(CONFIG), EDM(CONFIG), LCM(CONFIG)]
 
 
 def run(name, schedule, noise, noises, mindspore, **options):
