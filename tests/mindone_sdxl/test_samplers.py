@@ -188,12 +188,13 @@ def test_schedules_equal_independent_formulas():
     betas = np.array([(0.00085**0.5 + i * (0.012**0.5 - 0.00085**0.5) / 999) ** 2 for i in range(1000)])
     kept = np.exp(np.cumsum(np.log1p(-betas)))
     table = np.sqrt(1 / kept - 1)
-    legacy, diffusers, edm = (make_schedule(value, 40, np.float64) for value in DISCRETIZATIONS)
+    legacy, diffusers, edm, lcm = (make_schedule(value, 40, np.float64) for value in DISCRETIZATIONS)
     assert legacy.timesteps[:2].tolist() == [999, 974]
     assert legacy.timesteps[-1] == 24
     assert diffusers.timesteps[:2].tolist() == [976, 951]
     assert diffusers.timesteps[-1] == 1
-    for schedule in (legacy, diffusers):
+    assert lcm.timesteps[[0, 1, -1]].tolist() == [999, 979, 39]
+    for schedule in (legacy, diffusers, lcm):
         np.testing.assert_allclose(schedule.sigmas[:-1], table[schedule.timesteps.astype(int)], rtol=1e-12)
         assert schedule.sigmas[-1] == 0
     roots = [80 ** (1 / 7) + i / 39 * (0.002 ** (1 / 7) - 80 ** (1 / 7)) for i in range(40)]
