@@ -145,7 +145,11 @@ def run(
     case: CaseFile,
     out: Annotated[Path | None, typer.Option("--out", help="Default: reports/CASE[-PLANT].")] = None,
     reference: Reference = "diffusers",
+    reference_source: Annotated[
+        Path | None, typer.Option("--reference-source", help="A checkout of the reference.")
+    ] = None,
     candidate: CandidateName = "mindone_sdxl",
+    candidate_source: Annotated[Path | None, typer.Option("--candidate-source", help="One of the candidate.")] = None,
     plant: Plant = None,
     weights: Weights = None,
     mode: Modes = None,
@@ -160,8 +164,9 @@ def run(
     from parity.cli import run as runner
 
     result = runner.run(
-        case, out, reference=reference, candidate=candidate, plant=plant, weights=weights, modes=mode, dtypes=dtype,
-        size=size, store=store, tolerances=tolerances, jobs=jobs,
+        case, out, reference=reference, reference_source=reference_source, candidate=candidate,
+        candidate_source=candidate_source, plant=plant, weights=weights, modes=mode, dtypes=dtype, size=size, store=store,
+        tolerances=tolerances, jobs=jobs,
     )  # fmt: skip
     _finish(result, json=json)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -29,9 +30,9 @@ _UNUSABLE, _INTERRUPTED = 2, 130
 
 
 def run(
-    case: Path, out: Path | None, *, reference: str, candidate: str, plant: str | None, weights: Path | None,
-    modes: Sequence[str] | None, dtypes: Sequence[str] | None, size: str | None, store: str, tolerances: Path | None,
-    jobs: int | None,
+    case: Path, out: Path | None, *, reference: str, reference_source: Path | None, candidate: str,
+    candidate_source: Path | None, plant: str | None, weights: Path | None, modes: Sequence[str] | None,
+    dtypes: Sequence[str] | None, size: str | None, store: str, tolerances: Path | None, jobs: int | None,
 ) -> Result:  # fmt: skip
     """Do all four steps and return the result; exit codes are the caller's."""
     resolved = cases.load(case, flow.overrides(dtypes, size))
@@ -40,41 +41,52 @@ def run(
         flow.planted(plant, case)
     out = out or Path("reports") / "-".join([case.stem, *([Path(plant).stem] if plant else [])])
     types = list(dict.fromkeys(dtypes or ("float64", resolved.case.precision.dtype)))
-    given = {"candidate": candidate, "weights": weights, "plant": plant}
-    options = [f"--{name}={value}" for name, value in given.items() if value]
     trace, replays = out / "reference", _replays(out, types, modes or list(MODES), model)
     _remove([trace, *(replay.folder for replay in replays)])
+    recording = _options(reference=reference, source=reference_source, store=store, dtype=dtypes, size=size)
+    replaying = _options(candidate=candidate, source=candidate_source, weights=weights, plant=plant)
     wall_s: dict[str, float] = {}
     with _timed(wall_s, "record"):
-        command = ["record", str(case), f"--out={trace}", f"--reference={reference}", f"--store={store}"]
-        _children([[*command, *(f"--dtype={name}" for name in dtypes or ()), *([f"--size={size}"] if size else [])]])
+        _children([["record", str(case), f"--out={trace}", *recording]])
     with _timed(wall_s, "replay"):
         _children(
-            [["replay", str(trace), f"--store={store}", *options, *replay.arguments] for replay in replays],
+            [["replay", str(trace), f"--store={store}", *replaying, *replay.arguments] for replay in replays],
             [replay.core for replay in replays],
         )
+    folders = [replay.folder for replay in replays]
     with _timed(wall_s, "compare"):
-        folders = [replay.folder for replay in replays]
         result = flow.compared(trace, folders, out=out, tolerances=tolerances, jobs=jobs)
-    chosen = [
-        *options,
-        *(
-            f"--{name}={value}"
-            for name, value in {"size": size, "tolerances": tolerances, "jobs": jobs}.items()
-            if value
-        ),
-        *([f"--reference={reference}"] if reference != "diffusers" else []),
-        *([f"--store={store}"] if store != "hdf5" else []),
-        *(f"--mode={name}" for name in modes or ()),
-        *(f"--dtype={name}" for name in dtypes or ()),
-    ]
-    result.commands = _commands(case, out, trace, folders, options=options, chosen=chosen)
+    chosen = _options(
+        candidate=candidate, candidate_source=candidate_source, weights=weights, plant=plant, size=size,
+        tolerances=tolerances, jobs=jobs, reference=None if reference == "diffusers" else reference,
+        reference_source=reference_source, store=None if store == "hdf5" else store, mode=modes, dtype=dtypes,
+    )  # fmt: skip
+    result.commands = {
+        "repeat": _words(["parity", "run", str(case), f"--out={out}", *chosen]),
+        "replay": _words(["parity", "replay", str(trace), f"--out={out}/again", *replaying]),
+        "compare": _words(["parity", "compare", str(trace), *map(str, folders), f"--out={out}"]),
+    }
     result.wall_s = wall_s
     flow.write(result, out)
     if result.verdict != "MATCH":
         with _timed(wall_s, "diagnose"):
             result = flow.diagnose(out)
     return result
+
+
+def _options(**values: Any) -> list[str]:
+    """Return `--name=value` for each value that is given, one for each item of a sequence."""
+    return [
+        f"--{name.replace('_', '-')}={item}"
+        for name, value in values.items()
+        if value
+        for item in ([value] if isinstance(value, (str, int, Path)) else value)
+    ]
+
+
+def _words(command: Sequence[str]) -> str:
+    """Return a command as a person types it."""
+    return shlex.join(part for word in command for part in word.split("=", 1 if word.startswith("--") else 0))
 
 
 class _Replay(NamedTuple):
@@ -190,18 +202,3 @@ def _pin(process: int, core: int) -> None:
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(process, {cores[core % len(cores)]})
-
-
-def _commands(
-    case: Path, out: Path, trace: Path, candidates: Sequence[Path], *, options: Sequence[str], chosen: Sequence[str]
-) -> dict[str, Any]:
-    """Return the commands that the report shows: `chosen` are the run's options, `options` those of a replay."""
-
-    def words(given: Sequence[str]) -> str:
-        return " ".join(option.replace("=", " ", 1) for option in given)
-
-    return {
-        "repeat": f"parity run {case} --out {out} {words(chosen)}",
-        "replay": f"parity replay {trace} --out {out}/again {words(options)}",
-        "compare": f"parity compare {trace} {' '.join(map(str, candidates))} --out {out}",
-    }
