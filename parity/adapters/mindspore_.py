@@ -12,6 +12,7 @@ import mindspore as ms
 import numpy as np
 
 from parity.adapters.cells import PIPELINE
+from parity.digests import layouts
 from parity.dtypes import eps, is_float, narrow
 from parity.errors import RepairError
 from parity.frameworks import mindspore_
@@ -56,14 +57,12 @@ class CellSystem:
 
     def weights(self) -> Iterator[Parameter]:
         """Yield every parameter under the reference's name."""
-        for path, cell in self.cells.items():
-            for name, parameter in cell.parameters_and_names(expand=False):
-                address = f"{path}:{_NAMES.get(name, name)}"
-                array = parameter.asnumpy()
-                known = self.manifest.weights.get(address)
-                if known is not None and is_float(known.dtype) and eps(str(array.dtype)) < eps(known.dtype):
-                    array = narrow(array, known.dtype)  # the reference's own type; the system widened it
-                yield Parameter(address=address, native=f"{path}.{name}", array=array)
+        for address, native, parameter in self._parameters():
+            array = parameter.asnumpy()
+            known = self.manifest.weights.get(address)
+            if known is not None and is_float(known.dtype) and eps(str(array.dtype)) < eps(known.dtype):
+                array = narrow(array, known.dtype)  # the reference's own type; the system widened it
+            yield Parameter(address=address, native=native, array=array)
 
     def attributes(self) -> Mapping[str, Mapping[str, Any]]:
         """Return path -> the attributes that the reference reports and the cell has."""
@@ -128,17 +127,30 @@ class CellSystem:
         return {row.port: arrays[row.take] for row in rows if row.take in arrays}
 
     def apply(self, edit: Edit) -> None:
-        """Set an attribute of a cell.
+        """Set an attribute of a cell, or change the layout of a parameter.
 
         Raises:
-            RepairError: there is no such cell or attribute, or it is another kind of edit.
+            RepairError: there is no such cell, attribute or parameter.
         """
         if isinstance(edit, AttributeEdit) and hasattr(self.cells.get(edit.path), edit.name):
             setattr(self.cells[edit.path], edit.name, edit.value)
             return
-        what = edit.address if isinstance(edit, WeightEdit) else getattr(edit, "path", edit)
-        message = f"{what}: no such edit of {self.candidate.name}; only attributes that a cell has can be set"
+        if isinstance(edit, WeightEdit):
+            found = {address: parameter for address, _, parameter in self._parameters()}
+            if edit.address in found:
+                parameter = found[edit.address]
+                edited = layouts(parameter.asnumpy()).get(edit.change)
+                if edited is not None and edited.shape == parameter.shape:
+                    parameter.set_data(mindspore_.tensor(edited))
+                    return
+        message = f"{self.candidate.name} cannot apply {edit}; it has no such attribute, parameter or layout"
         raise RepairError(message)
+
+    def _parameters(self) -> Iterator[tuple[str, str, ms.Parameter]]:
+        """Yield the reference's address, the cell's own name, and the parameter."""
+        for path, cell in self.cells.items():
+            for name, parameter in cell.parameters_and_names(expand=False):
+                yield f"{path}:{_NAMES.get(name, name)}", f"{path}.{name}", parameter
 
     def _generate(self, inputs: Mapping[str, Any]) -> Any:
         """Run the program on inputs by the reference's keys."""

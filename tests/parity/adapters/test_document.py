@@ -26,10 +26,8 @@ SHAPES = {
 pytestmark = [pytest.mark.torch, pytest.mark.mindspore]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """The document's files, with weights."""
-    place = tmp_path_factory.mktemp("swirl")
+def write(place):
+    """Write the document's files, and weights, into a folder."""
     for name, text in FILES.items():
         (place / name).write_text(text, encoding="utf-8")
     (place / "weights").mkdir()
@@ -37,6 +35,12 @@ def folder(tmp_path_factory):
     for name, shape in SHAPES.items():
         np.save(place / "weights" / f"{name}.npy", random.normal(0, 0.3, shape).astype(np.float32))
     return place
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The document's files, with weights."""
+    return write(tmp_path_factory.mktemp("swirl"))
 
 
 def run(folder, command):
@@ -63,6 +67,13 @@ def test_the_documents_commands_end_in_match(healthy):
     assert [command.split()[1] for command in COMMANDS] == ["record", "replay", "compare"]
     assert [done.returncode for done in healthy] == [0, 0, 0], healthy[-1].stderr + healthy[-1].stdout
     assert "MATCH" in healthy[-1].stdout
+
+
+def test_the_documents_conformance_tests_pass(folder, healthy):
+    assert healthy[0].returncode == 0
+    done = run(folder, "pytest test_swirl.py -q -p no:cacheprovider")
+    assert done.returncode == 0, done.stdout
+    assert "20 passed, 1 skipped" in done.stdout
 
 
 def test_every_module_is_compared_in_every_mode_and_semantics_is_exact(folder, healthy):
