@@ -48,7 +48,7 @@ from parity.align import Alignment
 from parity.digests import digest
 from parity.dtypes import eps, is_float, storage
 from parity.errors import AddressError, AlignmentError, ParityError, WeightsError
-from parity.repair import WeightEdit
+from parity.repair import Repairs, WeightEdit
 from parity.trace import Trace
 
 if TYPE_CHECKING:
@@ -309,7 +309,7 @@ class CandidateTests:
         path = _planted(candidate, request_of, reference)
         options = replace(
             self._options(), modes=("layers",), dtypes=("float64",), only=rf"{re.escape(path)}(@.*)?:output",
-            edits=(WeightEdit(address=f"{path}:weight", change="flip0"),),
+            repairs=Repairs(edits=(WeightEdit(address=f"{path}:weight", change="flip0"),)),
         )  # fmt: skip
         try:
             broken = replayer.replay(trace, candidate, tmp_path / "broken", options, _silent)
