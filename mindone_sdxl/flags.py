@@ -91,6 +91,7 @@ FLAGS: Mapping[str, Flag] = {
     "precision_keep_origin_dtype": Flag(_literal, False, "keep Ascend from computing float32 coarser", (True, False)),
     "save_path": Flag(str, "outputs/demo/", "folder for images"),
     "img": Flag(str, None, "image to start from (img2img)"),
+    "posterior_latent_path": Flag(str, None, ".npy with the noise that samples the image's latents (img2img)"),
     "strength": Flag(float, 0.75, "how much of the schedule to run (img2img), 0 to 1"),
     "add_pipeline": Flag(_literal, False, "let the refiner do the last steps", (True, False)),
     "pipeline_config": Flag(
@@ -173,12 +174,11 @@ def _check_effects(values: SimpleNamespace) -> None:
             raise InputError(message)
 
     image = values.task == "img2img"
-    needs("img strength", image, "--task img2img")
+    needs("img strength posterior_latent_path", image, "--task img2img")
     needs("sd_xl_base_ratios height width", not image, "--task txt2img, an image brings its own size")
     needs("sd_xl_base_ratios", values.height is None and values.width is None, "neither --height nor --width")
     needs("sigma_min sigma_max rho", values.discretization == "EDMDiscretization", "--discretization EDMDiscretization")
     refined = values.add_pipeline
-    needs("add_pipeline", not (image and refined), "--task txt2img; the refiner alone starts from an image as --config")
     needs("pipeline_config pipeline_weight stage2strength finish_denoising", refined, "--add_pipeline True")
     needs("refiner_latent_path", refined and not values.finish_denoising, "--finish_denoising False")
     needs(

@@ -5,7 +5,7 @@
 
 Images are written to SAVE_PATH/TASK/VERSION as numbered PNG files, the images of a prompt side by side. Without files
 of noise, all noise of image j comes from numpy's generator seeded with seed + j: first the initial latents, then the
-steps in order, last what an image to start from or the refiner needs.
+steps in order, then what samples the latents of an image to start from, last what is added before the refiner.
 
 With `--add_pipeline True` the refiner goes on where the model stopped: at the noise level where the last
 `stage2strength` of the steps begins. `--finish_denoising False` lets the model finish and adds noise up to that level.
@@ -132,31 +132,46 @@ class _Stage:
     sampler: Sampler
 
 
+class _Drawn(NamedTuple):
+    """The noise of one image, of unit variance.
+
+    Args:
+        initial: added to nothing, or to the image's latents [1, channels, height, width].
+        steps: added by the sampler at each step [steps, 1, channels, height, width].
+        posterior: samples the latents of an image to start from.
+        refiner: added before the refiner.
+    """
+
+    initial: Array
+    steps: Array | None
+    posterior: Array
+    refiner: Array
+
+
 class _Noise:
     """The noise of every image, from files where they are given and else from its seed."""
 
     def __init__(self, values: SimpleNamespace, stages: Sequence[_Stage], count: int, shape: injection.Shape) -> None:
         self._seed, self._columns = values.seed, values.num_cols
         self._steps, self._shape = sum(stage.schedule.steps for stage in stages), shape
-        self._needed = stages[0].sampler.uses_noise
-        latents, noises, refiner = (
-            values.init_latent_path,
-            values.init_noise_scheduler_path,
-            values.refiner_latent_path,
-        )
-        self._latents = injection.load_latents(latents, count, shape) if latents else None
+        self._needed, self._image = stages[0].sampler.uses_noise, values.task == "img2img"
+        paths = values.init_latent_path, values.posterior_latent_path, values.refiner_latent_path
+        self._latents = [injection.load_latents(path, count, shape) if path else None for path in paths]
+        noises = values.init_noise_scheduler_path
         self._noises = injection.load_noises(noises, self._steps, count, shape) if noises else None
-        self._refiner = injection.load_latents(refiner, count, shape) if refiner else None
 
-    def of(self, number: int) -> tuple[Array, Array | None, Array]:
-        """Initial noise, noise of the steps, and noise of a posterior sample or of the refiner, of image `number`."""
+    def of(self, number: int) -> _Drawn:
+        """The noise of image `number`."""
         generator = np.random.RandomState(self._seed + number % self._columns)
-        noise = injection.draw(generator, self._shape)
-        noises = injection.draw_steps(generator, self._steps, self._shape) if self._needed else None
-        other = injection.draw(generator, self._shape)
-        noise = noise if self._latents is None else self._latents[number]
-        other = other if self._refiner is None else self._refiner[number]
-        return noise, noises if self._noises is None else self._noises[number], other
+        initial = injection.draw(generator, self._shape)
+        steps = injection.draw_steps(generator, self._steps, self._shape) if self._needed else None
+        posterior = injection.draw(generator, self._shape)
+        refiner = injection.draw(generator, self._shape) if self._image else posterior
+        latents = [
+            drawn if given is None else given[number]
+            for drawn, given in zip((initial, posterior, refiner), self._latents, strict=True)
+        ]
+        return _Drawn(latents[0], steps if self._noises is None else self._noises[number], *latents[1:])
 
 
 class _Part(NamedTuple):
@@ -187,9 +202,8 @@ def _plan(values: SimpleNamespace, found: YamlConfig, shape: injection.Shape) ->
         InputError: the two work on latents of different shapes.
     """
     kind = np.dtype(np.float32)
-    schedule = make_schedule(chosen_discretization(values, found.discretization), values.sample_step, kind)
-    if values.task == "img2img":
-        schedule = schedule.tail(values.strength)
+    whole = make_schedule(chosen_discretization(values, found.discretization), values.sample_step, kind)
+    schedule = whole.tail(values.strength) if values.task == "img2img" else whole
     weight = None if "weight" not in values.given and Path(values.config).is_dir() else values.weight
     if not values.add_pipeline:
         return [_Part(values.config, weight, found, schedule)]
@@ -198,7 +212,7 @@ def _plan(values: SimpleNamespace, found: YamlConfig, shape: injection.Shape) ->
         message = f"{path}: its latents are not those of {values.config}"
         raise InputError(message)
     own = make_schedule(chosen_discretization(values, refiner.discretization), values.sample_step, kind)
-    first = schedule.head(values.stage2strength) if values.finish_denoising else schedule
+    first = schedule.before(whole.tail(values.stage2strength)) if values.finish_denoising else schedule
     second = None if "pipeline_weight" not in values.given and Path(path).is_dir() else values.pipeline_weight
     return [
         _Part(values.config, weight, found, first),
@@ -211,23 +225,22 @@ def _generate(
     values: SimpleNamespace,
     conditioned: Sequence[tuple[Conditioning, Guider]],
     image: Array | None,
-    noise: tuple[Array, Array | None, Array],
+    noise: _Drawn,
 ) -> Array:
     """One image, uint8 [height, width, 3]."""
-    initial, noises, other = noise
     first, last = stages[0], stages[-1]
     pipeline, start = first.pipeline, first.schedule
     if image is None:
-        latents = pipeline.initial_latents(initial, start)
+        latents = pipeline.initial_latents(noise.initial, start)
     else:
         posterior = pipeline.encode(Tensor(image.astype(np.float32)))
-        sampled = posterior.sample(Tensor(other.astype(np.float32)))
-        latents = pipeline.noised_latents(pipeline.scale_latents(sampled), initial, start)
+        sampled = posterior.sample(Tensor(noise.posterior.astype(np.float32)))
+        latents = pipeline.noised_latents(pipeline.scale_latents(sampled), noise.initial, start)
     for number, (stage, (conditioning, guider)) in enumerate(zip(stages, conditioned, strict=True)):
         if number and not values.finish_denoising:
-            latents = stage.pipeline.noised_latents(latents, other, stage.schedule)
+            latents = stage.pipeline.noised_latents(latents, noise.refiner, stage.schedule)
         taken = start.steps if number else 0
-        own = None if noises is None else noises[taken : taken + stage.schedule.steps]
+        own = None if noise.steps is None else noise.steps[taken : taken + stage.schedule.steps]
         latents = stage.pipeline.denoise(stage.sampler, latents, conditioning, guider=guider, noises=own)
     return last.pipeline.postprocess(last.pipeline.decode(latents))[0]
 

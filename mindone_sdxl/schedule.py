@@ -68,9 +68,19 @@ class Schedule:
         Raises:
             InputError: strength is out of range, or leaves no step to either part.
         """
-        kept = self.steps - self.tail(strength).steps
-        if kept == 0:
-            message = f"strength {strength} leaves none of {self.steps} steps to the first model"
+        return self.before(self.tail(strength))
+
+    def before(self, later: Schedule) -> Schedule:
+        """What is to be done before a later part; both end where the whole schedule ends.
+
+        Raises:
+            InputError: there is no step before it.
+        """
+        kept = self.steps - later.steps
+        if kept <= 0:
+            message = (
+                f"the last {later.steps} of {self.steps} steps are the second model's, which leaves none to the first"
+            )
             raise InputError(message)
         return Schedule(sigmas=self.sigmas[: kept + 1], timesteps=self.timesteps[:kept], table=self.table)
 

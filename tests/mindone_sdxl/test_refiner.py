@@ -105,7 +105,9 @@ def test_the_refiner_goes_on_where_the_base_stopped(refiner, refiner_reference):
 
 @pytest.mark.parametrize("strength", [0.0, 0.1, 1.0])
 def test_a_part_without_steps_is_refused(strength, refiner):
-    with pytest.raises(InputError, match=r"keeps none of 5 steps|leaves none of 5 steps"):
+    with pytest.raises(
+        InputError, match=r"keeps none of 5 steps|of 5 steps are the second model's, which leaves none to the first"
+    ):
         refiner.schedule(5).head(strength)
 
 
@@ -137,10 +139,9 @@ def test_the_shipped_configuration_is_the_refiner():
 def sample(folder, refiner_folder, tmp_path, capsys):
     from mindone_sdxl import sample as module
 
-    def call(*arguments):
+    def call(*arguments, size=("--height", 64, "--width", 64, "--sample_step", 3)):
         base = ["--config", folder, "--device_target", "CPU", "--ms_amp_level", "O0", "--save_path", tmp_path / "out"]
-        size = ["--height", 64, "--width", 64, "--sample_step", 3, "--prompt", "cat"]
-        status = module.main([str(value) for value in [*base, *size, *arguments]])
+        status = module.main([str(value) for value in [*base, *size, "--prompt", "cat", *arguments]])
         captured = capsys.readouterr()
         return np.asarray(Image.open(captured.out.strip())) if status == 0 else captured.err
 
@@ -157,3 +158,32 @@ def test_the_command_line_runs_the_base_and_then_the_refiner(sample, refiner_fol
     given = sample(*finished, "--refiner_latent_path", tmp_path / "noise.npy")
     assert not np.array_equal(given, refined)
     assert "keeps none of 3 steps" in sample(*second[:-1], 0.1)
+
+
+def test_the_refiner_does_the_last_steps_from_an_image_too(sample, refiner_folder, tmp_path):
+    """As in the original: `stage2strength` is a part of the whole schedule, and not of what the strength leaves."""
+    pixels = np.random.default_rng(8).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "in.png")
+    image = ["--task", "img2img", "--img", tmp_path / "in.png", "--strength", 0.75, "--sample_step", 7]
+    second = ["--add_pipeline", True, "--pipeline_config", refiner_folder, "--stage2strength", 0.4]
+    alone, refined = sample(*image, size=()), sample(*image, *second, size=())
+    assert not np.array_equal(alone, refined)
+    for name, seed in (("posterior", 2), ("refiner", 3)):
+        np.save(tmp_path / f"{name}.npy", np.random.RandomState(seed).randn(1, 4, 8, 8))
+    given = sample(*image, *second, "--posterior_latent_path", tmp_path / "posterior.npy", size=())
+    assert not np.array_equal(given, refined)
+    finished = [*image, *second, "--finish_denoising", False]
+    other = sample(*finished, "--refiner_latent_path", tmp_path / "refiner.npy", size=())
+    assert not np.array_equal(other, sample(*finished, size=()))
+    assert "are the second model's, which leaves none to the first" in sample(*image, *second[:-1], 0.8, size=())
+
+
+def test_the_steps_of_both_models_are_those_of_the_original(refiner):
+    """Its two wrappers keep the lowest and the highest noise levels, the final zero counted."""
+    whole = refiner.schedule(40)
+    ascending = whole.sigmas[::-1]
+    for strength, refined in ((0.75, 0.15), (1.0, 0.3), (0.5, 0.15)):
+        kept = ascending[: int(strength * 41)][int(refined * 41) - 1 :]
+        tail = whole.tail(refined)
+        assert np.array_equal(whole.tail(strength).before(tail).sigmas, kept[::-1])
+        assert np.array_equal(tail.sigmas, ascending[: int(refined * 41)][::-1])

@@ -78,6 +78,7 @@ def test_an_image_to_start_from_shapes_the_result(sample, tmp_path):
         (["--aesthetic_score", "7"], "--aesthetic_score has no effect; it needs the refiner's --config"),
         (["--s_noise", "1.1"], "--s_noise has no effect; it needs --s_churn above 0"),
         (["--s_churn", "3", "--sampler", "DPMPP2MSampler"], "--s_churn has no effect"),
+        (["--posterior_latent_path", "x.npy"], "--posterior_latent_path has no effect; it needs --task img2img"),
         (["--ms_jit", "False"], "--ms_jit has no effect; it needs --ms_mode 0"),
         (["--thresholding", "True"], "--thresholding is not implemented"),
         (["--strength", "0.5"], "--strength has no effect; it needs --task img2img"),
@@ -113,7 +114,7 @@ def test_flags_have_the_names_and_defaults_of_the_original():
 
     expected = {"sampler": "EulerEDMSampler", "guidance_scale": 5.0, "sample_step": 40, "seed": 42, "strength": 0.75}
     assert {name: FLAGS[name].default for name in expected} == expected
-    assert len(FLAGS) == 60 + 9
+    assert len(FLAGS) == 60 + 10
 
 
 SHAPE = (4, 8, 12)
