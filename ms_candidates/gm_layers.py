@@ -236,7 +236,7 @@ def _set_timesteps(system: GmSystem, *_: Any) -> Arrays:
 
 
 def _prepare_latents(system: GmSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> Arrays:
-    return {"output": system.initial_latents(inputs["noise"]).asnumpy()}
+    return {"output": system.initial_latents(inputs["noise"], inputs.get("init_latents")).asnumpy()}
 
 
 def _scale_model_input(

@@ -65,6 +65,7 @@ class GmSystem:
                 steps=sampling["steps"], sampler=f"{sampling['sampler']}Sampler",
                 guider="VanillaCFG" if self.guided else "IdentityGuider", guidance_scale=self.guidance,
                 discretization=f"{sampling['discretization']}Discretization",
+                img2img_strength=float((self.case.get("image") or {}).get("strength", 1.0)),
             )  # fmt: skip
         self.sampler.verbose = False  # it would print a progress bar of its own
         self.takes_noise = sampling["sampler"] == "EulerAncestral"
@@ -120,18 +121,24 @@ class GmSystem:
 
     def free(self, given: Given, tap: Tap) -> None:
         """Run everything from prompts, latents and noise."""
-        cond, uc = self._condition(tap)
-        self._sample(given, tap, cond, uc, restart=False)
-        self._encode(given, tap)
+        with gm_source.quiet():
+            cond, uc = self._condition(tap)
+            start = self._encode(given, tap) if self.case.get("image") else None
+            self._sample(given, tap, (cond, uc, start), restart=False)
+            if start is None:
+                self._encode(given, tap)
 
     def steps(self, given: Given, tap: Tap) -> None:
         """Run every stage and step from the reference's tensors at its start."""
-        cond, uc = self._condition(tap)
-        cond = cond | self._recorded_conditioning(given, "", cond["vector"])
-        if self.guided:
-            uc = uc | self._recorded_conditioning(given, "negative_", uc["vector"])
-        self._sample(given, tap, cond, uc, restart=True)
-        self._encode(given, tap)
+        with gm_source.quiet():
+            cond, uc = self._condition(tap)
+            cond = cond | self._recorded_conditioning(given, "", cond["vector"])
+            if self.guided:
+                uc = uc | self._recorded_conditioning(given, "negative_", uc["vector"])
+            self._encode(given, tap)
+            recorded = "prepare_latents:input.init_latents"
+            start = self.native(given.tensor(recorded)) if recorded in given.run else None
+            self._sample(given, tap, (cond, uc, start), restart=True)
 
     def layer(
         self, rows: Sequence[Row], inputs: Mapping[str, Any], given: Given, step: int | None
@@ -139,7 +146,8 @@ class GmSystem:
         """Run one module or function on recorded inputs."""
         from ms_candidates.gm_layers import replay
 
-        return replay(self, rows, inputs, given, step)
+        with gm_source.quiet():
+            return replay(self, rows, inputs, given, step)
 
     def apply(self, edit: Edit) -> None:
         """Apply one repair.
@@ -188,9 +196,16 @@ class GmSystem:
         c_skip, c_out, _, _ = self.engine.denoiser(sigma, x.ndim)
         return noise_pred * c_out + x * c_skip
 
-    def initial_latents(self, noise: Tensor) -> Tensor:
+    def begun(self, noise: Tensor, start: Tensor | None) -> Tensor:
+        """Return what the sampler is given: noise, or an image's latents with noise as `do_img2img` adds it."""
+        if start is None:
+            return noise.copy()
+        sigma = Tensor(self.sampler.discretization(self.sampler.num_steps)[0], start.dtype)
+        return (start + noise * sigma) / ops.sqrt(1.0 + sigma**2.0)
+
+    def initial_latents(self, noise: Tensor, start: Tensor | None = None) -> Tensor:
         """Return what the sampler's loop begins with."""
-        return self.sampler.prepare_sampling_loop(noise.copy(), {})[0]
+        return self.sampler.prepare_sampling_loop(self.begun(noise, start), {})[0]
 
     def size_embeddings(self, vector: Tensor) -> np.ndarray:
         """Return the part of the UNet's vector that embeds the sizes, one row for each number."""
@@ -318,24 +333,28 @@ class GmSystem:
             vector, _, _ = self.engine.conditioner.embedding(None, None, *sizes)
         return vector
 
-    def _sample(self, given: Given, tap: Tap, cond: dict[str, Any], uc: dict[str, Any], *, restart: bool) -> None:
-        """Run the sampler's loop and decode what it gives."""
+    def _sample(self, given: Given, tap: Tap, begin: tuple[Any, Any, Tensor | None], *, restart: bool) -> None:
+        """Run the sampler's loop and decode what it gives; `begin` has both conditionings and an image's latents."""
+        cond, uc, start = begin
         tap.function("scheduler.set_timesteps", self.schedule_outputs())
         noise = self.native(given.tensor("prepare_latents:input.noise"))
-        tap.function("prepare_latents", {"output": self.initial_latents(noise).asnumpy()})
+        tap.function("prepare_latents", {"output": self.initial_latents(noise, start).asnumpy()})
         noises = self.native(given.noise) if self.takes_noise else None
-        latents = Loop(self, tap, given, restart=restart).run(noise, noises, cond, uc or None)
+        latents = Loop(self, tap, given, restart=restart).run(self.begun(noise, start), noises, cond, uc or None)
         if restart:
             latents = self.native(given.tensor(f"scheduler.step@step={given.step_count - 1}:output"))
         image = self.decoded(latents)
         tap.function("vae.decode", {"output": image.asnumpy()})
         tap.function("postprocess", {"output": self.postprocessed(image.asnumpy())})
 
-    def _encode(self, given: Given, tap: Tap) -> None:
-        """Encode the case's image and report."""
-        if "vae.encode:input.x" in given.run:
-            image, noise = (self.native(given.tensor(f"vae.encode:input.{key}")) for key in ("x", "noise"))
-            tap.function("vae.encode", self.encoded(image, noise))
+    def _encode(self, given: Given, tap: Tap) -> Tensor | None:
+        """Encode the case's image, report, and return its scaled latents."""
+        if "vae.encode:input.x" not in given.run:
+            return None
+        image, noise = (self.native(given.tensor(f"vae.encode:input.{key}")) for key in ("x", "noise"))
+        outputs = self.encoded(image, noise)
+        tap.function("vae.encode", outputs)
+        return self.engine.scale_factor * self.native(outputs["output.sample"])
 
 
 class _Drawn:
