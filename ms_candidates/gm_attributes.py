@@ -133,6 +133,7 @@ def set_attribute(cell: Any, name: str, value: Any) -> bool:
 def scheduler_attributes(sampler: Any) -> dict[str, Any]:
     """Return what the sampler and its discretization are set to."""
     discretization = sampler.discretization
+    discretization = getattr(discretization, "discretization", discretization)  # an image's keeps the last of its steps
     found = {"num_train_timesteps": discretization.num_timesteps, "prediction_type": "epsilon"}
     for name in ("timestep_spacing", "steps_offset"):
         if hasattr(discretization, name):

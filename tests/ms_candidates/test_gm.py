@@ -61,10 +61,9 @@ def path_of(pair):
 
 
 def test_everything_but_the_encoder_computes_what_the_reference_computes(original):
-    assert {
-        path_of(pair).partition(".")[0] for mode in ("layers", "steps", "free") for pair in failing(original, mode)
-    } == {"vae"}
-    assert all("encode" in pair.address for mode in ("layers", "steps", "free") for pair in failing(original, mode))
+    wrong = {path_of(pair) for mode in ("layers", "steps", "free") for pair in failing(original, mode)}
+    assert wrong
+    assert [path for path in wrong if not path.startswith(("vae.encode", "vae.quant_conv"))] == []
     matching = [
         pair.rel_l2 for pair in original.pairs if pair.mode == "free" and pair.verdict == "MATCH" and pair.rel_l2
     ]
