@@ -38,7 +38,20 @@ if TYPE_CHECKING:
     from parity.repair import Edit
     from parity.trace.schema import Row
 
-__all__ = ["MODES", "Candidate", "Given", "Options", "Parameter", "Request", "System", "Tap", "find", "replay"]
+__all__ = [
+    "MODES",
+    "Candidate",
+    "Given",
+    "Options",
+    "Parameter",
+    "Request",
+    "System",
+    "Tap",
+    "find",
+    "given_of",
+    "replay",
+    "request_of",
+]
 
 Mode = Literal["free", "steps", "layers"]
 MODES: tuple[Mode, ...] = ("free", "steps", "layers")
@@ -294,17 +307,7 @@ def replay(
     reference = Trace.open(trace)
     working = str(reference.manifest.case["precision"]["dtype"])
     dtypes = options.dtypes or tuple(dict.fromkeys(("float64", working)))
-    model = _named_path(reference.manifest, trace, "model")
-    config = (
-        _named_path(reference.manifest, trace, "config") if reference.manifest.case["model"].get("config") else None
-    )
-    requests = {
-        dtype: Request(
-            model=model, config=config, weights=options.weights, folder=out, dtype=dtype, device=options.device,
-            manifest=reference.manifest, source=options.source, plant=options.plant,
-        )
-        for dtype in dtypes
-    }  # fmt: skip
+    requests = {dtype: request_of(reference, trace, out, options, dtype) for dtype in dtypes}
     first = requests[dtypes[0]]
     rows, not_compared = candidate.alignment(first)
     alignment = Alignment(rows, not_compared, _known_paths(reference))
@@ -319,11 +322,9 @@ def replay(
         writer.manifest.floors |= {
             kind: writer.manifest.floors.get(kind, {}) | by for kind, by in system.floors().items()
         }
-        source = reference.run("float64" if dtype == "float64" and "float64" in reference.manifest.runs else working)
-        given = Given(
-            run=source, calls=Calls(source), case=reference.manifest.case, dtype=dtype,
-            noise_shift=sum(edit.shift for edit in options.repairs.edits if isinstance(edit, NoiseEdit)),
-        )  # fmt: skip
+        given = given_of(
+            reference, dtype, sum(edit.shift for edit in options.repairs.edits if isinstance(edit, NoiseEdit))
+        )
         for mode in options.modes:
             with writer.run(f"{mode}-{dtype}", mode=mode, dtype=dtype, only=options.only) as run:
                 tap = Tap(run, given, alignment, system, options.only)
@@ -332,6 +333,28 @@ def replay(
     writer.manifest.wall_s = time.perf_counter() - started
     writer.finish()
     return Trace.open(out)
+
+
+def request_of(reference: Trace, trace: Path, out: Path, options: Options, dtype: str) -> Request:
+    """Return what a candidate is built from to replay `trace` in a type.
+
+    Raises:
+        TraceError: the weights that the case names are not to be found.
+    """
+    config = reference.manifest.case["model"].get("config")
+    return Request(
+        model=_named_path(reference.manifest, trace, "model"),
+        config=_named_path(reference.manifest, trace, "config") if config else None, weights=options.weights,
+        folder=out, dtype=dtype, device=options.device, manifest=reference.manifest, source=options.source,
+        plant=options.plant,
+    )  # fmt: skip
+
+
+def given_of(reference: Trace, dtype: str, noise_shift: int = 0) -> Given:
+    """Return what a candidate of a type is given: the twin's tensors in float64 where there are any, else the case's."""
+    working = str(reference.manifest.case["precision"]["dtype"])
+    source = reference.run("float64" if dtype == "float64" and "float64" in reference.manifest.runs else working)
+    return Given(run=source, calls=Calls(source), case=reference.manifest.case, dtype=dtype, noise_shift=noise_shift)
 
 
 def _apply(system: System, repairs: Repairs) -> dict[str, str]:

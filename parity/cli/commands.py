@@ -92,10 +92,14 @@ def replay(
     repair: Annotated[Path | None, typer.Option("--repair", help="A file of edits to apply first.")] = None,
     plant: Plant = None,
     store: Store = "hdf5",
+    native: Annotated[bool, typer.Option("--native", help="Run freely and record every cell's own name.")] = False,  # noqa: FBT002
 ) -> None:
     """Replay a trace in a candidate and write the candidate's trace."""
-    from parity.cli import flow
+    from parity.cli import flow, mapping
 
+    if native:
+        mapping.native(trace, out, candidate=candidate, source=source, weights=weights, dtypes=dtype, device=device)
+        return
     flow.replay(
         trace, out, candidate=candidate, source=source, weights=weights, modes=mode, dtypes=dtype, device=device,
         only=only, repair=repair, plant=plant, store=store,

@@ -1,4 +1,4 @@
-"""The command that proposes a mapping for a candidate without an alignment table."""
+"""What the command line does for a candidate without an alignment table: record it natively, propose a mapping."""
 
 from __future__ import annotations
 
@@ -6,13 +6,50 @@ import sys
 from typing import TYPE_CHECKING
 
 from parity.cli.progress import bar, say
+from parity.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["propose"]
+__all__ = ["native", "propose"]
 
 _SHOWN = 5
+
+
+def native(
+    trace: Path, out: Path, *, candidate: str, source: Path | None, weights: Path | None, dtypes: Sequence[str] | None,
+    device: str,
+) -> None:  # fmt: skip
+    """Run a candidate freely in one type and write every cell's outputs under its own name.
+
+    Raises:
+        InputError: several types were asked for, or the candidate's system is not made of cells.
+    """
+    from parity import replay as replayer
+    from parity.cli.flow import types
+    from parity.trace import Trace
+
+    reference = Trace.open(trace)
+    chosen = types(dtypes) or [str(reference.manifest.case["precision"]["dtype"])]
+    if len(chosen) != 1:
+        message = f"--native writes a trace of one type and {', '.join(chosen)} were asked for; write one for each"
+        raise InputError(message)
+    (dtype,) = chosen
+    options = replayer.Options(device=device, weights=weights, source=source)
+    with bar("replay") as progress:
+        progress(f"load {dtype}", 0, 1)
+        side = replayer.find(candidate)
+        system = side.build(replayer.request_of(reference, trace, out, options, dtype))
+        cells = getattr(system, "cells", None)
+        if not cells:
+            message = f"{candidate} is not made of cells; --native needs a system with `cells`, path -> cell"
+            raise InputError(message)
+        from parity.frameworks.mindspore_native_ import record_cell
+
+        progress(f"free {dtype}", 0, 1)
+        with record_cell(cells, out, reference=reference, dtype=dtype, name=side.name) as written:
+            system.free(replayer.given_of(reference, dtype), written)
 
 
 def propose(trace: Path, candidate: Path, *, out: Path | None, values: bool, names: bool) -> int:

@@ -35,12 +35,18 @@ __all__ = ["record_cell"]
 
 @contextmanager
 def record_cell(
-    cell: ms.nn.Cell, out: str | Path, *, reference: Trace, dtype: str, loop: str | None = None, name: str = "native"
+    cell: ms.nn.Cell | dict[str, ms.nn.Cell],
+    out: str | Path,
+    *,
+    reference: Trace,
+    dtype: str,
+    loop: str | None = None,
+    name: str = "native",
 ) -> Iterator[NativeRun]:
     """Write what the cells below `cell` return while the block runs, as a candidate's trace without an alignment.
 
     Args:
-        cell: The root; its own name is `root`.
+        cell: The root, whose own name is `root`; or the cells to record by their names, an adapter's `cells`.
         out: The folder to write.
         reference: The recorded reference whose random numbers the run is given.
         dtype: The type that the cell computes in.
@@ -51,7 +57,8 @@ def record_cell(
         InputError: `loop` is no cell.
         TraceError: `out` holds a trace already.
     """
-    cells = {path or "root": each for path, each in cell.cells_and_names()}
+    found = cell.items() if isinstance(cell, dict) else cell.cells_and_names()
+    cells = {path or "root": each for path, each in found}
     if loop is not None and loop not in cells:
         message = f"there is no cell {loop!r}{nearest(loop, cells)}; loop names the cell that each step calls once"
         raise InputError(message)

@@ -103,6 +103,14 @@ def test_the_same_through_the_files_and_commands(both, tmp_path):
             assert results.read(tmp_path / "result").verdict == verdict
 
 
+def test_a_native_recording_is_of_one_type(both, tmp_path):
+    reference, _ = both
+    types = ("--dtype", "float32", "--dtype", "float64")
+    finished = run_parity(tmp_path, "replay", reference.folder, "--native", "--out", tmp_path / "native", *types)
+    assert finished.code == 2
+    assert "float32, float64 were asked for; write one for each" in finished.stderr
+
+
 def test_diagnose_reads_the_candidate_through_the_same_mapping(tmp_path):
     reference = made.reference_trace(tmp_path / "reference", made.compute(DEPTH, 0))
     broken = made.compute(DEPTH, 0, change=lambda role, block, x: 1.5 * x if (role, block) == ("out", 1) else x)
