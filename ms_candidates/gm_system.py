@@ -8,7 +8,7 @@ and reports what comes back.
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,8 @@ from ms_candidates.gm_rows import EMBEDDER_2, POOLED
 from ms_candidates.gm_sampling import Loop
 from parity.errors import RepairError
 from parity.frameworks import mindspore_
-from parity.repair import AttributeEdit, WeightEdit
+from parity.frameworks.mindspore_wide_ import widen_operators
+from parity.repair import AttributeEdit, PrecisionEdit, WeightEdit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -57,6 +58,7 @@ class GmSystem:
         self.cells = dict(engine.cells_and_names())
         self.type = getattr(ms, request.dtype)
         self._loaded = loaded
+        self.edits = ExitStack()
         sampling = self.case["sampling"]
         self.guidance = float(sampling["guidance"])
         self.guided = self.guidance > 1
@@ -158,6 +160,8 @@ class GmSystem:
         if isinstance(edit, WeightEdit):
             parameters = dict(self.engine.parameters_and_names())
             change_weight(self.config, parameters, lambda pair: pair.checkpoint, edit)
+        elif isinstance(edit, PrecisionEdit):
+            self.edits.enter_context(widen_operators(edit.operators))
         elif isinstance(edit, AttributeEdit):
             natives = [pair.native for pair in module_pairs(self.config) if pair.diffusers == edit.path]
             if not any(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import runpy
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 import mindspore as ms
@@ -20,7 +21,8 @@ from ms_candidates.mindone_rows import native_of, path_of
 from parity.dtypes import eps, is_float, narrow
 from parity.errors import InputError, RepairError
 from parity.frameworks import mindspore_
-from parity.repair import AttributeEdit, WeightEdit
+from parity.frameworks.mindspore_wide_ import widen_operators
+from parity.repair import AttributeEdit, PrecisionEdit, WeightEdit
 from parity.replay import Parameter
 
 kernels.replace_operators()  # mindone takes some operators when it is imported
@@ -121,6 +123,7 @@ class MindoneSystem:
         self.case = request.manifest.case
         self.type = getattr(ms, request.dtype)
         self._unfilled = unfilled
+        self.edits = ExitStack()
         self.guidance = float(self.case["sampling"]["guidance"])
         self.guided = self.guidance > 1
         self.cells: dict[str, Any] = {
@@ -218,6 +221,8 @@ class MindoneSystem:
         """
         if isinstance(edit, WeightEdit):
             self._edit_weight(edit)
+        elif isinstance(edit, PrecisionEdit):
+            self.edits.enter_context(widen_operators(edit.operators))
         elif isinstance(edit, AttributeEdit):
             cell = self.cells.get(native_of(edit.path, self.manifest.modules))
             if not set_attribute(cell, edit.name, edit.value):

@@ -77,6 +77,9 @@ class Session(Protocol):
     def provenance(self) -> dict[str, Any]:
         """Return the framework's part of the provenance."""
 
+    def floors(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Return kind -> dtype -> {rel_l2, rel_max}: the platform's own error of each operator in the working type."""
+
     def policy(self) -> str:
         """Return the precision in force: the working type, or `tf32` and the like."""
 
@@ -265,6 +268,7 @@ class _Recorder:
         manifest, session = self._writer.manifest, self._session
         manifest.modules = session.modules()
         manifest.attributes = session.attributes()
+        manifest.floors = session.floors()
         manifest.weights = {
             address: WeightDigests(shape=array.shape, dtype=dtype, digests=digests(array, dtype))
             for address, array, dtype in session.weights()

@@ -1,8 +1,9 @@
 """Repairs: edits of a candidate that a counterfactual replay applies before it runs.
 
 A repair file is JSON, `{"edits": [...]}`; `parity replay --repair FILE` applies them all. An edit that the candidate
-cannot take is an error; with `"strict": false` it is left out and the manifest says why. Four kinds are enough: change a weight's layout, set an attribute, shift the injected noise, and substitute a path's output by
-the reference's.
+cannot take is an error; with `"strict": false` it is left out and the manifest says why. Five kinds are enough: change a
+weight's layout, set an attribute, shift the injected noise, substitute a path's output by the reference's, and compute
+kinds of operator in float64.
 
     >>> decode(b'{"edits": [{"kind": "attribute", "path": "unet.conv_norm_out", "name": "eps", "value": 1e-5}]}').edits
     (AttributeEdit(path='unet.conv_norm_out', name='eps', value=1e-05),)
@@ -13,15 +14,33 @@ Paths and addresses are the reference's; the candidate's adapter maps them to it
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
 from parity.errors import RepairError
 
-__all__ = ["AttributeEdit", "Edit", "NoiseEdit", "Repairs", "SubstituteEdit", "WeightEdit", "decode", "read", "write"]
+__all__ = [
+    "WIDENED",
+    "AttributeEdit",
+    "Edit",
+    "NoiseEdit",
+    "Operator",
+    "PrecisionEdit",
+    "Repairs",
+    "SubstituteEdit",
+    "WeightEdit",
+    "decode",
+    "read",
+    "write",
+]
 
 Change = Literal["transpose", "transpose01", "transpose23", "flip0", "flip1", "flip2", "flip3"]
+
+
+Operator = Literal["exp", "tanh", "sigmoid", "softmax", "silu", "gelu", "quick_gelu"]
+WIDENED: Final[tuple[Operator, ...]] = get_args(Operator)
+"""Kinds of operator that a replay can compute in float64."""
 
 
 class _Edit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -55,7 +74,13 @@ class SubstituteEdit(_Edit, frozen=True, kw_only=True, tag="substitute"):
     path: str
 
 
-Edit = WeightEdit | AttributeEdit | NoiseEdit | SubstituteEdit
+class PrecisionEdit(_Edit, frozen=True, kw_only=True, tag="precision"):
+    """Compute these kinds of operator (`exp`, `softmax`) in float64 and round the result, in the whole replay."""
+
+    operators: tuple[Operator, ...]
+
+
+Edit = WeightEdit | AttributeEdit | NoiseEdit | SubstituteEdit | PrecisionEdit
 
 
 class Repairs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

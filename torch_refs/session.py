@@ -26,6 +26,7 @@ import torch
 
 from parity.address import Address
 from parity.frameworks.torch_ import to_numpy
+from parity.frameworks.torch_floors_ import floors
 from parity.frameworks.torch_islands_ import IslandFinder
 from parity.frameworks.torch_policy_ import exact_float32, policy, provenance, threads
 from parity.record import Outcome
@@ -94,6 +95,11 @@ class DiffusersSession:
         """Return what the numbers depend on."""
         with exact_float32(), threads(self._threads):
             return provenance(self.pipeline.device)
+
+    def floors(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Return torch's own error of each operator in the working type."""
+        with exact_float32(), threads(self._threads):
+            return floors(self.dtype, self.pipeline.device)
 
     def policy(self) -> str:
         """Return the precision in force while recording."""

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from parity.frameworks.torch_ import to_numpy
+from parity.frameworks.torch_floors_ import floors
 from parity.frameworks.torch_islands_ import IslandFinder
 from parity.frameworks.torch_policy_ import exact_float32, policy, provenance, threads
 from parity.record import Outcome
@@ -94,6 +95,11 @@ class SgmSession:
         found["sgm"] = {"folder": str(package.folder.name), "stand_ins": list(package.stand_ins)}
         found["open_clip"] = package.encoders.open_clip.__version__
         return found
+
+    def floors(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Return torch's own error of each operator in the working type."""
+        with exact_float32(), threads(self._threads):
+            return floors(self.dtype)
 
     def policy(self) -> str:
         """Return the precision in force while recording."""

@@ -7,6 +7,7 @@ that do them are wrapped to report what they return; nothing about how they comp
 from __future__ import annotations
 
 import runpy
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import mindspore as ms
@@ -14,7 +15,8 @@ import numpy as np
 from mindspore import Tensor, ops
 from parity.errors import InputError, RepairError, WeightsError
 from parity.frameworks import mindspore_
-from parity.repair import AttributeEdit, WeightEdit
+from parity.frameworks.mindspore_wide_ import widen_operators
+from parity.repair import AttributeEdit, PrecisionEdit, WeightEdit
 
 from mindone_sdxl import files, weights
 from mindone_sdxl.candidate.parameters import as_loaded, change_weight, pulled_back
@@ -90,6 +92,7 @@ class MindoneSystem:
         self.denoiser = pipeline.denoiser(self.schedule)
         guidance = float(case["sampling"]["guidance"])
         self.guider = VanillaCFG(guidance) if guidance > 1 else Identity()
+        self.edits = ExitStack()
 
     def weights(self) -> Iterable[Parameter]:
         """Return every parameter in the reference's name, layout and shape."""
@@ -218,6 +221,8 @@ class MindoneSystem:
         if isinstance(edit, WeightEdit):
             parameters = dict(self.pipeline.model.parameters_and_names())
             change_weight(self.pipeline.config, parameters, lambda pair: pair.cell, edit)
+        elif isinstance(edit, PrecisionEdit):
+            self.edits.enter_context(widen_operators(edit.operators))
         elif isinstance(edit, AttributeEdit):
             natives = [pair.native for pair in module_pairs(self.pipeline.config) if pair.diffusers == edit.path]
             cells = [self.cells[native] for native in natives if hasattr(self.cells[native], edit.name)]

@@ -6,6 +6,7 @@ Import it only in the process of a candidate.
 from __future__ import annotations
 
 import inspect
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import mindspore as ms
@@ -16,7 +17,8 @@ from parity.digests import layouts
 from parity.dtypes import eps, is_float, narrow
 from parity.errors import RepairError
 from parity.frameworks import mindspore_
-from parity.repair import AttributeEdit, WeightEdit
+from parity.frameworks.mindspore_wide_ import widen_operators
+from parity.repair import AttributeEdit, PrecisionEdit, WeightEdit
 from parity.replay import Parameter
 from parity.taps import rebuild
 
@@ -42,6 +44,7 @@ class CellSystem:
         """Load the program and cast its parameters."""
         mindspore_.start(request.device)
         self.candidate, self.manifest, self.dtype = candidate, request.manifest, request.dtype
+        self.edits = ExitStack()
         self.pipeline = candidate.pipeline(request)
         self.parts = candidate.parts(self.pipeline)
         for cell in self.parts.values():
@@ -127,11 +130,14 @@ class CellSystem:
         return {row.port: arrays[row.take] for row in rows if row.take in arrays}
 
     def apply(self, edit: Edit) -> None:
-        """Set an attribute of a cell, or change the layout of a parameter.
+        """Set an attribute of a cell, change the layout of a parameter, or compute operators in float64.
 
         Raises:
             RepairError: there is no such cell, attribute or parameter.
         """
+        if isinstance(edit, PrecisionEdit):
+            self.edits.enter_context(widen_operators(edit.operators))
+            return
         if isinstance(edit, AttributeEdit) and hasattr(self.cells.get(edit.path), edit.name):
             setattr(self.cells[edit.path], edit.name, edit.value)
             return

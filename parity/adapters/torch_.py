@@ -28,6 +28,7 @@ from parity.address import Address
 from parity.errors import CaseError, nearest
 from parity.frameworks.torch_ import TYPES, Snapshots, flatten, observed, rebuild, to_numpy, watched
 from parity.frameworks.torch_calls_ import argument, call_module, recorded_calls
+from parity.frameworks.torch_floors_ import floors
 from parity.frameworks.torch_islands_ import IslandFinder
 from parity.frameworks.torch_policy_ import device_of, exact_float32, policy, provenance
 from parity.record import Outcome
@@ -133,6 +134,11 @@ class ModuleSession:
         """Return what the numbers depend on."""
         with exact_float32():
             return provenance(self._device)
+
+    def floors(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Return torch's own error of each operator in the working type."""
+        with exact_float32():
+            return floors(self._dtype, self._device)
 
     def policy(self) -> str:
         """Return the precision in force while recording."""

@@ -268,7 +268,7 @@ def doctor(
     dtype: Types = None,
     device: Device = "CPU",
 ) -> None:
-    """Say which frameworks are here and, with --floors, how accurate MindSpore's operators are."""
+    """Say which frameworks are here and, with --floors, how accurate their operators are."""
     from parity.cli import flow
 
     flow.doctor(floors=floors, dtypes=dtype or ["float32"], device=device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from parity import case as cases
 from parity.cli.progress import bar, say
 from parity.dtypes import FloatName
-from parity.errors import InputError, nearest
+from parity.errors import ChildError, InputError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,22 +146,20 @@ def diagnose(folder: Path) -> Result:
 
 
 def doctor(*, floors: bool, dtypes: Sequence[str], device: str) -> None:
-    """Print the installed frameworks and, on request, MindSpore's floors."""
+    """Print the installed frameworks and, on request, what each operator of theirs errs by itself."""
     from parity.provenance import versions
 
     found = versions("torch", "diffusers", "transformers", "mindspore", "numpy", "h5py", "sdxl-parity")
     for name, version in found.items():
         sys.stdout.write(f"{name:14} {version}\n")
-    if floors:
-        from parity.frameworks import mindspore_
-
-        mindspore_.start(device)
-        for dtype in types(dtypes) or ():
-            for kind, by in mindspore_.floors(dtype).items():
-                numbers = by[dtype]
-                sys.stdout.write(
-                    f"{kind:14} {dtype:9} rel_l2 {numbers['rel_l2']:.1e}  rel_max {numbers['rel_max']:.1e}\n"
-                )
+    sys.stdout.flush()
+    for framework in ("torch", "mindspore") if floors else ():
+        if framework in found:
+            command = [sys.executable, "-m", "parity.cli.floors", framework, device, *(types(dtypes) or ())]
+            code = subprocess.run(command, check=False).returncode  # noqa: S603 - our own program; one framework per process
+            if code:
+                message = f"measuring {framework}'s operators failed with exit code {code} (see above); run it alone: {' '.join(command[1:])}"
+                raise ChildError(message)
 
 
 def _pictures(reference: Trace, candidates: Sequence[Trace], result: Result, out: Path) -> dict[str, str]:

@@ -193,7 +193,9 @@ def _result(reference: Trace, candidates: Sequence[Trace], pairs: list[Pair], ex
         causes=[],
         pairs=pairs,
         coverage=coverage_of(reference, candidates, pairs, excludes.found),
-        platform={trace.manifest.name: trace.manifest.floors for trace in candidates},
+        platform={
+            trace.manifest.name: trace.manifest.floors for trace in (reference, *candidates) if trace.manifest.floors
+        },
         provenance={side: trace.manifest.provenance for side, trace in sides.items()},
         case=manifest.case,
         checks=_checks(reference, candidates, pairs),

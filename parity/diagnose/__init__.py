@@ -5,6 +5,8 @@
 3. One counterfactual replay applies all repairs. A cause is confirmed when every pair at its place matches then; a
    larger module that failed only because it contains a repaired one is flagged `contains`.
 
+First of all, what the platform explains is flagged and no longer fails (`platform`).
+
 Nothing here knows what was planted: the input is the result and the two traces.
 """
 
@@ -23,6 +25,7 @@ from parity.diagnose.audits import from_attributes, from_weights
 from parity.diagnose.counterfactual import replay_with
 from parity.diagnose.evidence import Evidence
 from parity.diagnose.hypotheses import HYPOTHESES
+from parity.diagnose.platform import blame_platform
 from parity.repair import Edit, SubstituteEdit
 from parity.result import Cause
 from parity.trace import Trace
@@ -39,7 +42,8 @@ SLUGS: Final = (
     "transposed-weight", "flipped-weight", "half-precision-weight", "swapped-weight", "weight-not-loaded",
     "weight-missing", "different-weight", "norm-epsilon", "norm-groups", "activation-variant", "attention-scale",
     "attention-heads", "attribute-differs", "noise-step-shifted", "sampler-step-scaled", "guidance-halves-swapped", "guidance-scale",
-    "scaled-output", "shifted-output", "permuted-channels", "step-shifted", "half-precision-grid", "padding", "unknown",
+    "scaled-output", "shifted-output", "permuted-channels", "step-shifted", "half-precision-grid", "padding", "platform-precision",
+    "unknown",
 )  # fmt: skip
 """Every kind of cause; docs/causes/SLUG.md explains it."""
 
@@ -71,6 +75,7 @@ def _diagnosed(result: Result, folder: Path, progress: Callable[[str, int, int],
     if "mapping" in result.checks:
         table = mapping.read(Path(result.checks["mapping"]))
         candidates = [mapping.mapped(each, table, reference) for each in candidates]
+    platform = blame_platform(result, reference, candidates, folder.with_name("platform"), progress)
     evidence = Evidence(result, reference, candidates)
     progress("fit hypotheses", 0, 1)
     causes = causes_of(evidence)
@@ -81,7 +86,7 @@ def _diagnosed(result: Result, folder: Path, progress: Callable[[str, int, int],
         after = _repaired(causes, evidence, failing, folder)
         _confirm(result, evidence, causes, after)
         progress("replay with the repairs", 1, 1)
-    result.causes = sorted(causes, key=_order)
+    result.causes = sorted([*causes, *platform], key=_order)
     summarize(result)
     return result
 

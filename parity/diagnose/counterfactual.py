@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from parity import repair
 from parity.compare import compare
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from parity.result import Result
 
 __all__ = ["replay_with"]
+
+_LONGEST: Final = 100_000
+"""Bytes of a pattern that a command line takes; Linux allows 128 KiB. Beyond, everything is replayed."""
 
 
 def replay_with(
@@ -42,10 +45,13 @@ def replay_with(
     if out.exists():
         shutil.rmtree(out)
     repair.write(repair.Repairs(edits=tuple(edits), strict=False), folder / "repair.json")
+    only = "|".join(re.escape(address) for address in addresses)
+    if len(only) > _LONGEST:
+        only = ".*"
     command = [
         sys.executable, "-m", "parity", "replay", str(reference.folder), f"--out={out}",
         *candidate.manifest.command, f"--repair={folder / 'repair.json'}", f"--dtype={dtype}",
-        *(f"--mode={mode}" for mode in modes), f"--only={'|'.join(re.escape(address) for address in addresses)}",
+        *(f"--mode={mode}" for mode in modes), f"--only={only}",
     ]  # fmt: skip
     finished = subprocess.run(command, check=False)  # noqa: S603 - our own program
     if finished.returncode:

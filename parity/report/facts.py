@@ -11,7 +11,7 @@ from parity.report.words import NOTHING, count, plain, visible
 if TYPE_CHECKING:
     from parity.result import Result
 
-__all__ = ["coverage", "flat", "grid", "listed", "not_measured", "provenance"]
+__all__ = ["coverage", "flat", "listed", "not_measured", "provenance"]
 
 _LISTED: Final = 12
 _UNASKED: Final = {
@@ -121,13 +121,3 @@ def _joined(name: str, items: list[Any] | tuple[Any, ...]) -> str:
     """Return a list as text: a command's words by spaces, texts by bars, because they may hold commas."""
     texts = all(isinstance(item, str) for item in items)
     return (" " if name.endswith("argv") else " | " if texts else ", ").join(map(plain, items)) or "none"
-
-
-def grid(table: dict[str, Any]) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """Return nested numbers as (column names, rows): a row for each innermost table, named by the way to it."""
-    rows: dict[str, dict[str, str]] = {}
-    for name, value in flat(table).items():
-        where, _, leaf = name.rpartition(".")
-        rows.setdefault(where.replace(".", " \N{MIDDLE DOT} "), {})[leaf] = value
-    names = list(dict.fromkeys(leaf for row in rows.values() for leaf in row))
-    return names, [(where, [row.get(name, NOTHING) for name in names]) for where, row in rows.items()]

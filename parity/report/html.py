@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from parity.compare.several import split
-from parity.report import card, charts, columns, facts, price, several, several_charts, summary, words
+from parity.report import card, charts, columns, facts, platform, price, several, several_charts, summary, words
 
 if TYPE_CHECKING:
     from parity.result import Cause, Result
@@ -146,7 +146,8 @@ def _summary(result: Result) -> dict[str, Any]:
         "gaps": facts.not_measured(result),
         "provenance": facts.provenance(result),
         "facts": _facts(result),
-        "platform": facts.grid(result.platform),
+        "platform": platform.costs(result.platform),
+        "blamed": platform.flagged(result),
         "islands": [facts.flat(island) for island in result.islands],
         "commands": {words.visible(name): words.visible(command) for name, command in result.commands.items()},
     }

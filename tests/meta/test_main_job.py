@@ -236,3 +236,38 @@ def test_the_result_is_plain_json(main_job):
         "platform",
         "provenance",
     }
+
+
+PARTS = r"unet(\.time_proj)?@.*"
+
+
+@pytest.mark.parametrize(
+    ("plant", "explained"), [("timestep-frequencies-exp", True), ("timestep-angles-summed", False)]
+)
+def test_only_an_excess_that_an_operator_in_float64_takes_away_is_the_platforms(plant, explained, recorded, tmp_path):
+    anonymous = tmp_path / "x.py"
+    anonymous.write_text((ROOT / "fixtures" / "faults" / f"{plant}.py").read_text())
+    chosen = ("--dtype", "float64", "--dtype", "float32", "--mode", "layers", "--mode", "steps", "--only", PARTS)
+    replay = ("replay", recorded, "--out", tmp_path / "candidate", "--plant", anonymous, *chosen)
+    for arguments in (replay, ("compare", recorded, tmp_path / "candidate", "--out", tmp_path)):
+        finished = run_parity(tmp_path, *arguments)
+        assert finished.code in {0, 1}, finished.stderr
+    before = results.read(tmp_path)
+    failing = [pair.address for pair in pairs_of(before, mode="layers") if pair.verdict == "MISMATCH"]
+    assert {address.partition("@")[0] for address in failing} == {"unet", "unet.time_proj"}
+    assert all(pair.verdict == "MATCH" for pair in pairs_of(before, question="semantics"))
+    finished = run_parity(tmp_path, "diagnose", tmp_path)
+    result = results.read(tmp_path)
+    flagged = [pair for pair in result.pairs if "platform-precision" in pair.flags]
+    if explained:
+        assert finished.code == 0, finished.stdout + finished.stderr
+        (cause,) = result.causes
+        assert (cause.slug, cause.address, cause.confirmed) == ("platform-precision", "unet.time_proj", True)
+        assert cause.edits == [{"kind": "precision", "operators": ["exp"]}]
+        assert {pair.address for pair in flagged if pair.mode == "layers"} == set(failing)
+        assert all(pair.verdict == "MATCH" and "exp in float64" in pair.detail for pair in flagged)
+        assert result.verdict == "MATCH"
+    else:
+        assert finished.code == 1, finished.stdout + finished.stderr
+        assert flagged == []
+        assert [pair.address for pair in pairs_of(result, mode="layers") if pair.verdict == "MISMATCH"] == failing

@@ -39,6 +39,10 @@ class Session:
         """Return numpy's version."""
         return PROVENANCE
 
+    def floors(self):
+        """Return one operator."""
+        return {"exp": {self._dtype: {"rel_l2": 3e-8, "rel_max": 1e-7}}}
+
     def policy(self):
         """Return the working type."""
         return self._dtype

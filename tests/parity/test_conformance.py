@@ -228,7 +228,7 @@ def test_what_a_session_says_wrongly_is_refused(check, broken, message):
 
 def test_an_incomplete_protocol_is_refused(swirl):
     found = verdict("test_the_protocol_is_complete", swirl, session(modules={}))
-    assert "lacks of Session: attributes, forced, policy, provenance, run" in found
+    assert "lacks of Session: attributes, floors, forced, policy, provenance" in found
     assert "lacks of Reference: load, name" in verdict("test_the_protocol_is_complete", SimpleNamespace(), None)
     assert isinstance(swirl, ModuleReference)
     found = verdict("test_the_protocol_is_complete_port", SimpleNamespace(), None)

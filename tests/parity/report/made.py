@@ -87,10 +87,14 @@ def base(made, **changes):
             },
         ),
         "platform": {
+            "diffusers": {
+                kind: {"float32": {"rel_l2": rms, "rel_max": rms * 30}}
+                for kind, rms in (("exp", 2.7e-8), ("softmax", 1.5e-7), ("silu", 4.3e-8), ("gelu", 7.1e-8))
+            },
             "mindone_sdxl": {
                 kind: {"float32": {"rel_l2": rms, "rel_max": rms * 30}}
                 for kind, rms in (("exp", 6.8e-7), ("softmax", 7.4e-7), ("silu", 3.8e-7), ("gelu", 4e-8))
-            }
+            },
         },
         "provenance": {
             "reference": side(

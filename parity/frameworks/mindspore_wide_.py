@@ -1,0 +1,89 @@
+"""MindSpore's operators computed in float64 and rounded to the type that was asked for: is the platform to blame?
+
+A module that errs by more than its floor is replayed with the operators that are suspected in float64. If the excess
+is gone, the platform's kernel made it and not the port. An operator can be called in several ways, all of which are
+widened: the function wherever a module holds it (`ops`, `mint`, what imported it by name), the primitive, and the
+tensor's method.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import mindspore as ms
+from mindspore import mint, ops
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from parity.repair import Operator
+
+__all__ = ["widen_operators"]
+
+_NAMES: Final[dict[Operator, tuple[str, ...]]] = {
+    "exp": ("exp", "Exp"),
+    "tanh": ("tanh", "Tanh"),
+    "sigmoid": ("sigmoid", "Sigmoid"),
+    "softmax": ("softmax", "Softmax"),
+    "silu": ("silu", "SiLU"),
+    "gelu": ("gelu", "GeLU", "erf", "Erf"),
+    "quick_gelu": ("sigmoid", "Sigmoid"),
+}
+"""The names of MindSpore's functions and primitives for each kind."""
+
+_HOLDERS: Final = (ops, mint, mint.nn.functional)
+_NARROW: Final = (ms.float32, ms.float16, ms.bfloat16)
+
+
+@contextmanager
+def widen_operators(kinds: Sequence[Operator]) -> Iterator[None]:
+    """Compute these kinds of operator in float64, whoever calls them."""
+    with ExitStack() as changes:
+        for name in dict.fromkeys(name for kind in kinds for name in _NAMES[kind]):
+            for found in {id(each): each for holder in _HOLDERS if (each := getattr(holder, name, None))}.values():
+                if isinstance(found, type):
+                    _replace(changes, found, "__call__", _widened(found.__call__, skip=1))
+                else:
+                    _replace_everywhere(changes, found)
+            method = getattr(ms.Tensor, name, None)
+            if method is not None:
+                _replace(changes, ms.Tensor, name, _widened(method))
+        yield
+
+
+def _widened(operator: Callable[..., Any], skip: int = 0) -> Callable[..., Any]:
+    """Return `operator` with tensors from `skip` on widened, and its result narrowed to the first one's type."""
+
+    @functools.wraps(operator)
+    def call(*given: Any, **named: Any) -> Any:
+        kinds = [each.dtype for each in given[skip:] if isinstance(each, ms.Tensor) and each.dtype in _NARROW]
+        if not kinds:
+            return operator(*given, **named)
+        wide = [
+            each.astype(ms.float64) if isinstance(each, ms.Tensor) and each.dtype in _NARROW else each for each in given
+        ]
+        return operator(*wide, **named).astype(kinds[0])
+
+    return call
+
+
+def _replace_everywhere(changes: ExitStack, function: Callable[..., Any]) -> None:
+    """Replace a function in every module that holds it."""
+    wide = _widened(function)
+    for module in list(sys.modules.values()):
+        held = [key for key, value in list(getattr(module, "__dict__", {}).items()) if value is function]
+        for key in held:
+            _replace(changes, module, key, wide)
+
+
+def _replace(changes: ExitStack, holder: Any, name: str, value: Any) -> None:
+    """Set an attribute until `changes` are undone."""
+    own = vars(holder).get(name)
+    setattr(holder, name, value)
+    if own is None:
+        changes.callback(delattr, holder, name)
+    else:
+        changes.callback(setattr, holder, name, own)
