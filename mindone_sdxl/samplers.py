@@ -150,6 +150,16 @@ class Sampler:
     ) -> Tensor:
         raise NotImplementedError
 
+    def recall(self, index: int, memory: Sequence[Tensor]) -> None:
+        """Go on at step `index` as if the steps before it had been made.
+
+        Args:
+            index: the step that comes next.
+            memory: what this sampler remembers of the steps before, the last one first: noise predictions, or for
+                DPM-Solver++ the clean latents of the last step.
+        """
+        self._next_index = index
+
     def prepare(self, index: int, latents: Tensor, noises: Noises | None = None) -> tuple[Tensor, Number]:
         """The latents and the noise level of which step `index` wants the prediction."""
         return latents, self.schedule.sigmas[index]

@@ -16,6 +16,8 @@ from mindone_sdxl.layers import scalar
 from mindone_sdxl.samplers import Noises, Predict, Sampler, add_noise, ancestral_levels, require_predict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mindspore import Tensor
 
     from mindone_sdxl.schedule import Schedule
@@ -58,6 +60,11 @@ class DPMPP2M(Sampler):
     def __init__(self, schedule: Schedule) -> None:
         super().__init__(schedule)
         self._previous: Tensor | None = None
+
+    def recall(self, index: int, memory: Sequence[Tensor]) -> None:
+        """Go on at step `index`; `memory` holds the clean latents of the step before."""
+        super().recall(index, memory)
+        self._previous = memory[0] if memory else None
 
     def _move(
         self, index: int, latents: Tensor, noise_pred: Tensor, noises: Noises | None, predict: Predict | None

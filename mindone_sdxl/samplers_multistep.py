@@ -11,6 +11,8 @@ from mindone_sdxl.layers import scalar
 from mindone_sdxl.samplers import Noises, Predict, Sampler
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mindspore import Tensor
 
     from mindone_sdxl.arrays import Array
@@ -45,6 +47,11 @@ class LinearMultistep(Sampler):
         super().__init__(schedule)
         self.order = order
         self._predictions: deque[Tensor] = deque(maxlen=order)
+
+    def recall(self, index: int, memory: Sequence[Tensor]) -> None:
+        """Go on at step `index`; `memory` holds the noise predictions of the steps before, the last one first."""
+        super().recall(index, memory)
+        self._predictions = deque(memory, maxlen=self.order)
 
     def _move(
         self, index: int, latents: Tensor, noise_pred: Tensor, noises: Noises | None, predict: Predict | None

@@ -113,7 +113,7 @@ class Run:
             with self._half():
                 cond, uc = self._condition()
             if instead.conditioning is not None:
-                cond, uc = instead.conditioning
+                cond, uc = (self._with_texts(*both) for both in zip((cond, uc), instead.conditioning, strict=True))
             sampler = make_sampler(self._engine, case, str(self._device))
             sigmas = self._schedule(sampler)
             start = (
@@ -170,6 +170,14 @@ class Run:
             seen.outputs[""] = torch.cat([ids, ids]) if guided else ids
         self.conditioning = (cond, uc)
         return cond, uc
+
+    def _with_texts(self, own: Any, other: Any) -> Any:
+        """Return a run's own conditioning with the texts of another; the sizes are no stage of their own."""
+        if own is None:
+            return None
+        width = self._engine.config.text_encoder_2.projection_size
+        vector = torch.cat([other["vector"][:, :width], own["vector"][:, width:]], dim=1)
+        return {**own, "crossattn": other["crossattn"], "vector": vector}
 
     def _schedule(self, sampler: Any) -> torch.Tensor:
         """Return and report the noise levels."""

@@ -13,6 +13,7 @@ from parity.errors import AlignmentError, FrameworkMissingError
 
 from mindone_sdxl.candidate.rows import boundaries, not_compared, rows
 from mindone_sdxl.config import from_diffusers
+from mindone_sdxl.config_yaml import from_yaml
 from mindone_sdxl.errors import SDXLError
 
 if TYPE_CHECKING:
@@ -21,9 +22,13 @@ if TYPE_CHECKING:
     from parity.replay import Request, System
     from parity.trace.schema import Row
 
-__all__ = ["MindoneSDXL", "candidate", "jit_candidate"]
+    from mindone_sdxl.config import SDXLConfig
+
+__all__ = ["MindoneSDXL", "candidate", "jit_candidate", "read_config"]
 
 _LARGE_MODEL_BYTES = 2**30
+# Samplers that ask the network twice within a step.
+_LOOK_AHEAD = ("HeunEDM", "DPMPP2SAncestral")
 
 
 class MindoneSDXL:
@@ -40,14 +45,17 @@ class MindoneSDXL:
             AlignmentError: the model's configuration cannot be read or is not supported.
         """
         try:
-            config = from_diffusers(request.model)
+            config = read_config(request)
         except SDXLError as error:
-            message = f"{request.model}: {error}"
+            message = f"{request.config or request.model}: {error}"
             raise AlignmentError(message) from error
-        guided = float(request.manifest.case["sampling"]["guidance"]) > 1
+        sampling, known = request.manifest.case["sampling"], request.manifest.modules
+        guided = float(sampling["guidance"]) > 1
         if self.graphs:
-            return boundaries(config, guided=guided)
-        return rows(config, guided=guided), not_compared(config)
+            return boundaries(config, guided=guided, known=known)
+        evaluations = 2 if sampling["sampler"] in _LOOK_AHEAD else 1
+        table = rows(config, guided=guided, evaluations=evaluations, known=known)
+        return table, not_compared(config, known)
 
     def build(self, request: Request) -> System:
         """Load the model; small ones run fastest with one thread.
@@ -55,7 +63,8 @@ class MindoneSDXL:
         Raises:
             FrameworkMissingError: MindSpore is not installed.
         """
-        size = sum(path.stat().st_size for path in request.model.rglob("*.safetensors"))
+        files = [request.model] if request.model.is_file() else request.model.rglob("*.safetensors")
+        size = sum(path.stat().st_size for path in files)
         if size < _LARGE_MODEL_BYTES:
             os.environ.setdefault("OMP_NUM_THREADS", "1")
         try:
@@ -68,6 +77,11 @@ class MindoneSDXL:
         if self.graphs:
             compile_networks(system.pipeline.model)
         return system
+
+
+def read_config(request: Request) -> SDXLConfig:
+    """The model that the case names: that of a diffusers folder, or that of a single file's YAML configuration."""
+    return from_diffusers(request.model) if request.config is None else from_yaml(request.config).model
 
 
 candidate = MindoneSDXL()

@@ -77,8 +77,10 @@ def _unet(system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any],
     value = timestep.asnumpy() if isinstance(timestep, Tensor) else np.asarray(timestep)
     numbers = np.float64 if system.dtype == "float64" else np.float32
     timesteps = Tensor(np.broadcast_to(value, (sample.shape[0],)).astype(numbers))
-    ids = inputs["added_cond_kwargs.time_ids"].asnumpy()
-    vector = system.pipeline.vector(inputs["added_cond_kwargs.text_embeds"], ids)
+    vector = inputs.get("vector")
+    if vector is None:
+        ids = inputs["added_cond_kwargs.time_ids"].asnumpy()
+        vector = system.pipeline.vector(inputs["added_cond_kwargs.text_embeds"], ids)
     output = system.cells[UNET](sample, timesteps, inputs["encoder_hidden_states"], vector)
     return {rows[0].port: output.asnumpy()}
 
@@ -123,7 +125,8 @@ def _encode_prompt(system: MindoneSystem, _rows: Any, _inputs: Any, given: Given
         at = f"@call={call}" if indexed else ""
         if f"encode_prompt:output.{half}prompt_embeds" not in given.run:
             continue
-        if f"text_encoder{at}:output.hidden_states.0" not in given.run or (call and not indexed):
+        absent = f"text_encoder{at}:output.hidden_states.0" not in given.run or (call and not indexed)
+        if absent or (call and not system.case["prompt"]["negative"]):
             shape = given.run.record(f"encode_prompt:output.{half}prompt_embeds").shape
             pooled = given.run.record(f"encode_prompt:output.{half}pooled_prompt_embeds").shape
             kind = given.tensor("encode_prompt:output.prompt_embeds").dtype
@@ -151,14 +154,19 @@ def _set_timesteps(system: MindoneSystem, *_: Any) -> dict[str, np.ndarray]:
 
 
 def _prepare_latents(system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
-    return {"output": system.pipeline.initial_latents(inputs["noise"].asnumpy(), system.schedule).asnumpy()}
+    noise = inputs["noise"].asnumpy()
+    if "init_latents" in inputs:
+        return {"output": system.pipeline.noised_latents(inputs["init_latents"], noise, system.schedule).asnumpy()}
+    return {"output": system.pipeline.initial_latents(noise, system.schedule).asnumpy()}
 
 
 def _scale_model_input(
     system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], _given: Given, step: int | None
 ) -> dict[str, np.ndarray]:
-    scaled = system.denoiser.network_input(inputs["sample"], system.schedule.sigmas[step or 0])
-    return {"output": scaled.asnumpy()}
+    sigma = system.schedule.sigmas[step or 0]
+    if system.stability:  # the network may be asked at another level than the step's
+        sigma = system.schedule.table[int(inputs["timestep"].asnumpy().flat[0])]
+    return {"output": system.denoiser.network_input(inputs["sample"], sigma).asnumpy()}
 
 
 def _guidance(system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
@@ -169,8 +177,9 @@ def _guidance(system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], *_: 
 def _scheduler_step(
     system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], given: Given, step: int | None
 ) -> dict[str, np.ndarray]:
-    latents = system.sampler.step(step or 0, inputs["sample"], inputs["model_output"], given.noise)
-    return {"output": latents.asnumpy()}
+    system.sampler.recall(step or 0, system.memory(inputs))
+    arguments = inputs["sample"], inputs["model_output"], system.noises(given), lambda *_: inputs["model_output_2"]
+    return {"output": system.sampler.step(step or 0, *arguments).asnumpy()}
 
 
 def _vae_decode(system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:

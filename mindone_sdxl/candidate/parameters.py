@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mindone_sdxl.config import SDXLConfig
     from mindone_sdxl.names import ParameterPair
 
-__all__ = ["as_loaded", "change_weight", "pulled_back"]
+__all__ = ["as_loaded", "change_weight", "checkpoint_state", "pulled_back"]
 
 
 def as_loaded(request: Request) -> dict[str, np.ndarray]:
@@ -35,12 +35,27 @@ def as_loaded(request: Request) -> dict[str, np.ndarray]:
     Without that, a float16 case would compare two checkpoints and not two programs.
     """
     state = weights.normalise_diffusers_names(files.read_diffusers(request.model))
-    for name, array in state.items():
-        path, _, parameter = name.rpartition(".")
-        known = request.manifest.weights.get(f"{path}:{parameter}")
-        if known is not None and is_float(known.dtype) and eps(known.dtype) > eps(str(array.dtype)):
-            state[name] = widen(narrow(array, known.dtype), known.dtype, str(array.dtype))
-    return state
+    return {name: _rounded(array, name, request.manifest) for name, array in state.items()}
+
+
+def checkpoint_state(request: Request, config: SDXLConfig) -> dict[str, np.ndarray]:
+    """Return the weights that the case names, folder or single file, under a checkpoint's names, rounded as loaded."""
+    if request.config is None:
+        return weights.diffusers_to_mindspore(as_loaded(request), config)
+    state = dict(files.read(request.model))
+    for pair in parameter_pairs(config):
+        if pair.stability in state:  # a fused parameter comes three times, and rounding twice changes nothing
+            state[pair.stability] = _rounded(state[pair.stability], pair.diffusers, request.manifest)
+    return weights.stability_to_mindspore(state, config)
+
+
+def _rounded(array: np.ndarray, name: str, manifest: Manifest) -> np.ndarray:
+    """Return a parameter, named as diffusers does, in the precision that the reference loaded it in."""
+    path, _, parameter = name.rpartition(".")
+    known = manifest.weights.get(f"{path}:{parameter}")
+    if known is not None and is_float(known.dtype) and eps(known.dtype) > eps(str(array.dtype)):
+        return widen(narrow(array, known.dtype), known.dtype, str(array.dtype))
+    return array
 
 
 def pulled_back(

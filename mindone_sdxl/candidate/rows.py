@@ -15,7 +15,7 @@ from parity.trace.schema import Row
 from mindone_sdxl.names import module_pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from mindone_sdxl.config import SDXLConfig, UNetConfig
     from mindone_sdxl.names import ModulePair
@@ -54,7 +54,14 @@ _OUTPUT: Final = {"text_attention": "output.0", "spatial_transformer": "output.0
 # kinds that are replayed by a function: they need a mask, or several cells
 _REPLAYED: Final = {"text_attention": "masked", "text_layer": "masked"}
 
-# The reference embeds the time ids anew in every step, this port once before the loop.
+# kinds that own parameters, and how often diffusers calls the activation of a residual block within an evaluation
+_OWNERS: Final = (
+    "linear", "fused_linear", "projection", "pointwise", "conv", "group_norm", "layer_norm", "embedding",
+    "position_embedding",
+)  # fmt: skip
+_CALLS: Final = 3
+
+# diffusers embeds the time ids anew in every step, this port once before the loop.
 SIZES: Final = "unet.add_time_proj"
 
 FUNCTIONS: Final = (
@@ -63,10 +70,25 @@ FUNCTIONS: Final = (
 )  # fmt: skip
 
 
-def rows(config: SDXLConfig, *, guided: bool = True) -> list[Row]:
-    """Return the whole table for one model; without guidance the reference has no such function."""
+def rows(config: SDXLConfig, *, guided: bool = True, evaluations: int = 1, known: Collection[str] = ()) -> list[Row]:
+    """Return the whole table for one model.
+
+    Args:
+        config: the model.
+        guided: without guidance the reference has no such function.
+        evaluations: how often the sampler asks the network within a step, at the most.
+        known: the reference's modules; rows of others are left out. Empty: the rows for diffusers' modules.
+    """
+    table = _all_rows(config, guided=guided, evaluations=evaluations)
+    if not known:
+        return table
+    return [row for row in (*table, *_numbered_blocks(config.unet)) if row.function or row.path in known]
+
+
+def _all_rows(config: SDXLConfig, *, guided: bool, evaluations: int) -> list[Row]:
+    """Return the rows of every module that diffusers has."""
     pairs = module_pairs(config)
-    found = [row for pair in pairs if (row := _of_pair(pair)) is not None]
+    found = [row for pair in pairs for row in _of_pair(pair, evaluations)]
     found.extend(_unet_blocks(config.unet))
     found.append(Row(path="unet", native=UNET, port="output.0", replay="unet"))
     found.extend(_text_roots("text_encoder", TEXT, config.text_encoder.layers, f"{TEXT}.embeddings"))
@@ -80,38 +102,51 @@ def rows(config: SDXLConfig, *, guided: bool = True) -> list[Row]:
     return found
 
 
-def boundaries(config: SDXLConfig, *, guided: bool = True) -> tuple[list[Row], dict[str, str]]:
+def boundaries(
+    config: SDXLConfig, *, guided: bool = True, known: Collection[str] = ()
+) -> tuple[list[Row], dict[str, str]]:
     """Return what can be seen when the networks run as graphs: the UNet and the functions, and all other paths.
 
     Nothing within a graph can be observed, so that what lies there has no counterpart.
     """
-    table = rows(config, guided=guided)
+    table = rows(config, guided=guided, known=known)
     seen = [row for row in table if row.function or row.path == "unet"]
     paths = {row.path for row in seen}
     hidden = {row.path: "no counterpart" for row in table if row.path not in paths}
-    return seen, hidden | not_compared(config)
+    return seen, hidden | not_compared(config, known)
 
 
-def not_compared(config: SDXLConfig) -> dict[str, str]:
-    """Return the reference's paths that have no row, with their reason."""
-    return {pair.diffusers: "identity" for pair in module_pairs(config) if pair.kind == "identity"}
+def not_compared(config: SDXLConfig, known: Collection[str] = ()) -> dict[str, str]:
+    """Return the reference's paths that have no row, with their reason.
+
+    A module that owns parameters and is none of the reference's `known` modules is never called there: a projection
+    that attention computes by itself, a matrix that is no module.
+    """
+    pairs = module_pairs(config)
+    identities = {pair.diffusers: "identity" for pair in pairs if pair.kind == "identity"}
+    owners = [pair.diffusers for pair in pairs if pair.kind in _OWNERS and known and pair.diffusers not in known]
+    return identities | dict.fromkeys(owners, "never called")
 
 
-def _of_pair(pair: ModulePair) -> Row | None:
-    """Return the row of one pair of the table; None for identities, roots and blocks of several cells."""
+def _of_pair(pair: ModulePair, evaluations: int) -> Iterator[Row]:
+    """Yield the rows of one pair of the table; none for identities, roots and blocks of several cells.
+
+    Where the reference calls one module at several places within an evaluation of the network, each call has a row.
+    """
     if pair.output_only or pair.kind in {"identity", "unet"} or pair.diffusers == SIZES:
-        return None
-    return Row(
-        path=pair.diffusers,
-        port=_OUTPUT.get(pair.kind, "output"),
-        call=pair.call,
-        native=pair.native,
-        native_call=None if pair.call is None else 0,
-        replay=_REPLAYED.get(pair.kind),
-        kind=_OPERATORS.get(pair.kind),
-        ports=_PORTS.get(pair.kind, ()),
-        output=None if pair.part is None else "slice:{}/{}".format(*pair.part),
-    )
+        return
+    for evaluation in range(1 if pair.call is None else evaluations):
+        yield Row(
+            path=pair.diffusers,
+            port=_OUTPUT.get(pair.kind, "output"),
+            call=None if pair.call is None else pair.call + _CALLS * evaluation,
+            native=pair.native,
+            native_call=None if pair.call is None else evaluation,
+            replay=_REPLAYED.get(pair.kind),
+            kind=_OPERATORS.get(pair.kind),
+            ports=_PORTS.get(pair.kind, ()),
+            output=None if pair.part is None else "slice:{}/{}".format(*pair.part),
+        )
 
 
 def _unet_blocks(config: UNetConfig) -> Iterator[Row]:
@@ -128,6 +163,15 @@ def _unet_blocks(config: UNetConfig) -> Iterator[Row]:
     for up in range(config.level_count):
         number = (up + 1) * (config.resnets_per_level + 1) - 1
         yield Row(path=f"unet.up_blocks.{up}", native=f"{UNET}.output_blocks.{number}", replay="up_block")
+
+
+def _numbered_blocks(config: UNetConfig) -> Iterator[Row]:
+    """Yield the rows of the original's own blocks, which diffusers does not have."""
+    per_level = config.resnets_per_level + 1
+    for side in ("input_blocks", "output_blocks"):
+        for index in range(config.level_count * per_level):
+            path = f"{side}.{index}"
+            yield Row(path=f"unet.{path}", native=f"{UNET}.{path}", ports=_PORTS["mid_block"])
 
 
 def _text_roots(component: str, native: str, layers: int, embeddings: str | None) -> Iterator[Row]:

@@ -8,32 +8,37 @@ from __future__ import annotations
 
 import runpy
 from contextlib import ExitStack
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, ops
-from parity.errors import InputError, RepairError, WeightsError
+from parity.errors import RepairError, WeightsError
 from parity.frameworks import mindspore_
 from parity.frameworks.mindspore_wide_ import widen_operators
 from parity.repair import AttributeEdit, PrecisionEdit, WeightEdit
 
-from mindone_sdxl import files, weights
-from mindone_sdxl.candidate.parameters import as_loaded, change_weight, pulled_back
+from mindone_sdxl import files
+from mindone_sdxl.candidate import read_config
+from mindone_sdxl.candidate.parameters import change_weight, checkpoint_state, pulled_back
 from mindone_sdxl.candidate.rows import SIZES
+from mindone_sdxl.candidate.watching import Watched, watched_sampler
 from mindone_sdxl.conditioning import Conditioning, TextEmbeddings, time_ids
-from mindone_sdxl.config import from_diffusers
+from mindone_sdxl.config_yaml import from_yaml
+from mindone_sdxl.discretization import DISCRETIZATIONS
 from mindone_sdxl.errors import SDXLError
 from mindone_sdxl.guidance import Identity, VanillaCFG
 from mindone_sdxl.layers import Conv2d
+from mindone_sdxl.models import tokenizers
 from mindone_sdxl.names import module_pairs
 from mindone_sdxl.pipeline import StableDiffusionXL
-from mindone_sdxl.samplers import EulerAncestral
+from mindone_sdxl.registry import SAMPLERS
 from mindone_sdxl.text_encoders import causal_mask, pool
 from mindone_sdxl.tokenizer import CLIPTokenizer, pad_token_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from parity.repair import Edit
@@ -42,7 +47,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MindoneSystem", "build"]
 
-_SAMPLERS = {"EulerAncestral": EulerAncestral}
 _WIDE_INPUTS = ("timestep", "timesteps", "time_ids")
 _ATTRIBUTES = ("eps", "num_groups", "approximate", "heads", "scale")
 
@@ -57,15 +61,13 @@ def build(request: Request) -> MindoneSystem:
     plant = runpy.run_path(str(request.plant)) if request.plant else {}
     checkpoint = request.weights or request.folder / "weights.ckpt"
     try:
-        config = from_diffusers(request.model)
+        config = read_config(request)
         if request.weights is None and not checkpoint.exists():
-            state = weights.diffusers_to_mindspore(as_loaded(request), config)
+            state = checkpoint_state(request, config)
             if "checkpoint" in plant:
                 plant["checkpoint"](state)
             files.write(checkpoint, state)
-        folders = [request.model / name for name in ("tokenizer", "tokenizer_2")]
-        first, second = (CLIPTokenizer(folder, pad_token=pad_token_of(folder)) for folder in folders)
-        pipeline = StableDiffusionXL(config, getattr(ms, request.dtype), tokenizers=(first, second))
+        pipeline = StableDiffusionXL(config, getattr(ms, request.dtype), tokenizers=_tokenizers(request))
         pipeline.load(files.read(checkpoint))
     except SDXLError as error:
         message = f"{checkpoint}: {error}"
@@ -75,20 +77,35 @@ def build(request: Request) -> MindoneSystem:
     return MindoneSystem(pipeline, request)
 
 
+def _tokenizers(request: Request) -> tuple[CLIPTokenizer, CLIPTokenizer]:
+    """Return the tokenizers of a diffusers folder, or those of a single file, whose second one is OpenCLIP's."""
+    if request.config is None:
+        folders = [request.model / name for name in ("tokenizer", "tokenizer_2")]
+        first, second = (CLIPTokenizer(folder, pad_token=pad_token_of(folder)) for folder in folders)
+        return first, second
+    path = str(request.config)
+    options = SimpleNamespace(tokenizer_path="", config=path, pad_token_is_special=False)
+    return tokenizers(options, path, from_yaml(path))
+
+
 class MindoneSystem:
-    """The harness's view of a `StableDiffusionXL`."""
+    """The harness's view of a `StableDiffusionXL`.
+
+    `stability` tells that the reference is Stability-AI's package: it guides clean latents and not the prediction,
+    embeds the sizes once before the loop, and encodes "" for a negative prompt that is not given.
+    """
 
     def __init__(self, pipeline: StableDiffusionXL, request: Request) -> None:
         """Wrap a loaded pipeline."""
         case = request.manifest.case
         self.pipeline, self.case, self.manifest, self.dtype = pipeline, case, request.manifest, request.dtype
         self.cells = dict(pipeline.model.cells_and_names())
-        name = case["sampling"]["sampler"]
-        if name not in _SAMPLERS or case["sampling"]["discretization"] != "DiffusersDDPM":
-            message = f"sampler {name} with {case['sampling']['discretization']} cannot be replayed yet; there is EulerAncestral with DiffusersDDPM"
-            raise InputError(message)
-        self.schedule = pipeline.schedule(case["sampling"]["steps"])
-        self.sampler = _SAMPLERS[name](self.schedule)
+        self.stability = "quantity" in request.manifest.attributes.get("guidance", {})
+        sampling, image = case["sampling"], case.get("image")
+        place = DISCRETIZATIONS[sampling["discretization"]](pipeline.config.schedule)
+        whole = pipeline.schedule(sampling["steps"], place)
+        self.schedule = whole if image is None else whole.tail(float(image["strength"]))
+        self.sampler = SAMPLERS[sampling["sampler"]](self.schedule)
         self.denoiser = pipeline.denoiser(self.schedule)
         guidance = float(case["sampling"]["guidance"])
         self.guider = VanillaCFG(guidance) if guidance > 1 else Identity()
@@ -156,46 +173,45 @@ class MindoneSystem:
 
     def free(self, given: Given, tap: Tap) -> None:
         """Run everything from prompts, latents and noise."""
-        prompt = self.case["prompt"]
-        ids = [self._tokenize(prompt["positive"], 0, tap)]
-        if self.guider.halves > 1 and prompt["negative"]:
-            ids.append(self._tokenize(prompt["negative"], 1, tap))
+        ids = [self._tokenize(texts, call, tap) for call, texts in enumerate(self._texts())]
         conditioning = self._condition([self.pipeline.encode_ids(*both) for both in ids], tap)
         self._schedule(tap)
-        noise = given.tensor("prepare_latents:input.noise")
-        tap.function("prepare_latents", {"output": self.pipeline.initial_latents(noise, self.schedule).asnumpy()})
-        latents = _Watched(self, tap).sample(
-            self._watched_sampler(tap), noise, conditioning, guider=self._watched_guider(tap), noises=given.noise
+        encoded = self._encode(given, tap)
+        start = self._prepare(given, encoded, tap)
+        watched = Watched(self, tap)
+        latents = watched.denoise(
+            watched_sampler(self, watched, tap), start, conditioning, guider=self.guider, noises=self.noises(given)
         )
         tap.step(None)
         self._decode(latents, tap)
-        self._encode(given, tap)
 
     def steps(self, given: Given, tap: Tap) -> None:
         """Run every stage and step from the reference's tensors at its start."""
-        calls = range(2 if "tokenizer@call=1:output.input_ids" in given.run else 1)
-        indexed = len(calls) > 1
-        ids = []
-        for call in calls:
-            at = f"@call={call}" if indexed else ""
-            self._tokenize(self.case["prompt"]["negative" if call else "positive"], call, tap)
+        texts, ids = self._texts(), []
+        for call, prompts in enumerate(texts):
+            at = f"@call={call}" if len(texts) > 1 else ""
+            self._tokenize(prompts, call, tap)
             ids.append([given.tensor(f"{name}{at}:output.input_ids") for name in ("tokenizer", "tokenizer_2")])
         self._condition([self.pipeline.encode_ids(*both) for both in ids], tap)
         self._schedule(tap)
-        noise = given.tensor("prepare_latents:input.noise")
-        tap.function("prepare_latents", {"output": self.pipeline.initial_latents(noise, self.schedule).asnumpy()})
-        watched, sampler, guider = _Watched(self, tap), self._watched_sampler(tap), self._watched_guider(tap)
-        conditioning, denoiser = self._recorded_conditioning(given), watched.denoiser(self.schedule)
+        self._encode(given, tap)
+        self._prepare(given, None, tap)
+        watched = Watched(self, tap)
+        sampler, denoiser = watched_sampler(self, watched, tap), watched.denoiser(self.schedule)
+        conditioning = self._recorded_conditioning(given)
+
+        def predict(latents: Tensor, sigma: Any) -> Tensor:
+            return watched.predict_noise(latents, sigma, conditioning, self.guider, denoiser)
+
         for index in range(self.schedule.steps):
-            latents = self.native(
-                given.tensor(f"scheduler.step@step={index}:input.sample"), self.pipeline.latents_dtype
-            )
-            noise_pred = watched.predict_noise(latents, self.schedule.sigmas[index], conditioning, guider, denoiser)
-            sampler.step(index, latents, noise_pred, given.noise)
+            inputs = given.inputs("scheduler.step", index, None)
+            latents = self.native(inputs["sample"], self.pipeline.latents_dtype)
+            sampler.recall(index, self.memory(inputs))
+            latents, sigma = sampler.prepare(index, latents)
+            sampler.step(index, latents, predict(latents, sigma), self.noises(given), predict)
         tap.step(None)
         last = given.tensor(f"scheduler.step@step={self.schedule.steps - 1}:output")
         self._decode(self.native(last, self.pipeline.latents_dtype), tap)
-        self._encode(given, tap)
 
     def layer(
         self, rows: Sequence[Row], inputs: Mapping[str, Any], given: Given, step: int | None
@@ -234,6 +250,40 @@ class MindoneSystem:
             for cell in cells:
                 setattr(cell, edit.name, edit.value)
 
+    def noises(self, given: Given) -> np.ndarray | None:
+        """Return the reference's noise of every step; None for a sampler that adds none."""
+        return given.noise if self.sampler.uses_noise else None
+
+    def memory(self, inputs: Mapping[str, Any]) -> list[Tensor]:
+        """Return what the reference's sampler remembered at the start of a step, the last step first."""
+        keys = [key for key in inputs if key == "old_denoised" or key.startswith("history.")]
+        return [self.native(inputs[key], self.pipeline.latents_dtype) for key in keys if inputs[key] is not None]
+
+    def _texts(self) -> list[list[str]]:
+        """Return the texts of each call of the text encoders."""
+        prompt = self.case["prompt"]
+        negative = prompt["negative"] or ([""] * len(prompt["positive"]) if self.stability else [])
+        return [prompt["positive"], negative] if self.guider.halves > 1 and negative else [prompt["positive"]]
+
+    def _prepare(self, given: Given, encoded: Tensor | None, tap: Tap) -> Tensor:
+        """Return and report the latents of the first step, from the noise and, image to image, from an encoded image.
+
+        Without `encoded` the image's latents are the reference's.
+        """
+        noise = given.tensor("prepare_latents:input.noise")
+        if self.case.get("image") is None:
+            latents = self.pipeline.initial_latents(noise, self.schedule)
+        else:
+            clean = given.tensor("prepare_latents:input.init_latents") if encoded is None else None
+            start = (
+                self.native(clean, self.pipeline.latents_dtype)
+                if encoded is None
+                else self.pipeline.scale_latents(encoded)
+            )
+            latents = self.pipeline.noised_latents(start, noise, self.schedule)
+        tap.function("prepare_latents", {"output": latents.asnumpy()})
+        return latents
+
     def _tokenize(self, texts: Sequence[str], call: int, tap: Tap) -> tuple[np.ndarray, np.ndarray]:
         """Tokenize and report."""
         ids, ids_2 = self.pipeline.tokenize(texts)
@@ -244,7 +294,7 @@ class MindoneSystem:
     def _condition(self, embeddings: Sequence[TextEmbeddings], tap: Tap) -> Conditioning:
         """Put positive and negative embeddings and the time ids together, and report them."""
         positive = embeddings[0]
-        negative = embeddings[1] if len(embeddings) > 1 else positive.zeros()
+        negative = embeddings[1] if len(embeddings) > 1 and self.case["prompt"]["negative"] else positive.zeros()
         report = {"output.prompt_embeds": positive.context, "output.pooled_prompt_embeds": positive.pooled}
         if self.guider.halves > 1:
             report |= {
@@ -254,8 +304,21 @@ class MindoneSystem:
         ids = self.time_ids()
         tap.function("add_time_ids", {"output": np.concatenate([ids] * self.guider.halves).astype(_floats(self.dtype))})
         if self.guider.halves > 1:
-            return self.pipeline.join(negative, positive, ids)
-        return Conditioning(context=positive.context, vector=self.pipeline.vector(positive.pooled, ids))
+            conditioning = self.pipeline.join(negative, positive, ids)
+        else:
+            conditioning = Conditioning(context=positive.context, vector=self.pipeline.vector(positive.pooled, ids))
+        if self.stability:
+            for call, part in enumerate(self._size_parts(conditioning)):
+                tap.function(SIZES, {"output": part}, call)
+        return conditioning
+
+    def _size_parts(self, conditioning: Conditioning) -> Iterator[np.ndarray]:
+        """Yield the embeddings of original size, crop and target, of the prompts and then of the negative ones."""
+        size = self.pipeline.config.unet.size_embedding_size
+        parts = self.size_embeddings(conditioning).reshape(self.guider.halves, -1, 3, 2, size)
+        for half in reversed(parts):
+            for part in range(3):
+                yield half[:, part].reshape(-1, size)
 
     def time_ids(self) -> np.ndarray:
         """Return the time ids of the prompts, `[batch, 6]`."""
@@ -281,31 +344,21 @@ class MindoneSystem:
             "output.init_noise_sigma": np.asarray(self.schedule.init_noise_sigma),
         }  # fmt: skip
 
-    def _watched_sampler(self, tap: Tap) -> EulerAncestral:
-        """Return a sampler of the same class that reports each step."""
-        kind = type(self.sampler)
-
-        class Watched(kind):  # type: ignore[misc, valid-type]
-            def step(self, *arguments: Any) -> Tensor:
-                latents = super().step(*arguments)
-                tap.function("scheduler.step", {"output": latents.asnumpy()})
-                return latents
-
-        watched: EulerAncestral = Watched(self.schedule)
-        return watched
-
     def _decode(self, latents: Tensor, tap: Tap) -> None:
         """Decode and report."""
         image = self.pipeline.decode(latents)
         tap.function("vae.decode", {"output": image.asnumpy()})
         tap.function("postprocess", {"output": self.pipeline.unit_range(image)})
 
-    def _encode(self, given: Given, tap: Tap) -> None:
-        """Encode the case's image and report."""
-        if "vae.encode:input.x" in given.run:
-            image, noise = (given.tensor(f"vae.encode:input.{key}") for key in ("x", "noise"))
-            dtype = self.pipeline.model.vae.dtype
-            tap.function("vae.encode", self.encoded(self.native(image, dtype), self.native(noise, dtype)))
+    def _encode(self, given: Given, tap: Tap) -> Tensor | None:
+        """Encode the case's image, report, and return its latents, unscaled; None where the reference encoded none."""
+        if "vae.encode:input.x" not in given.run:
+            return None
+        image, noise = (given.tensor(f"vae.encode:input.{key}") for key in ("x", "noise"))
+        dtype = self.pipeline.model.vae.dtype
+        found = self.encoded(self.native(image, dtype), self.native(noise, dtype))
+        tap.function("vae.encode", found)
+        return self.native(found["output.sample"], self.pipeline.latents_dtype)
 
     def encoded(self, image: Tensor, noise: Tensor) -> dict[str, np.ndarray]:
         """Return the posterior of an image and its sample by port."""
@@ -322,10 +375,6 @@ class MindoneSystem:
         vector: np.ndarray = conditioning.vector.asnumpy()
         return vector[:, start:].reshape(-1, config.size_embedding_size)
 
-    def _watched_guider(self, tap: Tap) -> Any:
-        """Return the guider, reporting what it returns."""
-        return _WatchedGuider(self.guider, tap)
-
     def masked(self, native: str, hidden: np.ndarray) -> Tensor:
         """Run a text attention or layer with the causal mask that the port makes by itself."""
         return self.cells[native](self.native(hidden), causal_mask(hidden.shape[1], self.pipeline.dtype))
@@ -336,53 +385,6 @@ class MindoneSystem:
         config = self.pipeline.config.text_encoder_2 if second else self.pipeline.config.text_encoder
         array: np.ndarray = pool(last, ids, config.eos_token_id).asnumpy()
         return array
-
-
-class _WatchedGuider:
-    """Reports what a guider returns."""
-
-    def __init__(self, guider: VanillaCFG | Identity, tap: Tap) -> None:
-        self.halves, self._guider, self._tap = guider.halves, guider, tap
-
-    def __call__(self, output: Tensor) -> Tensor:
-        guided = self._guider(output)
-        if self.halves > 1:
-            self._tap.function("guidance", {"output": guided.asnumpy()})
-        return guided
-
-
-class _WatchedDenoiser:
-    """Reports the scaled input; everything else is the denoiser's own."""
-
-    def __init__(self, denoiser: Any, tap: Tap) -> None:
-        self._denoiser, self._tap = denoiser, tap
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._denoiser, name)
-
-    def network_input(self, latents: Tensor, sigma: float) -> Tensor:
-        scaled = self._denoiser.network_input(latents, sigma)
-        self._tap.function("scheduler.scale_model_input", {"output": scaled.asnumpy()})
-        return scaled
-
-
-class _Watched(StableDiffusionXL):
-    """The same pipeline on the same model, whose loop tells the tap where it is."""
-
-    def __init__(self, system: MindoneSystem, tap: Tap) -> None:
-        self.__dict__.update(system.pipeline.__dict__)
-        self._system, self._tap, self._next = system, tap, 0
-
-    def denoiser(self, schedule: Any) -> Any:
-        return _WatchedDenoiser(super().denoiser(schedule), self._tap)
-
-    def predict_noise(
-        self, latents: Tensor, sigma: Any, conditioning: Conditioning, guider: Any, denoiser: Any
-    ) -> Tensor:
-        self._tap.step(self._next)
-        self._next += 1
-        self._tap.function(SIZES, {"output": self._system.size_embeddings(conditioning)})
-        return super().predict_noise(latents, sigma, conditioning, guider, denoiser)
 
 
 def _floats(dtype: str) -> type[np.floating[Any]]:
