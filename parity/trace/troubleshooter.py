@@ -1,7 +1,7 @@
 """A folder that TroubleShooter's `save` wrote, as a trace.
 
-Its files bear a counter that grows with every tensor saved. In front where torch, or a MindSpore before 2.5,
-wrote the file; behind, after the type, where a later MindSpore did:
+Its files bear a counter that grows with every tensor saved: in front where torch saved the tensor; behind, after the
+type, where MindSpore's `TensorDump` did, which `save` calls there:
 
     0_latents.npy  1_unet.sample_out.npy  2_latents.npy        latents_float32_0.npy  latents_float32_2.npy
 

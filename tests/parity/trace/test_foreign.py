@@ -333,6 +333,8 @@ def raised_by(folder):
 
 @pytest.mark.parametrize("tool", ["pytorch", "mindspore", "safetensors", "TroubleShooter"])
 def test_damage_ends_in_one_error_or_another_tensor_and_never_outside(tmp_path, tool):
+    if tool == "TroubleShooter" and os.geteuid() != 0:
+        pytest.skip("its files are read-only, and only root damages those")
     (tmp_path / "a" / "b" / "c").mkdir(parents=True)
     folder = written(tmp_path / "a" / "b" / "c" / "t", tool)
     whole = snapshot(folder)
