@@ -30,6 +30,7 @@ from mindone_sdxl.graphs import compile_networks
 from mindone_sdxl.guidance import Guider, Identity, VanillaCFG
 from mindone_sdxl.models import chosen_discretization, find_model, read_weights, tokenizers
 from mindone_sdxl.pipeline import AESTHETIC_SCORES, StableDiffusionXL
+from mindone_sdxl.progress import Progress
 from mindone_sdxl.registry import SAMPLERS, find
 from mindone_sdxl.samplers import LCM_TIMESTEP_SCALING
 from mindone_sdxl.schedule import Schedule, make_schedule
@@ -226,6 +227,7 @@ def _generate(
     conditioned: Sequence[tuple[Conditioning, Guider]],
     image: Array | None,
     noise: _Drawn,
+    progress: Progress,
 ) -> Array:
     """One image, uint8 [height, width, 3]."""
     first, last = stages[0], stages[-1]
@@ -241,7 +243,9 @@ def _generate(
             latents = stage.pipeline.noised_latents(latents, noise.refiner, stage.schedule)
         taken = start.steps if number else 0
         own = None if noise.steps is None else noise.steps[taken : taken + stage.schedule.steps]
-        latents = stage.pipeline.denoise(stage.sampler, latents, conditioning, guider=guider, noises=own)
+        latents = stage.pipeline.denoise(
+            stage.sampler, latents, conditioning, guider=guider, noises=own, observe=lambda *_: progress.advance()
+        )
     return last.pipeline.postprocess(last.pipeline.decode(latents))[0]
 
 
@@ -258,6 +262,10 @@ def _check_model(values: SimpleNamespace, found: YamlConfig, size: tuple[int, in
     targets = sorted(values.given & {"target_height", "target_width"})
     if targets and found.model.refiner:
         message = f"--{targets[0]} has no effect on the refiner, which is told an aesthetic score instead"
+        raise InputError(message)
+    told = sorted(values.given & {"guider", "negative_prompt"})
+    if told and found.model.unet.guidance_size and not values.add_pipeline:
+        message = f"--{told[0]} has no effect; this network is told its guidance scale and asked with the prompt alone"
         raise InputError(message)
     if found.model.refiner and values.add_pipeline:
         message = f"--add_pipeline True: {values.config} is the refiner itself"
@@ -284,11 +292,12 @@ def run(values: SimpleNamespace) -> list[Path]:
         stage.pipeline.load(read_weights(part.path, part.weight, part.found.model))
         if values.ms_mode == 0 and values.ms_jit:
             compile_networks(stage.pipeline.model)
+    progress = Progress(sum(part.schedule.steps for part in plan) * len(prompts) * values.num_cols)
     written = []
     for row, prompt in enumerate(prompts):
         conditioned = [_condition(stage.pipeline, values, prompt, size) for stage in stages]
         numbers = range(row * values.num_cols, (row + 1) * values.num_cols)
-        pixels = [_generate(stages, values, conditioned, image, noise.of(number)) for number in numbers]
+        pixels = [_generate(stages, values, conditioned, image, noise.of(number), progress) for number in numbers]
         folder = Path(values.save_path) / values.task / found.version
         written.append(images.write_image(folder, images.grid(pixels, values.num_cols)))
     return written

@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -27,11 +26,11 @@ import msgspec
 import numpy as np
 import xxhash
 
-from parity import provenance
+from parity import points, provenance
 from parity.address import Address
 from parity.digests import digests
 from parity.dtypes import FLOATS, widen
-from parity.errors import AddressError, FrameworkMissingError, InputError, ParityError, TraceError, nearest
+from parity.errors import AddressError, InputError, ParityError, TraceError, nearest
 from parity.taps import Call, Digests, Filter, Taps, key
 from parity.trace import Island, Manifest, RunReader, Trace, TraceWriter, WeightDigests, write_injection
 
@@ -44,7 +43,6 @@ __all__ = ["Outcome", "Progress", "Reference", "Session", "Tell", "check_folder"
 
 Progress = Callable[[int, int], None]
 Tell = Callable[[str, int, int], None]
-_GROUP = "parity.references"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,27 +104,8 @@ class Reference(Protocol):
 
 
 def find(name: str) -> Reference:
-    """Return a reference by the name of its entry point, or as `MODULE:ATTR`.
-
-    Raises:
-        InputError: nothing has that name, or it cannot be loaded.
-        FrameworkMissingError: it needs a framework that is not installed.
-    """
-    points = {point.name: point for point in metadata.entry_points(group=_GROUP)}
-    point = points.get(name) or (metadata.EntryPoint(name, name, _GROUP) if ":" in name else None)
-    if point is None:
-        message = (
-            f"no reference is named {name!r}{nearest(name, points)}; there are {', '.join(points)}, or give MODULE:ATTR"
-        )
-        raise InputError(message)
-    try:
-        found: Reference = point.load()
-    except ModuleNotFoundError as error:
-        message = f"the reference {name} needs {error.name}, which is not installed; pip install 'sdxl-parity[torch]'"
-        raise FrameworkMissingError(message) from error
-    except (ImportError, AttributeError) as error:
-        message = f"the reference {name} cannot be loaded: {error}; check the name and its package"
-        raise InputError(message) from error
+    """Return a reference by the name of its entry point, or as `MODULE:ATTR`; raises as `points.find`."""
+    found: Reference = points.find("reference", name)
     return found
 
 

@@ -14,19 +14,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 import numpy as np
 
-from parity import provenance
+from parity import points, provenance
 from parity.address import Address, pattern
 from parity.align import Alignment, Calls, transform
 from parity.digests import digest
 from parity.dtypes import bits, is_float, narrow, widen
-from parity.errors import InputError, RepairError, TraceError, nearest
+from parity.errors import RepairError, TraceError
 from parity.repair import NoiseEdit, Repairs, SubstituteEdit
 from parity.trace import Manifest, RunReader, RunWriter, Trace, TraceWriter
 from parity.trace.schema import WeightDigests
@@ -276,22 +275,9 @@ class Tap:
         return str(Address(path=path, step=step, call=known, port=port))
 
 
-def find(name: str, group: str = "parity.candidates") -> Any:
-    """Return a candidate (or reference) by the name of its entry point, or as `MODULE:ATTR`.
-
-    Raises:
-        InputError: nothing has that name, or the module cannot be imported.
-    """
-    points = {point.name: point for point in metadata.entry_points(group=group)}
-    point = points.get(name) or (metadata.EntryPoint(name, name, group) if ":" in name else None)
-    if point is None:
-        message = f"no {group.removeprefix('parity.')[:-1]} is named {name!r}{nearest(name, points)}; there are {', '.join(points)}, or give MODULE:ATTR"
-        raise InputError(message)
-    try:
-        return point.load()
-    except (ImportError, AttributeError) as error:
-        message = f"{name} cannot be loaded: {error}; check the name and that its package is installed"
-        raise InputError(message) from error
+def find(name: str) -> Any:
+    """Return a candidate by the name of its entry point, or as `MODULE:ATTR`; raises as `points.find`."""
+    return points.find("candidate", name)
 
 
 def replay(

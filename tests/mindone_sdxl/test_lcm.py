@@ -95,3 +95,14 @@ def test_a_folder_with_the_scheduler_of_diffusers_places_its_steps_so(folder, sc
     path.write_text(json.dumps(json.loads(path.read_text()) | {"timestep_scaling": 5.0}))
     with pytest.raises(ConfigError, match=r"timestep_scaling is 5.0, only 10 is implemented"):
         from_diffusers(tmp_path / "lcm")
+
+
+@pytest.mark.parametrize("arguments", [["--negative_prompt", "dog"], ["--guider", "VanillaCFG"]])
+def test_what_a_network_that_is_told_its_guidance_does_not_use_is_refused(arguments, folder, tmp_path, capsys):
+    from mindone_sdxl import sample
+
+    shutil.copytree(folder, tmp_path / "told")
+    path = tmp_path / "told" / "unet" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"time_cond_proj_dim": 16}))
+    assert sample.main(["--config", str(tmp_path / "told"), "--height", "64", "--width", "64", *arguments]) == 2
+    assert f"{arguments[0]} has no effect; this network is told its guidance scale" in capsys.readouterr().err

@@ -207,3 +207,13 @@ def test_long_prompts_are_encoded_in_pieces(pipelines):
     _, plain = pipeline.encode_prompts([short])
     assert distance(positive.context[1:, :77], plain.context) <= 1e-14
     assert distance(positive.pooled[1:], plain.pooled) <= 1e-14
+
+
+def test_the_bar_counts_the_steps_of_all_images(sample):
+    status, captured = sample(*SIZE, "--prompt", "cat", "--sample_step", 2, "--num_cols", 2)
+    assert status == 0
+    lines = captured.err.split("\r")
+    assert [line.partition("] ")[2].partition(",")[0] for line in lines[1:]] == [
+        f"{done}/4 steps" for done in range(1, 5)
+    ]
+    assert captured.err.endswith("\n")
