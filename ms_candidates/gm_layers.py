@@ -210,7 +210,7 @@ def _encode_prompt(system: GmSystem, _rows: Any, _inputs: Any, given: Given, _st
             continue
         own = f"text_encoder@call={call}:output.hidden_states.0" in given.run
         at = f"@call={call}" if own else ""
-        zeros = None if own or not call else ["txt"]
+        zeros = ["txt"] if call and not system.case["prompt"]["negative"] else None
         first, second = (
             system.native(given.tensor(f"{name}{at}:output.hidden_states.{encoder.layers - 1}"))
             for name, encoder in (

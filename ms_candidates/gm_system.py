@@ -124,7 +124,7 @@ class GmSystem:
     def free(self, given: Given, tap: Tap) -> None:
         """Run everything from prompts, latents and noise."""
         with gm_source.quiet():
-            cond, uc = self._condition(tap)
+            cond, uc = self._condition(given, tap)
             start = self._encode(given, tap) if self.case.get("image") else None
             self._sample(given, tap, (cond, uc, start), restart=False)
             if start is None:
@@ -133,7 +133,7 @@ class GmSystem:
     def steps(self, given: Given, tap: Tap) -> None:
         """Run every stage and step from the reference's tensors at its start."""
         with gm_source.quiet():
-            cond, uc = self._condition(tap)
+            cond, uc = self._condition(given, tap)
             cond = cond | self._recorded_conditioning(given, "", cond["vector"])
             if self.guided:
                 uc = uc | self._recorded_conditioning(given, "negative_", uc["vector"])
@@ -262,21 +262,27 @@ class GmSystem:
             module.ops = operators
         return found
 
-    def _condition(self, tap: Tap) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _zeros(self, cond: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the conditioning of no negative prompt, where the reference does not encode one either."""
+        width = self.config.text_encoder_2.projection_size
+        pooled, sizes = cond["vector"][:, :width], cond["vector"][:, width:]
+        return {
+            "crossattn": ops.zeros_like(cond["crossattn"]),
+            "vector": ops.concat((ops.zeros_like(pooled), sizes), 1),
+        }
+
+    def _condition(self, given: Given, tap: Tap) -> tuple[dict[str, Any], dict[str, Any]]:
         """Embed the prompts as the original does, and report tokens, embeddings and sizes."""
-        prompt = self.case["prompt"]
+        prompt, conditioner = self.case["prompt"], self.engine.conditioner
         batch = self.batch(prompt["positive"])
-        negative = prompt["negative"] if self.guided else []
+        negative = prompt["negative"] or [""] * len(batch["txt"])
         with self._reporting(tap):
-            if negative:
-                cond, uc = self.engine.conditioner.get_unconditional_conditioning(batch, batch_uc=self.batch(negative))
+            if self.guided and (prompt["negative"] or "tokenizer@call=1:output.input_ids" in given.run):
+                zeros = [] if prompt["negative"] else ["txt"]
+                cond, uc = conditioner.get_unconditional_conditioning(batch, self.batch(negative), zeros)
             else:
-                cond, uc = self.engine.conditioner.tokenize_embedding(batch), {}
-        if self.guided and not negative:
-            tokens = [self.native(np.zeros((len(batch["txt"]), 77), np.int32))] * 2
-            sizes = [value for name, value in batch.items() if name != "txt"]
-            vector, context, _ = self.engine.conditioner.embedding(*tokens, *sizes, force_zero_embeddings=["txt"])
-            uc = {"vector": vector, "crossattn": context}
+                cond = conditioner.tokenize_embedding(batch)
+                uc = self._zeros(cond) if self.guided else {}
         ids = np.concatenate([value.asnumpy() for name, value in batch.items() if name != "txt"], axis=1)
         tap.function("encode_prompt", self.prompt_outputs(cond, uc))
         tap.function("add_time_ids", {"output": np.concatenate([ids] * (2 if self.guided else 1))})
