@@ -10,24 +10,27 @@ Source: https://github.com/mindspore-lab/mindone/tree/a24c0eb7/examples/stable_d
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from mindone_sdxl.config import from_diffusers
-from mindone_sdxl.config_yaml import from_yaml
+from mindone_sdxl.candidate import read_config
 from mindone_sdxl.errors import SDXLError
 from ms_candidates.gm_config import engine_config
 from ms_candidates.gm_rows import not_compared, rows
 from ms_candidates.gm_source import find
-from parity.errors import AlignmentError, FrameworkMissingError
+from parity.errors import AlignmentError, FrameworkMissingError, InputError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mindone_sdxl.config import SDXLConfig
     from parity.replay import Request, System
     from parity.trace.schema import Row
 
 __all__ = ["Gm", "candidate"]
+
+
+TYPES: Final = ("float64", "float32")
+SAMPLERS: Final = ("EulerAncestral", "EulerEDM", "LinearMultistep", "DPMPP2M", "LCM")  # one evaluation in a step
+DISCRETIZATIONS: Final = ("LegacyDDPM", "DiffusersDDPM")
 
 
 class Gm:
@@ -39,9 +42,10 @@ class Gm:
         """Return the rows, and the paths that are not compared with their reasons.
 
         Raises:
-            InputError: there is no source, or the original cannot be set to the case's model.
+            InputError: there is no source, or the original cannot be set to the case.
         """
         find(request.source)
+        _require(request)
         try:
             config = read_config(request)
         except SDXLError as error:
@@ -57,7 +61,9 @@ class Gm:
 
         Raises:
             FrameworkMissingError: MindSpore is not installed.
+            InputError: the type is not replayed.
         """
+        _require(request)
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         try:
             from ms_candidates.gm_build import build
@@ -67,9 +73,21 @@ class Gm:
         return build(request)
 
 
-def read_config(request: Request) -> SDXLConfig:
-    """Return the case's model: that of a diffusers folder, or that of a single file's YAML configuration."""
-    return from_diffusers(request.model) if request.config is None else from_yaml(request.config).model
+def _require(request: Request) -> None:
+    """Refuse a type, a sampler or a discretization that is not replayed.
+
+    Raises:
+        InputError: names it and what there is.
+    """
+    sampling = request.manifest.case["sampling"]
+    for what, given, known in (
+        ("type", request.dtype, TYPES),
+        ("sampler", sampling["sampler"], SAMPLERS),
+        ("discretization", sampling["discretization"], DISCRETIZATIONS),
+    ):
+        if given not in known:
+            message = f"the {what} {given} is not replayed in gm{nearest(given, known)}; there are {', '.join(known)}"
+            raise InputError(message)
 
 
 candidate = Gm()

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import mindspore as ms
-import yaml
 
-from mindone_sdxl import files, weights
-from mindone_sdxl.candidate.parameters import as_loaded
-from mindone_sdxl.convert import read_any
+from mindone_sdxl import files
+from mindone_sdxl.candidate import read_config
+from mindone_sdxl.candidate.parameters import checkpoint_state
+from mindone_sdxl.config_yaml import from_yaml
 from mindone_sdxl.errors import SDXLError
+from mindone_sdxl.hub import places
 from ms_candidates import gm_exact, gm_source
-from ms_candidates.gm import read_config
 from ms_candidates.gm_config import OPEN_CLIP_ARCHITECTURE, engine_config, open_clip_config
 from ms_candidates.gm_system import GmSystem, Loaded
 from parity.errors import InputError, WeightsError
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["build"]
 
-_SAMPLERS: Final = ("EulerAncestral", "EulerEDM", "LinearMultistep", "DPMPP2M", "LCM")
-_TYPES: Final = ("float64", "float32")
 _UNUSED: Final = ("position_ids", "logit_scale")
 
 
@@ -40,22 +38,15 @@ def build(request: Request) -> GmSystem:
     """Build the engine of the case's model from the source and load its checkpoint, as the original does.
 
     Raises:
-        InputError: the source, the type, the sampler or the model cannot be used.
+        InputError: the source cannot be used.
         WeightsError: the checkpoint cannot be read, or does not fit in shape.
     """
-    if request.dtype not in _TYPES:
-        message = f"the candidate gm is replayed in {' and '.join(_TYPES)}, not in {request.dtype}; give --dtype"
-        raise InputError(message)
     folder = gm_source.find(request.source)
     mindspore_.start(request.device)
     helpers = gm_source.load(folder)
     gm_exact.lift_types(request.dtype)
     plant = runpy.run_path(str(request.plant)) if request.plant else {}
     config = read_config(request)
-    sampling = request.manifest.case["sampling"]
-    if sampling["sampler"] not in _SAMPLERS:
-        message = f"sampler {sampling['sampler']} is not replayed in gm; there are {', '.join(_SAMPLERS)}"
-        raise InputError(message)
     checkpoint = _checkpoint(request, config, plant)
     engine, loaded = _engine(helpers, config, request, checkpoint)
     if request.dtype == "float64":
@@ -78,10 +69,7 @@ def _checkpoint(request: Request, config: SDXLConfig, plant: Mapping[str, Any]) 
         raise WeightsError(message)
     if request.weights is None and not path.exists():
         try:
-            alone = request.model.is_file()
-            state = (
-                read_any(request.model, config) if alone else weights.diffusers_to_mindspore(as_loaded(request), config)
-            )
+            state = checkpoint_state(request, config)
             if "checkpoint" in plant:
                 plant["checkpoint"](state)
             files.write(path, state)
@@ -115,11 +103,18 @@ def _engine(helpers: Any, config: SDXLConfig, request: Request, checkpoint: Path
 
 
 def _clip(request: Request) -> Path:
-    """Return a folder with the first text encoder's configuration and tokenizer, as the original wants them."""
+    """Return a folder with the first text encoder's configuration and tokenizer, as the original wants them.
+
+    Raises:
+        InputError: a YAML configuration names a folder that is not there.
+    """
     if request.config is not None:
-        tree = yaml.safe_load(request.config.read_text(encoding="utf-8"))
-        first = tree["model"]["params"]["conditioner_config"]["params"]["emb_models"][0]
-        return request.config.parent / str(first["params"]["version"])
+        looked = places(from_yaml(request.config).vocabulary, request.config.parent)
+        found = next((folder for folder in looked if (folder / "config.json").is_file()), None)
+        if found is None:
+            message = f"{request.config}: the first text encoder's version is at none of {', '.join(map(str, looked))}; put its config.json and tokenizer there"
+            raise InputError(message)
+        return found
     folder = request.folder / "clip"
     folder.mkdir(parents=True, exist_ok=True)
     for path in (request.model / "text_encoder" / "config.json", *(request.model / "tokenizer").iterdir()):

@@ -2,8 +2,11 @@
 
 import pytest
 
+from ms_candidates.gm import candidate
 from ms_candidates.gm_source import INFERENCE, explicit_casts, find
 from parity.errors import InputError
+from parity.replay import Request
+from parity.trace import Manifest
 from tests.conftest import run_parity
 from tests.meta.test_bad_input import refused, small_trace
 
@@ -44,6 +47,27 @@ def test_places_where_the_source_names_a_type_are_listed_with_file_and_line(tmp_
         "import mindspore as ms\n\nx = y.astype(ms.float32)\nz = 'float32'\n"
     )
     assert explicit_casts(tmp_path) == ["gm/modules/attention.py:3"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "sampling", "words"),
+    [
+        ("float16", {}, "the type float16 is not replayed in gm"),
+        ("float64", {"sampler": "HeunEDM"}, "the sampler HeunEDM is not replayed in gm"),
+        ("float64", {"discretization": "EDM"}, "the discretization EDM is not replayed in gm"),
+    ],
+    ids=["type", "sampler", "discretization"],
+)
+def test_what_is_not_replayed_is_refused_before_the_source_is_imported(tmp_path, dtype, sampling, words):
+    case = {"sampling": {"sampler": "EulerAncestral", "discretization": "DiffusersDDPM", "guidance": 5.0} | sampling}
+    manifest = Manifest(side="reference", name="r", case=case, case_digest="c")
+    request = Request(
+        model=tmp_path, weights=None, folder=tmp_path, dtype=dtype, device="CPU", manifest=manifest,
+        source=made_checkout(tmp_path),
+    )  # fmt: skip
+    with pytest.raises(InputError) as error:
+        candidate.alignment(request)
+    assert words in str(error.value)
 
 
 @pytest.mark.parametrize("source", [(), ("--source", "no-such-folder")], ids=["none", "not there"])
