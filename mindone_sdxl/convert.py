@@ -4,6 +4,7 @@
     python -m mindone_sdxl.convert sd_xl_base_1.0.safetensors sd_xl_base_1.0_ms.ckpt
     python -m mindone_sdxl.convert sd_xl_base_1.0_ms.ckpt sd_xl_base_1.0.safetensors --layout stability
     python -m mindone_sdxl.convert finetuned_ms.ckpt finetuned/ --config sdxl-base-1.0/
+    python -m mindone_sdxl.convert sdxl-base-1.0/ fixed_ms.ckpt --vae sdxl-vae-fp16-fix/diffusion_pytorch_model.safetensors
 
 What the source is follows from the source: a folder is diffusers', a file says by its names whether it is Stability's.
 The output is a diffusers folder if it has no suffix of a file. Names must fit the configuration, both ways. Tensors are
@@ -70,6 +71,7 @@ def convert(
     config: str | Path | None = None,
     layout: Layout = "mindspore",
     dtype: str | None = None,
+    vae: str | Path | None = None,
 ) -> None:
     """Read weights of any kind and write them as another.
 
@@ -78,6 +80,7 @@ def convert(
         config: a diffusers folder or a YAML file; by default the source if it is a folder, else SDXL base 1.0.
         layout: names of a file that is written.
         dtype: floating type to write, by default that of the source.
+        vae: a file of diffusers' autoencoder that takes the place of the source's.
 
     Raises:
         SDXLError: the weights do not fit, or the output cannot be written as asked.
@@ -86,6 +89,9 @@ def convert(
     model_source = source if config is None and source.is_dir() else config
     model = read_config(model_source)
     state = read_any(source, model)
+    if vae is not None:
+        own = {f"vae.{name}": value for name, value in read(vae).items()}
+        state = {**state, **weights.diffusers_to_mindspore(own, model, components=("vae",))}
     # A checkpoint is refused here and not when somebody loads it.
     weights.mindspore_to_stability(state, model)
     kind = None if dtype is None else np.dtype(dtype)
@@ -137,9 +143,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", help="a diffusers folder or a YAML file (default: the source folder, or SDXL base)")
     parser.add_argument("--layout", choices=("mindspore", "stability"), default="mindspore", help="names in the file")
     parser.add_argument("--dtype", choices=("float16", "float32"), help="type to write (default: as it is)")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--vae", help="a .safetensors file of diffusers' autoencoder, to take instead of the source's")
+    options = vars(parser.parse_args(arguments))
     try:
-        convert(options.source, options.output, config=options.config, layout=options.layout, dtype=options.dtype)
+        convert(options.pop("source"), options.pop("output"), **options)
     except SDXLError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

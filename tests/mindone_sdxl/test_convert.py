@@ -182,3 +182,19 @@ def test_weights_that_do_not_fit_and_impossible_outputs_are_refused(folder, tmp_
 
 
 SHIPPED = files.Path(__file__).parents[2] / "mindone_sdxl" / "configs" / "inference" / "sd_xl_base.yaml"
+
+
+def test_the_autoencoder_is_replaced_and_nothing_else(folder, tmp_path):
+    from mindone_sdxl import convert, files
+
+    own = files.read(folder / "vae" / "diffusion_pytorch_model.safetensors")
+    files.write(tmp_path / "vae.safetensors", {name: value + np.float32(1) for name, value in own.items()})
+    arguments = [str(folder), str(tmp_path / "fixed"), "--vae", str(tmp_path / "vae.safetensors")]
+    assert convert.main([*arguments[:1], str(tmp_path / "fixed.ckpt"), *arguments[2:]]) == 0
+    convert.convert(tmp_path / "fixed.ckpt", tmp_path / "fixed", config=folder)
+    before, after = files.read_diffusers(folder), files.read_diffusers(tmp_path / "fixed")
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        assert np.array_equal(after[name], value + np.float32(1) if name.startswith("vae.") else value), name
+    files.write(tmp_path / "vae.safetensors", dict(list(own.items())[1:]))
+    assert convert.main(arguments) == 2
