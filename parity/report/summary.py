@@ -140,12 +140,19 @@ def headline(result: Result) -> str:
     gaps = {name: result.counts.get(name, 0) for name in ("MISSING", "UNEXPECTED")}
     told = ", ".join(f"{amount} {name.lower()}" for name, amount in gaps.items() if amount)
     if result.verdict == "MATCH":
-        return f"MATCH: {count(len(result.pairs), 'pair')} agree within their limits: {scope(result)}"
+        return f"MATCH: {_agreement(result)}: {scope(result)}"
     if not result.pairs:
         return f"{result.verdict}: nothing was compared"
     unexplained = len(result.coverage.unexplained)
     paths = f"{count(unexplained, 'path')} not compared without a reason" if unexplained else ""
     return f"{result.verdict}: {'; '.join(part for part in (told, paths) if part) or 'see the pairs that fail'}"
+
+
+def _agreement(result: Result) -> str:
+    """Return how many pairs agree within their limits, and how many are beyond them by the platform's precision."""
+    coarse = sum("platform-precision" in pair.flags for pair in result.pairs)
+    agree = f"{count(len(result.pairs) - coarse, 'pair')} agree within their limits"
+    return f"{agree}, {coarse:,} are beyond them by the platform's precision alone" if coarse else agree
 
 
 def subject(result: Result) -> str:

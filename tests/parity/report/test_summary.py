@@ -56,6 +56,13 @@ def test_the_headline_puts_the_address_first_where_there_is_a_divergence(tmp_pat
     )
 
 
+def test_the_headline_of_a_match_says_how_much_of_it_is_the_platform_s_precision(tmp_path):
+    result = made.make("match", tmp_path)
+    result.pairs[40].flags = ["platform-precision"]
+    told = "7,662 pairs agree within their limits, 1 are beyond them by the platform's precision alone"
+    assert told in summary.headline(result)
+
+
 def test_the_headline_of_a_match_says_under_which_questions(tmp_path):
     told = summary.headline(made.make("match", tmp_path))
     assert told.startswith("MATCH: 7,663 pairs")
