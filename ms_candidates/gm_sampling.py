@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ms_candidates.gm_system import GmSystem
     from parity.replay import Given, Tap
 
-__all__ = ["Loop", "single_step"]
+__all__ = ["Loop", "scale_steps", "single_step"]
 
 
 class Loop:
@@ -196,3 +196,13 @@ def _alone(system: GmSystem, given: Given, step: int, sample: Tensor, predicted:
         sampler.noise_sampler = lambda _: system.native(given.noise[step])
     output = sampler.sampler_step(**values)
     return output[0] if isinstance(output, tuple) else output
+
+
+def scale_steps(system: GmSystem, factor: float) -> None:
+    """Let every step of the samplers that move along a derivative move by `factor` of it: their `to_d` is scaled."""
+    own = system.module("modules.diffusionmodules.sampling_utils").to_d
+
+    def to_d(x: Tensor, sigma: Tensor, denoised: Tensor) -> Tensor:
+        return own(x, sigma, denoised) * factor
+
+    vars(system.module("modules.diffusionmodules.sampler"))["to_d"] = to_d

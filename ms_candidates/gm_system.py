@@ -22,7 +22,7 @@ from mindone_sdxl.names import module_pairs
 from ms_candidates import gm_source
 from ms_candidates.gm_attributes import attributes_of, scheduler_attributes, set_attribute
 from ms_candidates.gm_rows import EMBEDDER_2, POOLED
-from ms_candidates.gm_sampling import Loop
+from ms_candidates.gm_sampling import Loop, scale_steps
 from parity.errors import RepairError
 from parity.frameworks import mindspore_
 from parity.frameworks.mindspore_wide_ import widen_operators
@@ -162,6 +162,8 @@ class GmSystem:
             change_weight(self.config, parameters, lambda pair: pair.checkpoint, edit)
         elif isinstance(edit, PrecisionEdit):
             self.edits.enter_context(widen_operators(edit.operators))
+        elif isinstance(edit, AttributeEdit) and (edit.path, edit.name) == ("scheduler.step", "step_factor"):
+            scale_steps(self, float(edit.value or 0))
         elif isinstance(edit, AttributeEdit):
             natives = [pair.native for pair in module_pairs(self.config) if pair.diffusers == edit.path]
             if not any(

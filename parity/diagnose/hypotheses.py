@@ -95,7 +95,8 @@ def longer_step(evidence: Evidence, suspect: Suspect) -> Cause | None:
     times = round(most)
     if times > 1 and abs(most - times) < EXPLAINED:
         facts.append(f"{times} times exactly: the update is added {times} times")
-    return _cause("sampler-step-scaled", suspect, facts, "add the update to the latents once in every step", [])
+    edit = AttributeEdit(path=suspect.path, name="step_factor", value=1.0 / most)
+    return _cause("sampler-step-scaled", suspect, facts, "add the update to the latents once in every step", [edit])
 
 
 def guidance(evidence: Evidence, suspect: Suspect) -> Cause | None:

@@ -161,7 +161,8 @@ def test_the_multistep_sampler_adds_its_update_twice(tiny_model, tmp_path):
         "sampler",
     )
     (cause,) = [cause for cause in result.causes if cause.address.startswith("scheduler.")]
-    assert (cause.slug, cause.address) == ("sampler-step-scaled", "scheduler.step")
+    assert (cause.slug, cause.address, cause.confirmed) == ("sampler-step-scaled", "scheduler.step", True)
+    assert cause.after < SEMANTICS
     assert "2 times exactly: the update is added 2 times" in cause.evidence
 
 

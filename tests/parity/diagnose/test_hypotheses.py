@@ -186,6 +186,8 @@ def test_a_reported_pad_value_is_a_cause_with_its_repair_and_what_the_tensors_sa
 def test_an_update_that_is_added_twice_is_told_so(tmp_path):
     (cause,) = causes(*traces(tmp_path, *FAULTS["sampler-step-scaled"][:5]))
     assert "2 times exactly: the update is added 2 times" in cause.evidence
+    (edit,) = cause.edits
+    assert (edit["path"], edit["name"], round(edit["value"], 12)) == ("scheduler.step", "step_factor", 0.5)
 
 
 def test_a_module_that_contains_the_fault_is_no_suspect(tmp_path):
