@@ -12,7 +12,7 @@ from mindspore import Tensor, nn, ops
 
 from mindone_sdxl.attention import attend
 from mindone_sdxl.layers import Conv2d, DType, Exact, GroupNorm, Identity, Pointwise, SiLU, numpy_type
-from mindone_sdxl.unet import double
+from mindone_sdxl.unet import Upsample
 
 if TYPE_CHECKING:
     from mindone_sdxl.config import VAEConfig
@@ -95,17 +95,6 @@ class Downsample(nn.Cell):
         x = ops.cat((x, ops.zeros((batch, channels, height, 1), x.dtype)), axis=3)
         x = ops.cat((x, ops.zeros((batch, channels, 1, width + 1), x.dtype)), axis=2)
         return self.conv(x)
-
-
-class Upsample(nn.Cell):
-    """Doubles height and width by repeating pixels, then convolves."""
-
-    def __init__(self, channels: int, *, dtype: DType) -> None:
-        super().__init__()
-        self.conv = Conv2d(channels, channels, 3, padding=1, dtype=dtype)
-
-    def construct(self, x: Tensor) -> Tensor:
-        return self.conv(double(x))
 
 
 class Level(nn.Cell):
