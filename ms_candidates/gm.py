@@ -16,7 +16,7 @@ from mindone_sdxl.candidate import read_config
 from mindone_sdxl.errors import SDXLError
 from ms_candidates.gm_config import engine_config
 from ms_candidates.gm_rows import not_compared, rows
-from ms_candidates.gm_source import find
+from ms_candidates.gm_source import find, require_packages
 from parity.errors import AlignmentError, FrameworkMissingError, InputError, nearest
 
 if TYPE_CHECKING:
@@ -43,9 +43,11 @@ class Gm:
 
         Raises:
             InputError: there is no source, or the original cannot be set to the case.
+            FrameworkMissingError: a package that the source imports is not installed.
         """
         find(request.source)
         _require(request)
+        require_packages()
         try:
             config = read_config(request)
         except SDXLError as error:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import os
 import sys
 from contextlib import contextmanager, redirect_stdout
@@ -23,7 +24,7 @@ from parity.errors import FrameworkMissingError, InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["INFERENCE", "explicit_casts", "find", "load", "quiet"]
+__all__ = ["INFERENCE", "PACKAGES", "explicit_casts", "find", "load", "quiet", "require_packages"]
 
 _FOLDER: Final = Path("examples") / "stable_diffusion_xl"
 _MARKS: Final = (
@@ -32,6 +33,9 @@ _MARKS: Final = (
     "configs/inference/sd_xl_base.yaml",
 )
 _TYPES: Final = frozenset({"float16", "float32", "float64", "bfloat16"})
+
+PACKAGES: Final = ("ftfy", "omegaconf", "regex", "tqdm", "transformers")
+"""What the source imports beside MindSpore."""
 
 INFERENCE: Final = (
     "gm.helpers", "gm.models.autoencoder", "gm.models.diffusion", "gm.modules.attention",
@@ -67,11 +71,23 @@ def find(source: Path | None) -> Path:
     raise InputError(message)
 
 
+def require_packages() -> None:
+    """Refuse to go on without the packages that the source imports; imports none of them.
+
+    Raises:
+        FrameworkMissingError: names those that are not installed.
+    """
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        message = f"the candidate gm needs {', '.join(missing)}, not installed; pip install 'sdxl-parity[mindspore,gm]'"
+        raise FrameworkMissingError(message)
+
+
 def load(folder: Path) -> Any:
     """Import the source and return its module `gm.helpers`.
 
     Raises:
-        FrameworkMissingError: a package that it imports is not installed.
+        FrameworkMissingError: it cannot be imported.
         InputError: another package named gm has been imported already.
     """
     os.environ["MS_JIT"] = "0"  # MindSpore's own switch, read where a function is decorated
@@ -81,7 +97,7 @@ def load(folder: Path) -> Any:
         with quiet():
             helpers, *_ = [importlib.import_module(name) for name in INFERENCE]
     except ImportError as error:
-        message = f"{folder} cannot be imported: {error}; pip install omegaconf ftfy regex tqdm transformers"
+        message = f"{folder} cannot be imported: {error}; pip install 'sdxl-parity[mindspore,gm]'"
         raise FrameworkMissingError(message) from error
     if folder not in Path(str(helpers.__file__)).resolve().parents:
         message = (

@@ -2,9 +2,10 @@
 
 import pytest
 
+from ms_candidates import gm_source
 from ms_candidates.gm import candidate
 from ms_candidates.gm_source import INFERENCE, explicit_casts, find
-from parity.errors import InputError
+from parity.errors import FrameworkMissingError, InputError
 from parity.replay import Request
 from parity.trace import Manifest
 from tests.conftest import run_parity
@@ -36,6 +37,12 @@ def test_a_folder_that_lacks_a_file_of_the_checkout_is_an_error_that_names_the_f
     with pytest.raises(InputError, match=r"sampler\.py") as error:
         find(checkout)
     assert str(checkout) in str(error.value)
+
+
+def test_packages_that_are_not_installed_are_named_together(monkeypatch):
+    monkeypatch.setattr(gm_source, "PACKAGES", ("json", "no_such_package", "nor_this_one"))
+    with pytest.raises(FrameworkMissingError, match=r"needs no_such_package, nor_this_one, not installed; pip install"):
+        gm_source.require_packages()
 
 
 def test_places_where_the_source_names_a_type_are_listed_with_file_and_line(tmp_path):
