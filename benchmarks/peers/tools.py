@@ -55,14 +55,27 @@ def parity(folder: Path) -> Callable[[], None]:
     from parity.compare import compare
     from parity.trace import Trace
 
+    _start_compiled()
     reference, candidate = (Trace.open(folder / "trace" / side) for side in SIDES)
     return lambda: _checked(compare(reference, [candidate], jobs=THREADS), folder)
+
+
+def _start_compiled() -> None:
+    """Start numba, where it is installed: starting does not count, loading the code for each type does."""
+    from parity.compare.fast import WORTH
+    from parity.compare.metrics import measure
+    from parity.compare.tensor import Tensor
+
+    some = Tensor(np.ones(WORTH), "float64")
+    measure(some, some)
 
 
 def parity_npy(folder: Path) -> Callable[[], None]:
     """The same of the plain folders, opening them included."""
     from parity.compare import compare
     from parity.trace import Trace
+
+    _start_compiled()
 
     def run() -> None:
         reference, candidate = (Trace.open(folder / "npy" / side) for side in SIDES)

@@ -31,7 +31,7 @@ WORTH: Final = 1 << 13
 NARROW: Final = frozenset({"float32", "float16", "bfloat16"})
 """Types that are subtracted in float32."""
 
-_BLOCK: Final = 1 << 19
+_BLOCK: Final = 1 << 18
 _KNOWN: Final = NARROW | {"float64"}
 
 

@@ -1,7 +1,7 @@
 """Bounded memory over mapped files: pages that were read are given back after a while.
 
 A mapped page counts as memory of the process from its first read to its release, so a comparison of two
-traces of 100 GB would grow to 200 GB. Each thread counts what it reads and, every 8 MiB, tells the system
+traces of 100 GB would grow to 200 GB. Each thread counts what it reads and, every 4 MiB, tells the system
 that it needs none of it any more; what is read again comes from the page cache.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WINDOW_BYTES", "note_read"]
 
-WINDOW_BYTES: Final = 8 << 20
+WINDOW_BYTES: Final = 4 << 20
 
 _ADVICE: Final[int | None] = getattr(mmap, "MADV_DONTNEED", None)
 
