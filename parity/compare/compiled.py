@@ -207,10 +207,10 @@ def mark(x: Any, c: Any, limit: float, start: int, shape: Any, occupied: Any) ->
         length = min(width - column, x.size - place)
         some = 0
         for step in range(length):
-            outside = _distance(x, c, place + step) > limit
-            some += outside
-            columns[column + step] |= outside
+            some += _distance(x, c, place + step) > limit
         if some:
+            for step in range(length):
+                columns[column + step] |= _distance(x, c, place + step) > limit
             on_edge = _mark_row(row, shape, occupied) and is_image
             if on_edge:
                 border += some

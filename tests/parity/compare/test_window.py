@@ -15,7 +15,8 @@ from parity.compare.metrics import measure
 from parity.compare.tensor import Tensor
 from parity.compare.window import WINDOW_BYTES, note_read
 
-SIZE = 6 * WINDOW_BYTES
+SIZE = 32 * WINDOW_BYTES
+MOST = 6 * WINDOW_BYTES  # pages of libraries come and go beside it
 
 
 def resident_file_bytes() -> int:
@@ -36,10 +37,10 @@ def test_the_pages_of_a_large_tensor_are_given_back(tmp_path: Path) -> None:
     for (block,) in blocks([big.array]):
         block.sum()
         largest = max(largest, resident_file_bytes() - before)
-    assert WINDOW_BYTES // 2 < largest < 2 * WINDOW_BYTES
+    assert WINDOW_BYTES // 2 < largest < MOST
     found = measure(big, big)
     assert (found.error_max, found.largest) == (0.0, 999.0)
-    assert resident_file_bytes() - before < 2 * WINDOW_BYTES
+    assert resident_file_bytes() - before < MOST
 
 
 def test_arrays_that_are_no_files_are_left_alone() -> None:
