@@ -14,7 +14,7 @@ import msgspec
 
 from parity.errors import InputError
 
-__all__ = ["Cause", "Coverage", "FirstDivergence", "Pair", "Result", "Worst", "number", "read", "write"]
+__all__ = ["Cause", "Coverage", "FirstDivergence", "Pair", "Result", "Worst", "json_schema", "number", "read", "write"]
 
 Verdict = Literal["MATCH", "MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED"]
 Overall = Literal["MATCH", "MISMATCH", "INCOMPLETE"]
@@ -181,6 +181,12 @@ def number(value: float | None) -> Number | None:
     if value is None or math.isfinite(value):
         return value
     return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+
+
+def json_schema() -> bytes:
+    """Return the JSON Schema of `result.json`; docs/result.schema.json is this."""
+    described = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "result.json of parity"}
+    return msgspec.json.format(msgspec.json.encode(described | msgspec.json.schema(Result)), indent=1) + b"\n"
 
 
 def write(result: Result, path: str | Path) -> None:
