@@ -45,7 +45,7 @@ _SECTIONS = ("model", "prompt", "sampling", "size", "precision", "encode", "imag
 SAMPLERS: Final = (
     "EulerEDM", "HeunEDM", "EulerAncestral", "DPMPP2SAncestral", "DPMPP2M", "LinearMultistep", "LCM",
 )  # fmt: skip
-DISCRETIZATIONS: Final = ("LegacyDDPM", "DiffusersDDPM", "EDM")
+DISCRETIZATIONS: Final = ("LegacyDDPM", "DiffusersDDPM", "EDM", "LCM")
 
 
 class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

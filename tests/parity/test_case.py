@@ -40,6 +40,10 @@ def test_the_tiny_case_closes_the_hiding_places_of_sizes_and_prompts():
         ("[size]\nheight = 100\n", ["size.height is 100", "multiple of 8"]),
         ('[precision]\ndtype = "float31"\n', ["float31"]),
         ("[sampling]\nsteps = 0\n", ["sampling.steps is 0"]),
+        ('[sampling]\nsampler = "EulerAncestal"\n', ["'EulerAncestal'", "did you mean 'EulerAncestral'?", "HeunEDM"]),
+        ('[sampling]\ndiscretization = "Karras"\n', ["'Karras'", "LegacyDDPM, DiffusersDDPM, EDM"]),
+        ("[image]\nstrength = 0.0\n", ["image.strength is 0.0", "above 0"]),
+        ("[image]\nstrengths = 0.5\n", ["'strengths'", "did you mean 'strength'?"]),
         ('[[exclude]]\naddress = "x"\nreason = "because"\n', ["because"]),
     ],
 )
@@ -79,6 +83,27 @@ def test_weights_are_found_in_a_folder_above_the_case(tmp_path):
     (tmp_path / "m").mkdir()
     (tmp_path / "a" / "b").mkdir(parents=True)
     assert cases.load(write(tmp_path / "a" / "b", MINIMAL)).model_path == tmp_path / "m"
+
+
+def test_a_single_file_comes_with_its_configuration(tmp_path):
+    text = MINIMAL.replace('folder = "m"', 'file = "x.safetensors"')
+    with pytest.raises(CaseError, match=r"model\.file and model\.config go together"):
+        cases.load(write(tmp_path, text))
+    both = cases.load(write(tmp_path, text.replace("[prompt]", 'config = "y.yaml"\n[prompt]')))
+    (tmp_path / "x.safetensors").touch()
+    assert both.model_path == tmp_path / "x.safetensors"
+    with pytest.raises(CaseError, match=r"y\.yaml is not there"):
+        _ = both.config_path
+
+
+def test_an_image_is_found_like_weights_and_a_case_without_one_has_none(tmp_path):
+    assert cases.load(write(tmp_path, MINIMAL)).image_path is None
+    found = cases.load(write(tmp_path, MINIMAL + '[image]\nfile = "a.png"\n'))
+    with pytest.raises(CaseError, match=r"a\.png is not there"):
+        _ = found.image_path
+    (tmp_path / "a.png").touch()
+    assert found.image_path == tmp_path / "a.png"
+    assert found.sources["image.file"].endswith("case.toml")
 
 
 def test_a_file_that_is_no_toml_and_one_that_is_not_there_are_errors(tmp_path):

@@ -14,6 +14,7 @@ from parity.errors import InputError  # noqa: E402
 from parity.frameworks.torch_ import (  # noqa: E402
     TYPES,
     Snapshots,
+    View,
     flatten,
     observed,
     rebuild,
@@ -245,3 +246,36 @@ def test_provenance_holds_what_changes_numbers():
 def test_a_device_that_cannot_be_had_is_an_error(name):
     with pytest.raises(InputError):
         device_of(name)
+
+
+class _Summing(torch.nn.Module):
+    """Takes arguments under names of its own, [tokens, batch, width]."""
+
+    def forward(self, x, other=None, flag=None):  # noqa: ARG002 - the names are what is tested
+        return x + x
+
+
+def test_a_view_reports_other_names_and_another_layout_and_modules_that_share_a_path_are_counted_together():
+    modules = [_Summing(), _Summing()]
+    views = [
+        View(
+            path="unet.shared", module=module, native=f"own.{index}", keys={"x": "hidden_states", "flag": ""},
+            layout=lambda tensor: tensor.transpose(0, 1),
+        )
+        for index, module in enumerate(modules)
+    ]  # fmt: skip
+    natives = {}
+
+    class Sink(Digests):
+        def tensor(self, address, array, *, native=None, **options):
+            super().tensor(address, array, **options)
+            natives[address] = (native, array.shape)
+
+    with watched(views, Taps(Sink()), Snapshots()):
+        for module in modules:
+            module(torch.zeros(5, 2, 3), flag=1)
+    assert natives == {
+        f"unet.shared@call={index}:{port}": (f"own.{index}", (2, 5, 3))
+        for index in (0, 1)
+        for port in ("input.hidden_states", "output")
+    }

@@ -1,0 +1,1 @@
+"""Recordings of systems that continuous integration does not have, replayed without them."""
