@@ -70,7 +70,9 @@ def compare(
     for name, traces in named(candidates).items():
         pairs = _judged(reference, traces, left_out, book, threads, progress)
         for label, mine in by_type(name, pairs).items():
-            views[label] = _result(reference, traces, mine, left_out)
+            whole = [*_audits(reference, _first(traces, label), left_out, book), *mine]
+            relate(whole)
+            views[label] = _result(reference, traces, whole, left_out)
     _refuse_unused(reference, candidates, left_out, book)
     result = join(views or {"": _result(reference, (), [], left_out)})
     result.wall_s = {"compare": time.perf_counter() - started}
@@ -81,8 +83,8 @@ def _judged(
     reference: Trace, candidates: Sequence[Trace], excludes: Excludes, book: RuleBook, threads: int,
     progress: Callable[[int, int], None] | None,
 ) -> list[Pair]:  # fmt: skip
-    """Return the audits and the judged pairs of one candidate."""
-    pairs: list[Pair] = _audits(reference, candidates, excludes)
+    """Return the judged pairs of one candidate."""
+    pairs: list[Pair] = []
     work: list[tuple[Pair, Job]] = []
     planned: list[tuple[Pairing, list[Job]]] = []
     for trace in candidates:
@@ -102,7 +104,6 @@ def _judged(
     examine_all(work, threads, book)
     for pair in pairs:
         decide(pair, book)
-    relate(pairs)
     return pairs
 
 
@@ -155,8 +156,14 @@ def _check_origin(reference: Trace, trace: Trace) -> None:
         raise TraceError(message)
 
 
-def _audits(reference: Trace, candidates: Sequence[Trace], excludes: Excludes) -> list[Pair]:
-    """Return weights and attributes of the first candidate that reports them."""
+def _first(candidates: Sequence[Trace], label: str) -> list[Trace]:
+    """Return a candidate's traces, those with a run in the type of this column first: their audit is the column's."""
+    dtype = label.rpartition(" ")[2]
+    return sorted(candidates, key=lambda trace: all(trace.run(name).info.dtype != dtype for name in trace.runs))
+
+
+def _audits(reference: Trace, candidates: Sequence[Trace], excludes: Excludes, book: RuleBook) -> list[Pair]:
+    """Return weights and attributes of the first trace that reports them, judged."""
     pairs: list[Pair] = []
     for kind, audit in (("weights", audit_weights), ("attributes", audit_attributes)):
         for trace in candidates:
@@ -165,6 +172,8 @@ def _audits(reference: Trace, candidates: Sequence[Trace], excludes: Excludes) -
                     pair for pair in audit(reference.manifest, trace.manifest) if excludes.reason(pair.address) is None
                 ]
                 break
+    for pair in pairs:
+        decide(pair, book)
     return pairs
 
 

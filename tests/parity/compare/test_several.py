@@ -8,7 +8,7 @@ from parity.compare.several import folder_name, named
 from parity.errors import ToleranceError, TraceError
 from parity.result import Result
 
-from .traces import candidate, reference
+from .traces import WeightDigests, candidate, reference
 
 WRONG = "unet.conv_in@step=1:output"
 
@@ -81,6 +81,23 @@ def test_one_candidate_in_two_working_types_is_two_columns_with_the_same_semanti
     assert first
     for label, view in views.items():
         assert {pair.dtype for pair in view.pairs if pair.question == "precision"} == {label.rpartition(" ")[2]}
+
+
+def test_each_column_has_the_audit_of_the_trace_that_was_loaded_in_its_type(tmp_path):
+    loaded = WeightDigests(shape=(2, 2), dtype="float32", digests={"identity/own": "a" * 32})
+    rounded = WeightDigests(shape=(2, 2), dtype="float16", digests={"identity/own": "b" * 32})
+    trace = reference(tmp_path / "reference", weights={"unet.conv_in:weight": loaded})
+    wide = candidate(tmp_path / "wide", trace, weights={"unet.conv_in:weight": loaded})
+    half = candidate(tmp_path / "half", trace, names=("layers-float32",), weights={"unet.conv_in:weight": rounded})
+    half.manifest.runs["layers-float16"] = half.manifest.runs.pop("layers-float32")
+    half._runs["layers-float16"] = half._runs.pop("layers-float32")
+    half.manifest.runs["layers-float16"].dtype = "float16"
+    for order in ([wide, half], [half, wide]):
+        views = split(compare(trace, order)).items()
+        assert {label.rpartition(" ")[2]: view.stages["weights"] for label, view in views} == {
+            "float32": "MATCH",
+            "float16": "MISMATCH",
+        }
 
 
 def test_two_traces_of_the_same_candidate_with_the_same_run_are_refused(traces, tmp_path):
