@@ -2,7 +2,7 @@
 
 A candidate is a system as it was built: its name and the options of the command that replayed it (weights,
 source, device, a planted fault). Its traces belong together, each run in one of them. In one working type it
-is one column of the report: its float64 runs and audits, which no working type owns, stand in each of them.
+is one column of the report: its float64 runs, which no working type owns, stand in each of them.
 
 The joined result holds every pair and every cause, each with its candidate's label, and under `candidates`
 what else is known of each. `split` gives the result of each candidate back, in the form in which one alone is
