@@ -1,11 +1,14 @@
 """How long SDXL's own blocks and its whole UNet take in mindone_sdxl and in torch: same weights, same inputs, one run.
 
-    python benchmarks/candidate_vs_torch.py [--folder DIR] [--mindspore PYTHON] [--repeat N] [--part blocks|unet]
+    python benchmarks/candidate_vs_torch.py [--folder DIR] [--mindspore PYTHON] [--repeat N] [--part blocks|unet|exact]
 
 Random weights of the full UNet (2.57 billion parameters, 10.3 GB in float32) are written once to DIR, in diffusers'
 names. torch and mindspore then work one after the other, each in processes of its own, which load the file and call
 blocks by themselves or the whole UNet: once without counting, then N times, of which the fastest counts. `--mindspore`
 names the interpreter of another environment, to time another version. Inputs are float32, batch 2, latents 32 x 32.
+
+The part `exact` calls diffusers' whole UNet once more in float64, each layer widened while it computes, and holds the
+last outputs of both sides' part `unet` against it.
 
 Memory is the peak of the process's resident size, in which mapped pages of the file count.
 """
@@ -21,6 +24,7 @@ import sys
 import tempfile
 import time
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 FILE = "unet.safetensors"
-SIDES, PARTS = ("torch", "mindspore"), ("blocks", "unet")
+SIDES, PARTS = ("torch", "mindspore"), ("blocks", "unet", "exact")
 BATCH, LATENT, TOKENS, CONTEXT, EMBEDDING = 2, 32, 77, 2048, 1280
 TIME_IDS = (1024, 768, 16, 8, 1024, 1024)
 UNET = {
@@ -148,6 +152,7 @@ class Torch:
         torch.set_num_threads(os.cpu_count() or 1)
         torch.set_grad_enabled(mode=False)
         self.torch, self.version = torch, f"torch {torch.__version__}"
+        self.narrow: dict[Any, Any] = {}
 
     def load(self, path: Path) -> None:
         """Map the file's tensors into the model."""
@@ -167,6 +172,35 @@ class Torch:
         added = {"text_embeds": self._draw("pooled", BATCH, EMBEDDING), "time_ids": ids}
         x, context = self._draw("x", BATCH, 4, LATENT, LATENT), self._draw("context", BATCH, TOKENS, CONTEXT)
         return self.model(x, 500, context, added_cond_kwargs=added, return_dict=False)[0].numpy()
+
+    def exact(self, folder: Path) -> None:
+        """Write what the whole UNet gives in float64."""
+        from diffusers.models.embeddings import Timesteps
+
+        from torch_refs.schedule import timestep_embedding
+
+        self.load(folder / FILE)
+        for module in self.model.modules():
+            if isinstance(module, Timesteps):
+                module.forward = partial(timestep_embedding, module=module)  # computes in float32 whatever it is given
+            elif next(module.parameters(recurse=False), None) is not None:
+                module.register_forward_pre_hook(self._widen)
+                module.register_forward_hook(self._narrow)
+        ids = self.torch.tensor([TIME_IDS] * BATCH, dtype=self.torch.float64)
+        added = {"text_embeds": self._draw("pooled", BATCH, EMBEDDING).double(), "time_ids": ids}
+        x, context = self._draw("x", BATCH, 4, LATENT, LATENT), self._draw("context", BATCH, TOKENS, CONTEXT)
+        output = self.model(x.double(), 500, context.double(), added_cond_kwargs=added, return_dict=False)[0]
+        np.save(folder / "exact.unet.npy", output.numpy())
+
+    def _widen(self, layer: Any, _: Any) -> None:
+        """Compute with wide weights; the mapped ones are kept."""
+        for parameter in layer.parameters(recurse=False):
+            self.narrow[parameter] = parameter.data
+            parameter.data = parameter.data.double()
+
+    def _narrow(self, layer: Any, *_: Any) -> None:
+        for parameter in layer.parameters(recurse=False):
+            parameter.data = self.narrow.pop(parameter)
 
     def block(self, name: str, kind: str, x: np.ndarray) -> Callable[[], np.ndarray]:
         """A call of one block."""
@@ -279,6 +313,12 @@ def read_seconds(path: Path) -> float:
 
 def rows(folder: Path, part: str) -> Iterator[str]:
     """The table of one part."""
+    if part == "exact":
+        exact = np.load(folder / "exact.unet.npy")
+        for side in SIDES:
+            error = np.abs(np.load(folder / f"{side}.unet.npy") - exact).max() / np.abs(exact).max()
+            yield f"{side}, the UNet in float32, from float64: {error:.1e} of the largest value"
+        return
     torch, mindspore = (json.loads((folder / f"{side}.{part}.json").read_text()) for side in SIDES)
     yield f"{part + ', seconds':<50}{torch['version']:>17}{mindspore['version']:>18}  ratio  max rel"
     for name, seconds in torch["seconds"].items():
@@ -306,14 +346,18 @@ def main() -> None:
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     parts = [options.part] if options.part else PARTS
+    if options.side and parts[0] == "exact":
+        Torch().exact(options.folder)
+        return
     if options.side:
         measure(Torch() if options.side == "torch" else MindSpore(), options.folder, parts[0], options.repeat)
         return
     if not (options.folder / FILE).exists():
         write_weights(options.folder / FILE)
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(os.cpu_count() or 1)}
+    interpreters = dict(zip(SIDES, (sys.executable, options.mindspore), strict=True))
     for part in parts:
-        for side, python in zip(SIDES, (sys.executable, options.mindspore), strict=True):
+        for side, python in list(interpreters.items())[: 1 if part == "exact" else 2]:
             command = [python, str(Path(__file__).resolve()), "--folder", str(options.folder), "--side", side]
             command += ["--part", part, "--repeat", str(options.repeat)]
             subprocess.run(command, check=True, env=environment)  # this file

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from parity.diagnose.evidence import Suspect
-    from parity.result import Pair, Result
+    from parity.result import Number, Pair, Result
 
 __all__ = ["SLUGS", "causes_of", "diagnose"]
 
@@ -152,12 +152,17 @@ def _unknown(suspect: Suspect) -> Cause:
     """Return the cause that only says where."""
     pair = suspect.worst
     facts = [
-        f"{len(suspect.pairs)} outputs differ with identical inputs; the largest relative difference is {pair.rel_l2}"
+        f"{len(suspect.pairs)} outputs differ with identical inputs; the largest relative difference is {_short(pair.rel_l2)}"
     ]
     return Cause(
         slug="unknown", address=suspect.path, confirmed=False, confidence=0.3, evidence=[*facts, pair.detail],
         repair=f"compare how both sides compute {suspect.path}; its inputs match", edits=[],
     )  # fmt: skip
+
+
+def _short(value: Number | None) -> str:
+    """Return a distance as a sentence quotes it."""
+    return f"{value:.1e}" if isinstance(value, float) else str(value)
 
 
 def _confirm(result: Result, evidence: Evidence, causes: list[Cause], after: Result) -> None:

@@ -139,8 +139,8 @@ def _worst(pair: Pair) -> str:
         place = f"at [{', '.join(map(str, pair.worst.index))}]" if pair.worst.index else "value"
         parts.append(f"worst {place}: ref {reference}, cand {candidate}")
     if pair.outside is not None:
-        where = f", {visible(pair.detail)}" if pair.detail else ""
-        parts.append(f"{pair.outside} of {pair.size} outside{where}")
+        count, detail = f"{pair.outside} of {pair.size} outside", visible(pair.detail)
+        parts.append(detail if count in detail else ", ".join(filter(None, (count, detail))))
     elif pair.detail:
         parts.append(visible(pair.detail))
     return "; ".join(parts) or "no element is recorded"
