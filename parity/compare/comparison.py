@@ -17,6 +17,7 @@ from parity.compare.judge import decide
 from parity.compare.pairing import Pairing, pairs_of
 from parity.compare.plan import Excludes, describe_run, plan_run
 from parity.compare.price import price_of
+from parity.compare.references import is_reference, of_outputs, prepare, runs_of
 from parity.compare.rules import Rule, RuleBook
 from parity.compare.several import by_type, join, named
 from parity.compare.summary import summarize
@@ -62,6 +63,9 @@ def compare(
     """
     started = time.perf_counter()
     _check(reference, candidates)
+    for trace in candidates:
+        if is_reference(trace):
+            prepare(reference, trace)
     case = reference.manifest.case
     left_out = Excludes([*excludes, *(case.get("exclude") or [])])
     book = RuleBook([*tolerances, *(msgspec.convert(table, ToleranceRule) for table in case.get("tolerance") or [])])
@@ -88,11 +92,13 @@ def _judged(
     work: list[tuple[Pair, Job]] = []
     planned: list[tuple[Pairing, list[Job]]] = []
     for trace in candidates:
-        for name in trace.runs:
+        for name in runs_of(trace):
             run = describe_run(reference, trace, name)
             plan = plan_run(run, excludes)
             pairs += plan.pairs
-            planned.append((Pairing(run, reference.manifest), plan.jobs))
+            planned.append(
+                (Pairing(run, reference.manifest), of_outputs(plan.jobs) if is_reference(trace) else plan.jobs)
+            )
     found = measure_jobs([job for _, listed in planned for job in listed], threads, progress)
     start = 0
     for pairing, listed in planned:
@@ -120,7 +126,7 @@ def _check(reference: Trace, candidates: Sequence[Trace]) -> None:
             if part.manifest.status != "complete" or not all(info.complete for info in part.manifest.runs.values()):
                 message = f"{part.folder} is not complete; continue it with --resume, or record it again"
                 raise TraceError(message)
-        if not (reference.plain or trace.plain):
+        if not (reference.plain or trace.plain or is_reference(trace)):
             _check_origin(reference, trace)
 
 

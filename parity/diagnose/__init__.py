@@ -26,6 +26,7 @@ from parity.diagnose.counterfactual import replay_with
 from parity.diagnose.evidence import Evidence
 from parity.diagnose.hypotheses import HYPOTHESES
 from parity.diagnose.platform import blame_platform
+from parity.diagnose.references import from_references
 from parity.repair import Edit, SubstituteEdit
 from parity.result import Cause
 from parity.trace import Trace
@@ -44,6 +45,7 @@ SLUGS: Final = (
     "attention-heads", "attribute-differs", "noise-step-shifted", "sampler-step-scaled", "guidance-halves-swapped", "guidance-scale",
     "scaled-output", "shifted-output", "permuted-channels", "step-shifted", "half-precision-grid", "padding", "platform-precision",
     "unknown",
+    "padding-token-in-prompt", "negative-conditioning", "timestep-spacing",
 )  # fmt: skip
 """Every kind of cause; docs/causes/SLUG.md explains it."""
 
@@ -120,6 +122,8 @@ def _as_json(edit: dict[str, Any]) -> str:
 def causes_of(evidence: Evidence) -> list[Cause]:
     """Return the causes that audits and fits find, before any is confirmed."""
     causes = [*from_weights(evidence), *from_attributes(evidence)]
+    if evidence.candidate.manifest.side == "reference":
+        return [*causes, *from_references(evidence.reference, evidence.candidate)]
     explained = {path for cause in causes for path in (cause.address.partition(":")[0], *cause.others)}
     fitted: dict[tuple[str, str], Cause] = {}
     for suspect in evidence.suspects():
