@@ -1,7 +1,7 @@
 """The float64 twin of an engine of Stability-AI's package, and its parts applied one by one to recorded inputs.
 
-The package computes in float32 at six places whatever the type of the model; found with `IslandFinder`. `lift` and
-`wide` lift them from outside:
+The package computes in float32 at six places whatever the type of the model; docs/references.md says how each was
+found. `lift` and `wide` lift them from outside:
 
 | where | what | lifted by |
 |---|---|---|
