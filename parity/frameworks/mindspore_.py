@@ -33,7 +33,8 @@ def start(device: str) -> None:
     """Select the device, PyNative and synchronous execution."""
     ms.set_context(mode=ms.PYNATIVE_MODE)
     ms.runtime.launch_blocking()
-    ms.set_device(device)
+    if ms.get_context("device_target") != device:  # once something has run, even the same device cannot be set again
+        ms.set_device(device)
 
 
 def describe() -> dict[str, Any]:
