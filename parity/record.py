@@ -158,6 +158,7 @@ def record(
     if not wanted.any:
         message = f"--taps {taps!r} matches no address of the run; a pattern matches the whole address"
         raise AddressError(message)
+    _check_derived(counted.digests, taps)
     writer = TraceWriter(out, _manifest(resolved, reference, session, store), resume=resume)
     recorder = _Recorder(session, writer, wanted, tell, counted)
     outcome = recorder.working_run(working)
@@ -330,6 +331,15 @@ def check_folder(out: str | Path, *, resume: bool) -> None:
     if (Path(out) / "manifest.json").exists() and not resume:
         message = f"{out} holds a trace already; choose another folder, or resume it"
         raise TraceError(message)
+
+
+def _check_derived(addresses: Collection[str], taps: str | None) -> None:
+    """Raise, before anything is written, where a pattern keeps a function without what it is computed from."""
+    paths = {Address.parse(text).path for text in addresses if ":output" in text}
+    lacking = [name for name in ("text_encoder", "text_encoder_2") if name not in paths]
+    if "encode_prompt" in paths and lacking:
+        message = f"--taps {taps!r} keeps encode_prompt, but not the output of {' and '.join(lacking)} that it joins; add 'text_encoder(_2)?[@:].*' to the pattern, or leave encode_prompt out"
+        raise AddressError(message)
 
 
 def _check_steps(resolved: Resolved, steps: Collection[int] | None) -> None:

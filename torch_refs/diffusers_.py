@@ -71,6 +71,9 @@ def load_pipeline(resolved: Resolved, device: str, dtype: str) -> Any:
             f"model.file is {case.model.file!r}; the reference diffusers reads a diffusers folder, give model.folder"
         )
         raise CaseError(message)
+    if case.image is not None:
+        message = "the case has [image], and the reference diffusers is text to image; record it with --reference sgm, or remove [image]"
+        raise CaseError(message)
     for key, value, known in (
         ("sampler", case.sampling.sampler, tuple(_SAMPLERS)),
         ("discretization", case.sampling.discretization, _DISCRETIZATIONS),

@@ -8,6 +8,7 @@ of the tool or of a child process, 130 interrupted.
 from __future__ import annotations
 
 import sys
+import traceback
 
 from parity.cli.commands import app
 from parity.errors import InputError, ParityError
@@ -24,4 +25,7 @@ def main() -> None:
         sys.exit(2)
     except ParityError as error:
         sys.stderr.write(f"error: {error}\n")
+        sys.exit(3)
+    except Exception:  # noqa: BLE001 - Python would leave with 1, which says MISMATCH
+        traceback.print_exc()
         sys.exit(3)

@@ -188,7 +188,7 @@ def test_a_repair_that_the_candidate_cannot_take_leaves_its_cause_unconfirmed_an
         "from mindone_sdxl.layers import QuickGELU\n"
         "def model(root):\n"
         "    root.unet.output_blocks[2][0].in_layers[0].eps = 1e-6\n"
-        "    root.text_encoder_2.transformer.resblocks[0].mlp.gelu = QuickGELU()\n"  # has nothing to set back to erf
+        "    root.text_encoder_2.transformer.resblocks[0].mlp.gelu = QuickGELU(dtype=root.unet.dtype)\n"  # has nothing to set back to erf
     )
     by_slug = {cause.slug: cause for cause in replayed(recorded, tmp_path, plant).causes}
     assert set(by_slug) == {"activation-variant", "norm-epsilon"}

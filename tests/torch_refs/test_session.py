@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from parity.case import load  # noqa: E402
-from parity.errors import CaseError, InputError, ParityError  # noqa: E402
+from parity.errors import AddressError, CaseError, InputError, ParityError  # noqa: E402
 from parity.record import find, record  # noqa: E402
 from parity.taps import Digests, Taps  # noqa: E402
 from tests.torch_refs.support import Loaded, Memory, ignore, relative  # noqa: E402
@@ -176,6 +176,15 @@ def test_a_pattern_that_matches_nothing_is_an_error(session, resolved, tmp_path)
         record(resolved, Loaded(session), tmp_path / "trace", dtypes=["float32"], taps=r"unet\.conv_inn.*")
 
 
+def test_a_pattern_that_keeps_encode_prompt_without_the_encoders_is_refused_before_anything_is_written(
+    folder, tmp_path
+):
+    short = load(folder / "case.toml", {"sampling.steps": 1, "size.height": 32})
+    with pytest.raises(AddressError, match="not the output of text_encoder_2 that it joins"):
+        record(short, reference, tmp_path / "trace", dtypes=["float32"], taps=r"encode_prompt.*|text_encoder@.*")
+    assert not (tmp_path / "trace").exists()
+
+
 def test_without_guidance_there_is_one_half_and_no_guidance(folder, tmp_path):
     plain = load(folder / "case.toml", {"sampling.guidance": 1.0, "sampling.steps": 1, "size.height": 32})
     trace = record(plain, reference, tmp_path / "trace")
@@ -199,6 +208,7 @@ def test_a_case_without_negative_prompts_gets_zeros_as_sdxl_does(folder, tmp_pat
     [
         ({"sampling.sampler": "EulerAncestrel"}, "did you mean 'EulerAncestral'"),
         ({"sampling.discretization": "LegacyDDPM"}, "the reference diffusers has DiffusersDDPM"),
+        ({"image.strength": 0.5}, r"the reference diffusers is text to image"),
         ({"model.folder": "."}, "no model_index.json"),
         ({"model.folder": "elsewhere"}, "is not there"),
     ],
