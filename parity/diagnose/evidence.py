@@ -66,8 +66,8 @@ class Evidence:
         question = "semantics" if self.semantic else "precision"
         self.layers = [pair for pair in result.pairs if pair.mode == "layers" and pair.question == question]
         self.failing = [pair for pair in self.layers if pair.verdict in {"MISMATCH", "INCOMPARABLE"}]
-        working = str(reference.manifest.case["precision"]["dtype"])
-        dtype = "float64" if self.semantic else working
+        working = str(reference.manifest.case.get("precision", {}).get("dtype", "float32"))
+        dtype = "float64" if self.semantic or working not in reference.runs else working
         self.reference_run: RunReader = reference.run(dtype)
         runs = [trace.run(f"layers-{dtype}") for trace in candidates if f"layers-{dtype}" in trace.runs]
         self.candidate_run: RunReader | None = runs[0] if runs else None
