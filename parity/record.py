@@ -167,8 +167,12 @@ def record(
     with ThreadPoolExecutor(1) as pool:
         described = pool.submit(recorder.describe)
         if twin:
-            recorder.twin_runs(working)
+            recorder.twin_run()
         described.result()
+    writer.replayable()
+    if twin:
+        recorder.exact_runs(working)
+    writer.manifest.floors = session.floors()
     recorder.measure_repetition(working)
     writer.manifest.wall_s = time.perf_counter() - started
     writer.finish()
@@ -204,6 +208,7 @@ class _Recorder:
         self._tell = tell
         self._counted = counted
         self._partial: set[Call] = set()
+        self._islands: dict[str, str] = {}
 
     def _progress(self, stage: str) -> Progress:
         """Return a counter for one stage."""
@@ -229,13 +234,16 @@ class _Recorder:
             self._session.run(self._taps(sink), self._progress("another run"))
             checks.repeat_max_abs = sink.found
 
-    def twin_runs(self, working: str) -> None:
-        """Write the runs in float64."""
+    def twin_run(self) -> None:
+        """Write the case's run in float64."""
         with self._writer.run("float64", mode="run", dtype="float64") as run:
             taps = self._taps(run)
             self._writer.manifest.islands = self._session.twin(taps, self._progress("float64 run"))
-        islands = taps.islands
-        recorded = self._recorded(working)
+        self._islands = taps.islands
+
+    def exact_runs(self, working: str) -> None:
+        """Write the twin's answers to the working run's tensors: part by part, and from each step."""
+        islands, recorded = self._islands, self._recorded(working)
         with self._writer.run("forced", mode="forced", dtype="float64") as run:
             taps = self._taps(run, islands)
             self._session.forced(recorded, self._partial, taps, self._progress("forced"))
@@ -248,7 +256,6 @@ class _Recorder:
         manifest, session = self._writer.manifest, self._session
         manifest.modules = session.modules()
         manifest.attributes = session.attributes()
-        manifest.floors = session.floors()
         manifest.weights = {
             address: WeightDigests(shape=array.shape, dtype=dtype, digests=digests(array, dtype))
             for address, array, dtype in session.weights()

@@ -12,10 +12,11 @@ the start of every stage and step; `layers` gets each module's recorded inputs.
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import msgspec
 import numpy as np
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MODES",
     "Candidate",
+    "Following",
     "Given",
     "Options",
     "Parameter",
@@ -136,7 +138,11 @@ class System(Protocol):
 
 
 class Candidate(Protocol):
-    """A side under test."""
+    """A side under test.
+
+    One that has a method `prepare()` is asked to import its framework while the reference is still recorded; it is
+    asked for small models only, by `parity run`.
+    """
 
     name: str
 
@@ -148,8 +154,43 @@ class Candidate(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Following:
+    """A replay that starts while its trace is recorded, by another child of the same parent.
+
+    Attributes:
+        parent: The process id of the parent; when it is gone, so is the recorder.
+        core: The one that the replay keeps to once it computes; None: any.
+    """
+
+    parent: int
+    core: int | None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `PARENT:CORE`."""
+        parent, _, core = text.partition(":")
+        return cls(parent=int(parent), core=int(core) if core else None)
+
+    def begin(self, trace: Path, candidate: Candidate) -> Trace:
+        """Get ready, wait until the trace can be replayed, and go to the core that is meant for that."""
+        if hasattr(candidate, "prepare"):
+            candidate.prepare()
+        reference = Trace.follow(trace, "replayable", self._orphaned)
+        if self.core is not None:
+            os.sched_setaffinity(0, {self.core})
+        return reference
+
+    def end(self, trace: Path) -> Trace:
+        """Wait until the trace is complete."""
+        return Trace.follow(trace, "complete", self._orphaned)
+
+    def _orphaned(self) -> bool:
+        return os.getppid() != self.parent
+
+
+@dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the command line chooses for a replay."""
+    """What the command line chooses for a replay; `follow` where the trace is still being recorded."""
 
     modes: tuple[Mode, ...] = MODES
     dtypes: tuple[str, ...] = ()
@@ -161,6 +202,7 @@ class Options:
     plant: Path | None = None
     store: Literal["hdf5", "npy"] = "hdf5"
     command: tuple[str, ...] = ()
+    follow: Following | None = None
 
 
 @dataclass(kw_only=True)
@@ -290,7 +332,7 @@ def replay(
         AlignmentError: the candidate lacks a cell that its table names.
         WeightsError: the checkpoint does not fit.
     """
-    reference = Trace.open(trace)
+    reference = options.follow.begin(trace, candidate) if options.follow else Trace.open(trace)
     working = str(reference.manifest.case["precision"]["dtype"])
     dtypes = options.dtypes or tuple(dict.fromkeys(("float64", working)))
     requests = {dtype: request_of(reference, trace, out, options, dtype) for dtype in dtypes}
@@ -317,6 +359,7 @@ def replay(
                 tap.substituting(options.repairs.edits)
                 _run_mode(mode, system, given, tap, alignment, progress)
     writer.manifest.wall_s = time.perf_counter() - started
+    writer.manifest.reference_digest = (options.follow.end(trace) if options.follow else reference).digest
     writer.finish()
     return Trace.open(out)
 
@@ -415,7 +458,6 @@ def _manifest(reference: Trace, candidate: Candidate, alignment: Alignment, opti
         store=options.store,
         alignment=list(alignment.rows),
         not_compared=alignment.not_compared,
-        reference_digest=reference.digest,
         command=list(options.command),
     )
 

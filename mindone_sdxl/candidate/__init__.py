@@ -57,26 +57,41 @@ class MindoneSDXL:
         table = rows(config, guided=guided, evaluations=evaluations, known=known)
         return table, not_compared(config, known)
 
+    def prepare(self) -> None:
+        """Import MindSpore and the port, for a small model, which runs fastest with one thread.
+
+        Raises:
+            FrameworkMissingError: MindSpore is not installed.
+        """
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        try:
+            import mindone_sdxl.candidate.system  # noqa: F401 - for the time that it takes
+        except ImportError as error:
+            raise _missing(error) from error
+
     def build(self, request: Request) -> System:
-        """Load the model; small ones run fastest with one thread.
+        """Load the model.
 
         Raises:
             FrameworkMissingError: MindSpore is not installed.
         """
         files = [request.model] if request.model.is_file() else request.model.rglob("*.safetensors")
-        size = sum(path.stat().st_size for path in files)
-        if size < _LARGE_MODEL_BYTES:
-            os.environ.setdefault("OMP_NUM_THREADS", "1")
+        if sum(path.stat().st_size for path in files) < _LARGE_MODEL_BYTES:
+            self.prepare()
         try:
             from mindone_sdxl.candidate.system import build
             from mindone_sdxl.graphs import compile_networks
         except ImportError as error:
-            message = f"mindspore cannot be imported ({error}); install this project with the extra [mindspore]"
-            raise FrameworkMissingError(message) from error
+            raise _missing(error) from error
         system = build(request)
         if self.graphs:
             compile_networks(system.pipeline.model)
         return system
+
+
+def _missing(error: ImportError) -> FrameworkMissingError:
+    message = f"mindspore cannot be imported ({error}); install this project with the extra [mindspore]"
+    return FrameworkMissingError(message)
 
 
 def read_config(request: Request) -> SDXLConfig:

@@ -93,6 +93,9 @@ def replay(
     plant: Plant = None,
     store: Store = "hdf5",
     native: Annotated[bool, typer.Option("--native", help="Run freely and record every cell's own name.")] = False,  # noqa: FBT002
+    follow: Annotated[
+        str | None, typer.Option("--follow", hidden=True, help="PARENT:CORE, see parity.replay.Following.")
+    ] = None,
 ) -> None:
     """Replay a trace in a candidate and write the candidate's trace."""
     from parity.cli import flow, mapping
@@ -102,7 +105,7 @@ def replay(
         return
     flow.replay(
         trace, out, candidate=candidate, source=source, weights=weights, modes=mode, dtypes=dtype, device=device,
-        only=only, repair=repair, plant=plant, store=store,
+        only=only, repair=repair, plant=plant, store=store, follow=follow,
     )  # fmt: skip
 
 

@@ -55,6 +55,7 @@ def record(
 def replay(
     trace: Path, out: Path, *, candidate: str, source: Path | None, weights: Path | None, modes: Sequence[str] | None,
     dtypes: Sequence[str] | None, device: str, only: str | None, repair: Path | None, plant: str | None, store: Any,
+    follow: str | None = None,
 ) -> None:  # fmt: skip
     """Replay a trace in this process and write the candidate's."""
     from parity import repair as repairs
@@ -70,6 +71,7 @@ def replay(
         modes=tuple(modes or replayer.MODES), dtypes=tuple(types(dtypes) or ()), device=device, weights=weights,  # type: ignore[arg-type]
         source=source, only=only, repairs=repairs.read(repair) if repair else repairs.Repairs(), plant=planted(plant, trace),
         store=store, command=_command(candidate, source, weights, device, plant),
+        follow=replayer.Following.parse(follow) if follow else None,
     )  # fmt: skip
     with bar("replay") as progress:
         replayer.replay(trace, replayer.find(candidate), out, options, progress)

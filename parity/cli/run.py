@@ -45,14 +45,11 @@ def run(
     _remove([trace, *(replay.folder for replay in replays)])
     recording = _options(reference=reference, source=reference_source, store=store, dtype=dtypes, size=size)
     replaying = _options(candidate=candidate, source=candidate_source, weights=weights, plant=plant)
-    wall_s: dict[str, float] = {}
-    with _timed(wall_s, "record"):
-        _children([["record", str(case), f"--out={trace}", *recording]])
-    with _timed(wall_s, "replay"):
-        _children(
-            [["replay", str(trace), f"--store={store}", *replaying, *replay.arguments] for replay in replays],
-            [replay.core for replay in replays],
-        )
+    wall_s = _both_sides(
+        ["record", str(case), f"--out={trace}", *recording],
+        [["replay", str(trace), f"--store={store}", *replaying, *replay.arguments] for replay in replays],
+        beside=_is_small(model),
+    )
     folders = [replay.folder for replay in replays]
     with _timed(wall_s, "compare"):
         result = flow.compared(trace, folders, out=out, tolerances=tolerances, jobs=jobs)
@@ -90,12 +87,11 @@ def _words(command: Sequence[str]) -> str:
 
 
 class _Replay(NamedTuple):
-    """One process of the candidate: what it writes, in which types and modes, and the core that it keeps to."""
+    """One process of the candidate: what it writes, in which types and modes."""
 
     folder: Path
     types: Sequence[str]
     modes: Sequence[str]
-    core: int | None = None
 
     @property
     def arguments(self) -> list[str]:
@@ -106,19 +102,16 @@ class _Replay(NamedTuple):
 
 
 def _replays(out: Path, types: Sequence[str], modes: Sequence[str], model: Path) -> list[_Replay]:
-    """Divide the replays over processes: one where the model fills the machine, else about equal shares of two cores.
+    """Divide the replays over processes: one for each type, or a single one where the model fills the machine."""
+    if _is_small(model):
+        return [_Replay(out / f"candidate-{name}", [name], modes) for name in types]
+    return [_Replay(out / "candidate", types, modes)]
 
-    The layer replay costs as much as everything else in its type, and float64 twice as much as the others.
-    """
+
+def _is_small(model: Path) -> bool:
+    """Tell whether several processes may hold the model at once."""
     files = model.rglob("*") if model.is_dir() else [model]
-    if sum(path.stat().st_size for path in files if path.is_file()) > LARGE_MODEL_BYTES:
-        return [_Replay(out / "candidate", types, modes)]
-    found = [_Replay(out / f"candidate-{name}", [name], modes, 1) for name in types if name != "float64"]
-    for core, share in ((0, ["layers", "steps"]), (1, ["free"])):
-        chosen = [mode for mode in modes if mode in share]
-        if "float64" in types and chosen:
-            found.insert(0, _Replay(out / f"candidate-float64-{'-'.join(chosen)}", ["float64"], chosen, core))
-    return found
+    return sum(path.stat().st_size for path in files if path.is_file()) <= LARGE_MODEL_BYTES
 
 
 def _remove(folders: Sequence[Path]) -> None:
@@ -136,36 +129,80 @@ def _timed(wall_s: dict[str, float], name: str) -> Iterator[None]:
     wall_s[name] = time.perf_counter() - started
 
 
-def _children(commands: Sequence[Sequence[str]], cores: Sequence[int | None] = (None,)) -> None:
-    """Run commands of this program, each in a new process, at the same time; their stderr is ours.
+def _both_sides(recording: Sequence[str], replaying: Sequence[Sequence[str]], *, beside: bool) -> dict[str, float]:
+    """Run the recorder and the replays, and return how long each took, in seconds; a replay's begins where the recorder ends.
+
+    With `beside` the replays start with the recorder: they wait until they have all that they need, and work while
+    the recorder works out what only the comparison needs. What they say is heard once the recorder has ended.
+
+    MindSpore's main thread waits for its worker by yielding, so one process keeps two cores busy; two processes on
+    two cores are done in about half the time when each stays on its own. On fewer cores than there are processes the
+    recorder shares the last one, and the replays wait on the first.
 
     Raises:
         SystemExit: a child could not use its input; exit code 2.
         ChildError: one failed otherwise.
     """
-    together = len(commands) > 1
-    children = []
-    for command, core in zip(commands, cores, strict=True):
-        child = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-m", "parity", *command], stderr=subprocess.PIPE if together else None, text=True
-        )
-        if core is not None:
-            _pin(child.pid, core)
-        children.append(child)
+    wall_s: dict[str, float] = {}
+    cores = sorted(os.sched_getaffinity(0)) if beside and hasattr(os, "sched_setaffinity") else []
+    waiting: list[_Child] = []
+    try:
+        with _timed(wall_s, "record"):
+            scarce = 0 < len(cores) <= len(replaying)
+            recorder = _start(recording, core=cores[-1] if scarce else None)
+            for number, each in enumerate(replaying if beside else ()):
+                own = cores[number % len(cores)] if cores else ""
+                follow = f"--follow={os.getpid()}:{own}"
+                waiting.append(_start([*each, follow], core=cores[0] if scarce else None, heard=True))
+            _finish([recorder])
+        with _timed(wall_s, "replay"):
+            _finish(waiting or [_start(each) for each in replaying])
+    except BaseException:
+        for child in waiting:
+            child.process.terminate()
+            child.process.wait()
+        raise
+    return wall_s
+
+
+class _Child(NamedTuple):
+    """A command of this program and the process that does it."""
+
+    command: Sequence[str]
+    process: subprocess.Popen[str]
+
+
+def _start(command: Sequence[str], *, core: int | None = None, heard: bool = False) -> _Child:
+    """Start a command of this program, on one core if it is given; its stderr is ours, or waits to be `heard`."""
+    piped = subprocess.PIPE if heard else None
+    process = subprocess.Popen([sys.executable, "-m", "parity", *command], stderr=piped, text=True)  # noqa: S603 - our own program
+    if core is not None:
+        os.sched_setaffinity(process.pid, {core})
+    return _Child(command, process)
+
+
+def _finish(children: Sequence[_Child]) -> None:
+    """Wait for commands and pass on what they say.
+
+    Raises:
+        SystemExit: one could not use its input; exit code 2.
+        ChildError: one failed otherwise.
+    """
     said: set[str] = set()
-    speakers = [threading.Thread(target=_pass_on, args=(child.stderr, said)) for child in children if child.stderr]
+    heard = [child.process.stderr for child in children if child.process.stderr]
+    speakers = [threading.Thread(target=_pass_on, args=(lines, said)) for lines in heard]
     for speaker in speakers:
         speaker.start()
     try:
-        codes = [child.wait() for child in children]
+        codes = [child.process.wait() for child in children]
     except KeyboardInterrupt:
         for child in children:
-            child.wait()  # the terminal interrupted it too; let it close its files
+            child.process.wait()  # the terminal interrupted it too; let it close its files
         raise
     for speaker in speakers:
         speaker.join()
-    for command, code in zip(commands, codes, strict=True):
-        _check(command, code)
+    for child, code in zip(children, codes, strict=True):
+        _check(child.command, code)
 
 
 def _check(command: Sequence[str], code: int) -> None:
@@ -191,14 +228,3 @@ def _pass_on(lines: IO[str], said: set[str]) -> None:
             said.add(line)
             sys.stderr.write(line)
             sys.stderr.flush()
-
-
-def _pin(process: int, core: int) -> None:
-    """Keep a process that runs beside others on one core, where the system can.
-
-    MindSpore's main thread waits for its worker by yielding, so one process keeps two cores busy; two processes
-    on two cores are done in about half the time when each stays on its own.
-    """
-    if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(process, {cores[core % len(cores)]})

@@ -7,9 +7,10 @@ them and compares digests.
 
 from __future__ import annotations
 
+import time
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 import msgspec
 import xxhash
@@ -23,9 +24,13 @@ from parity.trace.plain import named_freely
 from parity.trace.run_reader import RunReader, read_records
 
 if TYPE_CHECKING:
-    from parity.trace.schema import Manifest
+    from collections.abc import Callable, Mapping
+
+    from parity.trace.schema import Manifest, RunInfo
 
 __all__ = ["Trace", "Verified"]
+
+_LOOK_S: Final = 0.05
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,13 +83,7 @@ class Trace:
         if (folder / "manifest.json").exists() or (folder / "manifest.json").is_symlink():
             manifest = read_manifest(folder)
             _check_complete(folder, manifest, allow_incomplete=allow_incomplete)
-            runs = {}
-            for name, info in manifest.runs.items():
-                if (folder / name).is_symlink() or not (folder / name).is_dir():
-                    message = f"{folder / name} is not a folder; the manifest lists run {name!r}"
-                    raise TraceError(message)
-                runs[name] = RunReader(folder / name, name, info, read_records(folder / name, info))
-            trace = cls(folder, manifest, runs, plain=False)
+            trace = cls(folder, manifest, _runs(folder, manifest.runs), plain=False)
         else:
             dump = read_foreign(folder)
             manifest, run = as_run(dump, folder.name)
@@ -92,6 +91,30 @@ class Trace:
         if verify:
             trace.verify()
         return trace
+
+    @classmethod
+    def follow(
+        cls, folder: str | Path, until: Literal["replayable", "complete"], abandoned: Callable[[], bool]
+    ) -> Self:
+        """Wait until the recorder of a trace says that it has come so far, and open the runs that are complete by then.
+
+        Args:
+            folder: A trace's folder, which its recorder need not have made yet.
+            until: What its status must be; a complete trace is replayable too.
+            abandoned: Tells whether to stop waiting.
+
+        Raises:
+            TraceError: it is damaged, or the wait was abandoned.
+        """
+        folder, reached = Path(folder), {until, "complete"}
+        while not (folder / "manifest.json").exists() or read_manifest(folder).status not in reached:
+            if abandoned():
+                message = f"{folder} is not {until}: the process that recorded it has ended; record it again"
+                raise TraceError(message)
+            time.sleep(_LOOK_S)
+        manifest = read_manifest(folder)
+        complete = {name: info for name, info in manifest.runs.items() if info.complete}
+        return cls(folder, manifest, _runs(folder, complete), plain=False)
 
     @property
     def free(self) -> bool:
@@ -151,6 +174,17 @@ class Trace:
                     tensors += 1
                     size += run.tensor(record.address, check=True).nbytes
         return Verified(runs=len(self._runs), records=records, tensors=tensors, size_bytes=size)
+
+
+def _runs(folder: Path, infos: Mapping[str, RunInfo]) -> dict[str, RunReader]:
+    """Return the runs of a trace, their records read and checked."""
+    runs = {}
+    for name, info in infos.items():
+        if (folder / name).is_symlink() or not (folder / name).is_dir():
+            message = f"{folder / name} is not a folder; the manifest lists run {name!r}"
+            raise TraceError(message)
+        runs[name] = RunReader(folder / name, name, info, read_records(folder / name, info))
+    return runs
 
 
 def _check_complete(folder: Path, manifest: Manifest, *, allow_incomplete: bool) -> None:

@@ -131,6 +131,7 @@ class Checks(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Everything about a trace that is not a tensor.
 
+    `status` is `replayable` once all that a replay needs is there, while the reference's other runs are recorded.
     `refused` holds the edits (JSON) that a replay with repairs that are not strict left out, and why.
     `origin` is the digest of the trace that this one was packed from. `digest` is the file's own
     (parity.trace.manifest), empty in memory.
@@ -139,7 +140,7 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     schema: int = SCHEMA
     side: Literal["reference", "candidate"]
     name: str
-    status: Literal["recording", "complete"] = "recording"
+    status: Literal["recording", "replayable", "complete"] = "recording"
     case: dict[str, Any]
     case_digest: str
     sources: dict[str, str] = {}

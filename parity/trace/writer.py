@@ -7,7 +7,7 @@
             run.tensor("unet.conv_in@step=0:output", array)
         writer.finish()
 
-Until `finish` the manifest says `recording`, and a reader refuses the trace unless it is told otherwise.
+Until `finish` the manifest says `recording` or `replayable`, and a reader refuses the trace unless it is told otherwise.
 """
 
 from __future__ import annotations
@@ -186,6 +186,11 @@ class TraceWriter:
         except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
             message = f"{path} cannot be written: the manifest is not JSON that reads back: {error}"
             raise TraceError(message) from error
+
+    def replayable(self) -> None:
+        """Say that all a replay needs is there: candidates may begin while more runs are recorded."""
+        self.manifest.status = "replayable"
+        self.save_manifest()
 
     def finish(self) -> None:
         """Say that the trace is complete.

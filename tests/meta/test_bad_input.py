@@ -190,3 +190,28 @@ def test_a_defect_in_an_adapter_is_a_failure_of_a_program_and_no_mismatch(tmp_pa
     )
     assert finished.returncode == 3, finished.stderr
     assert "ZeroDivisionError" in finished.stderr
+
+
+def test_a_recorder_that_fails_takes_the_waiting_replays_with_it(tmp_path, tiny_model):
+    del tiny_model
+    finished = parity("run", TINY, "--out", tmp_path / "run", "--reference", "somewhere:thing")
+    refused(finished, "somewhere")
+    assert not (tmp_path / "run").exists()
+    running = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path) in commandline(path)]
+    assert not running
+
+
+def commandline(path):
+    try:
+        return path.read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+@pytest.mark.full
+def test_a_replay_that_fails_while_the_trace_is_recorded_leaves_the_whole_trace(tmp_path, tiny_model):
+    del tiny_model
+    arguments = ("--candidate", "somewhere:thing", "--mode", "free", "--dtype", "float32")
+    finished = parity("run", TINY, "--out", tmp_path, *arguments)
+    refused(finished, "somewhere")
+    assert Trace.open(tmp_path / "reference", verify=True).runs == ("float32",)

@@ -390,3 +390,39 @@ def test_several_threads_read_the_same_bytes(folder):
 def test_errors_are_of_the_family_that_ends_with_exit_code_two():
     assert issubclass(TraceError, ParityError)
     assert issubclass(TraceError, ValueError)
+
+
+def test_a_trace_is_followed_while_it_is_recorded(tmp_path):
+    """What is complete can be read before the rest is recorded, and nothing else."""
+    opened = {}
+
+    def follow(until):
+        opened[until] = Trace.follow(tmp_path / "t", until, lambda: False)
+
+    waiting = {until: threading.Thread(target=follow, args=(until,)) for until in ("replayable", "complete")}
+    for thread in waiting.values():
+        thread.start()
+    writer = TraceWriter(tmp_path / "t", manifest())
+    with writer.run("float32", mode="run", dtype="float32") as run:
+        run.tensor("unet:output", np.arange(6.0))
+    assert waiting["replayable"].is_alive()
+    writer.replayable()
+    with writer.run("forced", mode="forced", dtype="float64") as run:
+        run.tensor("unet:output", np.arange(6.0))
+        waiting["replayable"].join()
+        assert opened["replayable"].runs == ("float32",)
+        assert same(opened["replayable"].run("float32").tensor("unet:output"), np.arange(6.0))
+        with pytest.raises(TraceError, match="not complete"):
+            Trace.open(tmp_path / "t")
+    assert waiting["complete"].is_alive()
+    writer.finish()
+    waiting["complete"].join()
+    assert opened["complete"].digest == Trace.open(tmp_path / "t").digest
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_who_follows_a_trace_gives_up_with_its_recorder(tmp_path, started):
+    if started:
+        TraceWriter(tmp_path / "t", manifest())
+    with pytest.raises(TraceError, match="not replayable: the process that recorded it has ended"):
+        Trace.follow(tmp_path / "t", "replayable", lambda: True)
