@@ -19,6 +19,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from parity.result import Result
+
 SIDES = ("reference", "candidate")
 THREADS = 2
 
@@ -42,9 +44,10 @@ def scan(folder: Path) -> Callable[[], None]:
 
 def allclose(folder: Path) -> Callable[[], None]:
     """numpy.allclose of every pair, loaded one at a time."""
+    files = _files(folder)
 
     def run() -> None:
-        for first, second in _files(folder):
+        for first, second in files:
             np.allclose(np.load(second), np.load(first), rtol=1e-4, atol=1e-4)
 
     return run
@@ -57,7 +60,8 @@ def parity(folder: Path) -> Callable[[], None]:
 
     _start_compiled()
     reference, candidate = (Trace.open(folder / "trace" / side) for side in SIDES)
-    return lambda: _checked(compare(reference, [candidate], jobs=THREADS), folder)
+    count = _count(folder)
+    return lambda: _checked(compare(reference, [candidate], jobs=THREADS), count)
 
 
 def _start_compiled() -> None:
@@ -76,19 +80,25 @@ def parity_npy(folder: Path) -> Callable[[], None]:
     from parity.trace import Trace
 
     _start_compiled()
+    count = _count(folder)
 
     def run() -> None:
         reference, candidate = (Trace.open(folder / "npy" / side) for side in SIDES)
-        _checked(compare(reference, [candidate], jobs=THREADS), folder)
+        _checked(compare(reference, [candidate], jobs=THREADS), count)
 
     return run
 
 
-def _checked(result: object, folder: Path) -> None:
+def _count(folder: Path) -> int | None:
+    """Return how many pairs a set has; None for a type that `.npy` does not have."""
+    return len(_files(folder)) if (folder / "npy").exists() else None
+
+
+def _checked(result: Result, count: int | None) -> None:
     """Refuse a result that did not compare everything."""
-    pairs = [pair for pair in result.pairs if pair.rel_l2 is not None]  # type: ignore[attr-defined]
-    if (folder / "npy").exists() and len(pairs) != len(_files(folder)):
-        message = f"parity measured {len(pairs)} pairs of {len(_files(folder))}"
+    pairs = sum(pair.rel_l2 is not None for pair in result.pairs)
+    if count is not None and pairs != count:
+        message = f"parity measured {pairs} pairs of {count}"
         raise RuntimeError(message)
 
 
