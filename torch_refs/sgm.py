@@ -5,14 +5,12 @@
 The case names a single checkpoint file and its YAML configuration. docs/references.md tells what is hooked, what
 stands in for what, and how a recording answers "the same result as Stability-AI with the same weights".
 
-Limits: SDXL base with a DiscreteDenoiser, on the CPU.
+Limits: SDXL base with a DiscreteDenoiser.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-from parity.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,27 +31,24 @@ class SgmReference:
 
         Args:
             resolved: The case.
-            device: `cpu`.
+            device: `cpu`, `cuda` or `cuda:N`, of the working run; the twin is on the CPU in any case.
             dtype: The type of the networks.
             source: A checkout of generative-models; None: PARITY_SGM_SOURCE, else the installed package.
 
         Raises:
             CaseError: the case needs another reference, or its files do not fit each other.
-            InputError: the device is another, or `source` is no checkout.
+            InputError: there is no such device, or `source` is no checkout.
             FrameworkMissingError: the package or something that it computes with is not installed.
         """
-        import torch
-
-        if device != "cpu":
-            message = f"the reference sgm runs on the CPU and --device is {device!r}; leave --device out"
-            raise InputError(message)
+        from parity.frameworks.torch_policy_ import device_of
         from torch_refs.sgm_package import load
 
+        place = device_of(device)
         package = load(source)
         from torch_refs.sgm_engine import build
         from torch_refs.sgm_session import SgmSession
 
-        return SgmSession(build(package, resolved, dtype=dtype, device=torch.device(device)), resolved, dtype)
+        return SgmSession(build(package, resolved, dtype=dtype, device=place), resolved, dtype)
 
 
 reference = SgmReference()

@@ -69,6 +69,12 @@ class Engine:
     package: Package
     dtype: torch.dtype
 
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        found: torch.device = next(self.module.parameters()).device
+        return found
+
     def native(self, name: str) -> str:
         """Return the path here of a module or parameter of Stability's file; newer transformers nest less."""
         if name.startswith(_OLD_CLIP) and not hasattr(self.module.conditioner.embedders[0].transformer, "text_model"):

@@ -85,7 +85,7 @@ class Run:
         self._engine, self._case, self._images, self._given, self._progress = engine, case, images, given, progress
         self._autocast = dtype in {"float16", "bfloat16"}
         self._dtype = dtype
-        self._device = next(engine.module.parameters()).device
+        self._device = engine.device
         self._taps: Taps | None = None
         self._snapshots = Snapshots()
         self._watch: Watch | None = None
@@ -243,7 +243,7 @@ class Run:
             return
 
         def draw(x: torch.Tensor) -> torch.Tensor:
-            noise: torch.Tensor = self.drawn.take("noise", x, self._given, lambda: original(x))
+            noise: torch.Tensor = self.drawn.take("noise", x, self._given, lambda: original(x.cpu()).to(x.device))
             if self._watch is not None:
                 self._watch.noise = noise
             return noise
@@ -304,7 +304,7 @@ class Run:
 
         def randn(*shape: Any) -> torch.Tensor:
             like = torch.empty(*shape, device=self._device)
-            drawn: torch.Tensor = self.drawn.take(what, like, self._given, lambda: torch.randn(*shape))
+            drawn: torch.Tensor = self.drawn.take(what, like, self._given, lambda: torch.randn(*shape).to(like))
             return drawn
 
         return randn

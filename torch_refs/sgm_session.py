@@ -3,7 +3,9 @@
 The runs are those of `torch_refs.session`; what they are is told there. Latents, memory of the samplers and
 conditioning of the working run are kept on the CPU in float64 for the runs that start from them.
 
-Limits: the CPU alone; the twin is held in memory beside the engine.
+The working run is on the engine's device and draws on the CPU, so a case draws the same on every device.
+
+Limits: the twin is on the CPU and is held in memory beside the engine.
 """
 
 from __future__ import annotations
@@ -62,10 +64,10 @@ class SgmSession:
         self.engine, self.dtype = engine, dtype
         make_sampler(engine, case, "cpu")
         start = start_image(resolved)
-        count = len(case.prompt.positive)
+        count, place = len(case.prompt.positive), engine.device
         self._images = Images(
-            start=None if start is None else torch.from_numpy(start).float().repeat(count, 1, 1, 1),
-            encode=torch.from_numpy(synthetic(case.encode.height, case.encode.width, case.encode.seed)).float(),
+            start=None if start is None else torch.from_numpy(start).float().repeat(count, 1, 1, 1).to(place),
+            encode=torch.from_numpy(synthetic(case.encode.height, case.encode.width, case.encode.seed)).float().to(place),
         )
         small = sum(parameter.numel() for parameter in engine.module.parameters()) < _SMALL
         self._threads = 1 if small else torch.get_num_threads()
@@ -91,7 +93,7 @@ class SgmSession:
         """Return what the numbers depend on."""
         package = self.engine.package
         with exact_float32(), threads(self._threads):
-            found = provenance(torch.device("cpu"))
+            found = provenance(self.engine.device)
         found["sgm"] = {"folder": str(package.folder.name), "stand_ins": list(package.stand_ins)}
         found["open_clip"] = package.encoders.open_clip.__version__
         return found
@@ -99,12 +101,12 @@ class SgmSession:
     def floors(self) -> dict[str, dict[str, dict[str, float]]]:
         """Return torch's own error of each operator in the working type."""
         with exact_float32(), threads(self._threads):
-            return floors(self.dtype)
+            return floors(self.dtype, self.engine.device)
 
     def policy(self) -> str:
         """Return the precision in force while recording."""
         with exact_float32():
-            return policy(self.dtype, torch.device("cpu"))
+            return policy(self.dtype, self.engine.device)
 
     def run(self, taps: Taps | None, progress: Progress) -> Outcome:
         """Run the case in the working type; report to `taps`, or with None to nobody, no hook in place."""
@@ -115,8 +117,8 @@ class SgmSession:
             self._drawn, self._steps, self._conditioning = _wide(run.drawn), _wide_steps(run.steps), run.conditioning
         finals = {"latents": digest(*to_numpy(latents)), "image": digest(*to_numpy(images))}
         numbers = run.drawn.numbers
-        first = numbers["latents"][0].float().numpy()
-        later = [tensor.float().numpy() for tensor in numbers.get("noise", [])]
+        first = numbers["latents"][0].float().cpu().numpy()
+        later = [tensor.float().cpu().numpy() for tensor in numbers.get("noise", [])]
         return Outcome(
             finals=finals, latents=first, noise=np.stack(later) if later else np.empty((0, *first.shape), np.float32)
         )
@@ -132,7 +134,7 @@ class SgmSession:
     def steps(self, taps: Taps, progress: Progress) -> None:
         """Run the twin with the working run's conditioning, and its latents and memory at each step."""
         cond, uc = (
-            {name: tensor.double() for name, tensor in part.items()} if part else None for part in self._conditioning
+            {name: _double(tensor) for name, tensor in part.items()} if part else None for part in self._conditioning
         )
         with self._surroundings(), wide(self._twin):
             self._twin_run(progress).reported(taps, Instead(conditioning=(cond or {}, uc), steps=self._steps))
@@ -154,7 +156,7 @@ class SgmSession:
     def _twin_run(self, progress: Progress) -> Run:
         """Return a run of the twin on the working run's numbers and images."""
         start = self._images.start
-        images = Images(start=None if start is None else start.double(), encode=self._images.encode.double())
+        images = Images(start=None if start is None else _double(start), encode=_double(self._images.encode))
         return Run(self._twin, self._case, images, dtype="float64", given=self._drawn, progress=progress)
 
     @contextmanager
@@ -164,16 +166,21 @@ class SgmSession:
             yield
 
 
+def _double(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor on the CPU in float64, as the twin takes it."""
+    return tensor.to(device="cpu", dtype=torch.float64)
+
+
 def _wide(drawn: Drawn) -> Drawn:
     """Return the numbers in float64."""
-    return Drawn({what: [each.double() for each in numbers] for what, numbers in drawn.numbers.items()})
+    return Drawn({what: [_double(each) for each in numbers] for what, numbers in drawn.numbers.items()})
 
 
 def _wide_steps(steps: Steps) -> Steps:
     """Return what a run had at each step in float64."""
     return Steps(
-        samples=[each.double() for each in steps.samples],
-        ends=[each.double() for each in steps.ends],
-        predictions=[[each.double() for each in step] for step in steps.predictions],
-        denoised=[None if each is None else each.double() for each in steps.denoised],
+        samples=[_double(each) for each in steps.samples],
+        ends=[_double(each) for each in steps.ends],
+        predictions=[[_double(each) for each in step] for step in steps.predictions],
+        denoised=[None if each is None else _double(each) for each in steps.denoised],
     )

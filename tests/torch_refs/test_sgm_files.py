@@ -71,11 +71,12 @@ def test_without_a_source_the_variable_is_named(monkeypatch):
         load(None)
 
 
-def test_the_reference_refuses_another_device():
+@pytest.mark.parametrize(("device", "message"), [("cuda:99", "is not there"), ("gpu", "is not a device")])
+def test_the_reference_refuses_a_device_that_is_not_there(device, message):
     from torch_refs.sgm import reference
 
-    with pytest.raises(InputError, match="runs on the CPU"):
-        reference.load(None, device="cuda", dtype="float32")
+    with pytest.raises(InputError, match=message):
+        reference.load(None, device=device, dtype="float32")
 
 
 def test_the_lifted_sinusoids_are_the_port_s_formula():
