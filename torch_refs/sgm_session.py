@@ -67,7 +67,9 @@ class SgmSession:
         count, place = len(case.prompt.positive), engine.device
         self._images = Images(
             start=None if start is None else torch.from_numpy(start).float().repeat(count, 1, 1, 1).to(place),
-            encode=torch.from_numpy(synthetic(case.encode.height, case.encode.width, case.encode.seed)).float().to(place),
+            encode=torch.from_numpy(synthetic(case.encode.height, case.encode.width, case.encode.seed))
+            .float()
+            .to(place),
         )
         small = sum(parameter.numel() for parameter in engine.module.parameters()) < _SMALL
         self._threads = 1 if small else torch.get_num_threads()
