@@ -69,8 +69,8 @@ def arrays(value: Any, key: str = "") -> dict[str, np.ndarray]:
 
 
 def tensor(array: np.ndarray) -> ms.Tensor:
-    """Return a tensor that owns a copy of `array`."""
-    return ms.Tensor(np.array(array, order="C"))
+    """Return a tensor that owns a copy of `array`; 2.7 refuses a type whose byte order is spelled out."""
+    return ms.Tensor(array.astype(array.dtype.type, order="C"))
 
 
 @contextmanager
