@@ -155,20 +155,13 @@ def record(
     session = reference.load(resolved, device=device, dtype=working, source=source)
     tell("load", 1, 1)
     counted = _count(session, wanted, tell)
-    if not wanted.any:
-        message = f"--taps {taps!r} matches no address of the run; a pattern matches the whole address"
-        raise AddressError(message)
-    _check_derived(counted.digests, taps)
+    _check_taps(wanted, counted.digests, taps)
     writer = TraceWriter(out, _manifest(resolved, reference, session, store), resume=resume)
     recorder = _Recorder(session, writer, wanted, tell, counted)
     outcome = recorder.working_run(working)
     if outcome.latents is not None and outcome.noise is not None:
         write_injection(out, outcome.latents, outcome.noise)
-    with ThreadPoolExecutor(1) as pool:
-        described = pool.submit(recorder.describe)
-        if twin:
-            recorder.twin_run()
-        described.result()
+    recorder.describe(twin=twin)
     writer.replayable()
     if twin:
         recorder.exact_runs(working)
@@ -234,7 +227,15 @@ class _Recorder:
             self._session.run(self._taps(sink), self._progress("another run"))
             checks.repeat_max_abs = sink.found
 
-    def twin_run(self) -> None:
+    def describe(self, *, twin: bool) -> None:
+        """Put what there is into the manifest and, beside that, write the case's run in float64."""
+        with ThreadPoolExecutor(1) as pool:
+            described = pool.submit(self._describe)
+            if twin:
+                self._twin_run()
+            described.result()
+
+    def _twin_run(self) -> None:
         """Write the case's run in float64."""
         with self._writer.run("float64", mode="run", dtype="float64") as run:
             taps = self._taps(run)
@@ -251,7 +252,7 @@ class _Recorder:
         with self._writer.run("steps", mode="steps", dtype="float64") as run:
             self._session.steps(self._taps(run, islands), self._progress("steps"))
 
-    def describe(self) -> None:
+    def _describe(self) -> None:
         """Put modules, attributes and digests of the weights into the manifest; runs beside the twin."""
         manifest, session = self._writer.manifest, self._session
         manifest.modules = session.modules()
@@ -340,8 +341,11 @@ def check_folder(out: str | Path, *, resume: bool) -> None:
         raise TraceError(message)
 
 
-def _check_derived(addresses: Collection[str], taps: str | None) -> None:
-    """Raise, before anything is written, where a pattern keeps a function without what it is computed from."""
+def _check_taps(wanted: Filter, addresses: Collection[str], taps: str | None) -> None:
+    """Raise, before anything is written, for a pattern that keeps nothing, or a function without what it is computed from."""
+    if not wanted.any:
+        message = f"--taps {taps!r} matches no address of the run; a pattern matches the whole address"
+        raise AddressError(message)
     paths = {Address.parse(text).path for text in addresses if ":output" in text}
     lacking = [name for name in ("text_encoder", "text_encoder_2") if name not in paths]
     if "encode_prompt" in paths and lacking:
