@@ -37,6 +37,7 @@ _SECOND: Final = frozenset({"cosine", "max_ulp"})
 def examine_all(work: Iterable[tuple[Pair, Job]], threads: int, book: RuleBook) -> None:
     """Look again at every pair that needs it, several at once; a rule on cosine or ulp needs it too."""
     large: list[tuple[Pair, Job, bool]] = []
+    small: list[tuple[Pair, Job, bool]] = []
     batches: dict[tuple[str, str], list[tuple[Pair, Job]]] = {}
     for pair, job in work:
         asked = bool(book) and _asks_more(pair, book)
@@ -45,11 +46,9 @@ def examine_all(work: Iterable[tuple[Pair, Job]], threads: int, book: RuleBook) 
         types = job.exact.dtype, job.candidate.dtype
         if pair.ground != "exact" and pair.size <= LARGEST and is_float(types[0]) and is_float(types[1]):
             batches.setdefault(types, []).append((pair, job))
-        elif pair.size < THREADED:
-            _examine((pair, job, asked or pair.size <= MOST_ULPS))
         else:
-            large.append((pair, job, asked or pair.size <= MOST_ULPS))
-    for _ in each(_examine, large, threads):
+            (small if pair.size < THREADED else large).append((pair, job, asked or pair.size <= MOST_ULPS))
+    for _ in each(_examine, large, small, threads):
         pass
     for batch in batches.values():
         for start in range(0, len(batch), _TOGETHER):

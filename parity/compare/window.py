@@ -22,6 +22,8 @@ __all__ = ["WINDOW_BYTES", "note_read"]
 
 WINDOW_BYTES: Final = 4 << 20
 
+_AROUND: Final = max(1 << 16, mmap.PAGESIZE)  # the system maps the pages around one that is read, these many bytes
+
 _ADVICE: Final[int | None] = getattr(mmap, "MADV_DONTNEED", None)
 
 
@@ -45,8 +47,9 @@ def note_read(arrays: Iterable[Array], between: int = 0) -> None:
     window = _window
     if window.size > WINDOW_BYTES and _ADVICE is not None:
         for mapped, address, first, last in window.read.values():
-            start = (first - address) // mmap.PAGESIZE * mmap.PAGESIZE
-            mapped.madvise(_ADVICE, start, last - address - start)
+            start = (first - address) // _AROUND * _AROUND
+            end = min(-(-(last - address) // _AROUND) * _AROUND, len(mapped))
+            mapped.madvise(_ADVICE, start, end - start)
         window.read.clear()
         window.size = 0
     for array in arrays:

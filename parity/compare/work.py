@@ -2,13 +2,13 @@
 
 numpy lets other threads run while it works on a block, so threads share the memory bandwidth without copies.
 That pays only where a block's work is long against the hand-over of the interpreter's lock: tensors of less
-than a block are measured in the calling thread.
+than a block are measured in the calling thread, while the others are in theirs.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from parity.compare.batch import LARGEST, measure_many
 from parity.compare.exactly import Exact, is_exact, measure_exact
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from parity.result import Verdict
 
 __all__ = ["THREADED", "Found", "each", "measure_jobs", "obstacle", "size_of", "tensors"]
+
+Item = TypeVar("Item")
 
 Found = Measure | Exact | None
 """What was measured; None for a job that `obstacle` or a plain value decides."""
@@ -63,15 +65,12 @@ def measure_jobs(jobs: Sequence[Job], threads: int, progress: Callable[[int, int
         if progress is not None:
             progress(done, total)
 
-    def work(number: int) -> None:
-        found[number] = _measure_one(jobs[number])
+    def work(numbers: Sequence[int]) -> None:
+        for number in numbers:
+            found[number] = _measure_one(jobs[number])
 
-    for _ in each(work, large, threads):
-        report(1)
-    for start in range(0, len(single), _REPORTED):
-        share = single[start : start + _REPORTED]
-        for number in share:
-            work(number)
+    shares = [single[start : start + _REPORTED] for start in range(0, len(single), _REPORTED)]
+    for share in each(work, [[number] for number in large], shares, threads):
         report(len(share))
     for batch in batches:
         _measure_batch(jobs, batch, found)
@@ -79,13 +78,21 @@ def measure_jobs(jobs: Sequence[Job], threads: int, progress: Callable[[int, int
     return found
 
 
-def each(work: Callable[[Any], Any], items: Sequence[Any], threads: int) -> Iterator[Any]:
-    """Yield the results of `work`, in threads where there is more than one to use and to do."""
-    if threads <= 1 or len(items) <= 1:
-        yield from map(work, items)
+def each(work: Callable[[Item], Any], large: Sequence[Item], small: Sequence[Item], threads: int) -> Iterator[Item]:
+    """Do `work` with every item and yield what is done: large ones in threads, and meanwhile the small ones in this one."""
+    if threads <= 1 or len(large) <= 1:
+        for item in (*large, *small):
+            work(item)
+            yield item
         return
     with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(work, items)
+        waiting = [pool.submit(work, item) for item in large]
+        for item in small:
+            work(item)
+            yield item
+        for item, done in zip(large, waiting, strict=True):
+            done.result()
+            yield item
 
 
 def _sorted(jobs: Sequence[Job]) -> tuple[list[list[int]], list[int], list[int]]:
