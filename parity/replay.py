@@ -465,7 +465,7 @@ def _manifest(reference: Trace, candidate: Candidate, alignment: Alignment, opti
 def _known_paths(reference: Trace) -> set[str]:
     """Return the reference's module paths and the paths of its records."""
     paths = set(reference.manifest.modules)
-    for name in reference.manifest.runs:
+    for name in reference.runs:
         paths.update(Address.parse(record.address).path for record in reference.run(name).records)
     return paths
 

@@ -113,8 +113,8 @@ class Trace:
                 raise TraceError(message)
             time.sleep(_LOOK_S)
         manifest = read_manifest(folder)
-        complete = {name: info for name, info in manifest.runs.items() if info.complete}
-        return cls(folder, manifest, _runs(folder, complete), plain=False)
+        manifest.runs = {name: info for name, info in manifest.runs.items() if info.complete}
+        return cls(folder, manifest, _runs(folder, manifest.runs), plain=False)
 
     @property
     def free(self) -> bool:

@@ -399,7 +399,9 @@ def test_a_trace_is_followed_while_it_is_recorded(tmp_path):
     def follow(until):
         opened[until] = Trace.follow(tmp_path / "t", until, lambda: False)
 
-    waiting = {until: threading.Thread(target=follow, args=(until,)) for until in ("replayable", "complete")}
+    waiting = {
+        until: threading.Thread(target=follow, args=(until,), daemon=True) for until in ("replayable", "complete")
+    }
     for thread in waiting.values():
         thread.start()
     writer = TraceWriter(tmp_path / "t", manifest())
@@ -411,6 +413,8 @@ def test_a_trace_is_followed_while_it_is_recorded(tmp_path):
         run.tensor("unet:output", np.arange(6.0))
         waiting["replayable"].join()
         assert opened["replayable"].runs == ("float32",)
+        later = Trace.follow(tmp_path / "t", "replayable", lambda: False)
+        assert (later.runs, tuple(later.manifest.runs)) == (("float32",), ("float32",))
         assert same(opened["replayable"].run("float32").tensor("unet:output"), np.arange(6.0))
         with pytest.raises(TraceError, match="not complete"):
             Trace.open(tmp_path / "t")
