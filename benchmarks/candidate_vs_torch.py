@@ -1,11 +1,15 @@
 """How long SDXL's own blocks and its whole UNet take in mindone_sdxl and in torch: same weights, same inputs, one run.
 
-    python benchmarks/candidate_vs_torch.py [--folder DIR] [--mindspore PYTHON] [--repeat N] [--part blocks|unet|exact]
+    python benchmarks/candidate_vs_torch.py [--folder DIR] [--mindspore PYTHON] [--repeat N] [--rounds M]
+        [--part blocks|unet|exact]
 
 Random weights of the full UNet (2.57 billion parameters, 10.3 GB in float32) are written once to DIR, in diffusers'
-names. torch and mindspore then work one after the other, each in processes of its own, which load the file and call
-blocks by themselves or the whole UNet: once without counting, then N times, of which the fastest counts. `--mindspore`
-names the interpreter of another environment, to time another version. Inputs are float32, batch 2, latents 32 x 32.
+names. torch and mindspore then work in turns, each in processes of its own, M times, which load the file and call blocks
+by themselves or the whole UNet: once without counting, then at least N times and for a second. The fastest call of all
+counts; the last column has the ratio of each round by itself. (On two cores MindSpore's products take up to twice as long
+whenever the system puts both threads that compute on one core, beside the one that waits in a loop; that may last for a
+second and more.) `--mindspore` names the interpreter of another environment, to time another version. Inputs are
+float32, batch 2, latents 32 x 32.
 
 The part `exact` calls diffusers' whole UNet once more in float64, each layer widened while it computes, and holds the
 last outputs of both sides' part `unet` against it.
@@ -16,6 +20,7 @@ Memory is the peak of the process's resident size, in which mapped pages of the 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import resource
@@ -108,17 +113,17 @@ def write_weights(path: Path) -> None:
 
 
 def fastest(call: Callable[[], np.ndarray], repeat: int) -> tuple[float, np.ndarray]:
-    """Seconds of the fastest of some calls, and what the last one gave."""
-    seconds = []
-    for _ in range(repeat):
+    """Seconds of the fastest of at least some calls and a second of them, and what the last one gave."""
+    seconds: list[float] = []
+    while len(seconds) < repeat or sum(seconds) < 1:
         start = time.perf_counter()
         output = call()
         seconds.append(time.perf_counter() - start)
     return min(seconds), output
 
 
-def measure(side: Any, folder: Path, part: str, repeat: int) -> None:
-    """One side's times, memory and outputs of one part, written to the folder."""
+def measure(side: Any, folder: Path, part: str, repeat: int, number: int) -> None:
+    """One side's times, memory and outputs of one part in one round, written to the folder."""
     start = time.perf_counter()
     side.load(folder / FILE)
     result: dict[str, Any] = {"version": side.version, "load_s": time.perf_counter() - start, "seconds": {}}
@@ -132,7 +137,7 @@ def measure(side: Any, folder: Path, part: str, repeat: int) -> None:
         result["peak_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         result["seconds"][name], output = fastest(call, repeat)
         np.save(folder / f"{side.name}.{name}.npy", output)
-    (folder / f"{side.name}.{part}.json").write_text(json.dumps(result))
+    (folder / f"{side.name}.{part}.{number}.json").write_text(json.dumps(result))
 
 
 def skips(up: int) -> list[np.ndarray]:
@@ -311,7 +316,7 @@ def read_seconds(path: Path) -> float:
     return time.perf_counter() - start
 
 
-def rows(folder: Path, part: str) -> Iterator[str]:
+def rows(folder: Path, part: str, rounds: int) -> Iterator[str]:
     """The table of one part."""
     if part == "exact":
         exact = np.load(folder / "exact.unet.npy")
@@ -319,13 +324,20 @@ def rows(folder: Path, part: str) -> Iterator[str]:
             error = np.abs(np.load(folder / f"{side}.unet.npy") - exact).max() / np.abs(exact).max()
             yield f"{side}, the UNet in float32, from float64: {error:.1e} of the largest value"
         return
-    torch, mindspore = (json.loads((folder / f"{side}.{part}.json").read_text()) for side in SIDES)
-    yield f"{part + ', seconds':<50}{torch['version']:>17}{mindspore['version']:>18}  ratio  max rel"
-    for name, seconds in torch["seconds"].items():
-        other = mindspore["seconds"][name]
+    found = {
+        side: [json.loads((folder / f"{side}.{part}.{number}.json").read_text()) for number in range(rounds)]
+        for side in SIDES
+    }
+    torch, mindspore = (found[side][-1] for side in SIDES)
+    yield f"{part + ', seconds':<50}{torch['version']:>17}{mindspore['version']:>18}  ratio  max rel  of each round"
+    for name in torch["seconds"]:
+        times = [[each["seconds"][name] for each in found[side]] for side in SIDES]
+        fastest_of_torch, fastest_of_mindspore = (min(seconds) for seconds in times)
+        ratios = " ".join(f"{other / seconds:.2f}" for seconds, other in zip(*times, strict=True))
         reference, output = (np.load(folder / f"{side}.{name}.npy") for side in SIDES)
         error = np.abs(output - reference).max() / np.abs(reference).max()
-        yield f"{name:<50}{seconds:>17.4f}{other:>18.4f}  {other / seconds:5.2f}  {error:.1e}"
+        ratio = fastest_of_mindspore / fastest_of_torch
+        yield f"{name:<50}{fastest_of_torch:>17.4f}{fastest_of_mindspore:>18.4f}  {ratio:5.2f}  {error:.1e}  {ratios}"
     if part == "unet":
         size = (folder / FILE).stat().st_size
         for label, key in (("load", "load_s"), ("first call", "first_call_s")):
@@ -341,8 +353,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "candidate_vs_torch")
     parser.add_argument("--mindspore", default=sys.executable, help="interpreter with mindspore")
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--part", choices=PARTS, help="only this part")
     parser.add_argument("--side", choices=SIDES, help="work in this process as one side of one part")
+    parser.add_argument("--round", type=int, default=0, help="the number of that side's round")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     parts = [options.part] if options.part else PARTS
@@ -350,18 +364,20 @@ def main() -> None:
         Torch().exact(options.folder)
         return
     if options.side:
-        measure(Torch() if options.side == "torch" else MindSpore(), options.folder, parts[0], options.repeat)
+        side = Torch() if options.side == "torch" else MindSpore()
+        measure(side, options.folder, parts[0], options.repeat, options.round)
         return
     if not (options.folder / FILE).exists():
         write_weights(options.folder / FILE)
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(os.cpu_count() or 1)}
     interpreters = dict(zip(SIDES, (sys.executable, options.mindspore), strict=True))
     for part in parts:
-        for side, python in list(interpreters.items())[: 1 if part == "exact" else 2]:
-            command = [python, str(Path(__file__).resolve()), "--folder", str(options.folder), "--side", side]
-            command += ["--part", part, "--repeat", str(options.repeat)]
+        rounds, sides = (1, SIDES[:1]) if part == "exact" else (options.rounds, SIDES)
+        for number, side in itertools.product(range(rounds), sides):
+            command = [interpreters[side], str(Path(__file__).resolve()), "--folder", str(options.folder)]
+            command += ["--side", side, "--part", part, "--repeat", str(options.repeat), "--round", str(number)]
             subprocess.run(command, check=True, env=environment)  # this file
-        sys.stdout.write("\n".join(rows(options.folder, part)) + "\n")
+        sys.stdout.write("\n".join(rows(options.folder, part, rounds)) + "\n")
 
 
 if __name__ == "__main__":

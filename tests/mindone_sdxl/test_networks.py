@@ -142,3 +142,13 @@ def test_attention_in_pieces_equals_attention_at_once(mindspore, monkeypatch):
     whole = attention.attend(query, key, value, 3, scale, mask).asnumpy()
     monkeypatch.setattr(attention, "_SCORES", 2 * 3 * 7 * 4)
     assert distance(attention.attend(query, key, value, 3, scale, mask), whole) <= 1e-15
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [("float32", 1.5e-7), ("float64", 3e-13)])
+def test_sinusoids_of_whole_numbers_are_exact_to_a_rounding(dtype, limit, mindspore):
+    from mindone_sdxl.layers import Sinusoid
+
+    timesteps = np.arange(4097)
+    angles = timesteps[:, None] * np.exp(-np.log(10000.0) * np.arange(160) / 160)
+    output = Sinusoid(320, dtype=getattr(mindspore, dtype))(mindspore.Tensor(timesteps.astype(dtype))).asnumpy()
+    assert np.abs(output - np.concatenate([np.cos(angles), np.sin(angles)], axis=1)).max() < limit
