@@ -22,7 +22,7 @@ __all__ = ["WINDOW_BYTES", "note_read"]
 
 WINDOW_BYTES: Final = 4 << 20
 
-_AROUND: Final = max(1 << 16, mmap.PAGESIZE)  # the system maps the pages around one that is read, these many bytes
+_AROUND: Final = 2 << 20  # the system may map this much around a page that is read, where its cache has large pages
 
 _ADVICE: Final[int | None] = getattr(mmap, "MADV_DONTNEED", None)
 
