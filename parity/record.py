@@ -146,9 +146,8 @@ def record(
     """
     started = time.perf_counter()
     working, twin = _types(resolved, dtypes)
-    _check_steps(resolved, steps)
+    wanted = _wanted(resolved, taps, steps)
     check_folder(out, resume=resume)
-    wanted = Filter(taps, steps)
     tell = progress or _silent
     _ = resolved.model_path, resolved.config_path, resolved.image_path
     tell("load", 0, 1)
@@ -353,13 +352,14 @@ def _check_taps(wanted: Filter, addresses: Collection[str], taps: str | None) ->
         raise AddressError(message)
 
 
-def _check_steps(resolved: Resolved, steps: Collection[int] | None) -> None:
-    """Raise for a step that the case does not have."""
+def _wanted(resolved: Resolved, taps: str | None, steps: Collection[int] | None) -> Filter:
+    """Return what is recorded; raise for a step that the case does not have."""
     count = resolved.case.sampling.steps
     wrong = sorted(step for step in steps or () if not 0 <= step < count)
     if wrong:
         message = f"--steps {', '.join(map(str, wrong))} is not in the case; its steps are 0 to {count - 1}"
         raise InputError(message)
+    return Filter(taps, steps)
 
 
 def _manifest(resolved: Resolved, reference: Reference, session: Session, store: Literal["hdf5", "npy"]) -> Manifest:
