@@ -90,6 +90,7 @@ class MindoneSDXL:
 
 
 def _missing(error: ImportError) -> FrameworkMissingError:
+    """Return the error that says why mindspore cannot be imported."""
     message = f"mindspore cannot be imported ({error}); install this project with the extra [mindspore]"
     return FrameworkMissingError(message)
 
