@@ -1,7 +1,7 @@
 """Bounded memory over mapped files: pages that were read are given back after a while.
 
 A mapped page counts as memory of the process from its first read to its release, so a comparison of two
-traces of 100 GB would grow to 200 GB. Each thread counts what it reads and, every 4 MiB, tells the system
+traces of 100 GB would grow to 200 GB. Each thread counts what it reads and, every 2 MiB, tells the system
 that it needs none of it any more; what is read again comes from the page cache.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WINDOW_BYTES", "note_read"]
 
-WINDOW_BYTES: Final = 4 << 20
+WINDOW_BYTES: Final = 2 << 20
 
 _AROUND: Final = 2 << 20  # the system may map this much around a page that is read, where its cache has large pages
 
