@@ -79,6 +79,7 @@ def timed(root: Path, contenders: dict[str, Callable[[Path], float]]) -> dict[st
     found: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(REPEATS):
         for name, run in contenders.items():
+            os.sync()  # or the next one to sync would wait for the blocks that the one before gave back
             folder = Path(tempfile.mkdtemp(dir=root))
             found[name].append(run(folder))
             shutil.rmtree(folder)
