@@ -61,7 +61,7 @@ def note_read(arrays: Iterable[Array], between: int = 0) -> None:
             last = first + array.nbytes
             known = window.read.get(id(source))
             if known is None:
-                window.read[id(source)] = (source, np.frombuffer(source, np.uint8).__array_interface__["data"][0], first, last)
+                window.read[id(source)] = (source, np.frombuffer(source, np.uint8).ctypes.data, first, last)
             else:
                 window.read[id(source)] = (*known[:2], min(first, known[2]), max(last, known[3]))
 
