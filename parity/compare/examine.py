@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["examine_all"]
 
 _TOGETHER: Final = BLOCK // LARGEST
+_HALVES: Final = frozenset({"float16", "bfloat16"})
 _SECOND: Final = frozenset({"cosine", "max_ulp"})
 
 
@@ -140,8 +141,13 @@ def _shown(value: complex) -> float | str:
 
 
 def _is_rounded(pair: Pair, candidate: Tensor, reference: Tensor) -> bool:
-    """Tell whether the candidate's values all are numbers of a half type, the reference's are not, and it shows."""
+    """Tell whether the candidate's values all are numbers of a half type, the reference's are not, and it shows.
+
+    In a run of a half type a wider tensor is made from numbers of that type, and may lie on its grid by right.
+    """
     if candidate.dtype not in WORDS or reference.dtype not in WORDS:
+        return False
+    if pair.dtype in _HALVES and candidate.dtype != pair.dtype:
         return False
     if candidate.dtype == "float16":
         shows = pair.size >= GRID_MIN_SIZE

@@ -192,6 +192,26 @@ def test_half_precision_inside_a_float32_run_is_named(ref: Trace, tmp_path: Path
     assert (found.verdict, found.flags, found.hard) == ("MISMATCH", ["half-precision-grid"], "half-precision grid")
 
 
+@pytest.mark.parametrize(("working", "verdict"), [("float16", "MATCH"), ("float32", "MISMATCH")])
+def test_in_a_half_run_wider_tensors_may_lie_on_its_grid(working: str, verdict: str, tmp_path: Path) -> None:
+    address = "guidance@step=0:output"
+    exact = np.random.default_rng(0).standard_normal(64)
+
+    def off(seed: int, error: float) -> np.ndarray:
+        return (exact + error * np.random.default_rng(seed).standard_normal(64)).astype("float32")
+
+    twin = {address: exact}
+    trace = write(
+        tmp_path / "r",
+        manifest("reference"),
+        {working: ("run", working, {address: off(1, 1e-3)}), "float64": ("run", "float64", twin), "forced": ("forced", "float64", twin)},
+    )  # fmt: skip
+    runs = {f"layers-{working}": ("layers", working, {address: off(2, 2e-3).astype("float16").astype("float32")})}
+    other = write(tmp_path / "c", manifest("candidate", reference_digest=trace.digest), runs)
+    found = pair(compare(trace, [other]), address, "precision", "layers")
+    assert (found.verdict, found.hard) == (verdict, "" if verdict == "MATCH" else "half-precision grid")
+
+
 @pytest.mark.parametrize(
     ("dtype", "verdict", "hard"), [("float16", "MISMATCH", "narrower type"), ("float64", "MATCH", "")]
 )
