@@ -143,14 +143,16 @@ def _shown(value: complex) -> float | str:
 def _is_rounded(pair: Pair, candidate: Tensor, reference: Tensor) -> bool:
     """Tell whether the candidate's values all are numbers of a half type, the reference's are not, and it shows.
 
-    In a run of a half type a wider tensor is made from numbers of that type, and may lie on its grid by right.
+    In a run of a half type a wider tensor is made from numbers of that type and may lie on its grid by right, so there
+    only an error beyond the limits shows it.
     """
     if candidate.dtype not in WORDS or reference.dtype not in WORDS:
         return False
-    if pair.dtype in _HALVES and candidate.dtype != pair.dtype:
-        return False
     if candidate.dtype == "float16":
         shows = pair.size >= GRID_MIN_SIZE
+    elif pair.dtype in _HALVES:
+        rms_limit, max_limit = limits_of(pair)
+        shows = plain(pair.error_rms) > rms_limit or plain(pair.error_max) > max_limit
     else:
         shows = plain(pair.error_max) >= GRID_MIN_REL * plain(pair.scale)
     return shows and on_half_grid(candidate) and not on_half_grid(reference)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from parity.result import Pair, Result
+
 STEPS = 3
 SHAPES = {
     "text_encoder.layer": (2, 7, 16),
@@ -121,6 +123,12 @@ def candidate(
     return write(folder, described, runs, only=only)
 
 
+def pair(result: Result, address: str, question: str, mode: str) -> Pair:
+    """The one pair of an address, question and mode."""
+    (found,) = [each for each in result.pairs if (each.address, each.question, each.mode) == (address, question, mode)]
+    return found
+
+
 __all__ = [
     "IDS",
     "SHAPES",
@@ -134,6 +142,7 @@ __all__ = [
     "exact_run",
     "manifest",
     "noisy",
+    "pair",
     "reference",
     "write",
 ]
