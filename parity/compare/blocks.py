@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from parity.compare.window import note_read
+from parity.compare.window import Reading
 from parity.dtypes import widen
 
 if TYPE_CHECKING:
@@ -86,10 +86,11 @@ def blocks(arrays: Sequence[Array], size: int = BLOCK) -> Iterator[tuple[Array, 
     """
     if all(array.flags.c_contiguous and array.dtype.isnative for array in arrays):
         flat = [array.reshape(-1) for array in arrays]
-        for start in range(0, flat[0].size, size):
-            group = tuple(array[start : start + size] for array in flat)
-            note_read(group)
-            yield group
+        reading, end = Reading(flat), flat[0].size
+        for start in range(0, end, size):
+            stop = min(start + size, end)
+            reading.note(start, stop)
+            yield tuple([array[start:stop] for array in flat])
         return
     iterator = np.nditer(
         list(arrays),

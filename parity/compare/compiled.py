@@ -21,7 +21,7 @@ from llvmlite.binding import get_host_cpu_features
 from numba import njit, types
 from numba.extending import intrinsic, overload, register_jitable
 
-__all__ = ["WIDENS_HALF", "beyond", "first", "mark", "products", "sums", "sums_own", "tally", "ulps"]
+__all__ = ["WIDENS_HALF", "beyond", "look", "products", "sums", "sums_own", "ulps"]
 
 _FEATURES: Final = get_host_cpu_features()
 WIDENS_HALF: Final = "sse2" not in _FEATURES or bool(_FEATURES.get("f16c"))
@@ -32,6 +32,7 @@ _MAGNITUDE: Final = np.uint32(0x7FFFFFFF)
 _MAGNITUDE64: Final = np.uint64(0x7FFFFFFFFFFFFFFF)
 _MATH: Final = {"reassoc", "contract"}
 _IMAGE_AXES: Final = 4
+_PIECE: Final = 1 << 9  # elements that stay in a core's cache while they are looked at twice
 
 
 @intrinsic
@@ -149,24 +150,103 @@ def products(x: Any, c: Any) -> Any:
 
 
 @njit(nogil=True, cache=True)
-def tally(x: Any, c: Any, limit: float) -> Any:
-    """Return the largest magnitude of `c - x` and how many are above `limit`; meaningless where it is not finite."""
-    peak = _bits(_common(x[0], c[0]) - _common(x[0], c[0]))
-    outside = 0
+def look(x: Any, c: Any, limit: float, dense: float, start: int, shape: Any, occupied: Any, inside: int) -> Any:
+    """Return the largest difference and its place, and how many are above `limit`; mark the coordinates of those.
+
+    Args:
+        x: Elements of the exact tensor from the flat position `start` on.
+        c: The candidate's.
+        limit: In the type of the differences.
+        dense: The share of the block above which what is outside need not be marked.
+        start: Where in the tensor the block begins.
+        shape: The tensor's, `[axes]`, int64; empty to mark nothing.
+        occupied: The marks of all axes, one after the other, `[sum of shape]`.
+        inside: Not zero if some element above `limit` is known not to lie on the border of an image.
+
+    Returns:
+        The largest magnitude of `c - x` and the first place that has it, meaningless where it is not finite; the number
+        of elements above `limit`; and `inside` as it is known now, if they were marked.
+    """
+    largest = _bits(_distance(x, c, 0))
+    best = outside = 0
+    if shape.size != _IMAGE_AXES:
+        inside = 1
+    waiting = np.zeros(x.size // _PIECE + 1, np.bool_)
+    for begin in range(0, x.size, _PIECE):
+        one, other = x[begin : begin + _PIECE], c[begin : begin + _PIECE]
+        peak, some = _tally(one, other, limit)
+        if peak > largest:
+            largest, best = peak, begin
+        outside += some
+        if some > dense * one.size:
+            waiting[begin // _PIECE] = True
+        elif some and shape.size:
+            inside = _mark(one, other, limit, start + begin, shape, occupied, inside)
+    while _bits(_distance(x, c, best)) != largest:
+        best += 1
+    if shape.size and not outside > dense * x.size:
+        for number in np.flatnonzero(waiting):
+            begin = number * _PIECE
+            piece = x[begin : begin + _PIECE], c[begin : begin + _PIECE]
+            inside = _mark(*piece, limit, start + begin, shape, occupied, inside)
+    return _number(largest), best, outside, inside
+
+
+@register_jitable
+def _tally(x: Any, c: Any, limit: float) -> Any:
+    """Return the bits of the largest difference and how many are above `limit`."""
+    peak = _bits(_distance(x, c, 0))
+    outside = np.uint32(0)
     for place in range(x.size):
         off = _distance(x, c, place)
         peak = max(peak, _bits(off))
-        outside += off > limit
-    return _number(peak), outside
+        outside = np.uint32(outside + np.uint32(off > limit))
+    return peak, np.int64(outside)
 
 
-@njit(nogil=True, cache=True)
-def first(x: Any, c: Any, peak: float) -> Any:
-    """Return the place of the first element whose difference has the magnitude `peak`."""
-    for place in range(x.size):
-        if np.float64(_distance(x, c, place)) == peak:
-            return place
-    return 0
+@register_jitable
+def _mark(x: Any, c: Any, limit: float, start: int, shape: Any, occupied: Any, inside: int) -> int:
+    """Mark the coordinates of the elements above `limit`; return `inside` or, if it is zero, what is known of it now.
+
+    A row is passed over where it has nothing to add.
+    """
+    width = shape[shape.size - 1]
+    columns = occupied[occupied.size - width :]
+    row, column = start // width, start % width
+    is_full = False
+    place = 0
+    while place < x.size:
+        length = min(width - column, x.size - place)
+        if not (is_full and inside and _is_marked(row, shape, occupied)):
+            some = 0
+            for step in range(length):
+                some += _distance(x, c, place + step) > limit
+            if some:
+                for step in range(length):
+                    columns[column + step] |= _distance(x, c, place + step) > limit
+                is_full = width <= _PIECE and columns.all()
+                on_edge = _mark_row(row, shape, occupied)
+                if not (inside or on_edge):
+                    some -= column == 0 and _distance(x, c, place) > limit
+                    some -= 1 < width == column + length and _distance(x, c, place + length - 1) > limit
+                    inside = some
+        place += length
+        row += 1
+        column = 0
+    return inside
+
+
+@register_jitable
+def _is_marked(row: int, shape: Any, occupied: Any) -> bool:
+    """Tell whether the coordinates of a row are marked on all axes but the last."""
+    rest, end = row, occupied.size - shape[shape.size - 1]
+    for axis in range(shape.size - 2, -1, -1):
+        length = shape[axis]
+        end -= length
+        if not occupied[end + rest % length]:
+            return False
+        rest //= length
+    return True
 
 
 @register_jitable
@@ -186,44 +266,6 @@ def _mark_row(row: int, shape: Any, occupied: Any) -> bool:
 
 
 @njit(nogil=True, cache=True)
-def mark(x: Any, c: Any, limit: float, start: int, shape: Any, occupied: Any) -> Any:
-    """Mark the coordinates of the elements above `limit`, and return how many lie on the border of an image.
-
-    Args:
-        x: Elements of the exact tensor from the flat position `start` on.
-        c: The candidate's.
-        limit: In the type of the differences.
-        start: Where in the tensor the block begins.
-        shape: The tensor's, `[axes]`, int64.
-        occupied: The marks of all axes, one after the other, `[sum of shape]`.
-    """
-    axes = shape.size
-    is_image = axes == _IMAGE_AXES
-    width = shape[axes - 1]
-    columns = occupied[occupied.size - width :]
-    row, column = start // width, start % width
-    border = place = 0
-    while place < x.size:
-        length = min(width - column, x.size - place)
-        some = 0
-        for step in range(length):
-            some += _distance(x, c, place + step) > limit
-        if some:
-            for step in range(length):
-                columns[column + step] |= _distance(x, c, place + step) > limit
-            on_edge = _mark_row(row, shape, occupied) and is_image
-            if on_edge:
-                border += some
-            elif is_image:
-                border += column == 0 and _distance(x, c, place) > limit
-                border += 1 < width == column + length and _distance(x, c, place + length - 1) > limit
-        place += length
-        row += 1
-        column = 0
-    return border
-
-
-@njit(nogil=True, cache=True)
 def ulps(x: Any, c: Any, magnitude: int, infinity: int) -> Any:
     """Return the largest distance of two arrays of words, counted in numbers; the maximum of uint64 for an infinite one.
 
@@ -234,14 +276,14 @@ def ulps(x: Any, c: Any, magnitude: int, infinity: int) -> Any:
         infinity: The magnitude of infinity.
     """
     largest = np.uint64(0)
+    apart = False
     for place in range(x.size):
         one, other = np.int64(x[place]), np.int64(c[place])
-        if one != other and (one & magnitude >= infinity or other & magnitude >= infinity):
-            return np.uint64(0xFFFFFFFFFFFFFFFF)
+        apart |= (one != other) & (max(one & magnitude, other & magnitude) >= infinity)
         one = one if one >= 0 else -(one & magnitude)
         other = other if other >= 0 else -(other & magnitude)
         largest = max(largest, np.uint64(max(one, other)) - np.uint64(min(one, other)))
-    return largest
+    return np.uint64(0xFFFFFFFFFFFFFFFF) if apart else largest
 
 
 @njit(nogil=True, cache=True)

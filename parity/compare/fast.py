@@ -23,7 +23,7 @@ from parity.compare.blocks import blocks
 if TYPE_CHECKING:
     from parity.compare.tensor import Array, Tensor
 
-__all__ = ["NARROW", "WORTH", "kernels", "kernels_for", "raw", "sum_up"]
+__all__ = ["NARROW", "WORTH", "kernels", "kernels_for", "raw", "stored", "sum_up"]
 
 WORTH: Final = 1 << 13
 """Elements from which a tensor takes the compiled path."""
@@ -31,7 +31,7 @@ WORTH: Final = 1 << 13
 NARROW: Final = frozenset({"float32", "float16", "bfloat16"})
 """Types that are subtracted in float32."""
 
-_BLOCK: Final = 1 << 18
+_BLOCK: Final = 1 << 19
 _KNOWN: Final = NARROW | {"float64"}
 
 
@@ -56,11 +56,16 @@ def kernels_for(*tensors: Tensor) -> Any | None:
     return compiled
 
 
-def raw(block: Array, name: str) -> Array:
-    """Return a flat block as the loops take it: read-only, float16 as int16."""
-    seen = block.view(np.int16 if name == "float16" else block.dtype)
+def raw(array: Array, name: str) -> Array:
+    """Return an array whose blocks the loops take: read-only, float16 as int16."""
+    seen = array.view(array.dtype.str.replace("f", "i") if name == "float16" else array.dtype)
     seen.flags.writeable = False
     return seen
+
+
+def stored(block: Array, name: str) -> Array:
+    """Return a block that `raw` may have changed as it was."""
+    return block.view(np.float16) if name == "float16" else block
 
 
 def sum_up(compiled: Any, tensors: tuple[Tensor, ...]) -> tuple[float, ...]:
@@ -70,8 +75,8 @@ def sum_up(compiled: Any, tensors: tuple[Tensor, ...]) -> tuple[float, ...]:
     """
     totals = [0.0] * (2 * len(tensors))
     loop = compiled.sums if len(tensors) == 2 else compiled.sums_own  # noqa: PLR2004 - with or without a third
-    for group in blocks([tensor.array for tensor in tensors], _BLOCK):
-        found = loop(*(raw(block, tensor.dtype) for block, tensor in zip(group, tensors, strict=True)))
+    for group in blocks([raw(tensor.array, tensor.dtype) for tensor in tensors], _BLOCK):
+        found = loop(*group)
         for place in range(0, len(totals), 2):
             totals[place] += found[place]
             peak = found[place + 1]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from parity.compare.blocks import BLOCK, BLOCK64, blocks, load_pair, scratch
-from parity.compare.fast import NARROW, kernels_for, raw
+from parity.compare.fast import NARROW, kernels_for, raw, stored
 from parity.compare.sums import inner
 from parity.dtypes import widen
 
@@ -67,10 +67,13 @@ def locate(
     search = _Search(exact.array.shape, limit, cosine)
     types = exact.dtype, candidate.dtype
     compiled = kernels_for(exact, candidate)
+    arrays: list[Array] = [exact.array, candidate.array]
+    if compiled is not None:
+        arrays = [raw(array, name) for array, name in zip(arrays, types, strict=True)]
     with np.errstate(all="ignore"):
-        for x, c in blocks((exact.array, candidate.array), BLOCK if "float64" not in types else BLOCK64):
+        for x, c in blocks(arrays, BLOCK if "float64" not in types else BLOCK64):
             if compiled is None or not search.look_quickly(compiled, x, c, types):
-                search.look(*load_pair(x, c, types))
+                search.look(*load_pair(stored(x, types[0]), stored(c, types[1]), types))
             if ends_early and search.worst >= peak:
                 break
     return search.place()
@@ -84,7 +87,8 @@ class _Search:
         self.cosine = cosine
         self.shape = shape
         self.limit = limit
-        self.position = self.outside = self.interior = self.at = 0
+        self.position = self.outside = self.at = 0
+        self.inside = 0  # not zero if some element outside the limit does not lie on the border of an image
         self.worst = -1.0
         self.values: tuple[float | complex, float | complex] = (math.nan, math.nan)
         self.marks = np.zeros(sum(shape), np.bool_)
@@ -112,22 +116,23 @@ class _Search:
         if count:
             self._mark(count, mask.size, partial(self._scatter, mask))
 
-    def look_quickly(self, compiled: Any, x_block: Array, c_block: Array, types: tuple[str, str]) -> bool:
-        """Do the same with compiled loops; return False, with nothing done, where some element is not finite."""
-        x, c = raw(x_block, types[0]), raw(c_block, types[1])
+    def look_quickly(self, compiled: Any, x: Array, c: Array, types: tuple[str, str]) -> bool:
+        """Do the same with a compiled loop; return False where some element is not finite, for `look` to do it all."""
         limit = np.float32(self.limit) if NARROW.issuperset(types) else self.limit
-        top, outside = compiled.tally(x, c, limit)
+        marks = bool(self.shape) and self.coordinates <= _MOST_COORDINATES
+        shape = np.array(self.shape if marks else (), np.int64)
+        found = compiled.look(x, c, limit, _DENSE, self.position, shape, self.marks, self.inside)
+        top, here, outside, inside = found
         if not top < math.inf:
             return False
         if top > self.worst:
-            here = compiled.first(x, c, top)
-            values = (
-                float(widen(b[here : here + 1], name)[0]) for b, name in zip((x_block, c_block), types, strict=True)
+            value, other = (
+                float(widen(stored(block[here : here + 1], name), name)[0])
+                for block, name in zip((x, c), types, strict=True)
             )
-            self.worst, self.at, self.values = top, self.position + here, (next(values), next(values))
+            self.worst, self.at, self.values = top, self.position + here, (value, other)
         if outside:
-            shape = np.array(self.shape, np.int64)
-            self._mark(outside, x.size, lambda: compiled.mark(x, c, limit, self.position, shape, self.marks))
+            self._mark(outside, x.size, lambda: inside)
         if self.cosine is None:
             product, x_squares, c_squares = compiled.products(x, c)
             if max(x_squares, c_squares) < math.inf:
@@ -151,7 +156,7 @@ class _Search:
     def _mark(self, count: int, size: int, scatter: Callable[[], int]) -> None:
         """Note how many elements of a block are outside, and their coordinates while there are not too many.
 
-        `scatter` marks the coordinates and returns how many elements lie on an image's border.
+        `scatter` marks the coordinates and returns what is not zero if some do not lie on an image's border.
         """
         self.outside += count
         if not self.shape:
@@ -159,23 +164,23 @@ class _Search:
         dense = count > _DENSE * size
         self.coordinates += 0 if dense else count
         if not (dense or self.coordinates > _MOST_COORDINATES):
-            self.interior += count - scatter()
+            self.inside |= scatter()
             return
         if not self.spread:
             self._spread(size)
             self.spread = all(axis.all() for axis in self.occupied)
-        self.interior += count
+        self.inside = 1
 
     def _scatter(self, mask: Array) -> int:
-        """Mark the coordinates of a block's elements, and return how many lie on an image's border."""
+        """Mark the coordinates of a block's elements; return what is not zero if some do not lie on an image's border."""
         coordinates = np.unravel_index(np.flatnonzero(mask) + self.position, self.shape)
         for axis, coordinate in zip(self.occupied, coordinates, strict=True):
             axis[coordinate] = True
         if len(self.shape) != _IMAGE_AXES:
-            return 0
+            return 1
         rows, columns = coordinates[2], coordinates[3]
         border = (rows == 0) | (rows == self.shape[2] - 1) | (columns == 0) | (columns == self.shape[3] - 1)
-        return int(np.count_nonzero(border))
+        return int(not border.all())
 
     def _spread(self, size: int) -> None:
         """Mark every coordinate that a block of this many elements reaches."""
@@ -196,7 +201,7 @@ class _Search:
             if self.x_squares and self.c_squares:
                 cosine = self.product / (math.sqrt(self.x_squares) * math.sqrt(self.c_squares))
         at = tuple(int(i) for i in np.unravel_index(self.at, self.shape)) if self.shape else ()
-        words = describe(self.outside, self.position, self.occupied, self.interior)
+        words = describe(self.outside, self.position, self.occupied, self.inside)
         return Place(at, *self.values, self.outside, cosine, words)
 
 
@@ -226,17 +231,17 @@ def words_of(shape: tuple[int, ...], mask: Array, count: int, runs: int) -> str:
         return f"{count} of {mask.size} outside"
     search = _Search(shape, math.inf, 1.0)
     search.note(count, mask)
-    return describe(count, mask.size, search.occupied, search.interior)
+    return describe(count, mask.size, search.occupied, search.inside)
 
 
-def describe(outside: int, size: int, occupied: list[Array], interior: int) -> str:
+def describe(outside: int, size: int, occupied: list[Array], inside: int) -> str:
     """Say in words which elements are outside."""
     if outside == 0:
         return ""
     text = f"{outside} of {size} outside"
     if outside == size:
         return text
-    if len(occupied) == _IMAGE_AXES and interior == 0 and _runs_along_an_edge(occupied[2], occupied[3]):
+    if len(occupied) == _IMAGE_AXES and not inside and _runs_along_an_edge(occupied[2], occupied[3]):
         return f"{text}, all on the border"
     names = _AXES.get(len(occupied), tuple(f"axis {axis}" for axis in range(len(occupied))))
     places = [_ranges(name, marks) for name, marks in zip(names, occupied, strict=True)]

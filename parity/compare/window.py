@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from parity.compare.tensor import Array
 
-__all__ = ["WINDOW_BYTES", "note_read"]
+__all__ = ["WINDOW_BYTES", "Reading", "note_read"]
 
 WINDOW_BYTES: Final = 2 << 20
 
@@ -28,15 +28,48 @@ _ADVICE: Final[int | None] = getattr(mmap, "MADV_DONTNEED", None)
 
 
 class _Window(threading.local):
-    """What this thread has read since it last gave back: for each file its address and the first and last byte."""
+    """What this thread has read since it last gave back: for each file its first and last byte."""
 
     def __init__(self) -> None:
         """Nothing yet."""
         self.size = 0
-        self.read: dict[int, tuple[mmap.mmap, int, int, int]] = {}
+        self.read: dict[int, tuple[mmap.mmap, int, int]] = {}
+
+    def add(self, source: mmap.mmap, first: int, last: int) -> None:
+        """Count bytes of a file that are about to be read."""
+        self.size += last - first
+        known = self.read.get(id(source))
+        self.read[id(source)] = (
+            (source, first, last) if known is None else (source, min(first, known[1]), max(last, known[2]))
+        )
+
+    def give_back(self) -> None:
+        """Give back what was read, if it is enough."""
+        if self.size > WINDOW_BYTES and _ADVICE is not None:
+            for mapped, first, last in self.read.values():
+                start = first // _AROUND * _AROUND
+                mapped.madvise(_ADVICE, start, min(-(-last // _AROUND) * _AROUND, len(mapped)) - start)
+            self.read.clear()
+            self.size = 0
 
 
 _window = _Window()
+
+
+class Reading:
+    """Arrays that are read side by side, a stretch at a time."""
+
+    def __init__(self, arrays: Iterable[Array]) -> None:
+        """Find the files that they lie in, if any."""
+        self._places = [(*place, array.itemsize) for array in arrays if (place := _place_of(array)) is not None]
+
+    def note(self, start: int, stop: int) -> None:
+        """Count these elements, which are about to be read; give back what was read before when there is enough of it."""
+        if self._places:
+            window = _window
+            window.give_back()
+            for source, first, itemsize in self._places:
+                window.add(source, first + start * itemsize, first + stop * itemsize)
 
 
 def note_read(arrays: Iterable[Array], between: int = 0) -> None:
@@ -45,34 +78,28 @@ def note_read(arrays: Iterable[Array], between: int = 0) -> None:
     `between` is how many bytes of the same files are read beside the arrays, between the first and the last of them.
     """
     window = _window
-    if window.size > WINDOW_BYTES and _ADVICE is not None:
-        for mapped, address, first, last in window.read.values():
-            start = (first - address) // _AROUND * _AROUND
-            end = min(-(-(last - address) // _AROUND) * _AROUND, len(mapped))
-            mapped.madvise(_ADVICE, start, end - start)
-        window.read.clear()
-        window.size = 0
+    window.give_back()
     for array in arrays:
-        source = _map_of(array)
-        if source is not None:
-            window.size += array.nbytes + between
+        place = _place_of(array)
+        if place is not None:
+            window.add(*place, place[1] + array.nbytes)
+            window.size += between
             between = 0
-            first = array.__array_interface__["data"][0]
-            last = first + array.nbytes
-            known = window.read.get(id(source))
-            if known is None:
-                window.read[id(source)] = (source, np.frombuffer(source, np.uint8).ctypes.data, first, last)
-            else:
-                window.read[id(source)] = (*known[:2], min(first, known[2]), max(last, known[3]))
 
 
-def _map_of(array: Array) -> mmap.mmap | None:
-    """Return the mapped file that an array is a view of, or None."""
+def _place_of(array: Array) -> tuple[mmap.mmap, int] | None:
+    """Return the mapped file that an array is a view of and its first byte there, or None."""
     base: Any = array.base
     while base is not None:
         if isinstance(base, memoryview):
-            return base.obj if isinstance(base.obj, mmap.mmap) else None
+            base = base.obj
         if isinstance(base, mmap.mmap):
-            return base
+            return base, _address(array) - _address(np.frombuffer(base, np.uint8, 1))
         base = getattr(base, "base", None)
     return None
+
+
+def _address(array: Array) -> int:
+    """Return where an array lies in memory."""
+    address: int = array.__array_interface__["data"][0]
+    return address
