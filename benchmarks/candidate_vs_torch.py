@@ -240,6 +240,7 @@ class MindSpore:
     def load(self, path: Path) -> None:
         """Map the file's tensors into the model."""
         from mindone_sdxl.config import SDXLConfig
+        from mindone_sdxl.cpu import prepare
         from mindone_sdxl.files import read
         from mindone_sdxl.model import SDXLModel
         from mindone_sdxl.names import module_pairs
@@ -249,6 +250,7 @@ class MindSpore:
         model = SDXLModel(config)
         state = {f"unet.{name}": value for name, value in read(path).items()}
         load(model, diffusers_to_mindspore(state, config, components=("unet",)), config, components=("unet",))
+        prepare()
         self.model = model.unet
         cells = {name: cell for name, cell in model.cells_and_names() if name}
         self.cells = {

@@ -26,6 +26,7 @@ from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import initializer
 from mindspore.nn.utils import no_init_parameters
 
+from mindone_sdxl.cpu import convolution_is_slow
 from mindone_sdxl.graphs import made_once
 from mindone_sdxl.kernels import add_channels, add_rows, on_cpu
 
@@ -55,8 +56,6 @@ __all__ = [
 
 # MindSpore publishes no types; its own type of types is one of them.
 DType = Any
-# The convolution kernel on CPU became 200 times slower in 2.9; unfold and matmul took its place.
-_SLOW_CONVOLUTION = tuple(int(part) for part in mindspore.__version__.split(".")[:2]) >= (2, 9)
 _NUMPY_TYPES: Mapping[Any, np.dtype[Any]] = {
     mindspore.float64: np.dtype(np.float64),
     mindspore.float32: np.dtype(np.float32),
@@ -184,7 +183,7 @@ class Conv2d(nn.Cell):
 
     @staticmethod
     def _by_matmul(dtype: DType) -> bool:
-        return on_cpu() and (dtype == mindspore.float64 or _SLOW_CONVOLUTION)
+        return on_cpu() and (dtype == mindspore.float64 or convolution_is_slow())
 
 
 @made_once

@@ -23,6 +23,7 @@ from mindspore import Tensor, ops
 
 from mindone_sdxl import config as configuration
 from mindone_sdxl.conditioning import Conditioning, TextEmbeddings, guidance_embedding, refiner_ids, time_ids
+from mindone_sdxl.cpu import prepare
 from mindone_sdxl.denoiser import Denoiser
 from mindone_sdxl.discretization import Discretization, default_discretization
 from mindone_sdxl.errors import InputError
@@ -84,8 +85,9 @@ class StableDiffusionXL:
         return pipeline
 
     def load(self, state: State) -> None:
-        """Load a MindSpore checkpoint's state; strict, see `weights.load`."""
+        """Load a MindSpore checkpoint's state; strict, see `weights.load`. A CPU is made ready, see `cpu.prepare`."""
         load(self.model, state, self.config)
+        prepare()
 
     def tokenize(self, prompts: Sequence[str]) -> tuple[Array, Array]:
         """Ids of prompts by both tokenizers, int32 [batch, 77] each."""

@@ -116,9 +116,9 @@ def test_the_float32_convolution_is_the_same_by_matmul_and_by_its_kernel(kernel,
     for parameter in cell.get_parameters():
         parameter.set_data(mindspore.Tensor(widened(rng, *parameter.shape), mindspore.float32))
     x = mindspore.Tensor(widened(rng, 2, 5, 9, 7), mindspore.float32)
-    monkeypatch.setattr(layers, "_SLOW_CONVOLUTION", False)
+    monkeypatch.setattr(layers, "convolution_is_slow", lambda: False)
     by_kernel = cell(x).asnumpy()
-    monkeypatch.setattr(layers, "_SLOW_CONVOLUTION", True)
+    monkeypatch.setattr(layers, "convolution_is_slow", lambda: True)
     assert distance(cell(x), by_kernel) <= 1e-6
 
 
