@@ -7,6 +7,7 @@ than a block are measured in the calling thread, while the others are in theirs.
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from parity.compare.plan import Job
     from parity.result import Verdict
 
-__all__ = ["THREADED", "Found", "each", "measure_jobs", "obstacle", "size_of", "tensors"]
+__all__ = ["THREADED", "Found", "each", "measure_jobs", "obstacle", "tensors"]
 
 Item = TypeVar("Item")
 
@@ -104,7 +105,7 @@ def _sorted(jobs: Sequence[Job]) -> tuple[list[list[int]], list[int], list[int]]
     for number, job in enumerate(jobs):
         if job.exact.kind == "value" or obstacle(job) is not None:
             continue
-        size = size_of(job.exact.shape)
+        size = math.prod(job.exact.shape)
         exact, candidate = job.exact.dtype, job.candidate.dtype
         if size >= THREADED:
             large.append((size, number))
@@ -119,14 +120,6 @@ def _sorted(jobs: Sequence[Job]) -> tuple[list[list[int]], list[int], list[int]]
                 batches.append(filling.pop(key)[0])
     batches += [numbers for numbers, _ in filling.values()]
     return batches, single, [number for _, number in sorted(large, reverse=True)]
-
-
-def size_of(shape: Sequence[int]) -> int:
-    """Return the number of elements."""
-    size = 1
-    for length in shape:
-        size *= length
-    return size
 
 
 def _measure_batch(jobs: Sequence[Job], numbers: Sequence[int], found: list[Found]) -> None:

@@ -7,6 +7,7 @@ header. Arrays are read-only, little endian, in their storage type (bfloat16 as 
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 from functools import cached_property
@@ -141,9 +142,7 @@ class RunReader:
         """Return the elements of a tensor's record."""
         kind = storage(record.dtype)
         shape = record.shape
-        count = 1
-        for length in shape:
-            count *= length
+        count = math.prod(shape)
         if count == 0:
             empty = np.empty(shape, kind)
             empty.flags.writeable = False

@@ -44,7 +44,7 @@ class TraceWriter:
         resume: bool = False,  # noqa: FBT001, FBT002 - part of the agreed interface
         *,
         shard_bytes: int = 256 * _MEBIBYTE,
-        queue_bytes: int = 256 * _MEBIBYTE,
+        queue_bytes: int = 64 * _MEBIBYTE,
     ) -> None:
         """Create the folder, or continue an interrupted trace.
 
