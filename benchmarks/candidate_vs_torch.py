@@ -6,10 +6,9 @@
 Random weights of the full UNet (2.57 billion parameters, 10.3 GB in float32) are written once to DIR, in diffusers'
 names. torch and mindspore then work in turns, each in processes of its own, M times, which load the file and call blocks
 by themselves or the whole UNet: once without counting, then at least N times and for a second. The fastest call of all
-counts; the last column has the ratio of each round by itself. (On two cores MindSpore's products take up to twice as long
-whenever the system puts both threads that compute on one core, beside the one that waits in a loop; that may last for a
-second and more.) `--mindspore` names the interpreter of another environment, to time another version. Inputs are
-float32, batch 2, latents 32 x 32.
+counts; the last column has the ratio of each round by itself. MindSpore's computing threads are bound to cores, as
+`StableDiffusionXL.load` does it. `--mindspore` names the interpreter of another environment, to time another version.
+Inputs are float32, batch 2, latents 32 x 32.
 
 The part `exact` calls diffusers' whole UNet once more in float64, each layer widened while it computes, and holds the
 last outputs of both sides' part `unet` against it.

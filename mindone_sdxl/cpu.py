@@ -32,6 +32,8 @@ __all__ = ["convolution_is_slow", "prepare"]
 
 _TASKS = Path("/proc/self/task")
 _POOL = ("ActorThread", "KernelThread")
+_LOOKS = 20
+_LOOK_S = 0.002
 _MAY_BE_SLOW = tuple(int(part) for part in mindspore.__version__.split(".")[:2]) >= (2, 9)
 _SLOW = 8
 
@@ -50,14 +52,26 @@ def _keep_threads_apart() -> None:
     """
     if not (_TASKS.exists() and hasattr(os, "sched_setaffinity")):
         return
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) == 1:
+        return
     ops.silu(Tensor([0.0], mindspore.float32)).asnumpy()  # the pool starts with the first operator
-    with contextlib.suppress(OSError):  # a thread of someone else ended meanwhile, or this is not allowed
-        names = {int(task.name): (task / "comm").read_text() for task in _TASKS.iterdir()}
-        pool = sorted(thread for thread, name in names.items() if name.startswith(_POOL))
-        cores = sorted(os.sched_getaffinity(0))
-        if len(pool) == len(cores) > 1:
-            for thread, core in zip(pool, cores, strict=True):
-                os.sched_setaffinity(thread, {core})
+    for _ in range(_LOOKS):  # a thread gives itself its name
+        pool = sorted(int(task.name) for task in _TASKS.iterdir() if _name(task).startswith(_POOL))
+        if len(pool) == len(cores):
+            with contextlib.suppress(PermissionError):
+                for thread, core in zip(pool, cores, strict=True):
+                    os.sched_setaffinity(thread, {core})
+            return
+        time.sleep(_LOOK_S)
+
+
+def _name(task: Path) -> str:
+    """A thread's name; nothing if it has ended."""
+    try:
+        return (task / "comm").read_text()
+    except OSError:
+        return ""
 
 
 @made_once
