@@ -17,6 +17,7 @@ import mindspore
 mindspore.set_context(mode=mindspore.PYNATIVE_MODE, pynative_synchronize=True, device_target="CPU")
 from mindone_sdxl import cpu
 cpu.prepare()
+mindspore.ops.silu(mindspore.Tensor([0.0])).asnumpy()
 pool = [int(task.name) for task in cpu._TASKS.iterdir() if (task / "comm").read_text().startswith(cpu._POOL)]
 print(json.dumps([sorted(os.sched_getaffinity(thread)) for thread in pool]))
 """
