@@ -33,7 +33,7 @@ __all__ = ["convolution_is_slow", "prepare"]
 _TASKS = Path("/proc/self/task")
 _POOL = ("ActorThread", "KernelThread")
 _LOOKS = 20
-_LOOK_S = 0.002
+_LOOK_S = 0.01
 _MAY_BE_SLOW = tuple(int(part) for part in mindspore.__version__.split(".")[:2]) >= (2, 9)
 _SLOW = 8
 
@@ -56,7 +56,7 @@ def _keep_threads_apart() -> None:
     if len(cores) == 1:
         return
     ops.silu(Tensor([0.0], mindspore.float32)).asnumpy()  # the pool starts with the first operator
-    for _ in range(_LOOKS):  # a thread gives itself its name
+    for _ in range(_LOOKS):  # a thread names itself when it begins to run
         pool = sorted(int(task.name) for task in _TASKS.iterdir() if _name(task).startswith(_POOL))
         if len(pool) == len(cores):
             with contextlib.suppress(PermissionError):

@@ -10,16 +10,21 @@ import sys
 import pytest
 
 THREADS = """
-import json, os, sys
+import json, os, sys, time
 cores = json.loads(sys.argv[1])
 os.sched_setaffinity(0, cores)
 import mindspore
 mindspore.set_context(mode=mindspore.PYNATIVE_MODE, pynative_synchronize=True, device_target="CPU")
 from mindone_sdxl import cpu
-cpu.prepare()
 mindspore.ops.silu(mindspore.Tensor([0.0])).asnumpy()
-pool = [int(task.name) for task in cpu._TASKS.iterdir() if (task / "comm").read_text().startswith(cpu._POOL)]
-print(json.dumps([sorted(os.sched_getaffinity(thread)) for thread in pool]))
+for _ in range(100):  # on a busy machine the pool's threads may be long in naming themselves
+    cpu.prepare()
+    pool = [int(task.name) for task in cpu._TASKS.iterdir() if cpu._name(task).startswith(cpu._POOL)]
+    bound = [sorted(os.sched_getaffinity(thread)) for thread in pool]
+    if pool and (len(pool) != len(cores) or all(len(each) == 1 for each in bound)):
+        break
+    time.sleep(0.1)
+print(json.dumps(bound))
 """
 
 CONVOLUTION = """
