@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["NO_PLATFORM", "NO_POOL", "Floor", "Platform", "floor_of", "model_floor", "pooled", "ulp"]
 
 _SMALLEST_EXPONENT: Final = {"float64": -1074, "float32": -149, "float16": -24, "bfloat16": -133}
+_SMALLEST: Final = {name: math.ldexp(1.0, exponent) for name, exponent in _SMALLEST_EXPONENT.items()}
 
 
 class Floor(NamedTuple):
@@ -76,7 +77,7 @@ def floor_of(
     if measure.size < POOL_BELOW:
         rms, peak = max(rms, pool.rms * scale), max(peak, pool.max * scale)
     return Floor(
-        max(rms, platform.rel_l2 * scale, 0.5 * max(eps(output_type) * scale, ulp(output_type, 0.0)), repeat),
+        max(rms, platform.rel_l2 * scale, 0.5 * max(eps(output_type) * scale, _SMALLEST[output_type]), repeat),
         max(peak, platform.rel_max * scale, ulp(output_type, measure.largest), repeat),
     )
 
@@ -86,9 +87,9 @@ def model_floor(output_type: str, scale: float, peak: float = 0.0) -> Floor:
 
     `peak` is what some element, larger than the others, may be off by its own ulp.
     """
-    rms_limit, max_limit = (factor * scale for factor in MODEL[output_type])
-    smallest = MODEL_ULPS * ulp(output_type, 0.0)
-    return Floor(max(rms_limit, smallest) / RMS_FACTOR, max(max_limit, smallest, peak) / MAX_FACTOR)
+    rms_factor, max_factor = MODEL[output_type]
+    smallest = MODEL_ULPS * _SMALLEST[output_type]
+    return Floor(max(rms_factor * scale, smallest) / RMS_FACTOR, max(max_factor * scale, smallest, peak) / MAX_FACTOR)
 
 
 def pooled(members: Iterable[tuple[str, Measure]]) -> Mapping[str, Floor]:

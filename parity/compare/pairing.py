@@ -50,16 +50,16 @@ class Pairing:
 
     def pair(self, job: Job, found: Found, pools: Mapping[str, Floor]) -> Pair:
         """Return the pair of a job, with numbers and flags and the verdict still open."""
+        if isinstance(found, Measure):
+            return self._of_floats(job, found, pools)
         if job.exact.kind == "value" == job.candidate.kind:
             return self._of_values(job)
         blocked = obstacle(job)
         if blocked is not None:
             return self._bare(job, *blocked)
-        if isinstance(found, Exact):
-            return self._of_exact(job, found)
         if found is None:
             return self._bare(job, "INCOMPARABLE", "not measured")
-        return self._of_floats(job, found, pools)
+        return self._of_exact(job, found)
 
     def _bare(self, job: Job, verdict: Verdict, detail: str) -> Pair:
         """Return a pair without numbers."""
@@ -184,7 +184,9 @@ def pool_key(job: Job) -> str:
 def pairs_of(pairing: Pairing, jobs: Sequence[Job], found: Sequence[Found]) -> list[Pair]:
     """Return the pairs of a run's jobs."""
     pools = pooled(
-        (pool_key(job), measure) for job, measure in zip(jobs, found, strict=True) if isinstance(measure, Measure)
+        (pool_key(job), measure)
+        for job, measure in zip(jobs, found, strict=True)
+        if job.ground == "floor" and isinstance(measure, Measure)
     )
     return [pairing.pair(job, measure, pools) for job, measure in zip(jobs, found, strict=True)]
 

@@ -7,7 +7,6 @@ compared; else MATCH.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from parity.address import STAGES
@@ -75,23 +74,21 @@ def summarize(result: Result) -> None:
     ordered = result.checks.get("ordered", True)
     result.first_divergence = first_divergence(result.pairs) if ordered else None
     result.verdict = verdict_of(result.pairs, result.coverage.unexplained)
-    result.stages = {
-        stage: _stage_verdict([pair for pair in result.pairs if pair.stage == stage])
-        for stage in STAGES
-        if any(pair.stage == stage for pair in result.pairs)
-    }
+    by_stage: dict[str, list[Pair]] = {}
+    for pair in result.pairs:
+        by_stage.setdefault(pair.stage, []).append(pair)
+    result.stages = {stage: _stage_verdict(by_stage[stage]) for stage in STAGES if stage in by_stage}
 
 
 def _counts(pairs: Iterable[Pair]) -> dict[str, int]:
     """Count verdicts, flags and, as `findings`, the failing pairs without an excuse."""
-    counts: Counter[str] = Counter(
-        dict.fromkeys(("MATCH", "MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED", "findings"), 0)
-    )
+    counts = dict.fromkeys(("MATCH", "MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED", "findings"), 0)
     for pair in pairs:
         counts[pair.verdict] += 1
         counts["findings"] += failing(pair) and not is_excused(pair)
-        counts.update(pair.flags)
-    return dict(counts)
+        for flag in pair.flags:
+            counts[flag] = counts.get(flag, 0) + 1
+    return counts
 
 
 def _stage_verdict(pairs: Sequence[Pair]) -> str:

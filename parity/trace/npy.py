@@ -8,6 +8,7 @@ refuses pickles and structured types.
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -19,6 +20,7 @@ from parity.errors import TraceError
 from parity.trace.names import file_name
 
 if TYPE_CHECKING:
+    from mmap import mmap
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -29,6 +31,8 @@ FOLDER = "npy"
 # numpy publishes no types of these functions.
 _FORMAT: Any = npy_format
 _MANY_FILES = 64
+_MAGIC = 8  # bytes of the magic string and the version
+_LENGTH = {(1, 0): 2, (2, 0): 4}  # by version: bytes of the header's length
 
 
 class NpyShard:
@@ -111,7 +115,7 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def read_header(file: BinaryIO, where: str) -> tuple[np.dtype[np.generic], tuple[int, ...], bool, int]:
+def read_header(file: BinaryIO | mmap, where: str) -> tuple[np.dtype[np.generic], tuple[int, ...], bool, int]:
     """Return type, shape, whether in Fortran order, and the offset of the elements.
 
     Raises:
@@ -119,17 +123,24 @@ def read_header(file: BinaryIO, where: str) -> tuple[np.dtype[np.generic], tuple
     """
     try:
         version = _FORMAT.read_magic(file)
-        if version == (1, 0):
-            shape, fortran, dtype = _FORMAT.read_array_header_1_0(file)
-        elif version == (2, 0):
-            shape, fortran, dtype = _FORMAT.read_array_header_2_0(file)
-        else:
+        if version not in _LENGTH:
             message = f"its format is {version[0]}.{version[1]}; expected 1.0 or 2.0"
             raise ValueError(message)  # noqa: TRY301 - it joins what numpy finds wrong
+        length = file.read(_LENGTH[version])
+        header = file.read(int.from_bytes(length, "little"))
+        shape, fortran, dtype = _parsed(version, length + header)
     except Exception as error:
         message = f"{where} is no .npy file: {error}"
         raise TraceError(message) from error
     if dtype.hasobject or dtype.names is not None or dtype.subdtype is not None:
         message = f"{where} holds {dtype}, which is no plain type; objects are never unpickled"
         raise TraceError(message)
-    return dtype, shape, fortran, file.tell()
+    return dtype, shape, fortran, _MAGIC + len(length) + len(header)
+
+
+@lru_cache(maxsize=256)
+def _parsed(version: tuple[int, int], header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    """Return shape, Fortran order and type; folders hold the same few headers many times."""
+    parse = _FORMAT.read_array_header_1_0 if version == (1, 0) else _FORMAT.read_array_header_2_0
+    found: tuple[tuple[int, ...], bool, np.dtype[np.generic]] = parse(BytesIO(header))
+    return found

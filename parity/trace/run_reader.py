@@ -11,6 +11,7 @@ import math
 import mmap
 import os
 from functools import cached_property
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -51,6 +52,7 @@ class RunReader:
         self._folder = folder
         self._by_address = {record.address: record for record in records}
         self._mapped: dict[str, mmap.mmap] = {}
+        self._numbers: dict[tuple[str, str], NDArray[Any]] = {}  # a mapped shard as numbers of one type
         self._parents: set[str] = set()
 
     def __len__(self) -> int:
@@ -140,22 +142,43 @@ class RunReader:
 
     def _read(self, record: Record) -> NDArray[Any]:
         """Return the elements of a tensor's record."""
-        kind = storage(record.dtype)
         shape = record.shape
         count = math.prod(shape)
         if count == 0:
-            empty = np.empty(shape, kind)
+            empty = np.empty(shape, storage(record.dtype))
             empty.flags.writeable = False
             return empty
         if record.offset is None:
             return self._read_without_offset(record)
+        shard = record.shard or ""
+        numbers = self._numbers.get((shard, record.dtype))
+        if numbers is None:
+            numbers = self._as_numbers(shard, record.dtype)
+        start, rest = divmod(record.offset, numbers.itemsize)
+        if rest or start + count > numbers.size:
+            return self._read_unaligned(record, count)
+        return numbers[start : start + count].reshape(shape)
+
+    def _as_numbers(self, shard: str, dtype: str) -> NDArray[Any]:
+        """Return a whole file of the run as numbers of a type, its last bytes left out if they are none."""
+        kind = storage(dtype)
+        data = self._bytes(shard)
+        numbers = np.frombuffer(data, kind, len(data) // kind.itemsize)
+        if shard in self._mapped:
+            self._numbers[shard, dtype] = numbers
+        return numbers
+
+    def _read_unaligned(self, record: Record, count: int) -> NDArray[Any]:
+        """Read numbers that do not begin at a multiple of their width, or say where the file ends."""
         data = self._bytes(record.shard or "")
-        end = record.offset + count * kind.itemsize
+        kind = storage(record.dtype)
+        offset = record.offset or 0
+        end = offset + count * kind.itemsize
         if end > len(data):
             where = self._folder / (record.shard or "")
             message = f"{where} has {len(data)} bytes; {record.address!r} ends at byte {end}"
             raise TraceError(message)
-        return np.frombuffer(data, kind, count, record.offset).reshape(shape)
+        return np.frombuffer(data, kind, count, offset).reshape(record.shape)
 
     def _bytes(self, shard: str) -> mmap.mmap | bytes:
         """Return the content of a file of the run: mapped, or read where it is small."""
@@ -191,13 +214,12 @@ class RunReader:
     def _read_npy(self, record: Record) -> NDArray[Any]:
         """Read a `.npy` file whose elements begin where its header says."""
         shard = record.shard or ""
-        where = f"{self._folder / shard}: {record.address!r}"
-        with os.fdopen(open_inside(self._folder, shard), "rb") as file:
-            kind, shape, fortran, offset = read_header(file, where)
+        where = f"{self._folder}/{shard}: {record.address!r}"
+        data = self._bytes(shard)
+        kind, shape, fortran, offset = read_header(BytesIO(data) if isinstance(data, bytes) else data, where)
         if shape != record.shape or kind.newbyteorder("<") != storage(record.dtype):
             message = f"{where} is {kind}{list(shape)}; expected {storage(record.dtype)}{list(record.shape)}"
             raise TraceError(message)
-        data = self._bytes(shard)
         count = record_count(record)
         if offset + count * kind.itemsize > len(data):
             message = f"{where} ends at byte {offset + count * kind.itemsize}; the file has {len(data)}"
