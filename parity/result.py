@@ -34,7 +34,8 @@ Ground = Literal["", "exact", "float64", "floor", "model"]
 Number = float | Literal["nan", "inf", "-inf"]
 
 
-class Worst(msgspec.Struct, frozen=True, kw_only=True):
+# gc=False, here and in Record: there may be a hundred thousand of them, and none can refer to itself.
+class Worst(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The element that differs most: its index and both values."""
 
     index: tuple[int, ...]
@@ -42,7 +43,7 @@ class Worst(msgspec.Struct, frozen=True, kw_only=True):
     candidate: Number | str
 
 
-class Pair(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Pair(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """One address on both sides under one question and mode.
 
     Attributes:

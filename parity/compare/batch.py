@@ -18,6 +18,7 @@ import numpy as np
 from parity.compare.blocks import load64
 from parity.compare.measurement import Measure, Sums, finish
 from parity.compare.metrics import measure
+from parity.compare.tensor import end_to_end
 from parity.compare.window import note_read
 
 if TYPE_CHECKING:
@@ -44,25 +45,30 @@ def measure_many(exact: Sequence[Tensor], candidate: Sequence[Tensor], own: Sequ
     np.cumsum(sizes[:-1], out=starts[1:])
     with np.errstate(all="ignore"):
         x = _joined(exact)
-        columns = [*_segments(x, starts), *_segments(_joined(candidate) - x, starts)]
+        columns = [_segments(x, starts), _segments(_joined(candidate) - x, starts)]
         if own:
-            columns += _segments(_joined(own) - x, starts)
-    found = []
-    for number, (size, *numbers) in enumerate(zip(sizes, *columns, strict=True)):
-        if all(peak == 0.0 or _FEW <= peak <= _MANY for peak in numbers[1::2]):
-            found.append(finish(size, Sums(*numbers)))
-        else:
-            found.append(measure(exact[number], candidate[number], own[number] if own else None))
-    return found
+            columns.append(_segments(_joined(own) - x, starts))
+    usable = np.logical_and.reduce([_in_range(peaks) for _, peaks in columns])
+    rows = zip(*(column.tolist() for segments in columns for column in segments), strict=True)
+    return [
+        finish(size, Sums(*row)) if fine else measure(exact[number], candidate[number], own[number] if own else None)
+        for number, (size, fine, row) in enumerate(zip(sizes, usable.tolist(), rows, strict=True))
+    ]
 
 
 def _joined(tensors: Sequence[Tensor]) -> Array:
     """Return the elements of all tensors in one float64 array."""
-    flat = np.concatenate([tensor.array.reshape(-1) for tensor in tensors])
+    flat = end_to_end(tensors)
     return load64(flat, tensors[0].dtype, np.empty(flat.size))
 
 
-def _segments(values: Array, starts: Array) -> tuple[list[float], list[float]]:
+def _segments(values: Array, starts: Array) -> tuple[Array, Array]:
     """Return sum of squares and largest magnitude of each segment; NaN where it holds one."""
-    peaks = np.maximum.reduceat(np.abs(values), starts).tolist()
-    return np.add.reduceat(values * values, starts).tolist(), peaks
+    peaks = np.maximum.reduceat(np.abs(values), starts)
+    return np.add.reduceat(values * values, starts), peaks
+
+
+def _in_range(peaks: Array) -> Array:
+    """Tell for each segment whether its squares add up without leaving float64's range."""
+    within: Array = (peaks == 0.0) | ((peaks >= _FEW) & (peaks <= _MANY))
+    return within

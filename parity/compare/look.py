@@ -20,6 +20,7 @@ from parity.compare.blocks import load_pair
 from parity.compare.fast import NARROW
 from parity.compare.grid import WORDS, off_grid
 from parity.compare.place import Place, locate, words_of
+from parity.compare.tensor import end_to_end
 from parity.compare.ulp import has_ulps, many_ulps
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def look_many(
 ) -> list[Look]:
     """Look at pairs of the same two floating types, none empty; a pair that is not finite is looked at by itself."""
     types = exact[0].dtype, candidate[0].dtype
-    x_flat, c_flat = (np.concatenate([each.array.reshape(-1) for each in side]) for side in (exact, candidate))
+    x_flat, c_flat = end_to_end(exact), end_to_end(candidate)
     sizes = np.array([each.array.size for each in exact])
     segments = _Segments(np.concatenate(([0], np.cumsum(sizes[:-1]))), sizes)
     with np.errstate(all="ignore"):

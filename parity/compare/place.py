@@ -227,8 +227,12 @@ def _distances(x: Array, c: Array) -> tuple[Array, float]:
 
 def words_of(shape: tuple[int, ...], mask: Array, count: int, runs: int) -> str:
     """Say in words where the `count` marked elements of a flat mask are; `runs` tells in how many stretches they lie."""
-    if count in {0, mask.size} or (len(shape) == 1 and runs > _MOST_RANGES):
-        return f"{count} of {mask.size} outside" if count else ""
+    if not count:
+        return ""
+    if count > _DENSE * mask.size or (len(shape) == 1 and runs > _MOST_RANGES):
+        return f"{count} of {mask.size} outside"
+    if len(shape) == 1:
+        return describe(count, mask.size, [mask], inside=1)
     search = _Search(shape, math.inf, 1.0)
     search.note(count, mask)
     return describe(count, mask.size, search.occupied, search.inside)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Tensor"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Array", "Tensor", "end_to_end"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -16,3 +20,8 @@ class Tensor(NamedTuple):
 
     array: Array
     dtype: str
+
+
+def end_to_end(tensors: Iterable[Tensor]) -> Array:
+    """Return the elements of tensors of one type in one flat array."""
+    return np.concatenate([array if array.ndim == 1 else array.reshape(-1) for array, _ in tensors])

@@ -157,7 +157,8 @@ class RunReader:
         start, rest = divmod(record.offset, numbers.itemsize)
         if rest or start + count > numbers.size:
             return self._read_unaligned(record, count)
-        return numbers[start : start + count].reshape(shape)
+        flat = numbers[start : start + count]
+        return flat if len(shape) == 1 else flat.reshape(shape)
 
     def _as_numbers(self, shard: str, dtype: str) -> NDArray[Any]:
         """Return a whole file of the run as numbers of a type, its last bytes left out if they are none."""

@@ -15,7 +15,7 @@ __all__ = ["SCHEMA", "Checks", "Island", "Manifest", "Record", "Row", "RunInfo",
 SCHEMA = 1
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One tensor, or one value that is no tensor, with its address.
 
     A tensor has `shape`, `dtype` and `digest`; `shard` names the file that holds its bytes and `offset` where
