@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["decide", "judge", "limits_of", "plain"]
 
 _FLOAT64_LIMIT: Final = f"rel_l2 <= {SEMANTICS_RMS:g}, max <= {SEMANTICS_MAX:g} of the rms"
+_FLOOR_LIMIT: Final = f"rms <= {RMS_FACTOR:g} x %.3g, max <= {MAX_FACTOR:g} x %.3g"
 _ISLAND_LIMIT: Final = f"rel_l2 <= {ISLAND_RMS:g}, max <= {ISLAND_MAX:g} of the rms (float32 island)"
 
 
@@ -83,7 +84,7 @@ def _by_limits(pair: Pair) -> None:
         pair.limit = _ISLAND_LIMIT if "island" in pair.flags else _FLOAT64_LIMIT
         return
     floor_rms, floor_max = rms_limit / RMS_FACTOR, max_limit / MAX_FACTOR
-    pair.limit = f"rms <= {RMS_FACTOR:g} x {floor_rms:.3g}, max <= {MAX_FACTOR:g} x {floor_max:.3g}"
+    pair.limit = _FLOOR_LIMIT % (floor_rms, floor_max)
     pair.ratio_to_floor = number(max(_over(error, floor_rms), _over(peak, floor_max) / BETWEEN_PEAKS))
 
 
