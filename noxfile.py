@@ -8,6 +8,7 @@ index that torch comes from, for example the one with its CPU builds.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ nox.options.sessions = ["parity"]
 ROOT = Path(__file__).parent
 VERSIONS = ("3.11", "3.12")
 MINDSPORES = ("2.7.2", "2.8.0", "2.9.0", "2.10.0")
+MAIN_JOB = "fixtures/cases/tiny.toml"
 OPEN_CLIP = "open_clip_torch==3.3.0"  # only its file of BPE merges is read, so none of its dependencies
 
 
@@ -81,7 +83,18 @@ def build_tiny(session: nox.Session, python: str) -> None:
         session.run(python, "-m", "torch_refs.tiny", "fixtures/tiny", external=True)
 
 
-def both_halves(python: str) -> bool:
+def finish_main_job(python: str) -> Path:
+    """Run the main job once, on all cores, for the tests of both halves; return the folder with its reports and words."""
+    folder = ROOT / ".nox" / "main-job"
+    shutil.rmtree(folder, ignore_errors=True)
+    command = [python, "-m", "parity", "run", MAIN_JOB, "--out", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    folder.mkdir(exist_ok=True)
+    (folder / "finished.json").write_text(json.dumps([done.returncode, done.stdout, done.stderr]))
+    return folder
+
+
+def both_halves(python: str, main_job: Path) -> bool:
     """Run every test in two processes, each on its own half of the cores, and tell whether all passed.
 
     MindSpore's main thread waits by yielding: one process keeps two cores busy and two on the same cores hinder each
@@ -96,8 +109,9 @@ def both_halves(python: str) -> bool:
         command = [python, "-m", "pytest", f"--basetemp={ROOT / '.nox' / f'tests-{half}'}"]
         with log.open("w") as output:
             process = subprocess.Popen(
-                [*command, *(f"tests/{name}" for name in names)], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
-            )
+                [*command, *(f"tests/{name}" for name in names)], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT,
+                env={**os.environ, "PARITY_MAIN_JOB": str(main_job)},
+            )  # fmt: skip
         if len(cores) > 1:
             os.sched_setaffinity(process.pid, cores[half::2])
         running.append((process, log))
@@ -114,7 +128,7 @@ def parity(session: nox.Session) -> None:
     python = str(environment(session) / "python")
     arguments = list(session.posargs)
     if not arguments or arguments[0].startswith("-"):
-        arguments.insert(0, "fixtures/cases/tiny.toml")
+        arguments.insert(0, MAIN_JOB)
     build_tiny(session, python)
     session.run(python, "-m", "parity", "run", *arguments, external=True)
 
@@ -131,7 +145,7 @@ def tests(session: nox.Session) -> None:
     build_tiny(session, str(programs / "python"))
     if session.posargs:
         session.run(str(programs / "python"), "-m", "pytest", *session.posargs, external=True)
-    elif not both_halves(str(programs / "python")):
+    elif not both_halves(str(programs / "python"), finish_main_job(str(programs / "python"))):
         session.error("tests failed; what failed stands above")
 
 

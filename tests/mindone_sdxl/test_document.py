@@ -64,7 +64,7 @@ def test_every_command_of_the_document_runs_as_it_is_printed(place, mindspore, c
             arguments += [] if "img2img" in arguments else SMALL  # an image brings its own size
             arguments += [] if "CPU" in arguments else ON_CPU
             part = {"img2img", "--add_pipeline"} & set(arguments)
-            steps = "20" if part else "4"  # an image keeps some of the steps, 15 % of them at the least
+            steps = "14" if part else "4"  # an image keeps some of the steps, 15 % of them at the least
             arguments += [] if "--sample_step" in arguments else ["--sample_step", steps]
         assert mains[words[2]](arguments) == 0, (words, capsys.readouterr().err)
         if words[2] == "mindone_sdxl.sample":
