@@ -100,7 +100,7 @@ def both_halves(python: str, main_job: Path) -> bool:
     MindSpore's main thread waits by yielding: one process keeps two cores busy and two on the same cores hinder each
     other, while two that stay apart are done in about half the time.
     """
-    mine = {"gold", "mindone_sdxl", "ms_candidates", "torch_refs"}
+    mine = {"gold", "mindone_sdxl", "ms_candidates"}
     folders = sorted(path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__")
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
     running = []
