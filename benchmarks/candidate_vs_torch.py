@@ -1,13 +1,14 @@
 """How long SDXL's own blocks and its whole UNet take in mindone_sdxl and in torch: same weights, same inputs, one run.
 
     python benchmarks/candidate_vs_torch.py [--folder DIR] [--mindspore PYTHON] [--repeat N] [--rounds M]
-        [--part blocks|unet|exact]
+        [--part blocks|unet|exact] [--by-products]
 
 Random weights of the full UNet (2.57 billion parameters, 10.3 GB in float32) are written once to DIR, in diffusers'
 names. torch and mindspore then work in turns, each in processes of its own, M times, which load the file and call blocks
 by themselves or the whole UNet: once without counting, then at least N times and for a second. The fastest call of all
 counts; the last column has the ratio of each round by itself. MindSpore's computing threads are bound to cores, as
-`StableDiffusionXL.load` does it. `--mindspore` names the interpreter of another environment, to time another version.
+`StableDiffusionXL.load` does it. `--mindspore` names the interpreter of another environment, to time another version; with `--by-products` its convolutions
+unfold and multiply, as they do by themselves where the kernel is slow (MindSpore 2.9 and 2.10 on some processors).
 Inputs are float32, batch 2, latents 32 x 32.
 
 The part `exact` calls diffusers' whole UNet once more in float64, each layer widened while it computes, and holds the
@@ -230,9 +231,13 @@ class MindSpore:
 
     name = "mindspore"
 
-    def __init__(self) -> None:
+    def __init__(self, *, by_products: bool = False) -> None:
         import mindspore
 
+        from mindone_sdxl import layers
+
+        if by_products:
+            layers.convolution_is_slow = lambda: True
         mindspore.set_context(mode=mindspore.PYNATIVE_MODE, pynative_synchronize=True, device_target="CPU")
         self.mindspore, self.version = mindspore, f"mindspore {mindspore.__version__}"
 
@@ -356,6 +361,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--part", choices=PARTS, help="only this part")
+    parser.add_argument("--by-products", action="store_true", help="take MindSpore's convolutions for slow")
     parser.add_argument("--side", choices=SIDES, help="work in this process as one side of one part")
     parser.add_argument("--round", type=int, default=0, help="the number of that side's round")
     options = parser.parse_args()
@@ -365,7 +371,7 @@ def main() -> None:
         Torch().exact(options.folder)
         return
     if options.side:
-        side = Torch() if options.side == "torch" else MindSpore()
+        side = Torch() if options.side == "torch" else MindSpore(by_products=options.by_products)
         measure(side, options.folder, parts[0], options.repeat, options.round)
         return
     if not (options.folder / FILE).exists():
@@ -377,6 +383,7 @@ def main() -> None:
         for number, side in itertools.product(range(rounds), sides):
             command = [interpreters[side], str(Path(__file__).resolve()), "--folder", str(options.folder)]
             command += ["--side", side, "--part", part, "--repeat", str(options.repeat), "--round", str(number)]
+            command += ["--by-products"] if options.by_products else []
             subprocess.run(command, check=True, env=environment)  # this file
         sys.stdout.write("\n".join(rows(options.folder, part, rounds)) + "\n")
 
