@@ -98,10 +98,16 @@ def test_the_candidate_s_process_never_imports_torch(recorded, tmp_path):
 
 
 def test_the_transposed_projection_is_named_located_and_proven(tiny_model, tmp_path):
-    del tiny_model
+    """In the main job with one step instead of four."""
+    case = (ROOT / "fixtures" / "cases" / "tiny.toml").read_text()
+    changes = {'folder = "fixtures/tiny"': f'folder = "{tiny_model}"', "steps = 4": "steps = 1"}
+    for old, new in changes.items():
+        assert old in case
+        case = case.replace(old, new)
+    (tmp_path / "one.toml").write_text(case)
     finished = run_parity(
-        tmp_path, "run", "fixtures/cases/tiny.toml", "--out", tmp_path, "--plant", "text-projection-untransposed",
-        "--dtype", "float64",
+        tmp_path, "run", tmp_path / "one.toml", "--out", tmp_path, "--plant", "text-projection-untransposed",
+        "--dtype", "float64", "--mode", "free", "--mode", "layers",
     )  # fmt: skip
     assert finished.code == 1, finished.stderr
     assert finished.stdout.startswith("text_encoder_2.text_projection")
