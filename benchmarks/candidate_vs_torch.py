@@ -7,9 +7,9 @@ Random weights of the full UNet (2.57 billion parameters, 10.3 GB in float32) ar
 names. torch and mindspore then work in turns, each in processes of its own, M times, which load the file and call blocks
 by themselves or the whole UNet: once without counting, then at least N times and for a second. The fastest call of all
 counts; the last column has the ratio of each round by itself. MindSpore's computing threads are bound to cores, as
-`StableDiffusionXL.load` does it. `--mindspore` names the interpreter of another environment, to time another version; with `--by-products` its convolutions
-unfold and multiply, as they do by themselves where the kernel is slow (MindSpore 2.9 and 2.10 on some processors).
-Inputs are float32, batch 2, latents 32 x 32.
+`StableDiffusionXL.load` does it. `--mindspore` names the interpreter of another environment, to time another version;
+with `--by-products` its convolutions unfold and multiply, as they do by themselves where the kernel is slow (MindSpore
+2.9 and 2.10 on some processors). Inputs are float32, batch 2, latents 32 x 32.
 
 The part `exact` calls diffusers' whole UNet once more in float64, each layer widened while it computes, and holds the
 last outputs of both sides' part `unet` against it.

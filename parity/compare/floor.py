@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NO_PLATFORM", "NO_POOL", "Floor", "Platform", "floor_of", "model_floor", "pooled", "ulp"]
 
-_SMALLEST_EXPONENT: Final = {"float64": -1074, "float32": -149, "float16": -24, "bfloat16": -133}
-_SMALLEST: Final = {name: math.ldexp(1.0, exponent) for name, exponent in _SMALLEST_EXPONENT.items()}
+_SMALLEST: Final = {"float64": 2.0**-1074, "float32": 2.0**-149, "float16": 2.0**-24, "bfloat16": 2.0**-133}
 
 
 class Floor(NamedTuple):
@@ -52,8 +51,8 @@ def ulp(name: str, at: float) -> float:
     """Return the spacing of the floating type `name` at the magnitude `at`."""
     if not math.isfinite(at):
         return 0.0
-    exponent = math.frexp(at)[1] - 1 - bits(name) if at else -2000
-    return math.ldexp(1.0, max(exponent, _SMALLEST_EXPONENT[name]))
+    spacing = math.ldexp(1.0, math.frexp(at)[1] - 1 - bits(name)) if at else 0.0
+    return max(spacing, _SMALLEST[name])
 
 
 def floor_of(

@@ -226,7 +226,10 @@ def _distances(x: Array, c: Array) -> tuple[Array, float]:
 
 
 def words_of(shape: tuple[int, ...], mask: Array, count: int, runs: int) -> str:
-    """Say in words where the `count` marked elements of a flat mask are; `runs` tells in how many stretches they lie."""
+    """Say in words where the `count` marked elements of a flat mask are; `runs` tells in how many stretches they lie.
+
+    Where `describe` would name no coordinate none is worked out: nearly all are marked, or too many stretches of a vector.
+    """
     if not count:
         return ""
     if count > _DENSE * mask.size or (len(shape) == 1 and runs > _MOST_RANGES):
