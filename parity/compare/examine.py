@@ -15,7 +15,7 @@ from parity.compare.look import look_many
 from parity.compare.pairing import coarser
 from parity.compare.place import locate
 from parity.compare.ulp import has_ulps, largest_ulps, some_beyond_ulps
-from parity.compare.work import THREADED, each, tensors
+from parity.compare.work import THREADED, each, laid, tensors
 from parity.dtypes import is_float
 from parity.result import Worst, number
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from parity.compare.place import Place
     from parity.compare.plan import Job
     from parity.compare.rules import RuleBook
-    from parity.compare.tensor import Tensor
     from parity.result import Pair
 
 __all__ = ["examine_all"]
 
+_Limits = tuple[float, float]
 _TOGETHER: Final = BLOCK // LARGEST
 _HALVES: Final = frozenset({"float16", "bfloat16"})
 _SECOND: Final = frozenset({"cosine", "max_ulp"})
@@ -37,18 +37,19 @@ _SECOND: Final = frozenset({"cosine", "max_ulp"})
 
 def examine_all(work: Iterable[tuple[Pair, Job]], threads: int, book: RuleBook) -> None:
     """Look again at every pair that needs it, several at once; a rule on cosine or ulp needs it too."""
-    large: list[tuple[Pair, Job, bool]] = []
-    small: list[tuple[Pair, Job, bool]] = []
-    batches: dict[tuple[str, str], list[tuple[Pair, Job]]] = {}
+    large: list[tuple[Pair, Job, _Limits, bool]] = []
+    small: list[tuple[Pair, Job, _Limits, bool]] = []
+    batches: dict[tuple[int, int, str, str], list[tuple[Pair, Job, _Limits]]] = {}
     for pair, job in work:
+        limits = limits_of(pair)
         asked = bool(book) and _asks_more(pair, book)
-        if not (asked or _needs(pair)):
+        if not (asked or _needs(pair, limits)):
             continue
         types = job.exact.dtype, job.candidate.dtype
         if pair.ground != "exact" and pair.size <= LARGEST and is_float(types[0]) and is_float(types[1]):
-            batches.setdefault(types, []).append((pair, job))
+            batches.setdefault((id(job.run), id(job.exact_run), *types), []).append((pair, job, limits))
         else:
-            (small if pair.size < THREADED else large).append((pair, job, asked or pair.size <= MOST_ULPS))
+            (small if pair.size < THREADED else large).append((pair, job, limits, asked or pair.size <= MOST_ULPS))
     for _ in each(_examine, large, small, threads):
         pass
     for batch in batches.values():
@@ -56,13 +57,13 @@ def examine_all(work: Iterable[tuple[Pair, Job]], threads: int, book: RuleBook) 
             _examine_many(batch[start : start + _TOGETHER])
 
 
-def _needs(pair: Pair) -> bool:
+def _needs(pair: Pair, limits: _Limits) -> bool:
     """Tell whether a pair with numbers fails or comes near its limit."""
     if not pair.ground or pair.error_max is None:
         return False
     if pair.ground == "exact":
         return bool(pair.outside)
-    rms_limit, max_limit = limits_of(pair)
+    rms_limit, max_limit = limits
     near = plain(pair.error_rms) <= NEAR * rms_limit and plain(pair.error_max) <= NEAR * max_limit
     return not near or bool(pair.hard)
 
@@ -73,65 +74,64 @@ def _asks_more(pair: Pair, book: RuleBook) -> bool:
     return found is not None and not _SECOND.isdisjoint(found[1].names)
 
 
-def _examine(item: tuple[Pair, Job, bool]) -> None:
+def _examine(item: tuple[Pair, Job, _Limits, bool]) -> None:
     """Fill in where the error of a pair sits; the last item says whether to count ulp."""
-    pair, job, with_ulps = item
-    exact, candidate, own = tensors(job)
+    pair, job, limits, with_ulps = item
+    exact, candidate, _ = tensors(job)
     if pair.ground == "exact":
         index, first, second, words = locate_exact(exact, candidate)
         pair.worst, pair.detail = Worst(index=index, reference=_shown(first), candidate=_shown(second)), words
         return
-    limit, cosine = _limit_of(pair), None if pair.cosine is None else plain(pair.cosine)
+    limit, cosine = _limit_of(pair, limits), None if pair.cosine is None else plain(pair.cosine)
     place = locate(exact, candidate, limit, cosine, plain(pair.error_max))
     steps = largest_ulps(exact, candidate) if with_ulps and has_ulps(candidate.dtype) else None
-    _settle(pair, (exact, candidate, own), place, steps, coarse=None)
+    _settle(pair, job, limits, place, steps, coarse=None)
 
 
-def _examine_many(items: Sequence[tuple[Pair, Job]]) -> None:
-    """Do the same for small pairs of the same types, none of them exact."""
-    groups = [tensors(job) for _, job in items]
-    limits = [_limit_of(pair) for pair, _ in items]
-    cosines = [None if pair.cosine is None else plain(pair.cosine) for pair, _ in items]
-    looks = look_many([group[0] for group in groups], [group[1] for group in groups], limits, cosines)
-    for (pair, _), group, (place, steps, coarse) in zip(items, groups, looks, strict=True):
-        _settle(pair, group, place, steps, coarse=coarse)
+def _examine_many(items: Sequence[tuple[Pair, Job, _Limits]]) -> None:
+    """Do the same for small pairs of the same runs and types, none of them exact."""
+    outer = [_limit_of(pair, limits) for pair, _, limits in items]
+    cosines = [None if pair.cosine is None else plain(pair.cosine) for pair, _, _ in items]
+    layout, exact, candidate, _ = laid([job for _, job, _ in items])
+    unknown = [None] * len(items)
+    places, ulps, coarse = look_many(layout, exact, candidate, outer, cosines)
+    for item, place, steps, on_grid in zip(items, places, ulps or unknown, coarse or unknown, strict=True):
+        _settle(*item, place, steps, coarse=on_grid)
 
 
-def _limit_of(pair: Pair) -> float:
+def _limit_of(pair: Pair, limits: _Limits) -> float:
     """Return the limit beyond which an element of a pair is outside: that of the maximum unless only the rms fails."""
-    rms_limit, max_limit = limits_of(pair)
+    rms_limit, max_limit = limits
     only_rms = plain(pair.error_rms) > rms_limit and plain(pair.error_max) <= max_limit
     return rms_limit if only_rms else max_limit
 
 
-def _settle(
-    pair: Pair, group: tuple[Tensor, Tensor, Tensor | None], place: Place, steps: float | None, *, coarse: bool | None
-) -> None:
+def _settle(pair: Pair, job: Job, limits: _Limits, place: Place, steps: float | None, *, coarse: bool | None) -> None:
     """Fill in what was found; `coarse` says whether the candidate lies on the grid of a half type, None: unknown."""
-    exact, candidate, own = group
     pair.worst = Worst(index=place.at, reference=_shown(place.reference), candidate=_shown(place.candidate))
     pair.cosine, pair.outside = number(place.cosine), place.outside
-    if place.outside and _only_large_elements(pair, exact, candidate, place.reference):
+    if place.outside and _only_large_elements(pair, job, limits[1], place.reference):
         pair.floor_max = model_floor(
-            coarser(exact.dtype, candidate.dtype), plain(pair.scale), plain(pair.error_max)
+            coarser(job.exact.dtype, job.candidate.dtype), plain(pair.scale), plain(pair.error_max)
         ).max
         pair.outside = 0
     elif place.words:
         pair.detail = f"{pair.detail}; {place.words}" if pair.detail else place.words
     if steps is not None:
         pair.max_ulp = number(steps)
-    if coarse is not False and pair.dtype in WORDS and _is_rounded(pair, candidate, own or exact):
+    if coarse is not False and pair.dtype in WORDS and _is_rounded(pair, job, limits):
         pair.flags.append("half-precision-grid")
         pair.hard = pair.hard or "half-precision grid"
 
 
-def _only_large_elements(pair: Pair, exact: Tensor, candidate: Tensor, worst: complex) -> bool:
+def _only_large_elements(pair: Pair, job: Job, limit: float, worst: complex) -> bool:
     """Tell whether every element beyond the modelled limit is off by a few ulp of its own; the worst one first."""
     if pair.ground != "model" or pair.hard or isinstance(worst, complex):
         return False
-    name, limit = coarser(exact.dtype, candidate.dtype), limits_of(pair)[1]
+    name = coarser(job.exact.dtype, job.candidate.dtype)
     if plain(pair.error_max) > max(limit, MODEL_ULPS * ulp(name, worst)):
         return False
+    exact, candidate, _ = tensors(job)
     return not some_beyond_ulps(exact, candidate, limit, name, MODEL_ULPS)
 
 
@@ -140,19 +140,23 @@ def _shown(value: complex) -> float | str:
     return str(value) if isinstance(value, complex) else number(float(value)) or 0.0
 
 
-def _is_rounded(pair: Pair, candidate: Tensor, reference: Tensor) -> bool:
+def _is_rounded(pair: Pair, job: Job, limits: _Limits) -> bool:
     """Tell whether the candidate's values all are numbers of a half type, the reference's are not, and it shows.
 
     In a run of a half type a wider tensor is made from numbers of that type and may lie on its grid by right, so there
     only an error beyond the limits shows it.
     """
-    if candidate.dtype not in WORDS or reference.dtype not in WORDS:
+    delivered = job.candidate.dtype
+    if delivered not in WORDS or (job.own or job.exact).dtype not in WORDS:
         return False
-    if candidate.dtype == "float16":
+    if delivered == "float16":
         shows = pair.size >= GRID_MIN_SIZE
     elif pair.dtype in _HALVES:
-        rms_limit, max_limit = limits_of(pair)
+        rms_limit, max_limit = limits
         shows = plain(pair.error_rms) > rms_limit or plain(pair.error_max) > max_limit
     else:
         shows = plain(pair.error_max) >= GRID_MIN_REL * plain(pair.scale)
-    return shows and on_half_grid(candidate) and not on_half_grid(reference)
+    if not shows:
+        return False
+    exact, candidate, own = tensors(job)
+    return on_half_grid(candidate) and not on_half_grid(own or exact)

@@ -16,6 +16,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
+
 from parity.compare.limits import MAX_FACTOR, MODEL, MODEL_ULPS, POOL_BELOW, RMS_FACTOR
 from parity.dtypes import bits, eps
 
@@ -29,7 +31,7 @@ __all__ = ["NO_PLATFORM", "NO_POOL", "Floor", "Platform", "floor_of", "model_flo
 _SMALLEST: Final = {"float64": 2.0**-1074, "float32": 2.0**-149, "float16": 2.0**-24, "bfloat16": 2.0**-133}
 
 
-class Floor(NamedTuple):
+class Floor(msgspec.Struct, frozen=True, gc=False):
     """F and Fmax, in the tensor's own unit."""
 
     rms: float

@@ -1,18 +1,18 @@
 """A second look at small pairs by the hundred: place, ulp and grid, each found for all of them at once.
 
-As in `batch`, tensors are laid end to end and a number per segment is found by `reduceat`; the words, which need
+As in `batch`, tensors lie end to end and a number per segment is found by `reduceat`; the words, which need
 coordinates, are made for one pair at a time. What is found is what `locate` and `largest_ulps` find.
 
-    >>> from parity.compare.tensor import Tensor
+    >>> from parity.compare.tensor import Layout, Tensor
     >>> x, c = (Tensor(np.array(values, np.float32), "float32") for values in ([1.0, 2.0], [1.0, 2.5]))
-    >>> look_many([x], [c], [0.1], [1.0])[0].place.words
+    >>> look_many(Layout.of([(2,)]), x, c, [0.1], [1.0])[0][0].words
     '1 of 2 outside, all in axis 0 1'
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,63 +20,48 @@ from parity.compare.blocks import load_pair
 from parity.compare.fast import NARROW
 from parity.compare.grid import WORDS, off_grid
 from parity.compare.place import Place, locate, words_of
-from parity.compare.tensor import end_to_end
 from parity.compare.ulp import has_ulps, many_ulps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from parity.compare.tensor import Array, Tensor
+    from parity.compare.tensor import Array, Layout, Tensor
 
-__all__ = ["Look", "look_many"]
-
-
-class Look(NamedTuple):
-    """What a second look finds; `ulps` is None for types that have none, `coarse` for those without a narrower one."""
-
-    place: Place
-    ulps: float | None
-    coarse: bool | None
-
-
-class _Segments(NamedTuple):
-    """Tensors laid end to end: where each begins and how long it is."""
-
-    starts: Array
-    sizes: Array
+__all__ = ["look_many"]
 
 
 def look_many(
-    exact: Sequence[Tensor], candidate: Sequence[Tensor], limits: Sequence[float], cosines: Sequence[float | None]
-) -> list[Look]:
-    """Look at pairs of the same two floating types, none empty; a pair that is not finite is looked at by itself."""
-    types = exact[0].dtype, candidate[0].dtype
-    x_flat, c_flat = end_to_end(exact), end_to_end(candidate)
-    sizes = np.array([each.array.size for each in exact])
-    segments = _Segments(np.concatenate(([0], np.cumsum(sizes[:-1]))), sizes)
+    layout: Layout, exact: Tensor, candidate: Tensor, limits: Sequence[float], cosines: Sequence[float | None]
+) -> tuple[list[Place], list[float] | None, list[bool] | None]:
+    """Look at pairs that lie end to end, of floating types and none empty; one that is not finite by itself.
+
+    Returns:
+        For every pair its place; its largest distance in ulp; whether the candidate lies on the grid of a half type.
+        The second is None for types that have no ulp, the third for those without a narrower one.
+    """
+    types = exact.dtype, candidate.dtype
+    ulps = coarse = None
     with np.errstate(all="ignore"):
-        places = _places(exact, candidate, (x_flat, c_flat), segments, limits, cosines)
-        ulps = many_ulps((x_flat, c_flat), types, segments.starts) if has_ulps(types[1]) else [None] * len(sizes)
-        coarse = [None] * len(sizes)
+        places = _places(layout, exact, candidate, limits, cosines)
+        if has_ulps(types[1]):
+            ulps = many_ulps((exact.array, candidate.array), types, layout.starts)
         if types[1] in WORDS:
-            coarse = (~np.logical_or.reduceat(off_grid(c_flat, types[1]), segments.starts)).tolist()
-    return [Look(*found) for found in zip(places, ulps, coarse, strict=True)]
+            coarse = (~np.logical_or.reduceat(off_grid(candidate.array, types[1]), layout.starts)).tolist()
+    return places, ulps, coarse
 
 
 def _places(
-    exact: Sequence[Tensor],
-    candidate: Sequence[Tensor],
-    flat: tuple[Array, Array],
-    segments: _Segments,
-    limits: Sequence[float],
-    cosines: Sequence[float | None],
+    layout: Layout, exact: Tensor, candidate: Tensor, limits: Sequence[float], cosines: Sequence[float | None]
 ) -> list[Place]:
     """Return the place of every pair's error."""
-    types = exact[0].dtype, candidate[0].dtype
-    x, c = load_pair(*flat, types)
+    types = exact.dtype, candidate.dtype
+    x, c = load_pair(exact.array, candidate.array, types)
+    shapes, sizes, starts = layout
     if x.dtype != np.float32 and NARROW.issuperset(types):  # a float16 infinity: these two are not subtracted alike
-        return [locate(*each) for each in zip(exact, candidate, limits, cosines, strict=True)]
-    starts, sizes = segments
+        return [
+            locate(layout.cut(exact, number), layout.cut(candidate, number), limits[number], cosines[number])
+            for number in range(len(shapes))
+        ]
     distance = np.abs(c - x)
     tops = np.maximum.reduceat(distance, starts)
     outside = distance > np.repeat(np.asarray(limits, distance.dtype), sizes)
@@ -87,9 +72,9 @@ def _places(
     known = _cosines(x, c, starts) if None in cosines else cosines
     found = []
     for number, (top, at, start) in enumerate(zip(tops.tolist(), firsts.tolist(), starts.tolist(), strict=True)):
-        cosine, shape = cosines[number], exact[number].array.shape
+        cosine, shape = cosines[number], shapes[number]
         if not top < math.inf:
-            found.append(locate(exact[number], candidate[number], limits[number], cosine))
+            found.append(locate(layout.cut(exact, number), layout.cut(candidate, number), limits[number], cosine))
             continue
         index = (at - start,) if len(shape) == 1 else tuple(map(int, np.unravel_index(at - start, shape)))
         words = words_of(shape, outside[start : start + sizes[number]], counts[number], runs[number])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Final, NamedTuple
+from typing import Final
 
-__all__ = ["Measure", "Sums", "finish"]
+import msgspec
+
+__all__ = ["Measure", "finish"]
 
 _COSINE_BY_ERROR: Final = 1e-3
 
 
-class Measure(NamedTuple):
+class Measure(msgspec.Struct, frozen=True, gc=False):
     """What one pass finds. `error_*` is the candidate against the exact tensor, `own_*` the reference's own.
 
     Attributes:
@@ -36,20 +38,26 @@ class Measure(NamedTuple):
     misplaced: int = 0
 
 
-class Sums(NamedTuple):
-    """Sums of squares and largest magnitudes of the exact tensor, of the error, and of the reference's own error."""
+def finish(
+    size: int,
+    squares: float,
+    largest: float,
+    error: float,
+    error_max: float,
+    own_error: float = 0.0,
+    own_max: float = 0.0,
+) -> Measure:
+    """Turn sums over `size` elements into distances.
 
-    squares: float
-    largest: float
-    error: float
-    error_max: float
-    own_error: float = 0.0
-    own_max: float = 0.0
-
-
-def finish(size: int, sums: Sums) -> Measure:
-    """Turn sums over `size` elements into distances."""
-    squares, largest, error, error_max, own_error, own_max = sums
+    Args:
+        size: Elements.
+        squares: Sum of squares of the exact tensor.
+        largest: Its largest magnitude.
+        error: Sum of squares of the candidate's error.
+        error_max: Its largest magnitude.
+        own_error: Sum of squares of the reference's own error.
+        own_max: Its largest magnitude.
+    """
     scale = math.sqrt(squares / size)
     rms = math.sqrt(error / size)
     rel = _ratio(rms, scale)

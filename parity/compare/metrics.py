@@ -27,7 +27,7 @@ import numpy as np
 from parity.compare.blocks import BLOCK64, Scratch, blocks, load32, load32_unordered, load64, scratch
 from parity.compare.careful import careful
 from parity.compare.fast import kernels_for, sum_up
-from parity.compare.measurement import Measure, Sums, finish
+from parity.compare.measurement import Measure, finish
 from parity.compare.sums import inner, squares32
 from parity.dtypes import storage, widen
 
@@ -70,7 +70,7 @@ def _compiled(compiled: Any, exact: Tensor, candidate: Tensor, own: Tensor | Non
         return None
     if not (own is None and exact.dtype in _NARROW and candidate.dtype in _NARROW) and not all(map(_in_range, peaks)):
         return None
-    return finish(exact.array.size, Sums(*found))
+    return finish(exact.array.size, *found)
 
 
 def _single(exact: Tensor, candidate: Tensor) -> Measure | None:
@@ -96,7 +96,7 @@ def _single(exact: Tensor, candidate: Tensor) -> Measure | None:
             error += squares32(d, peak, room.double[0])
             error_max = max(error_max, peak)
         largest = max(largest, top)
-    return finish(exact.array.size, Sums(squares, largest, error, error_max))
+    return finish(exact.array.size, squares, largest, error, error_max)
 
 
 def _peak32(values: Array) -> float:
@@ -136,7 +136,7 @@ def _double(exact: Tensor, candidate: Tensor, own: Tensor | None) -> Measure | N
             return None
     if not (_in_range(largest) and _in_range(error_max) and _in_range(own_max)):
         return None
-    return finish(exact.array.size, Sums(squares, largest, error, error_max, own_error, own_max))
+    return finish(exact.array.size, squares, largest, error, error_max, own_error, own_max)
 
 
 def _distance(x: Array, c: Array, room: Array) -> Array:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from parity.compare.exactly import Exact, same_value
 from parity.compare.floor import NO_PLATFORM, NO_POOL, Floor, Platform, floor_of, model_floor, pooled
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from parity.compare.plan import Job, RunPlan
     from parity.compare.work import Found
-    from parity.result import Flag, Verdict
+    from parity.result import Flag, Question, Verdict
     from parity.trace import Manifest
 
 __all__ = ["Pairing", "pairs_of"]
@@ -109,8 +110,12 @@ class Pairing:
         if found.problem in _HOPELESS:
             return self._bare(job, "INCOMPARABLE", _HOPELESS[found.problem])
         pair = self._bare(job, "MATCH", "")
+        own = None if job.own is None else job.own.dtype
+        types = _types(self.run.question, self.run.dtype, job.exact.dtype, job.candidate.dtype, own)
         pair.ground, pair.size, pair.flags = job.ground, found.size, self._flags(job)
-        pair.hard = self._hard(job, found, pair.flags)
+        if types.mixed:
+            pair.flags.append("mixed-dtype")
+        pair.hard = "not finite" if found.problem else types.hard
         if found.misplaced:
             pair.detail = f"{found.misplaced} elements not finite, or of another sign, where the other side's are"
         pair.rel_l2, pair.cosine, pair.scale = number(found.rel_l2), number(found.cosine), number(found.scale)
@@ -119,28 +124,11 @@ class Pairing:
         if job.ground == "floor":
             pair.reference_rms, pair.reference_max = number(found.own_rms), number(found.own_max)
         if job.ground != "float64":
-            floor = self._floor(job, found, pools)
+            floor = self._floor(job, found, types.output, pools)
             pair.floor_rms, pair.floor_max = number(floor.rms), number(floor.max)
             if job.ground == "model":
                 self._flag_depth(job, found, floor, pair.flags)
         return pair
-
-    def _hard(self, job: Job, found: Measure, flags: list[Flag]) -> str:
-        """Return the fault that no tolerance excuses; flag another type than asked."""
-        asked, delivered = self._asked(job), job.candidate.dtype
-        hard = ""
-        if is_float(delivered) and delivered != asked:
-            flags.append("mixed-dtype")
-            hard = "narrower type" if bits(delivered) < bits(asked) else ""
-        return "not finite" if found.problem else hard
-
-    def _asked(self, job: Job) -> str:
-        """Return the type that the candidate has to deliver: the run's, or the reference's where that is narrower."""
-        asked = self.run.dtype
-        recorded = job.exact.dtype if self.run.question == "semantics" or job.own is None else job.own.dtype
-        if is_float(recorded) and bits(recorded) < bits(asked):
-            return recorded
-        return asked
 
     def _flags(self, job: Job) -> list[Flag]:
         """Return `island` where the reference computes in float32 inside its float64 run."""
@@ -149,10 +137,8 @@ class Pairing:
         narrow = is_float(job.exact.dtype) and job.exact.dtype != "float64"
         return ["island"] if narrow or job.exact.island is not None or path_of(job.address) in self.islands else []
 
-    def _floor(self, job: Job, found: Measure, pools: Mapping[str, Floor]) -> Floor:
+    def _floor(self, job: Job, found: Measure, output_type: str, pools: Mapping[str, Floor]) -> Floor:
         """Return the measured floor of a pair, or the modelled one in the same units."""
-        recorded = job.exact.dtype if job.own is None else job.own.dtype
-        output_type = coarser(recorded, job.candidate.dtype)
         if job.ground == "model":
             return model_floor(output_type, found.scale)
         platform = self.platform.get(self.kinds.get(path_of(job.address)) or "", NO_PLATFORM)
@@ -162,12 +148,38 @@ class Pairing:
 
     def _flag_depth(self, job: Job, found: Measure, floor: Floor, flags: list[Flag]) -> None:
         """Flag a composite or a free run whose error may be the depth's: no model bounds it."""
-        composite = self.has_table and self.kinds.get(path_of(job.address)) is None
-        within = found.error_rms <= DEPTH * RMS_FACTOR * floor.rms and found.error_max <= DEPTH * MAX_FACTOR * floor.max
-        if (composite or self.run.mode != "layers") and within:
-            flags.append("unbounded-depth")
+        if found.error_rms <= DEPTH * RMS_FACTOR * floor.rms and found.error_max <= DEPTH * MAX_FACTOR * floor.max:
+            composite = self.has_table and self.kinds.get(path_of(job.address)) is None
+            if composite or self.run.mode != "layers":
+                flags.append("unbounded-depth")
 
 
+class _Types(NamedTuple):
+    """What follows from the types of a pair.
+
+    Attributes:
+        output: The type in which both sides write the result, the coarser where they differ.
+        mixed: Whether the candidate delivers another type than asked.
+        hard: The fault that no tolerance excuses, where that type is narrower.
+    """
+
+    output: str
+    mixed: bool
+    hard: str
+
+
+@lru_cache(maxsize=256)
+def _types(question: Question, asked: str, exact: str, candidate: str, own: str | None) -> _Types:
+    """Judge the type of the candidate's tensor: asked is the run's, or the reference's where that is narrower."""
+    recorded = exact if question == "semantics" or own is None else own
+    if is_float(recorded) and bits(recorded) < bits(asked):
+        asked = recorded
+    mixed = is_float(candidate) and candidate != asked
+    hard = "narrower type" if mixed and bits(candidate) < bits(asked) else ""
+    return _Types(coarser(own or exact, candidate), mixed, hard)
+
+
+@lru_cache(maxsize=256)
 def coarser(first: str, second: str) -> str:
     """Return the type with fewer mantissa bits; one that is no float does not count."""
     if not (is_float(first) and is_float(second)):

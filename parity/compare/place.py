@@ -15,8 +15,9 @@ from __future__ import annotations
 import math
 from functools import partial
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import numpy as np
 
 from parity.compare.blocks import BLOCK, BLOCK64, blocks, load_pair, scratch
@@ -45,7 +46,7 @@ _MOST_COORDINATES: Final = 1 << 18
 _DENSE: Final = 7 / 8
 
 
-class Place(NamedTuple):
+class Place(msgspec.Struct, frozen=True, gc=False):
     """The worst element, how many are outside the limit, and that in words."""
 
     at: tuple[int, ...]
@@ -263,11 +264,14 @@ def _runs_along_an_edge(rows: Array, columns: Array) -> bool:
 
 def _ranges(name: str, marks: Array) -> str:
     """Return `channels 16-19` for the marked positions of an axis, or nothing when they are all or too scattered."""
-    if marks.size <= 1 or marks.all():
+    if marks.size <= 1:
         return ""
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], marks, [False])).astype(np.int8)))
-    starts, ends = edges[::2], edges[1::2] - 1
-    if starts.size > _MOST_RANGES:
+    edges = [0] if marks[0] else []
+    edges += (np.flatnonzero(marks[1:] != marks[:-1]) + 1).tolist()
+    if marks[-1]:
+        edges.append(marks.size)
+    if edges == [0, marks.size] or len(edges) > 2 * _MOST_RANGES:
         return ""
-    text = ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in zip(starts.tolist(), ends.tolist(), strict=True))
-    return f"{name if int(marks.sum()) == 1 else _PLURAL.get(name, name)} {text}"
+    ranges = [(start, end - 1) for start, end in zip(edges[::2], edges[1::2], strict=True)]
+    text = ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in ranges)
+    return f"{_PLURAL.get(name, name) if '-' in text or ',' in text else name} {text}"

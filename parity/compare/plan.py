@@ -13,6 +13,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
+
 from parity.address import pattern
 from parity.errors import AddressError, CaseError, TraceError
 from parity.result import Pair
@@ -30,7 +32,7 @@ _EXACT_RUN: Final = {"layers": "forced", "steps": "steps", "free": "float64"}
 _TWIN: Final = "float64"
 
 
-class Job(NamedTuple):
+class Job(msgspec.Struct, frozen=True, gc=False):
     """One pair to measure. `own` is the reference's record in its working type, where the exact one is another."""
 
     address: str

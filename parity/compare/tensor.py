@@ -1,16 +1,24 @@
-"""A tensor with its true type beside it: numpy has no bfloat16, so the array's own type does not tell."""
+"""A tensor with its true type beside it: numpy has no bfloat16, so the array's own type does not tell.
+
+Many small tensors of one type lie end to end in one flat `Tensor`, and a `Layout` says where each is:
+
+    >>> layout = Layout.of([(2,), (1, 3)])
+    >>> layout.cut(Tensor(np.arange(5.0), "float64"), 1).array
+    array([[2., 3., 4.]])
+"""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
-__all__ = ["Array", "Tensor", "end_to_end"]
+__all__ = ["Array", "Layout", "Tensor"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -22,6 +30,20 @@ class Tensor(NamedTuple):
     dtype: str
 
 
-def end_to_end(tensors: Iterable[Tensor]) -> Array:
-    """Return the elements of tensors of one type in one flat array."""
-    return np.concatenate([array if array.ndim == 1 else array.reshape(-1) for array, _ in tensors])
+class Layout(NamedTuple):
+    """Tensors that lie end to end: their shapes, how many elements each has, and where it begins."""
+
+    shapes: Sequence[tuple[int, ...]]
+    sizes: Array
+    starts: Array
+
+    @classmethod
+    def of(cls, shapes: Sequence[tuple[int, ...]]) -> Layout:
+        """Lay tensors of these shapes end to end."""
+        sizes = np.array([math.prod(shape) for shape in shapes], np.intp)
+        return cls(shapes, sizes, np.cumsum(sizes) - sizes)
+
+    def cut(self, laid: Tensor, number: int) -> Tensor:
+        """Return one of the tensors, a view."""
+        start = self.starts[number]
+        return Tensor(laid.array[start : start + self.sizes[number]].reshape(self.shapes[number]), laid.dtype)

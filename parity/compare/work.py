@@ -15,15 +15,17 @@ from parity.compare.batch import LARGEST, measure_many
 from parity.compare.exactly import Exact, is_exact, measure_exact
 from parity.compare.measurement import Measure
 from parity.compare.metrics import measure
-from parity.compare.tensor import Tensor
+from parity.compare.tensor import Layout, Tensor
+from parity.compare.window import note_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from parity.compare.plan import Job
     from parity.result import Verdict
+    from parity.trace import Record, RunReader
 
-__all__ = ["THREADED", "Found", "each", "measure_jobs", "obstacle", "tensors"]
+__all__ = ["THREADED", "Found", "each", "laid", "measure_jobs", "obstacle", "tensors"]
 
 Item = TypeVar("Item")
 
@@ -97,9 +99,9 @@ def each(work: Callable[[Item], Any], large: Sequence[Item], small: Sequence[Ite
 
 
 def _sorted(jobs: Sequence[Job]) -> tuple[list[list[int]], list[int], list[int]]:
-    """Sort the jobs into batches of small tensors of the same types, single ones, and large ones, largest first."""
+    """Sort the jobs into batches of small tensors of the same runs and types, single ones, and large ones, largest first."""
     batches: list[list[int]] = []
-    filling: dict[tuple[str, str, str], tuple[list[int], int]] = {}
+    filling: dict[tuple[int, int, str, str, str], tuple[list[int], int]] = {}
     single: list[int] = []
     large: list[tuple[int, int]] = []
     for number, job in enumerate(jobs):
@@ -112,7 +114,7 @@ def _sorted(jobs: Sequence[Job]) -> tuple[list[list[int]], list[int], list[int]]
         elif size > LARGEST or exact.startswith("complex") or is_exact(exact, candidate):
             single.append(number)
         else:
-            key = (exact, candidate, "" if job.own is None else job.own.dtype)
+            key = (id(job.run), id(job.exact_run), exact, candidate, "" if job.own is None else job.own.dtype)
             numbers, before = filling.get(key, ([], 0))
             numbers.append(number)
             filling[key] = numbers, before + size
@@ -124,11 +126,26 @@ def _sorted(jobs: Sequence[Job]) -> tuple[list[list[int]], list[int], list[int]]
 
 def _measure_batch(jobs: Sequence[Job], numbers: Sequence[int], found: list[Found]) -> None:
     """Measure the jobs of one batch into their places."""
-    groups = [tensors(jobs[number]) for number in numbers]
-    own = [group[2] for group in groups if group[2] is not None]
-    measured = measure_many([group[0] for group in groups], [group[1] for group in groups], own)
-    for number, each_measured in zip(numbers, measured, strict=True):
-        found[number] = each_measured
+    for number, measured in zip(numbers, measure_many(*laid([jobs[number] for number in numbers])), strict=True):
+        found[number] = measured
+
+
+def laid(jobs: Sequence[Job]) -> tuple[Layout, Tensor, Tensor, Tensor | None]:
+    """Read the tensors of jobs of the same runs and types end to end: exact ones, the candidate's, the reference's own."""
+    first = jobs[0]
+    layout = Layout.of([job.exact.shape for job in jobs])
+    own = None
+    if first.own is not None and first.run.own is not None:
+        own = _flat(first.run.own, [job.own for job in jobs if job.own is not None], layout)
+    exact = _flat(first.exact_run, [job.exact for job in jobs], layout)
+    return layout, exact, _flat(first.run.candidate, [job.candidate for job in jobs], layout), own
+
+
+def _flat(run: RunReader, records: Sequence[Record], layout: Layout) -> Tensor:
+    """Read tensors of one type end to end."""
+    ends = [run.tensor(record.address) for record in (records[0], records[-1])]
+    note_read(ends, int(layout.sizes.sum()) * ends[0].itemsize)
+    return Tensor(run.flat(records, layout.sizes), records[0].dtype)
 
 
 def tensors(job: Job) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -26,7 +26,7 @@ from parity.trace.npy import read_header
 from parity.trace.records import checked_size, decode, restored_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -134,6 +134,22 @@ class RunReader:
             )
             raise TraceError(message)
         return widen(array, record.dtype)
+
+    def flat(self, records: Sequence[Record], sizes: NDArray[np.intp]) -> NDArray[Any]:
+        """Return the elements of tensors of one type, none empty, end to end; `sizes` says how many each has.
+
+        Raises:
+            TraceError: the bytes of one cannot be read.
+        """
+        shard, dtype = records[0].shard or "", records[0].dtype
+        offsets = [record.offset for record in records if record.shard == shard and record.offset is not None]
+        numbers = self._numbers.get((shard, dtype))
+        if numbers is not None and len(offsets) == len(records):
+            starts, rests = np.divmod(np.array(offsets), numbers.itemsize)
+            if not rests.any() and int((starts + sizes).max()) <= numbers.size:
+                ends = np.cumsum(sizes)
+                return numbers[np.arange(ends[-1]) + np.repeat(starts - ends + sizes, sizes)]
+        return np.concatenate([self.tensor(record.address).reshape(-1) for record in records])
 
     @cached_property
     def _holders(self) -> dict[tuple[str, str], str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from parity.compare.grid import WORDS, on_half_grid
 from parity.compare.look import look_many
 from parity.compare.place import locate
-from parity.compare.tensor import Tensor
+from parity.compare.tensor import Layout, Tensor
 from parity.compare.ulp import has_ulps, largest_ulps
 from parity.dtypes import narrow, widen
+from tests.parity.compare.traces import end_to_end
 
 FLOATS = ["float64", "float32", "float16", "bfloat16"]
 
@@ -43,15 +45,17 @@ def test_together_and_alone_give_the_same(data: st.DataObject) -> None:
         candidate.append(draw_tensor(data, types[1], shape, base))
         limits.append(data.draw(st.sampled_from([0.0, 1e-7, 0.01, 1e300])))
         cosines.append(data.draw(st.sampled_from([None, 1.0])))
-    for look, x, c, limit, cosine in zip(
-        look_many(exact, candidate, limits, cosines), exact, candidate, limits, cosines, strict=True
-    ):
+    layout = Layout.of([x.array.shape for x in exact])
+    places, ulps, coarse = look_many(layout, end_to_end(exact), end_to_end(candidate), limits, cosines)
+    for place, x, c, limit, cosine in zip(places, exact, candidate, limits, cosines, strict=True):
         wanted = locate(x, c, limit, cosine)
-        assert np.isclose(look.place.cosine, wanted.cosine, rtol=1e-6, atol=1e-9, equal_nan=True)
-        alone, together = (repr(each._replace(cosine=0.0)) for each in (wanted, look.place))  # NaN reads like NaN
+        assert np.isclose(place.cosine, wanted.cosine, rtol=1e-6, atol=1e-9, equal_nan=True)
+        alone, together = (repr(msgspec.structs.replace(each, cosine=0.0)) for each in (wanted, place))  # NaN too
         assert together == alone
-        assert look.ulps == (largest_ulps(x, c) if has_ulps(c.dtype) else None)
-        assert look.coarse == (on_half_grid(c) if c.dtype in WORDS else None)
+    assert ulps == (
+        [largest_ulps(*each) for each in zip(exact, candidate, strict=True)] if has_ulps(types[1]) else None
+    )
+    assert coarse == ([on_half_grid(c) for c in candidate] if types[1] in WORDS else None)
 
 
 @pytest.mark.parametrize(("marked", "words"), [([0, 1, 5], "axis 0 0-1, 5"), ([0, 2, 4, 6], ""), (range(8), "")])
@@ -59,5 +63,5 @@ def test_a_scattered_error_of_a_flat_tensor_has_no_range(marked: list[int], word
     x = np.zeros(9, np.float32)
     c = x.copy()
     c[list(marked)] = 1.0
-    place = look_many([Tensor(x, "float32")], [Tensor(c, "float32")], [0.5], [1.0])[0].place
-    assert place.words == f"{len(marked)} of 9 outside" + (f", all in {words}" if words else "")
+    places, _, _ = look_many(Layout.of([x.shape]), Tensor(x, "float32"), Tensor(c, "float32"), [0.5], [1.0])
+    assert places[0].words == f"{len(marked)} of 9 outside" + (f", all in {words}" if words else "")

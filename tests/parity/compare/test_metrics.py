@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 
 from parity.compare.batch import measure_many
 from parity.compare.blocks import BLOCK
 from parity.compare.careful import careful
 from parity.compare.metrics import measure
 from parity.compare.place import locate
-from parity.compare.tensor import Tensor
+from parity.compare.tensor import Layout, Tensor
 from parity.dtypes import narrow, widen
+from tests.parity.compare.traces import end_to_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +33,11 @@ RIGHT = 1e-6
 def exactly(values: np.ndarray, name: str) -> list[Fraction]:
     """The elements as fractions."""
     return [Fraction(float(value)) for value in widen(values, name).reshape(-1)]
+
+
+def together(exact: Tensor, candidate: Tensor) -> Measure:
+    """The pair measured as a batch of one."""
+    return measure_many(Layout.of([exact.array.shape]), exact, candidate)[0]
 
 
 def root(square: Fraction) -> float:
@@ -85,7 +92,7 @@ def test_distances_hold_at_any_scale(name: str, scale: float) -> None:
     x = values(rng, (999,), scale, name)
     c = values(rng, (999,), scale, name)
     check(measure(Tensor(x, name), Tensor(c, name)), expected(exactly(x, name), exactly(c, name)))
-    check(measure_many([Tensor(x, name)], [Tensor(c, name)])[0], expected(exactly(x, name), exactly(c, name)))
+    check(together(Tensor(x, name), Tensor(c, name)), expected(exactly(x, name), exactly(c, name)))
 
 
 @pytest.mark.parametrize("value", [1.0, 0.1, 1.9999999, 1 / 3])
@@ -117,7 +124,7 @@ def test_any_finite_float32_pair_is_measured_right(data: st.DataObject) -> None:
     wanted = expected(exactly(x, "float32"), exactly(c, "float32"))
     check(measure(Tensor(x, "float32"), Tensor(c, "float32")), wanted)
     check(careful(Tensor(x, "float32"), Tensor(c, "float32")), wanted)
-    check(measure_many([Tensor(x, "float32")], [Tensor(c, "float32")])[0], wanted)
+    check(together(Tensor(x, "float32"), Tensor(c, "float32")), wanted)
 
 
 @settings(max_examples=150, deadline=None)
@@ -188,7 +195,7 @@ def test_what_is_not_finite_is_compared_by_place_and_sign(
     x = values(np.random.default_rng(8), (size,), 1.0, name)
     c = x.copy()
     x[size // 2], c[size // 2] = (narrow(np.array([value]), name)[0] for value in (reference, candidate))
-    for found in (measure(Tensor(x, name), Tensor(c, name)), measure_many([Tensor(x, name)], [Tensor(c, name)])[0]):
+    for found in (measure(Tensor(x, name), Tensor(c, name)), together(Tensor(x, name), Tensor(c, name))):
         assert found.problem == problem
         if problem == "misplaced":
             assert not math.isfinite(found.error_max)
@@ -222,9 +229,10 @@ def test_batches_give_the_same_numbers_as_single_pairs(types: tuple[str, ...]) -
     rng = np.random.default_rng(10)
     wide = [rng.standard_normal(size) for size in (1, 2, 16, 63, 2000)]
     columns = [[Tensor(narrow(x + 1e-3 * k, name), name) for x in wide] for k, name in enumerate(types)]
-    for number, found in enumerate(measure_many(*columns)):
+    layout = Layout.of([x.shape for x in wide])
+    for number, found in enumerate(measure_many(layout, *map(end_to_end, columns))):
         alone = measure(*(column[number] for column in columns))
-        for got, want in zip(found[:9], alone[:9], strict=True):
+        for got, want in zip(astuple(found)[:9], astuple(alone)[:9], strict=True):
             assert got == pytest.approx(want, rel=RIGHT)
 
 

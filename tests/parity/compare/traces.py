@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from parity.compare.tensor import Tensor
 from parity.trace import Checks, Island, Manifest, Row, Trace, TraceWriter, WeightDigests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from parity.result import Pair, Result
@@ -26,6 +27,11 @@ SHAPES = {
 }
 IDS = "tokenizer:output"
 Run = dict[str, Any]
+
+
+def end_to_end(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors of one type as `Layout` lays them."""
+    return Tensor(np.concatenate([each.array.reshape(-1) for each in tensors]), tensors[0].dtype)
 
 
 def addresses() -> list[str]:
