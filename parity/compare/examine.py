@@ -92,7 +92,7 @@ def _examine_many(items: Sequence[tuple[Pair, Job, _Limits]]) -> None:
     """Do the same for small pairs of the same runs and types, none of them exact."""
     outer = [_limit_of(pair, limits) for pair, _, limits in items]
     cosines = [None if pair.cosine is None else plain(pair.cosine) for pair, _, _ in items]
-    layout, exact, candidate, _ = laid([job for _, job, _ in items])
+    layout, exact, candidate = laid([job for _, job, _ in items])
     unknown = [None] * len(items)
     places, ulps, coarse = look_many(layout, exact, candidate, outer, cosines)
     for item, place, steps, on_grid in zip(items, places, ulps or unknown, coarse or unknown, strict=True):

@@ -126,19 +126,19 @@ def _sorted(jobs: Sequence[Job]) -> tuple[list[list[int]], list[int], list[int]]
 
 def _measure_batch(jobs: Sequence[Job], numbers: Sequence[int], found: list[Found]) -> None:
     """Measure the jobs of one batch into their places."""
-    for number, measured in zip(numbers, measure_many(*laid([jobs[number] for number in numbers])), strict=True):
+    batch = [jobs[number] for number in numbers]
+    layout, exact, candidate = laid(batch)
+    owns = [job.own for job in batch if job.own is not None]
+    own = _flat(batch[0].run.own, owns, layout) if owns and batch[0].run.own is not None else None
+    for number, measured in zip(numbers, measure_many(layout, exact, candidate, own), strict=True):
         found[number] = measured
 
 
-def laid(jobs: Sequence[Job]) -> tuple[Layout, Tensor, Tensor, Tensor | None]:
-    """Read the tensors of jobs of the same runs and types end to end: exact ones, the candidate's, the reference's own."""
-    first = jobs[0]
+def laid(jobs: Sequence[Job]) -> tuple[Layout, Tensor, Tensor]:
+    """Read the exact and the candidate's tensors of jobs of the same runs and types, end to end."""
     layout = Layout.of([job.exact.shape for job in jobs])
-    own = None
-    if first.own is not None and first.run.own is not None:
-        own = _flat(first.run.own, [job.own for job in jobs if job.own is not None], layout)
-    exact = _flat(first.exact_run, [job.exact for job in jobs], layout)
-    return layout, exact, _flat(first.run.candidate, [job.candidate for job in jobs], layout), own
+    exact = _flat(jobs[0].exact_run, [job.exact for job in jobs], layout)
+    return layout, exact, _flat(jobs[0].run.candidate, [job.candidate for job in jobs], layout)
 
 
 def _flat(run: RunReader, records: Sequence[Record], layout: Layout) -> Tensor:
