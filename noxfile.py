@@ -68,11 +68,14 @@ def environment(session: nox.Session, mindspore: str = "") -> Path:
         return programs
     session.log("setting up %s (a few minutes and 4 GB the first time)", folder)
     session.run(path, "-m", "venv", "--clear", str(folder), external=True)
-    pip = [str(programs / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [str(programs / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     index = os.environ.get("PARITY_TORCH_INDEX")
     session.run(*pip, *(["--index-url", index] if index else []), "-c", pinned, "torch", external=True)
     session.run(*pip, "-c", pinned, "-e", ".[torch,mindspore,dev]", external=True)
     session.run(*pip, "--no-deps", OPEN_CLIP, external=True)
+    # pip would compile on one core; 1: some package has a file that is no Python 3
+    compiling = [str(programs / "python"), "-m", "compileall", "-qq", "-j", "0", str(folder)]
+    session.run(*compiling, external=True, success_codes=[0, 1])
     stamp.write_text(wanted)
     return programs
 

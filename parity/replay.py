@@ -261,6 +261,9 @@ class Tap:
         self._substitutes: frozenset[str] = frozenset()
         self._counts: dict[str, int] = {}
         self._step: int | None = None
+        self._steps: set[int | None] = set()
+        if self._only is not None:
+            self._steps = {Address.parse(text).step for text in given.run if self.wanted(text)}
 
     def step(self, step: int | None) -> None:
         """Enter a step of the loop (None: leave it); calls are counted anew."""
@@ -309,6 +312,10 @@ class Tap:
     def wanted(self, text: str) -> bool:
         """Tell whether the address is to be written."""
         return self._only is None or self._only.fullmatch(text) is not None
+
+    def wants(self, step: int | None) -> bool:
+        """Tell whether an address of this step of the loop (None: outside of it) is to be written."""
+        return self._only is None or step in self._steps
 
     def _text(self, path: str, port: str, step: int | None, call: int) -> str:
         path, step, known = self._given.calls.key(path, step, call)

@@ -186,7 +186,16 @@ class MindoneSystem:
         self._decode(latents, tap)
 
     def steps(self, given: Given, tap: Tap) -> None:
-        """Run every stage and step from the reference's tensors at its start."""
+        """Run every stage and step of which something is wanted from the reference's tensors at its start."""
+        if tap.wants(None):
+            self._stages(given, tap)
+        self._loop(given, tap)
+        if tap.wants(None):
+            last = given.tensor(f"scheduler.step@step={self.schedule.steps - 1}:output")
+            self._decode(self.native(last, self.pipeline.latents_dtype), tap)
+
+    def _stages(self, given: Given, tap: Tap) -> None:
+        """Run every stage before the loop from what the reference gave to it."""
         texts, ids = self._texts(), []
         for call, prompts in enumerate(texts):
             at = f"@call={call}" if len(texts) > 1 else ""
@@ -196,6 +205,9 @@ class MindoneSystem:
         self._schedule(tap)
         self._encode(given, tap)
         self._prepare(given, None, tap)
+
+    def _loop(self, given: Given, tap: Tap) -> None:
+        """Run the steps, each from the reference's latents."""
         watched = Watched(self, tap)
         sampler, denoiser = watched_sampler(self, watched, tap), watched.denoiser(self.schedule)
         conditioning = self._recorded_conditioning(given)
@@ -203,15 +215,13 @@ class MindoneSystem:
         def predict(latents: Tensor, sigma: Any) -> Tensor:
             return watched.predict_noise(latents, sigma, conditioning, self.guider, denoiser)
 
-        for index in range(self.schedule.steps):
+        for index in filter(tap.wants, range(self.schedule.steps)):
             inputs = given.inputs("scheduler.step", index, None)
             latents = self.native(inputs["sample"], self.pipeline.latents_dtype)
             sampler.recall(index, self.memory(inputs))
             latents, sigma = sampler.prepare(index, latents)
             sampler.step(index, latents, predict(latents, sigma), self.noises(given), predict)
         tap.step(None)
-        last = given.tensor(f"scheduler.step@step={self.schedule.steps - 1}:output")
-        self._decode(self.native(last, self.pipeline.latents_dtype), tap)
 
     def layer(
         self, rows: Sequence[Row], inputs: Mapping[str, Any], given: Given, step: int | None

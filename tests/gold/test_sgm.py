@@ -114,6 +114,33 @@ def test_another_discretization_does_not_match(trace, tmp_path, checkpoint, monk
     assert result.first_divergence.address.startswith("scheduler.set_timesteps")
 
 
+@pytest.mark.parametrize("trace", ["LinearMultistep"], indirect=True)  # it remembers the steps before
+def test_a_replay_of_one_step_computes_no_other(trace, tmp_path, checkpoint, monkeypatch):
+    pytest.importorskip("mindspore")
+    from mindone_sdxl.candidate import candidate
+    from mindone_sdxl.pipeline import StableDiffusionXL
+    from parity.compare import compare
+    from parity.replay import Options, replay
+    from parity.trace import Trace
+
+    predict, evaluations = StableDiffusionXL.predict_noise, []
+
+    def counted(*arguments):
+        evaluations.append(arguments)
+        return predict(*arguments)
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(StableDiffusionXL, "predict_noise", counted)
+    monkeypatch.setattr(StableDiffusionXL, "decode", None)
+    address = "scheduler.step@step=2:output"
+    chosen = Options(modes=("steps",), dtypes=("float64",), only=address, weights=checkpoint)
+    own = replay(trace, candidate, tmp_path / "own", chosen, lambda *_: None)
+    assert len(evaluations) == 1
+    assert list(own.run("steps-float64")) == [address]
+    (pair,) = [pair for pair in compare(Trace.open(trace), [own]).pairs if pair.mode == "steps"]
+    assert (pair.address, pair.verdict) == (address, "MATCH")
+
+
 @pytest.mark.parametrize("name", ["HeunEDM", "LinearMultistep", "image-to-image", "whole"])
 @pytest.mark.skipif(SOURCE is None, reason="PARITY_SGM_SOURCE names no checkout of Stability-AI/generative-models")
 def test_the_kept_recording_is_what_the_package_computes(name, kept, tmp_path):
