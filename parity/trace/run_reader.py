@@ -146,9 +146,10 @@ class RunReader:
         numbers = self._numbers.get((shard, dtype))
         if numbers is not None and len(offsets) == len(records):
             starts, rests = np.divmod(np.array(offsets), numbers.itemsize)
-            if not rests.any() and int((starts + sizes).max()) <= numbers.size:
-                ends = np.cumsum(sizes)
-                return numbers[np.arange(ends[-1]) + np.repeat(starts - ends + sizes, sizes)]
+            ends = starts + sizes
+            if not rests.any() and ends.max() <= numbers.size:
+                pieces = zip(starts.tolist(), ends.tolist(), strict=True)
+                return np.concatenate([numbers[start:end] for start, end in pieces])
         return np.concatenate([self.tensor(record.address).reshape(-1) for record in records])
 
     @cached_property
