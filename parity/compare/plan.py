@@ -196,9 +196,9 @@ def _is_expected(run: RunPlan, record: Record, only: re.Pattern[str] | None) -> 
 def _job(run: RunPlan, record: Record, order: dict[str, int]) -> Job | None:
     """Pair a candidate's record with the exact one, else with the working run's."""
     address = record.address
-    own = run.own.record(address) if run.own is not None and address in run.own else None
-    if address in run.exact:
-        exact = run.exact.record(address)
+    own = None if run.own is None else run.own.find(address)
+    exact = run.exact.find(address)
+    if exact is not None:
         usable = own if own is not None and own.kind == exact.kind == "tensor" and own.shape == exact.shape else None
         ground: Ground = run.ground if usable is not None or run.ground != "floor" else "model"
         return Job(address, order[address], exact, record, usable, run, run.exact, ground)

@@ -48,7 +48,7 @@ def obstacle(job: Job) -> tuple[Verdict, str] | None:
         return None
     if exact.shape != candidate.shape:
         return "INCOMPARABLE", f"shape {list(candidate.shape)}; the reference has {list(exact.shape)}"
-    if exact.dtype.startswith("complex") != candidate.dtype.startswith("complex"):
+    if exact.dtype != candidate.dtype and exact.dtype.startswith("complex") != candidate.dtype.startswith("complex"):
         return "INCOMPARABLE", f"{candidate.dtype}; the reference has {exact.dtype}"
     if 0 in exact.shape:
         return "MISSING", "empty on both sides; nothing was compared"

@@ -67,6 +67,10 @@ class RunReader:
         """Tell whether the address is recorded."""
         return str(address) in self._by_address
 
+    def find(self, address: str) -> Record | None:
+        """Return the record of an address, or None."""
+        return self._by_address.get(address)
+
     def record(self, address: str | Address) -> Record:
         """Return the record of an address.
 
@@ -74,7 +78,7 @@ class RunReader:
             AddressError: there is none.
         """
         text = str(address)
-        found = self._by_address.get(text)
+        found = self.find(text)
         if found is None:
             hint = nearest(text, self._by_address)
             message = f"{self._folder}: no record of {text!r}{hint}; the run has {len(self)} records"
