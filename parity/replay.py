@@ -123,7 +123,7 @@ class System(Protocol):
         """Run everything from prompts, latents and noise."""
 
     def steps(self, given: Given, tap: Tap) -> None:
-        """Run every stage and step from the reference's tensors at its start."""
+        """Run every stage and step from the reference's tensors at its start; it may skip what `tap.wants` not."""
 
     def layer(
         self, rows: Sequence[Row], inputs: Mapping[str, Any], given: Given, step: int | None
@@ -264,6 +264,7 @@ class Tap:
         self._steps: set[int | None] = set()
         if self._only is not None:
             self._steps = {Address.parse(text).step for text in given.run if self.wanted(text)}
+        self._whole = not self._steps  # an address that the reference lacks may be anywhere
 
     def step(self, step: int | None) -> None:
         """Enter a step of the loop (None: leave it); calls are counted anew."""
@@ -315,7 +316,7 @@ class Tap:
 
     def wants(self, step: int | None) -> bool:
         """Tell whether an address of this step of the loop (None: outside of it) is to be written."""
-        return self._only is None or step in self._steps
+        return self._whole or step in self._steps
 
     def _text(self, path: str, port: str, step: int | None, call: int) -> str:
         path, step, known = self._given.calls.key(path, step, call)

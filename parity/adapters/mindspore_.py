@@ -112,7 +112,7 @@ class CellSystem:
         tap.function(PIPELINE, _ports(result))
 
     def steps(self, given: Given, tap: Tap) -> None:
-        """Run each part from what the reference gave to it."""
+        """Run each part of which something is wanted from what the reference gave to it."""
         for path, step, call in given.calls.order:
             if path in self.parts and tap.wants(step):
                 tap.step(step)

@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from parity.compare.place import Place
     from parity.compare.plan import Job
     from parity.compare.rules import RuleBook
+    from parity.compare.tensor import Tensor
     from parity.result import Pair
 
 __all__ = ["examine_all"]
 
 _Limits = tuple[float, float]
+_Group = tuple["Tensor", "Tensor", "Tensor | None"]
 _TOGETHER: Final = BLOCK // LARGEST
 _HALVES: Final = frozenset({"float16", "bfloat16"})
 _SECOND: Final = frozenset({"cosine", "max_ulp"})
@@ -77,7 +79,7 @@ def _asks_more(pair: Pair, book: RuleBook) -> bool:
 def _examine(item: tuple[Pair, Job, _Limits, bool]) -> None:
     """Fill in where the error of a pair sits; the last item says whether to count ulp."""
     pair, job, limits, with_ulps = item
-    exact, candidate, _ = tensors(job)
+    group = exact, candidate, _ = tensors(job)
     if pair.ground == "exact":
         index, first, second, words = locate_exact(exact, candidate)
         pair.worst, pair.detail = Worst(index=index, reference=_shown(first), candidate=_shown(second)), words
@@ -85,7 +87,7 @@ def _examine(item: tuple[Pair, Job, _Limits, bool]) -> None:
     limit, cosine = _limit_of(pair, limits), None if pair.cosine is None else plain(pair.cosine)
     place = locate(exact, candidate, limit, cosine, plain(pair.error_max))
     steps = largest_ulps(exact, candidate) if with_ulps and has_ulps(candidate.dtype) else None
-    _settle(pair, job, limits, place, steps, coarse=None)
+    _settle(pair, job, limits, place, steps, coarse=None, group=group)
 
 
 def _examine_many(items: Sequence[tuple[Pair, Job, _Limits]]) -> None:
@@ -106,11 +108,24 @@ def _limit_of(pair: Pair, limits: _Limits) -> float:
     return rms_limit if only_rms else max_limit
 
 
-def _settle(pair: Pair, job: Job, limits: _Limits, place: Place, steps: float | None, *, coarse: bool | None) -> None:
-    """Fill in what was found; `coarse` says whether the candidate lies on the grid of a half type, None: unknown."""
+def _settle(
+    pair: Pair, job: Job, limits: _Limits, place: Place, steps: float | None, *, coarse: bool | None,
+    group: _Group | None = None,
+) -> None:  # fmt: skip
+    """Fill in what was found.
+
+    Args:
+        pair: What to fill in.
+        job: Where its tensors are.
+        limits: Those of the pair before this look.
+        place: Where the error sits.
+        steps: The largest distance in ulp; None: not counted.
+        coarse: Whether the candidate lies on the grid of a half type; None: unknown.
+        group: The tensors, where they were read already.
+    """
     pair.worst = Worst(index=place.at, reference=_shown(place.reference), candidate=_shown(place.candidate))
     pair.cosine, pair.outside = number(place.cosine), place.outside
-    if place.outside and _only_large_elements(pair, job, limits[1], place.reference):
+    if place.outside and _only_large_elements(pair, job, group, limits[1], place.reference):
         pair.floor_max = model_floor(
             coarser(job.exact.dtype, job.candidate.dtype), plain(pair.scale), plain(pair.error_max)
         ).max
@@ -119,19 +134,19 @@ def _settle(pair: Pair, job: Job, limits: _Limits, place: Place, steps: float | 
         pair.detail = f"{pair.detail}; {place.words}" if pair.detail else place.words
     if steps is not None:
         pair.max_ulp = number(steps)
-    if coarse is not False and pair.dtype in WORDS and _is_rounded(pair, job, limits):
+    if coarse is not False and pair.dtype in WORDS and _is_rounded(pair, job, group):
         pair.flags.append("half-precision-grid")
         pair.hard = pair.hard or "half-precision grid"
 
 
-def _only_large_elements(pair: Pair, job: Job, limit: float, worst: complex) -> bool:
+def _only_large_elements(pair: Pair, job: Job, group: _Group | None, limit: float, worst: complex) -> bool:
     """Tell whether every element beyond the modelled limit is off by a few ulp of its own; the worst one first."""
     if pair.ground != "model" or pair.hard or isinstance(worst, complex):
         return False
     name = coarser(job.exact.dtype, job.candidate.dtype)
     if plain(pair.error_max) > max(limit, MODEL_ULPS * ulp(name, worst)):
         return False
-    exact, candidate, _ = tensors(job)
+    exact, candidate, _ = group or tensors(job)
     return not some_beyond_ulps(exact, candidate, limit, name, MODEL_ULPS)
 
 
@@ -140,7 +155,7 @@ def _shown(value: complex) -> float | str:
     return str(value) if isinstance(value, complex) else number(float(value)) or 0.0
 
 
-def _is_rounded(pair: Pair, job: Job, limits: _Limits) -> bool:
+def _is_rounded(pair: Pair, job: Job, group: _Group | None) -> bool:
     """Tell whether the candidate's values all are numbers of a half type, the reference's are not, and it shows.
 
     In a run of a half type a wider tensor is made from numbers of that type and may lie on its grid by right, so there
@@ -152,11 +167,11 @@ def _is_rounded(pair: Pair, job: Job, limits: _Limits) -> bool:
     if delivered == "float16":
         shows = pair.size >= GRID_MIN_SIZE
     elif pair.dtype in _HALVES:
-        rms_limit, max_limit = limits
+        rms_limit, max_limit = limits_of(pair)  # of the floor that a few large elements may have raised
         shows = plain(pair.error_rms) > rms_limit or plain(pair.error_max) > max_limit
     else:
         shows = plain(pair.error_max) >= GRID_MIN_REL * plain(pair.scale)
     if not shows:
         return False
-    exact, candidate, own = tensors(job)
+    exact, candidate, own = group or tensors(job)
     return on_half_grid(candidate) and not on_half_grid(own or exact)

@@ -114,8 +114,16 @@ def test_another_discretization_does_not_match(trace, tmp_path, checkpoint, monk
     assert result.first_divergence.address.startswith("scheduler.set_timesteps")
 
 
+ANYWHERE = ["predict_noise"] * 5 + ["decode"]
+
+
 @pytest.mark.parametrize("trace", ["LinearMultistep"], indirect=True)  # it remembers the steps before
-def test_a_replay_of_one_step_computes_no_other(trace, tmp_path, checkpoint, monkeypatch):
+@pytest.mark.parametrize(
+    ("only", "expected"),
+    [("scheduler.step@step=2:output", ["predict_noise"]), ("unet@step=2,call=7:output", ANYWHERE)],
+    ids=["recorded", "unknown to the reference"],
+)
+def test_a_replay_of_one_step_computes_no_other(only, expected, trace, tmp_path, checkpoint, monkeypatch):
     pytest.importorskip("mindspore")
     from mindone_sdxl.candidate import candidate
     from mindone_sdxl.pipeline import StableDiffusionXL
@@ -123,22 +131,26 @@ def test_a_replay_of_one_step_computes_no_other(trace, tmp_path, checkpoint, mon
     from parity.replay import Options, replay
     from parity.trace import Trace
 
-    predict, evaluations = StableDiffusionXL.predict_noise, []
+    calls = []
 
-    def counted(*arguments):
-        evaluations.append(arguments)
-        return predict(*arguments)
+    def counted(name):
+        method = getattr(StableDiffusionXL, name)
 
+        def call(*arguments):
+            calls.append(name)
+            return method(*arguments)
+
+        monkeypatch.setattr(StableDiffusionXL, name, call)
+
+    counted("predict_noise")
+    counted("decode")
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(StableDiffusionXL, "predict_noise", counted)
-    monkeypatch.setattr(StableDiffusionXL, "decode", None)
-    address = "scheduler.step@step=2:output"
-    chosen = Options(modes=("steps",), dtypes=("float64",), only=address, weights=checkpoint)
+    chosen = Options(modes=("steps",), dtypes=("float64",), only=only, weights=checkpoint)
     own = replay(trace, candidate, tmp_path / "own", chosen, lambda *_: None)
-    assert len(evaluations) == 1
-    assert list(own.run("steps-float64")) == [address]
-    (pair,) = [pair for pair in compare(Trace.open(trace), [own]).pairs if pair.mode == "steps"]
-    assert (pair.address, pair.verdict) == (address, "MATCH")
+    assert calls == expected
+    if expected is not ANYWHERE:
+        (pair,) = [pair for pair in compare(Trace.open(trace), [own]).pairs if pair.mode == "steps"]
+        assert (pair.address, pair.verdict) == (only, "MATCH")
 
 
 @pytest.mark.parametrize("name", ["HeunEDM", "LinearMultistep", "image-to-image", "whole"])

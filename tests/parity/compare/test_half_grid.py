@@ -40,3 +40,17 @@ def test_a_float32_tensor_on_the_grid_of_float16(
     found = pair(compare(trace, [other]), GUIDANCE, "precision", "layers")
     assert (found.verdict, found.hard) == expected
     assert ("half-precision-grid" in found.flags) == bool(found.hard)
+
+
+@pytest.mark.parametrize("size", [64, 5000])
+def test_a_large_element_that_is_off_by_its_own_ulp_shows_no_grid(size: int, tmp_path: Path) -> None:
+    """Without a twin; the candidate delivers float32 made of float16 numbers, of which one is off by two ulp."""
+    exact = np.full(size, 1 + 2.0**-10, np.float16)
+    exact[0] = 1025.0
+    off = exact.astype(np.float32)
+    off[0] += 2.0
+    trace = write(tmp_path / "r", manifest("reference"), {"float16": ("run", "float16", {GUIDANCE: exact})})
+    described = manifest("candidate", reference_digest=trace.digest)
+    other = write(tmp_path / "c", described, {"layers-float16": ("layers", "float16", {GUIDANCE: off})})
+    found = pair(compare(trace, [other]), GUIDANCE, "precision", "layers")
+    assert (found.verdict, found.flags, found.outside) == ("MATCH", ["mixed-dtype"], 0)
