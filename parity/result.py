@@ -34,7 +34,7 @@ Ground = Literal["", "exact", "float64", "floor", "model"]
 Number = float | Literal["nan", "inf", "-inf"]
 
 
-# gc=False, here and in Record: there may be a hundred thousand of them, and none can refer to itself.
+# gc=False, here, in Record and in what a comparison makes of each pair: there may be a hundred thousand of them, and none can refer to itself.
 class Worst(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The element that differs most: its index and both values."""
 

@@ -49,11 +49,6 @@ class _MappedRun(RunReader):
         array = self._native.tensor(old.address, check=check)
         return np.ascontiguousarray(transform(name, array, record.shape, record.dtype)).reshape(record.shape)
 
-    def flat(self, records: Sequence[Record], sizes: NDArray[np.intp]) -> NDArray[Any]:
-        """Return tensors in the reference's layout, end to end."""
-        del sizes
-        return np.concatenate([self.tensor(record.address).reshape(-1) for record in records])
-
 
 def mapped(candidate: Trace, mapping: Mapping, reference: Trace) -> Trace:
     """Return the candidate's trace under the reference's addresses, with the mapping as its alignment.
