@@ -182,7 +182,7 @@ class Torch:
         """Write what the whole UNet gives in float64."""
         from diffusers.models.embeddings import Timesteps
 
-        from torch_refs.schedule import timestep_embedding
+        from torch_refs.diffusers.schedule import timestep_embedding
 
         self.load(folder / FILE)
         for module in self.model.modules():

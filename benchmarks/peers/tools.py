@@ -66,9 +66,9 @@ def parity(folder: Path) -> Callable[[], None]:
 
 def _start_compiled() -> None:
     """Start numba, where it is installed: starting does not count, loading the code for each type does."""
-    from parity.compare.fast import WORTH
-    from parity.compare.metrics import measure
-    from parity.compare.tensor import Tensor
+    from parity.distance.fast import WORTH
+    from parity.distance.measure import measure
+    from parity.distance.tensor import Tensor
 
     some = Tensor(np.ones(WORTH), "float64")
     measure(some, some)

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from parity.compare.batch import LARGEST
-from parity.compare.blocks import BLOCK
-from parity.compare.exactly import locate_exact
 from parity.compare.floor import model_floor, ulp
-from parity.compare.grid import WORDS, on_half_grid
 from parity.compare.judge import limits_of, plain
 from parity.compare.limits import GRID_MIN_REL, GRID_MIN_SIZE, MODEL_ULPS, MOST_ULPS, NEAR
-from parity.compare.look import look_many
 from parity.compare.pairing import coarser
-from parity.compare.place import locate
-from parity.compare.ulp import has_ulps, largest_ulps, some_beyond_ulps
 from parity.compare.work import THREADED, each, laid, tensors
+from parity.distance.batch import LARGEST
+from parity.distance.blocks import BLOCK
+from parity.distance.exact import locate_exact
+from parity.distance.grid import WORDS, on_half_grid
+from parity.distance.look import look_many
+from parity.distance.ulp import has_ulps, largest_ulps, some_beyond_ulps
+from parity.distance.where import locate
 from parity.dtypes import is_float
 from parity.result import Worst, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from parity.compare.place import Place
     from parity.compare.plan import Job
     from parity.compare.rules import RuleBook
-    from parity.compare.tensor import Tensor
+    from parity.distance.tensor import Tensor
+    from parity.distance.where import Place
     from parity.result import Pair
 
 __all__ = ["examine_all"]

@@ -5,7 +5,7 @@ by itself, half an ulp of the output type at the rms of the exact tensor, and th
 run-to-run difference. Fmax is the same for the largest element, with one ulp of the largest value. The ulp
 at the rms is taken as `eps * rms`, so that a tensor scaled by 1.01 across a power of two has the same floor.
 
-    >>> from parity.compare.measurement import Measure
+    >>> from parity.distance.measurement import Measure
     >>> f = floor_of(Measure(64, 1.0, 4.0, 0.0, 0.0, 0.0, 0.0, own_rms=1e-7, own_max=3e-7), "float32")
     >>> f.rms, round(f.max / 2**-21, 3)
     (1e-07, 1.0)
@@ -24,7 +24,7 @@ from parity.dtypes import bits, eps
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from parity.compare.measurement import Measure
+    from parity.distance.measurement import Measure
 
 __all__ = ["NO_PLATFORM", "NO_POOL", "Floor", "Platform", "floor_of", "model_floor", "pooled", "ulp"]
 

@@ -6,12 +6,12 @@ import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from parity.compare.exactly import Exact, same_value
 from parity.compare.floor import NO_PLATFORM, NO_POOL, Floor, Platform, floor_of, model_floor, pooled
 from parity.compare.limits import DEPTH, MAX_FACTOR, RMS_FACTOR, VALUE_ULPS
-from parity.compare.measurement import Measure
 from parity.compare.plan import path_of
 from parity.compare.work import obstacle
+from parity.distance.exact import Exact, same_value
+from parity.distance.measurement import Measure
 from parity.dtypes import bits, eps, is_float
 from parity.result import Pair, Worst, number
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from parity.compare.metrics import measure
 from parity.compare.plan import describe_run, port_of
-from parity.compare.tensor import Tensor
+from parity.distance.measure import measure
+from parity.distance.tensor import Tensor
 from parity.result import number
 
 if TYPE_CHECKING:

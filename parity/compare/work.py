@@ -11,12 +11,12 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from parity.compare.batch import LARGEST, measure_many
-from parity.compare.exactly import Exact, is_exact, measure_exact
-from parity.compare.measurement import Measure
-from parity.compare.metrics import measure
-from parity.compare.tensor import Layout, Tensor
-from parity.compare.window import note_read
+from parity.distance.batch import LARGEST, measure_many
+from parity.distance.exact import Exact, is_exact, measure_exact
+from parity.distance.measure import measure
+from parity.distance.measurement import Measure
+from parity.distance.tensor import Layout, Tensor
+from parity.distance.window import note_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -18,7 +18,7 @@ from parity.selftest.specimen import rounded, specimen
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from parity.compare.tensor import Array
+    from parity.distance.tensor import Array
 
 __all__ = ["Point", "detection_curve"]
 

@@ -16,7 +16,7 @@ from parity.selftest.specimen import gelu, rounded, specimen
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from parity.compare.tensor import Array
+    from parity.distance.tensor import Array
     from parity.selftest.specimen import Specimen
 
 __all__ = ["faults"]

@@ -13,7 +13,7 @@ from parity.selftest.specimen import rounded, specimen
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from parity.compare.tensor import Array
+    from parity.distance.tensor import Array
     from parity.selftest.specimen import Specimen
 
 __all__ = ["flagged", "healthy"]

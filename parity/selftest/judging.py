@@ -12,7 +12,7 @@ from parity.trace import Manifest, Row, Trace, TraceWriter
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from parity.compare.tensor import Array
+    from parity.distance.tensor import Array
     from parity.result import Pair
     from parity.selftest.specimen import Specimen
 

@@ -12,7 +12,7 @@ from parity.dtypes import widen
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from parity.compare.tensor import Array
+    from parity.distance.tensor import Array
     from parity.selftest.specimen import Specimen
 
 __all__ = ["PEERS", "peer_score"]

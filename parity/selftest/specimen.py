@@ -11,7 +11,7 @@ import numpy as np
 from parity.dtypes import narrow, widen
 
 if TYPE_CHECKING:
-    from parity.compare.tensor import Array
+    from parity.distance.tensor import Array
 
 __all__ = ["Answer", "Specimen", "gelu", "rounded", "specimen"]
 

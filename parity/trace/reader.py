@@ -17,10 +17,10 @@ import xxhash
 
 from parity.errors import TraceError, nearest
 from parity.trace.digests import digest
-from parity.trace.dump import as_run
-from parity.trace.foreign import read_foreign
+from parity.trace.dumps.dump import as_run
+from parity.trace.dumps.plain import named_freely
+from parity.trace.dumps.recognise import read_foreign
 from parity.trace.manifest import read_manifest
-from parity.trace.plain import named_freely
 from parity.trace.run_reader import RunReader, read_records
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Trace:
         """Open a trace.
 
         Args:
-            folder: A trace's folder, a plain folder of `.npy` files, or what another tool wrote (parity.trace.dump).
+            folder: A trace's folder, a plain folder of `.npy` files, or what another tool wrote (parity.trace.dumps.dump).
             verify: Also compare every tensor's bytes with its digest.
             allow_incomplete: Accept a trace whose recorder has not finished; what is there can be trusted.
 

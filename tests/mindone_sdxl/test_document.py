@@ -32,13 +32,13 @@ def commands():
 @pytest.fixture
 def place(folder, refiner_folder, tmp_path, monkeypatch):
     """A folder with all that the document takes to be there."""
-    from torch_refs import sgm_files
+    from torch_refs.sgm import files
 
     shutil.copytree(folder, tmp_path / "sdxl-base-1.0")
     shutil.copytree(refiner_folder, tmp_path / "sdxl-refiner-1.0")
     shutil.copytree(folder / "vae", tmp_path / "sdxl-vae-fp16-fix")
     (tmp_path / "checkpoints").mkdir()
-    sgm_files.write(folder, tmp_path / "configs" / "inference")
+    files.write(folder, tmp_path / "configs" / "inference")
     (tmp_path / "configs" / "inference" / "model.yaml").rename(tmp_path / "configs" / "inference" / "sd_xl_base.yaml")
     playground = changed(
         folder, tmp_path / "playground-v2.5", "vae/config.json", latents_mean=MEAN, latents_std=STD, scaling_factor=0.5

@@ -31,7 +31,7 @@ SOURCE, PYTHON = os.environ.get("PARITY_GM_SOURCE"), os.environ.get("PARITY_MIND
 CANDIDATES = {
     "mindone_sdxl": ("mindone_sdxl", sys.executable, None),
     "gm": ("gm", sys.executable if SOURCE else None, Path(SOURCE or ".")),
-    "mindone": ("ms_candidates.mindone:candidate", PYTHON, None),
+    "mindone": ("ms_candidates.mindone.candidate:candidate", PYTHON, None),
 }
 
 

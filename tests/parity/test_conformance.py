@@ -20,7 +20,7 @@ from parity.conformance import CandidateTests, ReferenceTests  # noqa: E402
 from parity.record import record  # noqa: E402
 from parity.trace import Row, Trace  # noqa: E402
 from tests.parity.adapters.test_document import FILES, write  # noqa: E402
-from tests.parity.trace.foreign import write_safetensors  # noqa: E402
+from tests.parity.trace.dumps.made import write_safetensors  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.mindspore]
 

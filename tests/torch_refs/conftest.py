@@ -65,7 +65,7 @@ def resolved(folder):
 def trace(folder, resolved):
     """Return a complete recording of the small case."""
     from parity.record import record
-    from torch_refs.diffusers_ import reference
+    from torch_refs.diffusers.reference import reference
 
     return record(resolved, reference, folder / "trace")
 
@@ -73,7 +73,7 @@ def trace(folder, resolved):
 @pytest.fixture
 def pipeline(resolved):
     """Return a fresh pipeline in float32."""
-    from torch_refs.diffusers_ import load_pipeline
+    from torch_refs.diffusers.reference import load_pipeline
 
     return load_pipeline(resolved, "cpu", "float32")
 
@@ -81,6 +81,6 @@ def pipeline(resolved):
 @pytest.fixture
 def session(pipeline, resolved):
     """Return a session on a fresh pipeline."""
-    from torch_refs.session import DiffusersSession
+    from torch_refs.diffusers.session import DiffusersSession
 
     return DiffusersSession(pipeline, resolved.case, "float32")

@@ -10,7 +10,7 @@ from diffusers.models.attention_processor import Attention  # noqa: E402
 from torch import nn  # noqa: E402
 
 from torch_refs.attributes import attributes_of, pipeline_attributes  # noqa: E402
-from torch_refs.functions import module_paths  # noqa: E402
+from torch_refs.diffusers.functions import module_paths  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("torch")
 
 from parity.conformance import ReferenceTests
-from torch_refs.diffusers_ import reference as diffusers
+from torch_refs.diffusers.reference import reference as diffusers
 
 pytestmark = pytest.mark.torch
 

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 from parity.case import load  # noqa: E402
 from tests.torch_refs.support import relative  # noqa: E402
-from torch_refs.functions import module_paths  # noqa: E402
+from torch_refs.diffusers.functions import module_paths  # noqa: E402
 from torch_refs.tokenizer_files import merges, vocabulary  # noqa: E402
 
 pytestmark = pytest.mark.torch

@@ -10,7 +10,7 @@ from msgspec.structs import astuple
 
 from parity.compare.floor import Floor, Platform, floor_of, model_floor, pooled, ulp
 from parity.compare.limits import MAX_FACTOR, MODEL, RMS_FACTOR
-from parity.compare.measurement import Measure
+from parity.distance.measurement import Measure
 from parity.dtypes import eps
 
 

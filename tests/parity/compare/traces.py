@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from parity.compare.tensor import Tensor
+from parity.distance.tensor import Tensor
 from parity.trace import Checks, Island, Manifest, Row, Trace, TraceWriter, WeightDigests
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The candidate `gm`: the original MindSpore program of Stable Diffusion XL."""

@@ -1,0 +1,1 @@
+"""The candidate `mindone`: the package of that name on PyPI."""

@@ -1,0 +1,1 @@
+"""The arithmetic on two arrays: how far apart they are, and where."""

@@ -1,0 +1,308 @@
+"""Loops over a block of a pair, compiled by numba: one pass finds what numpy needs a dozen calls for.
+
+Import it through `parity.distance.fast`, which knows whether numba is there. The types of the arrays say how their
+elements widen: float32 and float64 as they are, bfloat16 stored as uint16, float16 seen as int16. As in the numpy
+path, a pair that is float32 or narrower on both sides is subtracted in float32 and every other in float64; sums are
+float64. So maxima, places and counts are those of the numpy path bit for bit, and sums agree to 1e-6 of
+themselves.
+
+Functions let go of the interpreter's lock, and their machine code is kept on disk. The order of a sum is the
+compiler's to choose (`reassoc`), nothing else is: a NaN stays a NaN, and magnitudes are compared by their bits.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
+from numba import njit, types
+from numba.extending import intrinsic, overload, register_jitable
+
+__all__ = ["WIDENS_HALF", "beyond", "look", "products", "sums", "sums_own", "ulps"]
+
+_FEATURES: Final = get_host_cpu_features()
+WIDENS_HALF: Final = "sse2" not in _FEATURES or bool(_FEATURES.get("f16c"))
+"""Whether the processor widens float16 itself; an old one of Intel's kind does not."""
+
+_NARROW: Final = (types.float32, types.int16, types.uint16)
+_MAGNITUDE: Final = np.uint32(0x7FFFFFFF)
+_MAGNITUDE64: Final = np.uint64(0x7FFFFFFFFFFFFFFF)
+_MATH: Final = {"reassoc", "contract"}
+_IMAGE_AXES: Final = 4
+_PIECE: Final = 1 << 9  # elements that stay in a core's cache while they are looked at twice
+
+
+@intrinsic
+def _half(_context: Any, value: Any) -> Any:
+    """Widen a float16, given as an int16, by the processor's own instruction."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
+
+    return types.float32(value), generate
+
+
+def _single(value: Any) -> Any:
+    """Widen an element of a narrow type to float32."""
+    raise NotImplementedError(value)  # pragma: no cover - compiled code calls what follows
+
+
+@overload(_single)
+def _compiled_single(value):
+    if value == types.int16:
+        return lambda value: _half(value)  # noqa: PLW0108 - numba compiles functions only
+    if value == types.uint16:
+        return lambda value: np.uint32(np.uint32(value) << np.uint32(16)).view(np.float32)
+    return lambda value: value
+
+
+def _common(value: Any, other: Any) -> Any:
+    """Widen an element to the type in which it is subtracted from `other`."""
+    raise NotImplementedError(value, other)  # pragma: no cover - compiled code calls what follows
+
+
+@overload(_common)
+def _compiled_common(value, other):
+    if value in _NARROW and other in _NARROW:
+        return lambda value, other: _single(value)  # noqa: ARG005 - numba compares the names of the parameters
+    if value == types.float64:
+        return lambda value, other: value  # noqa: ARG005
+    return lambda value, other: np.float64(_single(value))  # noqa: ARG005
+
+
+def _bits(value: Any) -> Any:
+    """Return the bits of a magnitude, ordered as magnitudes are, infinity and NaN above all."""
+    raise NotImplementedError(value)  # pragma: no cover - compiled code calls what follows
+
+
+@overload(_bits)
+def _compiled_bits(value):
+    if value == types.float32:
+        return lambda value: np.uint32(np.float32(value).view(np.uint32) & _MAGNITUDE)
+    return lambda value: np.uint64(np.float64(value).view(np.uint64) & _MAGNITUDE64)
+
+
+@register_jitable
+def _distance(x: Any, c: Any, place: int) -> Any:
+    """Return the magnitude of a difference, in the type in which this pair is subtracted."""
+    return abs(_common(c[place], x[place]) - _common(x[place], c[place]))
+
+
+def _number(bits: Any) -> Any:
+    """Return the magnitude of bits as float64."""
+    raise NotImplementedError(bits)  # pragma: no cover - compiled code calls what follows
+
+
+@overload(_number)
+def _compiled_number(bits):
+    if bits == types.uint32:
+        return lambda bits: np.float64(np.uint32(bits).view(np.float32))
+    return lambda bits: np.uint64(bits).view(np.float64)
+
+
+@njit(nogil=True, cache=True, fastmath=_MATH)
+def sums(x: Any, c: Any) -> Any:
+    """Return the sum of squares and the largest magnitude of `x` and of `c - x`; not finite if an element is not."""
+    squares = error = 0.0
+    largest = peak = _bits(_common(x[0], c[0]) - _common(x[0], c[0]))
+    for place in range(x.size):
+        value = _common(x[place], c[place])
+        off = _common(c[place], x[place]) - value
+        largest = max(largest, _bits(value))
+        peak = max(peak, _bits(off))
+        squares += np.float64(value) * np.float64(value)
+        error += np.float64(off) * np.float64(off)
+    return squares, _number(largest), error, _number(peak)
+
+
+@njit(nogil=True, cache=True, fastmath=_MATH)
+def sums_own(x: Any, c: Any, own: Any) -> Any:
+    """Return the same in float64, and both for `own - x`."""
+    squares = error = own_error = 0.0
+    largest = peak = own_peak = np.uint64(0)
+    for place in range(x.size):
+        value = np.float64(_common(x[place], x[place]))
+        off = np.float64(_common(c[place], c[place])) - value
+        own_off = np.float64(_common(own[place], own[place])) - value
+        largest = max(largest, _bits(value))
+        peak = max(peak, _bits(off))
+        own_peak = max(own_peak, _bits(own_off))
+        squares += value * value
+        error += off * off
+        own_error += own_off * own_off
+    return squares, _number(largest), error, _number(peak), own_error, _number(own_peak)
+
+
+@njit(nogil=True, cache=True, fastmath=_MATH)
+def products(x: Any, c: Any) -> Any:
+    """Return the sums of `x * c`, `x * x` and `c * c` in float64."""
+    both = x_squares = c_squares = 0.0
+    for place in range(x.size):
+        value = np.float64(_common(x[place], c[place]))
+        other = np.float64(_common(c[place], x[place]))
+        both += value * other
+        x_squares += value * value
+        c_squares += other * other
+    return both, x_squares, c_squares
+
+
+@njit(nogil=True, cache=True)
+def look(x: Any, c: Any, limit: float, dense: float, start: int, shape: Any, occupied: Any, inside: int) -> Any:
+    """Return the largest difference and its place, and how many are above `limit`; mark the coordinates of those.
+
+    Args:
+        x: Elements of the exact tensor from the flat position `start` on.
+        c: The candidate's.
+        limit: In the type of the differences.
+        dense: The share of the block above which what is outside need not be marked.
+        start: Where in the tensor the block begins.
+        shape: The tensor's, `[axes]`, int64; empty to mark nothing.
+        occupied: The marks of all axes, one after the other, `[sum of shape]`.
+        inside: Not zero if some element above `limit` is known not to lie on the border of an image.
+
+    Returns:
+        The largest magnitude of `c - x` and the first place that has it, meaningless where it is not finite; the number
+        of elements above `limit`; and `inside` as it is known now, if they were marked.
+    """
+    largest = _bits(_distance(x, c, 0))
+    best = outside = 0
+    if shape.size != _IMAGE_AXES:
+        inside = 1
+    waiting = np.zeros(x.size // _PIECE + 1, np.bool_)
+    for begin in range(0, x.size, _PIECE):
+        one, other = x[begin : begin + _PIECE], c[begin : begin + _PIECE]
+        peak, some = _tally(one, other, limit)
+        if peak > largest:
+            largest, best = peak, begin
+        outside += some
+        if some > dense * one.size:
+            waiting[begin // _PIECE] = True
+        elif some and shape.size:
+            inside = _mark(one, other, limit, start + begin, shape, occupied, inside)
+    while _bits(_distance(x, c, best)) != largest:
+        best += 1
+    if shape.size and not outside > dense * x.size:
+        for number in np.flatnonzero(waiting):
+            begin = number * _PIECE
+            piece = x[begin : begin + _PIECE], c[begin : begin + _PIECE]
+            inside = _mark(*piece, limit, start + begin, shape, occupied, inside)
+    return _number(largest), best, outside, inside
+
+
+@register_jitable
+def _tally(x: Any, c: Any, limit: float) -> Any:
+    """Return the bits of the largest difference and how many are above `limit`."""
+    peak = _bits(_distance(x, c, 0))
+    outside = np.uint32(0)
+    for place in range(x.size):
+        off = _distance(x, c, place)
+        peak = max(peak, _bits(off))
+        outside = np.uint32(outside + np.uint32(off > limit))
+    return peak, np.int64(outside)
+
+
+@register_jitable
+def _mark(x: Any, c: Any, limit: float, start: int, shape: Any, occupied: Any, inside: int) -> int:
+    """Mark the coordinates of the elements above `limit`; return `inside` or, if it is zero, what is known of it now.
+
+    A row is passed over where it has nothing to add.
+    """
+    width = shape[shape.size - 1]
+    columns = occupied[occupied.size - width :]
+    row, column = start // width, start % width
+    is_full = False
+    place = 0
+    while place < x.size:
+        length = min(width - column, x.size - place)
+        if not (is_full and inside and _is_marked(row, shape, occupied)):
+            some = 0
+            for step in range(length):
+                some += _distance(x, c, place + step) > limit
+            if some:
+                for step in range(length):
+                    columns[column + step] |= _distance(x, c, place + step) > limit
+                is_full = width <= _PIECE and columns.all()
+                on_edge = _mark_row(row, shape, occupied)
+                if not (inside or on_edge):
+                    some -= column == 0 and _distance(x, c, place) > limit
+                    some -= 1 < width == column + length and _distance(x, c, place + length - 1) > limit
+                    inside = some
+        place += length
+        row += 1
+        column = 0
+    return inside
+
+
+@register_jitable
+def _is_marked(row: int, shape: Any, occupied: Any) -> bool:
+    """Tell whether the coordinates of a row are marked on all axes but the last."""
+    rest, end = row, occupied.size - shape[shape.size - 1]
+    for axis in range(shape.size - 2, -1, -1):
+        length = shape[axis]
+        end -= length
+        if not occupied[end + rest % length]:
+            return False
+        rest //= length
+    return True
+
+
+@register_jitable
+def _mark_row(row: int, shape: Any, occupied: Any) -> bool:
+    """Mark the coordinates of a row on all axes but the last; tell whether it is the first or last row of its image."""
+    on_edge = False
+    rest, end = row, occupied.size - shape[shape.size - 1]
+    for axis in range(shape.size - 2, -1, -1):
+        length = shape[axis]
+        coordinate = rest % length
+        rest //= length
+        end -= length
+        occupied[end + coordinate] = True
+        if axis == shape.size - 2:
+            on_edge = coordinate in (0, length - 1)
+    return on_edge
+
+
+@njit(nogil=True, cache=True)
+def ulps(x: Any, c: Any, magnitude: int, infinity: int) -> Any:
+    """Return the largest distance of two arrays of words, counted in numbers; the maximum of uint64 for an infinite one.
+
+    Args:
+        x: Words of one signed type.
+        c: The same of the candidate.
+        magnitude: The bits of a word without its sign.
+        infinity: The magnitude of infinity.
+    """
+    largest = np.uint64(0)
+    apart = False
+    for place in range(x.size):
+        one, other = np.int64(x[place]), np.int64(c[place])
+        apart |= (one != other) & (max(one & magnitude, other & magnitude) >= infinity)
+        one = one if one >= 0 else -(one & magnitude)
+        other = other if other >= 0 else -(other & magnitude)
+        largest = max(largest, np.uint64(max(one, other)) - np.uint64(min(one, other)))
+    return np.uint64(0xFFFFFFFFFFFFFFFF) if apart else largest
+
+
+@njit(nogil=True, cache=True)
+def beyond(x: Any, c: Any, suspect: float, limit: float, allowed: float, mantissa: int) -> Any:
+    """Tell whether some element differs by more than `limit` and by more than `allowed` ulp of its own.
+
+    Args:
+        x: The exact elements.
+        c: The candidate's.
+        suspect: A difference below this is none, in the type of the differences.
+        limit: In float64.
+        allowed: In ulp.
+        mantissa: Mantissa bits of the type in whose ulp to count.
+    """
+    for place in range(x.size):
+        one, other = _common(x[place], c[place]), _common(c[place], x[place])
+        if not abs(other - one) < suspect:
+            exact, value = np.float64(one), np.float64(other)
+            spacing = math.ldexp(allowed, math.frexp(abs(exact))[1] - 1 - mantissa)
+            if not abs(value - exact) <= max(spacing, limit):
+                return True
+    return False

@@ -1,0 +1,102 @@
+"""safetensors files as a trace: one file, or a folder with several.
+
+Such a file is eight bytes that give the length of a JSON header, the header, and the tensors' bytes; the header
+names each tensor with type, shape and place. So a tensor is a view of the mapped file, bfloat16 included. A
+tensor's name is its address if it is one, else a path: `unet.conv_in.weight` is `unet.conv_in.weight:output`.
+The order is the natural order of the names.
+
+Source: https://github.com/huggingface/safetensors#format
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from parity.errors import TraceError
+from parity.trace.dumps.dump import Dump, place, unique
+from parity.trace.names import natural, open_inside
+from parity.trace.records import checked_size
+from parity.trace.schema import Record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["SUFFIX", "read_safetensors"]
+
+SUFFIX: Final = ".safetensors"
+_LONGEST_HEADER: Final = 100_000_000
+_METADATA: Final = "__metadata__"
+_TYPES: Final = {
+    "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32", "I32": "int32",
+    "U64": "uint64", "I64": "int64", "F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64",
+    "C64": "complex64",
+}  # fmt: skip
+
+
+class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the header says of a tensor."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data_offsets: tuple[int, int]
+
+
+def read_safetensors(folder: Path, files: list[str]) -> Dump:
+    """Make the records of all tensors in these files of a folder.
+
+    Raises:
+        TraceError: one is no safetensors file, is damaged, or two tensors have one address.
+    """
+    records = [record for file in sorted(files, key=natural) for record in _records(folder, file)]
+    if not records:
+        message = f"{folder}: {', '.join(files)} hold no tensor"
+        raise TraceError(message)
+    return Dump(folder, unique(sorted(records, key=_by_name), folder), ordered=False, tool="safetensors")
+
+
+def _by_name(record: Record) -> tuple[tuple[int, int, str], ...]:
+    """Return the natural order of a tensor's name."""
+    return natural(record.native or "")
+
+
+def _records(folder: Path, name: str) -> list[Record]:
+    """Return the records of one file."""
+    where = f"{folder / name}"
+    with os.fdopen(open_inside(folder, name), "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        size = os.fstat(file.fileno()).st_size
+        if length > min(_LONGEST_HEADER, size - 8):
+            message = f"{where} is no safetensors file: it has {size} bytes and its header would have {length}"
+            raise TraceError(message)
+        text = file.read(length)
+    try:
+        header = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        header.pop(_METADATA, None)
+        entries = {tensor: msgspec.json.decode(raw, type=_Entry) for tensor, raw in header.items()}
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        message = f"{where} is no safetensors file: its header is damaged ({error})"
+        raise TraceError(message) from error
+    return [_record(name, where, tensor, entry, 8 + length, size) for tensor, entry in entries.items()]
+
+
+def _record(name: str, where: str, tensor: str, entry: _Entry, start: int, size: int) -> Record:
+    """Return the record of one tensor; the tensors' bytes begin at `start` of the file."""
+    if entry.dtype not in _TYPES:
+        message = f"{where}: {tensor!r} is {entry.dtype}; expected one of {', '.join(_TYPES)}"
+        raise TraceError(message)
+    address, stage = place(tensor) if tensor else ("%:output", "unet")
+    record = Record(
+        address=address, stage=stage, shape=entry.shape, dtype=_TYPES[entry.dtype], shard=name, native=tensor
+    )
+    needed = checked_size(record, where)
+    first, end = entry.data_offsets
+    if not 0 <= first <= end <= size - start or end - first != needed:
+        message = (
+            f"{where}: {tensor!r} lies at bytes {first} to {end} of {size - start}; its shape {list(entry.shape)} "
+            f"needs {needed}"
+        )
+        raise TraceError(message)
+    return msgspec.structs.replace(record, offset=start + first if needed else None)

@@ -1,0 +1,1 @@
+"""Tests of ms_candidates.gm."""

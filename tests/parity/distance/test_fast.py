@@ -1,0 +1,158 @@
+"""The compiled loops give what numpy gives: the same verdicts, maxima, places and words; sums to 1e-6."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parity.distance import fast, measure, ulp, where
+from parity.distance.tensor import Tensor
+from parity.dtypes import bits, narrow, widen
+from parity.selftest import SEED, corpus, judged
+
+pytest.importorskip("numba", reason="the compiled path needs the extra [fast]")
+
+FLOATS = ["float64", "float32", "float16", "bfloat16"]
+SUMS = {"rel_l2", "cosine", "error_rms", "scale", "floor_rms", "floor_max", "ratio_to_floor", "reference_rms"}
+SPECIAL = [0.0, -0.0, 1e-45, 1e-320, 65504.0, 1e30, -3e38, 1e200, math.inf, -math.inf, math.nan]
+
+
+def by_numpy(function, *arguments):
+    """What a function gives without the compiled loops."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (measure, where, ulp):
+            patch.setattr(module, "kernels_for", lambda *_: None)
+        return function(*arguments)
+
+
+def compiled(function, *arguments):
+    """What it gives with them, however small the tensors."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast, "WORTH", 1)
+        return function(*arguments)
+
+
+def same(first: object, second: object) -> bool:
+    """Equal, NaN too."""
+    return first == second or (first != first and second != second)  # noqa: PLR0124 - NaN
+
+
+def close(first: float, second: float, least: float = 5e-324) -> bool:
+    return same(first, second) or math.isclose(first, second, rel_tol=1e-6, abs_tol=least)
+
+
+def agree(one, other, sums: set[str]) -> None:
+    """Equal, sums to 1e-6; a cosine, whose products may cancel, to 1e-6 of the vectors' norms."""
+    for name, value in msgspec.structs.asdict(one).items():
+        got = getattr(other, name)
+        if name in sums and value is not None and got is not None:
+            assert close(value, got, 1e-6 if name == "cosine" else 5e-324), (name, one, other)
+        else:
+            assert same(value, got), (name, one, other)
+
+
+@pytest.mark.parametrize("seed", [SEED, 11])
+def test_the_whole_corpus_is_judged_alike(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    specimens = corpus(seed)
+    monkeypatch.setattr("parity.compare.work.LARGEST", 0)  # no batches, which are numpy's
+    slow = by_numpy(judged, specimens)
+    quick = compiled(judged, specimens)
+    assert quick.keys() == slow.keys()
+    for name, pair in slow.items():
+        for field, value in msgspec.structs.asdict(pair).items():
+            got = getattr(quick[name], field)
+            if field in SUMS and isinstance(value, float) and isinstance(got, float):
+                assert close(got, value), (name, field)
+            elif field != "limit":  # words made of the floor, in three digits
+                assert got == value, (name, field)
+
+
+def draw_pair(data: st.DataObject, count: int) -> list[Tensor]:
+    """Tensors of one shape in any types, some elements far off, some not finite."""
+    shape = tuple(data.draw(st.lists(st.integers(1, 9), min_size=0, max_size=4)))
+    rng = np.random.default_rng(data.draw(st.integers(0, 999)))
+    base = rng.standard_normal(shape) * data.draw(st.sampled_from([1.0, 1e-20, 1e-40, 1e25]))
+    found = []
+    for number in range(count):
+        name = found[1].dtype if number > 1 else data.draw(st.sampled_from(FLOATS))
+        values = np.atleast_1d(base * (1 + data.draw(st.sampled_from([0.0, 1e-6, 0.1])) * rng.standard_normal(shape)))
+        for special in data.draw(st.lists(st.sampled_from(SPECIAL), max_size=2)):
+            values.flat[rng.integers(values.size)] = special
+        with np.errstate(over="ignore", under="ignore"):
+            stored = narrow(values, name).reshape(shape)
+        found.append(Tensor(np.asfortranarray(stored) if data.draw(st.booleans()) else stored, name))
+    return found
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_any_pair_has_the_same_distances(data: st.DataObject) -> None:
+    tensors = draw_pair(data, data.draw(st.sampled_from([2, 3])))
+    sums = {"scale", "error_rms", "rel_l2", "max_rel", "own_rms", "cosine"}
+    agree(compiled(measure.measure, *tensors), by_numpy(measure.measure, *tensors), sums)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_any_error_has_the_same_place(data: st.DataObject) -> None:
+    exact, candidate = draw_pair(data, 2)
+    limit = data.draw(st.sampled_from([0.0, 1e-30, 1e-3, 0.3, 1e24, 1e300]))
+    cosine = data.draw(st.sampled_from([None, 1.0]))
+    one, other = (run(where.locate, exact, candidate, limit, cosine) for run in (compiled, by_numpy))
+    agree(one, other, {"cosine"})
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_any_pair_has_the_same_ulps(data: st.DataObject) -> None:
+    exact, candidate = draw_pair(data, 2)
+    assert compiled(ulp.largest_ulps, exact, candidate) == by_numpy(ulp.largest_ulps, exact, candidate)
+    limit, allowed = data.draw(st.sampled_from([0.0, 1e-3, 1e20])), data.draw(st.sampled_from([0.5, 4.0, 1e6]))
+    given_ = (exact, candidate, limit, min(exact.dtype, candidate.dtype, key=bits), allowed)
+    assert compiled(ulp.some_beyond_ulps, *given_) == by_numpy(ulp.some_beyond_ulps, *given_)
+
+
+@pytest.mark.parametrize("name", FLOATS)
+@pytest.mark.parametrize(
+    "changed",
+    [
+        (0, 3),
+        (1, 200),
+        (slice(None), slice(5, 90)),
+        (1, ..., 0, slice(None)),
+        (..., 39),
+        (1, 7, ..., slice(3, None, 9)),
+    ],
+)
+def test_large_tensors_of_several_blocks_agree(name: str, changed: tuple[object, ...]) -> None:
+    shape = (2, 320, 33, 40)
+    x = narrow(np.random.default_rng(1).standard_normal(shape), name)
+    c = narrow(widen(x, name) * 1.001, name)
+    c[changed] = narrow(np.array([3.0]), name)[0]
+    pair = Tensor(x, name), Tensor(c, name)
+    assert fast.kernels_for(*pair) is not None
+    agree(measure.measure(*pair), by_numpy(measure.measure, *pair), {"scale", "error_rms", "rel_l2", "max_rel"})
+    found = where.locate(*pair, 0.5)
+    assert 0 < found.outside < x.size
+    agree(found, by_numpy(where.locate, *pair, 0.5), {"cosine"})
+
+
+def test_small_tensors_do_not_wait_for_numba_to_be_imported() -> None:
+    code = (
+        "import sys, numpy as np; from parity.distance import measure; from parity.distance.tensor import Tensor;"
+        "x = Tensor(np.ones({0}, np.float32), 'float32'); measure.measure(x, x); print('numba' in sys.modules)"
+    )
+    for size, environment, loaded in ((64, {}, False), (1 << 14, {}, True), (1 << 14, {"PARITY_COMPILED": "0"}, False)):
+        ran = subprocess.run(
+            [sys.executable, "-c", code.format(size)], capture_output=True, text=True, check=True,
+            env={**os.environ, **environment},
+        )  # fmt: skip
+        assert ran.stdout.strip() == str(loaded)
