@@ -55,12 +55,13 @@ def native(
 def propose(trace: Path, candidate: Path, *, out: Path | None, values: bool, names: bool) -> int:
     """Write the proposed mapping; return 0 if every pair of a parameter owner is above the threshold, else 1."""
     from parity import mapping as mappings
+    from parity.mapping.propose import propose as proposed
     from parity.mapping.units import owners
     from parity.trace import Trace
 
     with bar("map"):
         reference = Trace.open(trace)
-        proposal = mappings.propose(reference, Trace.open(candidate), values=values, names=names)
+        proposal = proposed(reference, Trace.open(candidate), values=values, names=names)
     text = mappings.encode(proposal, f"Proposed by: parity map {trace} {candidate}")
     if out is None:
         sys.stdout.write(text)

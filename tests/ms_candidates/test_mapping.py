@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from parity.compare import compare
-from parity.mapping import excluded, mapped, propose
+from parity.mapping import excluded, mapped
+from parity.mapping.propose import propose
 from parity.replay import Options, find, request_of
 from parity.trace import RunReader, Trace
 from tests.conftest import ROOT

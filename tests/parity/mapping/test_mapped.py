@@ -7,7 +7,8 @@ import pytest
 from parity import result as results
 from parity.compare import compare
 from parity.errors import AlignmentError
-from parity.mapping import Mapping, encode, excluded, explain, mapped, propose, read
+from parity.mapping import Mapping, encode, excluded, explain, mapped, read
+from parity.mapping.propose import propose
 from parity.trace import Row
 from tests.conftest import run_parity
 from tests.parity.mapping import made

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from parity.align import transform
 from parity.errors import TraceError
-from parity.mapping import propose
+from parity.mapping.propose import propose
 from parity.trace import Row, Trace
 from tests.parity.mapping import made
 

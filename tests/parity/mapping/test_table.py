@@ -1,5 +1,8 @@
 """The mapping as a file that a person edits."""
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,3 +58,10 @@ def test_a_file_that_cannot_be_meant_is_an_error(tmp_path, text, words):
 def test_a_missing_file_says_what_writes_one(tmp_path):
     with pytest.raises(AlignmentError, match="parity map REFERENCE CANDIDATE --out"):
         read(tmp_path / "none.toml")
+
+
+def test_scipy_is_imported_where_a_mapping_is_proposed_and_not_where_one_is_applied():
+    show = "import sys, parity.mapping{}; print(sorted(name for name in sys.modules if name == 'scipy.optimize'))"
+    for module, loaded in (("", "[]"), (".propose", "['scipy.optimize']")):
+        done = subprocess.run([sys.executable, "-c", show.format(module)], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == loaded
