@@ -6,7 +6,7 @@ run-to-run difference. Fmax is the same for the largest element, with one ulp of
 at the rms is taken as `eps * rms`, so that a tensor scaled by 1.01 across a power of two has the same floor.
 
     >>> from parity.distance.measurement import Measure
-    >>> f = floor_of(Measure(64, 1.0, 4.0, 0.0, 0.0, 0.0, 0.0, own_rms=1e-7, own_max=3e-7), "float32")
+    >>> f = floor_of(Measure(64, 1.0, 4.0, 0.0, 0.0, 0.0, 0.0, working_rms=1e-7, working_max=3e-7), "float32")
     >>> f.rms, round(f.max / 2**-21, 3)
     (1e-07, 1.0)
 """
@@ -74,7 +74,7 @@ def floor_of(
         pool: Floors of the module's other steps and calls relative to their rms, for a tensor of few elements.
     """
     scale = measure.scale
-    rms, peak = measure.own_rms, measure.own_max
+    rms, peak = measure.working_rms, measure.working_max
     if measure.size < POOL_BELOW:
         rms, peak = max(rms, pool.rms * scale), max(peak, pool.max * scale)
     return Floor(
@@ -100,6 +100,7 @@ def pooled(members: Iterable[tuple[str, Measure]]) -> Mapping[str, Floor]:
         if measure.scale and measure.size < POOL_BELOW:
             before = pools.get(key, Floor(0.0, 0.0))
             pools[key] = Floor(
-                max(before.rms, measure.own_rms / measure.scale), max(before.max, measure.own_max / measure.scale)
+                max(before.rms, measure.working_rms / measure.scale),
+                max(before.max, measure.working_max / measure.scale),
             )
     return pools

@@ -27,7 +27,7 @@ __all__ = ["Pairing", "pairs_of"]
 
 _HOPELESS: Final = {
     "nan": "NaN in the reference",
-    "own": "the reference's own run is not finite where its float64 twin is",
+    "working": "the reference's own run is not finite where its float64 twin is",
 }
 
 
@@ -122,7 +122,7 @@ class Pairing:
         pair.error_rms = number(found.error_rms)
         pair.error_max = pair.max_abs = number(found.error_max)
         if job.ground == "floor":
-            pair.reference_rms, pair.reference_max = number(found.own_rms), number(found.own_max)
+            pair.reference_rms, pair.reference_max = number(found.working_rms), number(found.working_max)
         if job.ground != "float64":
             floor = self._floor(job, found, types.output, pools)
             pair.floor_rms, pair.floor_max = number(floor.rms), number(floor.max)

@@ -4,8 +4,8 @@ A numpy call costs a microsecond whatever its size, so a tensor of sixteen numbe
 of a long array: `reduceat` gives the sum of squares and the largest magnitude of every segment.
 
     >>> from parity.distance.tensor import Layout, Tensor
-    >>> exact, candidate = (Tensor(np.array(values), "float64") for values in ([1.0, 2.0, 5.0], [1.0, 2.0, 6.0]))
-    >>> [m.error_max for m in measure_many(Layout.of([(2,), (1,)]), exact, candidate)]
+    >>> expected, candidate = (Tensor(np.array(values), "float64") for values in ([1.0, 2.0, 5.0], [1.0, 2.0, 6.0]))
+    >>> [m.error_max for m in measure_many(Layout.of([(2,), (1,)]), expected, candidate)]
     [0.0, 1.0]
 """
 
@@ -31,26 +31,28 @@ _FEW: Final = 2.0**-480
 _MANY: Final = 2.0**480
 
 
-def measure_many(layout: Layout, exact: Tensor, candidate: Tensor, own: Tensor | None = None) -> list[Measure]:
-    """Measure pairs that lie end to end, of real types and none empty; `own` as in `measure`."""
+def measure_many(layout: Layout, expected: Tensor, candidate: Tensor, working: Tensor | None = None) -> list[Measure]:
+    """Measure pairs that lie end to end, of real types and none empty; `working` as in `measure`."""
     starts = layout.starts
     with np.errstate(all="ignore"):
-        x = _wide(exact)
+        x = _wide(expected)
         columns = [_segments(x, starts), _segments(_wide(candidate) - x, starts)]
-        if own is not None:
-            columns.append(_segments(_wide(own) - x, starts))
+        if working is not None:
+            columns.append(_segments(_wide(working) - x, starts))
     usable = np.logical_and.reduce([_in_range(peaks) for _, peaks in columns])
     rows = zip(*(column.tolist() for segments in columns for column in segments), strict=True)
     return [
-        finish(size, *row) if fine else _by_itself(layout, number, exact, candidate, own)
+        finish(size, *row) if fine else _by_itself(layout, number, expected, candidate, working)
         for number, (size, fine, row) in enumerate(zip(layout.sizes.tolist(), usable.tolist(), rows, strict=True))
     ]
 
 
-def _by_itself(layout: Layout, number: int, exact: Tensor, candidate: Tensor, own: Tensor | None) -> Measure:
+def _by_itself(layout: Layout, number: int, expected: Tensor, candidate: Tensor, working: Tensor | None) -> Measure:
     """Measure one of the pairs."""
     return measure(
-        layout.cut(exact, number), layout.cut(candidate, number), None if own is None else layout.cut(own, number)
+        layout.cut(expected, number),
+        layout.cut(candidate, number),
+        None if working is None else layout.cut(working, number),
     )
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["careful"]
 
-_WITH_OWN: Final = 3
+_WITH_WORKING: Final = 3
 
 
 class _Scaled:
@@ -54,9 +54,9 @@ class _Scaled:
         return math.sqrt(self.squares / size) if size else 0.0
 
 
-def careful(exact: Tensor, candidate: Tensor, own: Tensor | None = None) -> Measure:
+def careful(expected: Tensor, candidate: Tensor, working: Tensor | None = None) -> Measure:
     """Measure a pair of any numbers, complex ones by their modulus; infinities by place and sign."""
-    group = (exact, candidate) if own is None else (exact, candidate, own)
+    group = (expected, candidate) if working is None else (expected, candidate, working)
     with np.errstate(all="ignore"):
         walk = _Walk(group, 0)
         return _Walk(group, 1).result() if walk.overflow else walk.result()
@@ -72,7 +72,7 @@ class _Walk:
         self.problem = ""
         self.misplaced = self.size = 0
         self.not_a_number = self.overflow = False
-        self.exact, self.error, self.own = _Scaled(), _Scaled(), _Scaled()
+        self.expected, self.error, self.working = _Scaled(), _Scaled(), _Scaled()
         arrays = [tensor.array for tensor in tensors]
         for second in (False, True):
             for group in blocks(arrays, BLOCK64):
@@ -91,17 +91,17 @@ class _Walk:
         self.size += int(np.count_nonzero(finite & ~wrong))
         if np.isnan(x).any():
             self.problem = "nan"
-        elif len(wide) == _WITH_OWN and not self.problem and not np.array_equal(np.isfinite(wide[2]), finite):
-            self.problem = "own"
+        elif len(wide) == _WITH_WORKING and not self.problem and not np.array_equal(np.isfinite(wide[2]), finite):
+            self.problem = "working"
 
     def _sums(self, wide: list[Array], *, second: bool) -> None:
         """Note peaks in the first pass, add squares in the second."""
         both = np.isfinite(wide[0]) & np.isfinite(wide[1])
         x = wide[0][both] * self.factor
-        pairs = [(self.exact, np.abs(x)), (self.error, np.abs(wide[1][both] * self.factor - x))]
-        if len(wide) == _WITH_OWN:
+        pairs = [(self.expected, np.abs(x)), (self.error, np.abs(wide[1][both] * self.factor - x))]
+        if len(wide) == _WITH_WORKING:
             both = np.isfinite(wide[0]) & np.isfinite(wide[2])
-            pairs.append((self.own, np.abs(wide[2][both] * self.factor - wide[0][both] * self.factor)))
+            pairs.append((self.working, np.abs(wide[2][both] * self.factor - wide[0][both] * self.factor)))
         for total, magnitudes in pairs:
             if second:
                 total.add(magnitudes)
@@ -112,24 +112,24 @@ class _Walk:
     def result(self) -> Measure:
         """Put the numbers together; a wrong infinity makes the error infinite, a NaN makes it NaN."""
         size, shift = self.size, self.shift
-        scale, error, own = (total.mean_root(size) for total in (self.exact, self.error, self.own))
+        scale, error, working = (total.mean_root(size) for total in (self.expected, self.error, self.working))
         rms, error_max = _back(error, self.error.exponent + shift), _back(self.error.peak, shift)
-        rel = _quotient(error, self.error.exponent, scale, self.exact.exponent)
-        max_rel = _quotient(self.error.peak, 0, scale, self.exact.exponent)
+        rel = _quotient(error, self.error.exponent, scale, self.expected.exponent)
+        max_rel = _quotient(self.error.peak, 0, scale, self.expected.exponent)
         problem = self.problem
         if self.misplaced:
             problem = problem or "misplaced"
             rms = error_max = rel = max_rel = math.nan if self.not_a_number else math.inf
         return Measure(
             size=size,
-            scale=_back(scale, self.exact.exponent + shift),
-            largest=_back(self.exact.peak, shift),
+            scale=_back(scale, self.expected.exponent + shift),
+            largest=_back(self.expected.peak, shift),
             error_rms=rms,
             error_max=error_max,
             rel_l2=rel,
             max_rel=max_rel,
-            own_rms=_back(own, self.own.exponent + shift),
-            own_max=_back(self.own.peak, shift),
+            working_rms=_back(working, self.working.exponent + shift),
+            working_max=_back(self.working.peak, shift),
             problem=problem,
             misplaced=self.misplaced,
         )

@@ -21,7 +21,7 @@ from llvmlite.binding import get_host_cpu_features
 from numba import njit, types
 from numba.extending import intrinsic, overload, register_jitable
 
-__all__ = ["WIDENS_HALF", "beyond", "look", "products", "sums", "sums_own", "ulps"]
+__all__ = ["WIDENS_HALF", "beyond", "look", "products", "sums", "sums_working", "ulps"]
 
 _FEATURES: Final = get_host_cpu_features()
 WIDENS_HALF: Final = "sse2" not in _FEATURES or bool(_FEATURES.get("f16c"))
@@ -119,21 +119,21 @@ def sums(x: Any, c: Any) -> Any:
 
 
 @njit(nogil=True, cache=True, fastmath=_MATH)
-def sums_own(x: Any, c: Any, own: Any) -> Any:
-    """Return the same in float64, and both for `own - x`."""
-    squares = error = own_error = 0.0
-    largest = peak = own_peak = np.uint64(0)
+def sums_working(x: Any, c: Any, working: Any) -> Any:
+    """Return the same in float64, and both for `working - x`."""
+    squares = error = working_error = 0.0
+    largest = peak = working_peak = np.uint64(0)
     for place in range(x.size):
         value = np.float64(_common(x[place], x[place]))
         off = np.float64(_common(c[place], c[place])) - value
-        own_off = np.float64(_common(own[place], own[place])) - value
+        working_off = np.float64(_common(working[place], working[place])) - value
         largest = max(largest, _bits(value))
         peak = max(peak, _bits(off))
-        own_peak = max(own_peak, _bits(own_off))
+        working_peak = max(working_peak, _bits(working_off))
         squares += value * value
         error += off * off
-        own_error += own_off * own_off
-    return squares, _number(largest), error, _number(peak), own_error, _number(own_peak)
+        working_error += working_off * working_off
+    return squares, _number(largest), error, _number(peak), working_error, _number(working_peak)
 
 
 @njit(nogil=True, cache=True, fastmath=_MATH)
@@ -154,7 +154,7 @@ def look(x: Any, c: Any, limit: float, dense: float, start: int, shape: Any, occ
     """Return the largest difference and its place, and how many are above `limit`; mark the coordinates of those.
 
     Args:
-        x: Elements of the exact tensor from the flat position `start` on.
+        x: Elements of the expected tensor from the flat position `start` on.
         c: The candidate's.
         limit: In the type of the differences.
         dense: The share of the block above which what is outside need not be marked.
@@ -291,7 +291,7 @@ def beyond(x: Any, c: Any, suspect: float, limit: float, allowed: float, mantiss
     """Tell whether some element differs by more than `limit` and by more than `allowed` ulp of its own.
 
     Args:
-        x: The exact elements.
+        x: The expected elements.
         c: The candidate's.
         suspect: A difference below this is none, in the type of the differences.
         limit: In float64.
@@ -301,8 +301,8 @@ def beyond(x: Any, c: Any, suspect: float, limit: float, allowed: float, mantiss
     for place in range(x.size):
         one, other = _common(x[place], c[place]), _common(c[place], x[place])
         if not abs(other - one) < suspect:
-            exact, value = np.float64(one), np.float64(other)
-            spacing = math.ldexp(allowed, math.frexp(abs(exact))[1] - 1 - mantissa)
-            if not abs(value - exact) <= max(spacing, limit):
+            expected, value = np.float64(one), np.float64(other)
+            spacing = math.ldexp(allowed, math.frexp(abs(expected))[1] - 1 - mantissa)
+            if not abs(value - expected) <= max(spacing, limit):
                 return True
     return False

@@ -47,13 +47,13 @@ def is_exact(first: str, second: str) -> bool:
     return first in _INTEGERS or second in _INTEGERS
 
 
-def measure_exact(exact: Tensor, candidate: Tensor, own: Tensor | None = None) -> Exact:
-    """Count the elements of `candidate` that equal neither `exact` nor `own`.
+def measure_exact(expected: Tensor, candidate: Tensor, working: Tensor | None = None) -> Exact:
+    """Count the elements of `candidate` that equal neither `expected` nor `working`.
 
     An integer made by rounding (a pixel) may differ between the working type and float64; both are right.
     """
     unequal, peak, squares, error, problem = 0, 0.0, 0.0, 0.0, ""
-    tensors = (exact, candidate) if own is None else (exact, candidate, own)
+    tensors = (expected, candidate) if working is None else (expected, candidate, working)
     with np.errstate(all="ignore"):
         for group in blocks([tensor.array for tensor in tensors], BLOCK64):
             x, c, *others = (Tensor(block, tensor.dtype) for block, tensor in zip(group, tensors, strict=True))
@@ -68,17 +68,17 @@ def measure_exact(exact: Tensor, candidate: Tensor, own: Tensor | None = None) -
                 unequal += off.size
                 peak = max(peak, float(off.max())) if not np.isnan(off).any() else math.nan
                 error += inner(off, off)
-    size = exact.array.size
+    size = expected.array.size
     return Exact(size, unequal, math.sqrt(squares / size), math.sqrt(error / size), peak, problem)
 
 
-def locate_exact(exact: Tensor, candidate: Tensor) -> tuple[tuple[int, ...], float, float, str]:
+def locate_exact(expected: Tensor, candidate: Tensor) -> tuple[tuple[int, ...], float, float, str]:
     """Return the index of the largest difference, both values there, and in words how many differ and where first."""
     worst, at, first, unequal, position = -1.0, 0, -1, 0, 0
     values = (math.nan, math.nan)
     with np.errstate(all="ignore"):
-        for x, c in blocks((exact.array, candidate.array), BLOCK64):
-            wrong, distance = _differences(Tensor(x, exact.dtype), Tensor(c, candidate.dtype))
+        for x, c in blocks((expected.array, candidate.array), BLOCK64):
+            wrong, distance = _differences(Tensor(x, expected.dtype), Tensor(c, candidate.dtype))
             places = np.flatnonzero(wrong)
             if places.size:
                 unequal += places.size
@@ -88,10 +88,10 @@ def locate_exact(exact: Tensor, candidate: Tensor) -> tuple[tuple[int, ...], flo
                 if off.max() > worst:
                     worst, at, values = float(off.max()), position + here, (x[here].item(), c[here].item())
             position += x.size
-    shape = exact.array.shape
+    shape = expected.array.shape
     index = tuple(int(i) for i in np.unravel_index(at, shape)) if shape else ()
     start = [int(i) for i in np.unravel_index(max(first, 0), shape)] if shape else []
-    return index, *values, f"{unequal} of {exact.array.size} differ, the first at {start}"
+    return index, *values, f"{unequal} of {expected.array.size} differ, the first at {start}"
 
 
 def _differences(x: Tensor, c: Tensor) -> tuple[Array, Array]:

@@ -74,7 +74,7 @@ def sum_up(compiled: Any, tensors: tuple[Tensor, ...]) -> tuple[float, ...]:
     A largest magnitude is infinite where an element is not finite.
     """
     totals = [0.0] * (2 * len(tensors))
-    loop = compiled.sums if len(tensors) == 2 else compiled.sums_own  # noqa: PLR2004 - with or without a third
+    loop = compiled.sums if len(tensors) == 2 else compiled.sums_working  # noqa: PLR2004 - with or without a third
     for group in blocks([raw(tensor.array, tensor.dtype) for tensor in tensors], _BLOCK):
         found = loop(*group)
         for place in range(0, len(totals), 2):

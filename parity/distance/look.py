@@ -31,7 +31,7 @@ __all__ = ["look_many"]
 
 
 def look_many(
-    layout: Layout, exact: Tensor, candidate: Tensor, limits: Sequence[float], cosines: Sequence[float | None]
+    layout: Layout, expected: Tensor, candidate: Tensor, limits: Sequence[float], cosines: Sequence[float | None]
 ) -> tuple[list[Place], list[float] | None, list[bool] | None]:
     """Look at pairs that lie end to end, of floating types and none empty; one that is not finite by itself.
 
@@ -39,27 +39,27 @@ def look_many(
         For every pair its place; its largest distance in ulp; whether the candidate lies on the grid of a half type.
         The second is None for types that have no ulp, the third for those without a narrower one.
     """
-    types = exact.dtype, candidate.dtype
+    types = expected.dtype, candidate.dtype
     ulps = coarse = None
     with np.errstate(all="ignore"):
-        places = _places(layout, exact, candidate, limits, cosines)
+        places = _places(layout, expected, candidate, limits, cosines)
         if has_ulps(types[1]):
-            ulps = many_ulps((exact.array, candidate.array), types, layout.starts)
+            ulps = many_ulps((expected.array, candidate.array), types, layout.starts)
         if types[1] in WORDS:
             coarse = (~np.logical_or.reduceat(off_grid(candidate.array, types[1]), layout.starts)).tolist()
     return places, ulps, coarse
 
 
 def _places(
-    layout: Layout, exact: Tensor, candidate: Tensor, limits: Sequence[float], cosines: Sequence[float | None]
+    layout: Layout, expected: Tensor, candidate: Tensor, limits: Sequence[float], cosines: Sequence[float | None]
 ) -> list[Place]:
     """Return the place of every pair's error."""
-    types = exact.dtype, candidate.dtype
-    x, c = load_pair(exact.array, candidate.array, types)
+    types = expected.dtype, candidate.dtype
+    x, c = load_pair(expected.array, candidate.array, types)
     shapes, sizes, starts = layout
     if x.dtype != np.float32 and NARROW.issuperset(types):  # a float16 infinity: these two are not subtracted alike
         return [
-            locate(layout.cut(exact, number), layout.cut(candidate, number), limits[number], cosines[number])
+            locate(layout.cut(expected, number), layout.cut(candidate, number), limits[number], cosines[number])
             for number in range(len(shapes))
         ]
     distance = np.abs(c - x)
@@ -74,7 +74,7 @@ def _places(
     for number, (top, at, start) in enumerate(zip(tops.tolist(), firsts.tolist(), starts.tolist(), strict=True)):
         cosine, shape = cosines[number], shapes[number]
         if not top < math.inf:
-            found.append(locate(layout.cut(exact, number), layout.cut(candidate, number), limits[number], cosine))
+            found.append(locate(layout.cut(expected, number), layout.cut(candidate, number), limits[number], cosine))
             continue
         index = (at - start,) if len(shape) == 1 else tuple(map(int, np.unravel_index(at - start, shape)))
         words = words_of(shape, outside[start : start + sizes[number]], counts[number], runs[number])

@@ -1,6 +1,6 @@
 """Distances between tensors in one cache-blocked pass, right to 1e-6 of themselves at any scale.
 
-`measure` takes the candidate's tensor, the exact one, and on request the reference's own in its working
+`measure` takes the candidate's tensor, the expected one, and on request the reference's in its working
 type, and walks them together. Four ways lead through a pair, each giving the same numbers:
 
 - `_single`: float32 and narrower on both sides. The difference of two float32 numbers is right to 6e-8 and
@@ -42,50 +42,52 @@ _HIDES: Final = 32.0  # what a float16 infinity, widened to 2**16, is at least a
 _SAFE64: Final = (2.0**-480, 2.0**480)
 
 
-def measure(exact: Tensor, candidate: Tensor, own: Tensor | None = None) -> Measure:
+def measure(expected: Tensor, candidate: Tensor, working: Tensor | None = None) -> Measure:
     """Measure a pair of floating tensors of one shape, with at least one element; both real or both complex.
 
     Args:
-        exact: What the candidate should be.
+        expected: What the candidate should be.
         candidate: What it is.
-        own: The reference's own tensor in its working type, measured against `exact` in the same pass.
+        working: The reference's own tensor in its working type, measured against `expected` in the same pass.
     """
     with np.errstate(all="ignore"):
         found = None
-        compiled = kernels_for(exact, candidate) if own is None else kernels_for(exact, candidate, own)
+        compiled = kernels_for(expected, candidate) if working is None else kernels_for(expected, candidate, working)
         if compiled is not None:
-            found = _compiled(compiled, exact, candidate, own)
-        elif own is None and exact.dtype in _NARROW and candidate.dtype in _NARROW:
-            found = _single(exact, candidate)
-        elif not exact.dtype.startswith("complex"):
-            found = _double(exact, candidate, own)
-        return careful(exact, candidate, own) if found is None else found
+            found = _compiled(compiled, expected, candidate, working)
+        elif working is None and expected.dtype in _NARROW and candidate.dtype in _NARROW:
+            found = _single(expected, candidate)
+        elif not expected.dtype.startswith("complex"):
+            found = _double(expected, candidate, working)
+        return careful(expected, candidate, working) if found is None else found
 
 
-def _compiled(compiled: Any, exact: Tensor, candidate: Tensor, own: Tensor | None) -> Measure | None:
+def _compiled(compiled: Any, expected: Tensor, candidate: Tensor, working: Tensor | None) -> Measure | None:
     """Measure by the compiled loops, or return None as `_single` and `_double` do."""
-    found = sum_up(compiled, (exact, candidate) if own is None else (exact, candidate, own))
+    found = sum_up(compiled, (expected, candidate) if working is None else (expected, candidate, working))
     peaks = found[1::2]
     if not all(peak < math.inf for peak in peaks):
         return None
-    if not (own is None and exact.dtype in _NARROW and candidate.dtype in _NARROW) and not all(map(_in_range, peaks)):
+    if not (working is None and expected.dtype in _NARROW and candidate.dtype in _NARROW) and not all(
+        map(_in_range, peaks)
+    ):
         return None
-    return finish(exact.array.size, *found)
+    return finish(expected.array.size, *found)
 
 
-def _single(exact: Tensor, candidate: Tensor) -> Measure | None:
+def _single(expected: Tensor, candidate: Tensor) -> Measure | None:
     """Measure in float32, or return None where that is impossible."""
     room = scratch()
-    pairwise = exact.dtype == candidate.dtype == "bfloat16"
+    pairwise = expected.dtype == candidate.dtype == "bfloat16"
     squares = error = largest = error_max = 0.0
-    for x_block, c_block in blocks((exact.array, candidate.array)):
-        top = _largest(x_block, exact.dtype, room)
+    for x_block, c_block in blocks((expected.array, candidate.array)):
+        top = _largest(x_block, expected.dtype, room)
         if not top < math.inf:
             return None
         if pairwise and x_block.size % 2 == 0 and x_block.flags.c_contiguous and c_block.flags.c_contiguous:
             x, c = load32_unordered(x_block, room.single[0]), load32_unordered(c_block, room.single[1])
         else:
-            x = load32(x_block, exact.dtype, room.single[0], room.words)
+            x = load32(x_block, expected.dtype, room.single[0], room.words)
             c = load32(c_block, candidate.dtype, room.single[1], room.words)
         d = np.subtract(c, x, out=room.single[2][: x.size])
         peak = _peak32(d)
@@ -96,7 +98,7 @@ def _single(exact: Tensor, candidate: Tensor) -> Measure | None:
             error += squares32(d, peak, room.double[0])
             error_max = max(error_max, peak)
         largest = max(largest, top)
-    return finish(exact.array.size, squares, largest, error, error_max)
+    return finish(expected.array.size, squares, largest, error, error_max)
 
 
 def _peak32(values: Array) -> float:
@@ -115,28 +117,28 @@ def _largest(block: Array, name: str, room: Scratch) -> float:
     return float(widen(np.array([bits], np.uint16).view(storage(name)), name)[0])
 
 
-def _double(exact: Tensor, candidate: Tensor, own: Tensor | None) -> Measure | None:
+def _double(expected: Tensor, candidate: Tensor, working: Tensor | None) -> Measure | None:
     """Measure in float64, or return None where some number is not finite or the squares leave the range."""
     room = scratch().double
-    squares = error = largest = error_max = own_error = own_max = 0.0
-    arrays = (exact.array, candidate.array) if own is None else (exact.array, candidate.array, own.array)
+    squares = error = largest = error_max = working_error = working_max = 0.0
+    arrays = (expected.array, candidate.array) if working is None else (expected.array, candidate.array, working.array)
     for group in blocks(arrays, BLOCK64):
-        x = load64(group[0], exact.dtype, room[0])
+        x = load64(group[0], expected.dtype, room[0])
         magnitude = np.abs(x, out=room[3][: x.size])
         largest = max(largest, _peak(magnitude))
         squares += inner(magnitude, magnitude)
         d = _distance(x, load64(group[1], candidate.dtype, room[1]), room[1])
         error_max = max(error_max, _peak(d))
         error += inner(d, d)
-        if own is not None:
-            d = _distance(x, load64(group[2], own.dtype, room[2]), room[2])
-            own_max = max(own_max, _peak(d))
-            own_error += inner(d, d)
-        if max(largest, error_max, own_max) == math.inf:
+        if working is not None:
+            d = _distance(x, load64(group[2], working.dtype, room[2]), room[2])
+            working_max = max(working_max, _peak(d))
+            working_error += inner(d, d)
+        if max(largest, error_max, working_max) == math.inf:
             return None
-    if not (_in_range(largest) and _in_range(error_max) and _in_range(own_max)):
+    if not (_in_range(largest) and _in_range(error_max) and _in_range(working_max)):
         return None
-    return finish(exact.array.size, squares, largest, error, error_max, own_error, own_max)
+    return finish(expected.array.size, squares, largest, error, error_max, working_error, working_max)
 
 
 def _distance(x: Array, c: Array, room: Array) -> Array:

@@ -36,14 +36,14 @@ def has_ulps(name: str) -> bool:
     return name in _CODE
 
 
-def largest_ulps(exact: Tensor, candidate: Tensor) -> float:
+def largest_ulps(expected: Tensor, candidate: Tensor) -> float:
     """Return the largest distance in numbers of the candidate's type; infinite where one side is not finite."""
     largest = 0
     name = candidate.dtype
-    compiled = kernels_for(exact, candidate)
+    compiled = kernels_for(expected, candidate)
     with np.errstate(all="ignore"):
-        for x_block, c in blocks((exact.array, candidate.array), _BLOCK if compiled is None else BLOCK64):
-            x = x_block if exact.dtype == name else narrow(widest(x_block, exact.dtype), name)
+        for x_block, c in blocks((expected.array, candidate.array), _BLOCK if compiled is None else BLOCK64):
+            x = x_block if expected.dtype == name else narrow(widest(x_block, expected.dtype), name)
             if compiled is None:
                 steps = _steps(x, c, name)
             else:
@@ -84,13 +84,13 @@ def _ordered(words: Array, name: str) -> Array:
     return (signed ^ (negative & _MAGNITUDE[name])) - negative
 
 
-def some_beyond_ulps(exact: Tensor, candidate: Tensor, limit: float, output_type: str, allowed: float) -> bool:
+def some_beyond_ulps(expected: Tensor, candidate: Tensor, limit: float, output_type: str, allowed: float) -> bool:
     """Tell whether some element differs by more than `limit` and by more than `allowed` ulp of its own."""
-    compiled = kernels_for(exact, candidate)
-    types = exact.dtype, candidate.dtype
+    compiled = kernels_for(expected, candidate)
+    types = expected.dtype, candidate.dtype
     suspect = np.float32(_NEARLY * limit) if NARROW.issuperset(types) else _NEARLY * limit
     with np.errstate(all="ignore"):
-        for x_block, c_block in blocks((exact.array, candidate.array), BLOCK64):
+        for x_block, c_block in blocks((expected.array, candidate.array), BLOCK64):
             if compiled is not None:
                 words = (raw(block, name) for block, name in zip((x_block, c_block), types, strict=True))
                 if compiled.beyond(*words, suspect, limit, allowed, bits(output_type)):
@@ -100,7 +100,7 @@ def some_beyond_ulps(exact: Tensor, candidate: Tensor, limit: float, output_type
             suspects = ~(np.abs(second - first) < _NEARLY * limit)  # true for NaN too
             if not suspects.any():
                 continue
-            x, c = widest(x_block[suspects], exact.dtype), widest(c_block[suspects], candidate.dtype)
+            x, c = widest(x_block[suspects], expected.dtype), widest(c_block[suspects], candidate.dtype)
             spacing = np.ldexp(allowed, np.frexp(np.abs(x))[1] - 1 - bits(output_type))
             if not (np.abs(c - x) <= np.maximum(spacing, limit)).all():
                 return True

@@ -58,17 +58,17 @@ class Place(msgspec.Struct, frozen=True, gc=False):
 
 
 def locate(
-    exact: Tensor, candidate: Tensor, limit: float, cosine: float | None = None, peak: float = math.inf
+    expected: Tensor, candidate: Tensor, limit: float, cosine: float | None = None, peak: float = math.inf
 ) -> Place:
     """Find the worst element and describe those further off than `limit`; the cosine unless it is known.
 
     `peak` is the largest difference if it is known: where it is within the limit the search ends at its place.
     """
     ends_early = cosine is not None and peak <= limit
-    search = _Search(exact.array.shape, limit, cosine)
-    types = exact.dtype, candidate.dtype
-    compiled = kernels_for(exact, candidate)
-    arrays: list[Array] = [exact.array, candidate.array]
+    search = _Search(expected.array.shape, limit, cosine)
+    types = expected.dtype, candidate.dtype
+    compiled = kernels_for(expected, candidate)
+    arrays: list[Array] = [expected.array, candidate.array]
     if compiled is not None:
         arrays = [raw(array, name) for array, name in zip(arrays, types, strict=True)]
     with np.errstate(all="ignore"):

@@ -15,16 +15,16 @@ from parity.dtypes import eps
 
 
 def measured(
-    size: int = 64, scale: float = 1.0, largest: float = 4.0, own_rms: float = 0.0, own_max: float = 0.0
+    size: int = 64, scale: float = 1.0, largest: float = 4.0, working_rms: float = 0.0, working_max: float = 0.0
 ) -> Measure:
     """A measurement of which only the reference's side matters."""
-    return Measure(size, scale, largest, 0.0, 0.0, 0.0, 0.0, own_rms=own_rms, own_max=own_max)
+    return Measure(size, scale, largest, 0.0, 0.0, 0.0, 0.0, working_rms=working_rms, working_max=working_max)
 
 
 @pytest.mark.parametrize(
     ("measure", "platform", "repeat", "rms", "peak"),
     [
-        (measured(own_rms=1e-3, own_max=1e-2), Platform(), 0.0, 1e-3, 1e-2),
+        (measured(working_rms=1e-3, working_max=1e-2), Platform(), 0.0, 1e-3, 1e-2),
         (measured(scale=2.0), Platform(1e-4, 1e-3), 0.0, 2e-4, 2e-3),
         (measured(), Platform(), 1e-5, 1e-5, 1e-5),
         (measured(), Platform(), 0.0, 2.0**-24, 2.0**-21),
@@ -40,12 +40,12 @@ def test_the_largest_term_is_the_floor(
 
 def test_a_small_tensor_takes_the_pools_relative_error() -> None:
     pools = pooled(
-        [("a", measured(3, 1.0, own_rms=1e-3, own_max=2e-3)), ("a", measured(3, 10.0)), ("b", measured(3, 1.0))]
+        [("a", measured(3, 1.0, working_rms=1e-3, working_max=2e-3)), ("a", measured(3, 10.0)), ("b", measured(3, 1.0))]
     )
     assert astuple(floor_of(measured(3, 10.0), "float32", pool=pools["a"])) == pytest.approx((1e-2, 2e-2))
     assert floor_of(measured(64, 10.0), "float32", pool=pools["a"]).rms < 1e-5
     assert pools["b"] == Floor(0.0, 0.0)
-    assert "c" not in pooled([("c", measured(64, 1.0, own_rms=1.0))])
+    assert "c" not in pooled([("c", measured(64, 1.0, working_rms=1.0))])
 
 
 @pytest.mark.parametrize("name", ["float64", "float32", "float16"])
