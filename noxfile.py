@@ -87,7 +87,7 @@ def build_tiny(session: nox.Session, python: str) -> None:
 
 
 def finish_main_job(python: str) -> Path:
-    """Run the main job once, on all cores, for the tests of both halves; return the folder with its reports and words."""
+    """Run the main job once, on all cores, for the tests of both workers; return the folder with its reports and words."""
     folder = ROOT / ".nox" / "main-job"
     shutil.rmtree(folder, ignore_errors=True)
     command = [python, "-m", "parity", "run", MAIN_JOB, "--out", str(folder)]
@@ -95,34 +95,6 @@ def finish_main_job(python: str) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "finished.json").write_text(json.dumps([done.returncode, done.stdout, done.stderr]))
     return folder
-
-
-def both_halves(python: str, main_job: Path) -> bool:
-    """Run every test in two processes, each on its own half of the cores, and tell whether all passed.
-
-    MindSpore's main thread waits by yielding: one process keeps two cores busy and two on the same cores hinder each
-    other, while two that stay apart are done in about half the time.
-    """
-    first = ("tests/gold", "tests/mindone_sdxl", "tests/ms_candidates", "tests/meta/test_bad_input.py")
-    rest = ("tests", *(f"--ignore={path}" for path in first))
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
-    running = []
-    for half, chosen in enumerate((first, rest)):
-        log = ROOT / ".nox" / f"tests-{half}.log"
-        command = [python, "-m", "pytest", f"--basetemp={ROOT / '.nox' / f'tests-{half}'}"]
-        with log.open("w") as output:
-            process = subprocess.Popen(
-                [*command, *chosen], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT,
-                env={**os.environ, "PARITY_MAIN_JOB": str(main_job)},
-            )  # fmt: skip
-        if len(cores) > 1:
-            os.sched_setaffinity(process.pid, cores[half::2])
-        running.append((process, log))
-    codes = [process.wait() for process, _ in running]
-    for _, log in running:
-        sys.stdout.write(log.read_text())
-    sys.stdout.flush()
-    return not any(codes)
 
 
 @nox.session(venv_backend="none")
@@ -146,10 +118,15 @@ def tests(session: nox.Session) -> None:
         session.run(str(programs / "mypy"), external=True)
         session.run(str(programs / "lint-imports"), external=True)
     build_tiny(session, str(programs / "python"))
+    python = str(programs / "python")
     if session.posargs:
-        session.run(str(programs / "python"), "-m", "pytest", *session.posargs, external=True)
-    elif not both_halves(str(programs / "python"), finish_main_job(str(programs / "python"))):
-        session.error("tests failed; what failed stands above")
+        session.run(python, "-m", "pytest", *session.posargs, external=True)
+        return
+    # two workers take file after file as they become free; tests/conftest.py gives each its half of the cores
+    main_job = {"PARITY_MAIN_JOB": str(finish_main_job(python))}
+    session.run(
+        python, "-m", "pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", env=main_job, external=True
+    )
 
 
 @nox.session(venv_backend="none")
