@@ -18,10 +18,11 @@ context manager and has `resolved` once its block has ended. This module imports
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from parity.errors import InputError
-from parity.record import Reference, check_folder, find, record
+from parity.record import Options, Reference, find, record
+from parity.trace import check_unused
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from parity.case import Resolved
     from parity.record import Tell
+    from parity.trace import Store
 
 __all__ = ["Adopted", "recording"]
 
@@ -50,7 +52,7 @@ def recording(
     reference: str = "diffusers",
     model: str | Path | None = None,
     dtypes: Sequence[str] | None = None,
-    store: Literal["hdf5", "npy"] = "hdf5",
+    store: Store = "hdf5",
     taps: str | None = None,
     steps: Collection[int] | None = None,
     progress: Tell | None = None,
@@ -77,9 +79,10 @@ def recording(
     if not hasattr(found, "adopt"):
         message = f"the reference {reference} records no pipeline in memory; use parity record"
         raise InputError(message)
-    check_folder(out, resume=False)
+    chosen = Options(dtypes=tuple(dtypes or ()), store=store, taps=taps, steps=steps)
+    check_unused(out)
     adopted: Any = found.adopt(pipeline, model)
     watching: AbstractContextManager[Any] = adopted
     with watching:
         yield
-    record(adopted.resolved, adopted, out, dtypes=dtypes, store=store, taps=taps, steps=steps, progress=progress)
+    record(adopted.resolved, adopted, out, chosen, progress=progress)

@@ -14,13 +14,14 @@ Limits: a trace holds one working type. The twin is held in memory as a whole.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 import numpy as np
@@ -30,19 +31,91 @@ from parity import points, provenance
 from parity.address import Address
 from parity.digests import digests
 from parity.dtypes import FLOATS, widen
-from parity.errors import AddressError, InputError, ParityError, TraceError, nearest
+from parity.errors import AddressError, InputError, ParityError, nearest
 from parity.taps import Call, Digests, Filter, Taps, key
-from parity.trace import Island, Manifest, RunReader, Trace, TraceWriter, WeightDigests, write_injection
+from parity.trace import (
+    Island,
+    Manifest,
+    RunReader,
+    Trace,
+    TraceWriter,
+    WeightDigests,
+    check_unused,
+    write_injection,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable
 
     from parity.case import Resolved
+    from parity.trace import Store
 
-__all__ = ["Outcome", "Progress", "Reference", "Session", "Tell", "check_folder", "find", "record"]
+__all__ = ["Options", "Outcome", "Progress", "Reference", "Session", "Tell", "check", "find", "record"]
 
 Progress = Callable[[int, int], None]
 Tell = Callable[[str, int, int], None]
+
+_DEVICE: Final = re.compile(r"cpu|cuda(:\d+)?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is chosen for a recording, beside the case.
+
+    Attributes:
+        dtypes: The working type, and float64 for the twin; empty: the case's type and float64.
+        device: `cpu`, `cuda` or `cuda:N`; the twin is on the CPU in any case.
+        store: Format of the tensors.
+        taps: A pattern; only addresses that match as a whole are recorded.
+        steps: Only these steps of the loop are recorded.
+        source: A checkout of the reference, where it is no package.
+        resume: Continue an interrupted recording.
+    """
+
+    dtypes: tuple[str, ...] = ()
+    device: str = "cpu"
+    store: Store = "hdf5"
+    taps: str | None = None
+    steps: Collection[int] | None = None
+    source: Path | None = None
+    resume: bool = False
+
+    @property
+    def twin(self) -> bool:
+        """Whether the runs in float64 are wanted beside the working run."""
+        return not self.dtypes or "float64" in self.dtypes
+
+    @property
+    def wanted(self) -> Filter:
+        """What is recorded.
+
+        Raises:
+            AddressError: `taps` is no regular expression.
+        """
+        return Filter(self.taps, self.steps)
+
+    def working(self, resolved: Resolved) -> str:
+        """Return the type of the working run of a case.
+
+        Raises:
+            InputError: unknown types, or not exactly one working type.
+        """
+        own = resolved.case.precision.dtype
+        names = dict.fromkeys(self.dtypes or (own, "float64"))
+        for name in names:
+            if name not in FLOATS:
+                message = f"{name!r} is not a floating type{nearest(name, FLOATS)}; the types are {', '.join(FLOATS)}"
+                raise InputError(message)
+        working = [name for name in names if name != "float64"]
+        if not working and own != "float64":
+            working = [own]
+        if len(working) != 1:
+            asked = ", ".join(working) or "none"
+            message = (
+                f"a trace has one working type beside float64 and {asked} was asked for; record one trace for each"
+            )
+            raise InputError(message)
+        return working[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,30 +186,11 @@ def record(
     resolved: Resolved,
     reference: Reference,
     out: str | Path,
+    options: Options | None = None,
     *,
-    dtypes: Sequence[str] | None = None,
-    device: str = "cpu",
-    store: Literal["hdf5", "npy"] = "hdf5",
-    taps: str | None = None,
-    steps: Collection[int] | None = None,
-    source: Path | None = None,
-    resume: bool = False,
     progress: Tell | None = None,
 ) -> Trace:
-    """Run `reference` on a case and write its trace to the folder `out`.
-
-    Args:
-        resolved: The case.
-        reference: What runs it.
-        out: The trace's folder.
-        dtypes: The working type, and float64 for the twin; default: the case's type and float64.
-        device: `cpu`, `cuda` or `cuda:N`; the twin is on the CPU in any case.
-        store: Format of the tensors.
-        taps: A pattern; only addresses that match as a whole are recorded.
-        steps: Only these steps of the loop are recorded.
-        source: A checkout of the reference, where it is no package.
-        resume: Continue an interrupted recording in `out`.
-        progress: Called with stage, done and total.
+    """Run `reference` on a case and write its trace to the folder `out`; `progress` is told stage, done and total.
 
     Raises:
         CaseError: the case's weights are not there or are none for this reference.
@@ -145,30 +199,49 @@ def record(
         ParityError: the twin lacks a part that the working run has.
     """
     started = time.perf_counter()
-    working, twin = _types(resolved, dtypes)
-    wanted = _wanted(resolved, taps, steps)
-    check_folder(out, resume=resume)
+    options = options or Options()
+    check(resolved, out, options)
+    working, wanted = options.working(resolved), options.wanted
     tell = progress or _silent
-    _ = resolved.model_path, resolved.config_path, resolved.image_path
     tell("load", 0, 1)
-    session = reference.load(resolved, device=device, dtype=working, source=source)
+    session = reference.load(resolved, device=options.device, dtype=working, source=options.source)
     tell("load", 1, 1)
     counted = _count(session, wanted, tell)
-    _check_taps(wanted, counted.digests, taps)
-    writer = TraceWriter(out, _manifest(resolved, reference, session, store), resume=resume)
+    _check_taps(wanted, counted.digests, options.taps)
+    writer = TraceWriter(out, _manifest(resolved, reference, session, options), resume=options.resume)
     recorder = _Recorder(session, writer, wanted, tell, counted)
     outcome = recorder.working_run(working)
     if outcome.latents is not None and outcome.noise is not None:
         write_injection(out, outcome.latents, outcome.noise)
-    recorder.describe(twin=twin)
+    recorder.describe(twin=options.twin)
     writer.replayable()
-    if twin:
+    if options.twin:
         recorder.exact_runs(working)
     writer.manifest.floors = session.floors()
     recorder.measure_repetition(working)
     writer.manifest.wall_s = time.perf_counter() - started
     writer.finish()
     return Trace.open(out)
+
+
+def check(resolved: Resolved, out: str | Path, options: Options) -> None:
+    """Refuse what cannot be recorded as asked; needs no framework, so that nobody waits for one in vain.
+
+    Raises:
+        AddressError: `taps` is no regular expression.
+        CaseError: the case's files are not there.
+        InputError: types, device or steps cannot be had.
+        TraceError: `out` holds a trace already.
+    """
+    options.working(resolved)
+    _check_steps(resolved, options)
+    _ = options.wanted
+    if not options.resume:
+        check_unused(out)
+    if _DEVICE.fullmatch(options.device) is None:
+        message = f"{options.device!r} is not a device; give cpu, cuda or cuda:N"
+        raise InputError(message)
+    _ = resolved.model_path, resolved.config_path, resolved.image_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,37 +382,6 @@ class _Differences:
         """Ignore a value: it has no distance."""
 
 
-def _types(resolved: Resolved, dtypes: Sequence[str] | None) -> tuple[str, bool]:
-    """Return the working type, and whether the twin is wanted.
-
-    Raises:
-        InputError: unknown types, or not exactly one working type.
-    """
-    names = list(dict.fromkeys(dtypes or (resolved.case.precision.dtype, "float64")))
-    for name in names:
-        if name not in FLOATS:
-            message = f"{name!r} is not a floating type{nearest(name, FLOATS)}; the types are {', '.join(FLOATS)}"
-            raise InputError(message)
-    working = [name for name in names if name != "float64"]
-    if not working and resolved.case.precision.dtype != "float64":
-        working = [resolved.case.precision.dtype]
-    if len(working) != 1:
-        message = f"a trace has one working type beside float64 and {', '.join(working) or 'none'} was asked for; record one trace for each"
-        raise InputError(message)
-    return working[0], "float64" in names
-
-
-def check_folder(out: str | Path, *, resume: bool) -> None:
-    """Refuse, before anything runs, a trace that would be overwritten.
-
-    Raises:
-        TraceError: `out` holds one.
-    """
-    if (Path(out) / "manifest.json").exists() and not resume:
-        message = f"{out} holds a trace already; choose another folder, or resume it"
-        raise TraceError(message)
-
-
 def _check_taps(wanted: Filter, addresses: Collection[str], taps: str | None) -> None:
     """Raise, before anything is written, for a pattern that keeps nothing, or a function without what it is computed from."""
     if not wanted.any:
@@ -352,17 +394,16 @@ def _check_taps(wanted: Filter, addresses: Collection[str], taps: str | None) ->
         raise AddressError(message)
 
 
-def _wanted(resolved: Resolved, taps: str | None, steps: Collection[int] | None) -> Filter:
-    """Return what is recorded; raise for a step that the case does not have."""
+def _check_steps(resolved: Resolved, options: Options) -> None:
+    """Raise for a step that the case does not have."""
     count = resolved.case.sampling.steps
-    wrong = sorted(step for step in steps or () if not 0 <= step < count)
+    wrong = sorted(step for step in options.steps or () if not 0 <= step < count)
     if wrong:
         message = f"--steps {', '.join(map(str, wrong))} is not in the case; its steps are 0 to {count - 1}"
         raise InputError(message)
-    return Filter(taps, steps)
 
 
-def _manifest(resolved: Resolved, reference: Reference, session: Session, store: Literal["hdf5", "npy"]) -> Manifest:
+def _manifest(resolved: Resolved, reference: Reference, session: Session, options: Options) -> Manifest:
     """Return the manifest before the first run."""
     case = msgspec.to_builtins(resolved.case)
     canonical = msgspec.json.encode(case, order="sorted")
@@ -374,7 +415,7 @@ def _manifest(resolved: Resolved, reference: Reference, session: Session, store:
         sources=resolved.sources,
         provenance=provenance.describe(session.provenance()) | _paths(resolved),
         policy=session.policy(),
-        store=store,
+        store=options.store,
         command=[Path(sys.argv[0]).name, *sys.argv[1:]],
     )
 

@@ -16,7 +16,7 @@ import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, cast, get_args
 
 import msgspec
 import numpy as np
@@ -26,9 +26,9 @@ from parity.address import Address, pattern
 from parity.align import Alignment, Calls, transform
 from parity.digests import digest
 from parity.dtypes import bits, is_float, narrow, widen
-from parity.errors import RepairError, TraceError
+from parity.errors import InputError, RepairError, TraceError, nearest
 from parity.repair import NoiseEdit, Repairs, SubstituteEdit
-from parity.trace import Manifest, RunReader, RunWriter, Trace, TraceWriter
+from parity.trace import Manifest, Mode, RunReader, RunWriter, Trace, TraceWriter, check_unused
 from parity.trace.schema import WeightDigests
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from parity.repair import Edit
+    from parity.trace import Store
     from parity.trace.schema import Row
 
 __all__ = [
@@ -48,14 +49,16 @@ __all__ = [
     "Request",
     "System",
     "Tap",
+    "check",
     "find",
     "given_of",
+    "modes_of",
     "replay",
     "request_of",
 ]
 
-Mode = Literal["free", "steps", "layers"]
-MODES: tuple[Mode, ...] = ("free", "steps", "layers")
+MODES: tuple[Mode, ...] = get_args(Mode)
+_DEVICES: Final = ("CPU", "Ascend")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +203,7 @@ class Options:
     only: str | None = None
     repairs: Repairs = field(default_factory=Repairs)
     plant: Path | None = None
-    store: Literal["hdf5", "npy"] = "hdf5"
+    store: Store = "hdf5"
     command: tuple[str, ...] = ()
     follow: Following | None = None
 
@@ -340,6 +343,7 @@ def replay(
         AlignmentError: the candidate lacks a cell that its table names.
         WeightsError: the checkpoint does not fit.
     """
+    check(out, options)
     reference = options.follow.begin(trace, candidate) if options.follow else Trace.open(trace)
     working = str(reference.manifest.case["precision"]["dtype"])
     dtypes = options.dtypes or tuple(dict.fromkeys(("float64", working)))
@@ -370,6 +374,35 @@ def replay(
     writer.manifest.reference_digest = (options.follow.end(trace) if options.follow else reference).digest
     writer.finish()
     return Trace.open(out)
+
+
+def modes_of(names: Sequence[str] | None) -> tuple[Mode, ...]:
+    """Return the modes of these names; none given is all.
+
+    Raises:
+        InputError: there is no such mode.
+    """
+    for name in names or ():
+        if name not in MODES:
+            message = f"--mode {name} is not a mode{nearest(name, MODES)}; the modes are {', '.join(MODES)}"
+            raise InputError(message)
+    return cast("tuple[Mode, ...]", tuple(names or MODES))
+
+
+def check(out: Path, options: Options) -> None:
+    """Refuse what cannot be replayed as asked; needs no framework, so that nobody waits for one in vain.
+
+    Raises:
+        AddressError: `only` is no regular expression.
+        InputError: there is no such device.
+        TraceError: `out` holds a trace already.
+    """
+    if options.device not in _DEVICES:
+        message = f"{options.device!r} is not a device{nearest(options.device, _DEVICES)}; give {' or '.join(_DEVICES)}"
+        raise InputError(message)
+    if options.only is not None:
+        pattern(options.only)
+    check_unused(out)
 
 
 def request_of(reference: Trace, trace: Path, out: Path, options: Options, dtype: str) -> Request:

@@ -19,7 +19,7 @@ __all__ = ["Cause", "Coverage", "FirstDivergence", "Pair", "Result", "Worst", "j
 Verdict = Literal["MATCH", "MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED"]
 Overall = Literal["MATCH", "MISMATCH", "INCOMPLETE"]
 Question = Literal["audit", "semantics", "precision"]
-Mode = Literal["audit", "free", "steps", "layers"]
+PairMode = Literal["audit", "free", "steps", "layers"]
 Flag = Literal[
     "contains",
     "inherited",
@@ -64,7 +64,7 @@ class Pair(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     address: str
     stage: str
     question: Question
-    mode: Mode
+    mode: PairMode
     verdict: Verdict
     dtype: str | None = None
     native: str | None = None
@@ -126,7 +126,7 @@ class FirstDivergence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     address: str
     stage: str
     question: Question
-    mode: Mode
+    mode: PairMode
     dtype: str | None
     candidate: str = ""
 

@@ -10,29 +10,27 @@ It costs loading the model and two steps.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from parity.address import Address, stage_of
 from parity.dtypes import is_float
 from parity.errors import AddressError
-from parity.taps import Filter, Taps
+from parity.taps import Taps
 from parity.trace import Estimate, Record, digest, estimate
 from parity.trace.records import plain_value
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
 
     import numpy as np
 
     from parity.case import Resolved
-    from parity.record import Reference
+    from parity.record import Options, Reference
 
 __all__ = ["SHORT", "predict"]
 
-_Store = Literal["hdf5", "npy"]
 _SHARD: Final = "tensors-0000.h5"
 _OFFSET: Final = 1 << 30
 
@@ -73,50 +71,32 @@ class _Seen:
         self.records.append(record)
 
 
-def predict(
-    short: Resolved,
-    reference: Reference,
-    *,
-    loop: int,
-    working: str,
-    twin: bool,
-    device: str = "cpu",
-    store: _Store = "hdf5",
-    taps: str | None = None,
-    steps: Collection[int] | None = None,
-    source: Path | None = None,
-) -> dict[str, Estimate]:
+def predict(short: Resolved, reference: Reference, options: Options, *, loop: int) -> dict[str, Estimate]:
     """Return the size of each run of a recording by name.
 
     Args:
         short: The case with the steps that are run: `SHORT`, or fewer where the recording has fewer.
         reference: What runs it.
+        options: What is chosen for the recording.
         loop: The number of steps of the recording.
-        working: The working type.
-        twin: Whether the runs in float64 are recorded too.
-        device: Where the working run takes place.
-        store: Format of the tensors.
-        taps: A pattern; only addresses that match as a whole are recorded.
-        steps: Only these steps of the loop are recorded.
-        source: A checkout of the reference, where it is no package.
 
     Raises:
-        AddressError: `taps` matches nothing.
+        AddressError: the pattern `options.taps` matches nothing.
         CaseError, InputError: the case cannot be run.
     """
-    session = reference.load(short, device=device, dtype=working, source=source)
+    working, wanted, store = options.working(short), options.wanted, options.store
+    session = reference.load(short, device=options.device, dtype=working, source=options.source)
     seen = _Seen()
     counting = Taps(seen)
     session.run(counting, lambda _done, _total: None)
-    wanted = Filter(taps, steps)
     records = [
         record for record in _expanded(seen.records, counting.counts, loop) if wanted(record.address, _step(record))
     ]
     if not records:
-        message = f"--taps {taps!r} matches no address of the run; a pattern matches the whole address"
+        message = f"--taps {options.taps!r} matches no address of the run; a pattern matches the whole address"
         raise AddressError(message)
     found = {working: estimate(records, store=store)}
-    if twin:
+    if options.twin:
         widened = [_widened(record) for record in records]
         forced = (
             msgspec.structs.replace(record, digest="")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from parity.trace.schema import Store
 
 if TYPE_CHECKING:
     from parity.result import Result
@@ -28,7 +30,7 @@ ResultFolder = Annotated[Path, typer.Argument(help="A folder with result.json.")
 Out = Annotated[Path, typer.Option("--out", help="The folder to write.")]
 Source = Annotated[Path | None, typer.Option("--source", help="A checkout or installation of the system.")]
 Types = Annotated[list[str] | None, typer.Option("--dtype", help="float64, float32, float16 or bfloat16; repeatable.")]
-Store = Annotated[Literal["hdf5", "npy"], typer.Option("--store", help="How tensors are stored.")]
+StoreName = Annotated[Store, typer.Option("--store", help="How tensors are stored.")]
 Only = Annotated[str | None, typer.Option("--only", help="A regular expression that must match the whole address.")]
 Reference = Annotated[str, typer.Option("--reference", help="diffusers, sgm or MODULE:ATTR.")]
 CandidateName = Annotated[str, typer.Option("--candidate", help="mindone_sdxl, gm, mindone or MODULE:ATTR.")]
@@ -56,7 +58,7 @@ def record(
     source: Source = None,
     dtype: Types = None,
     device: TorchDevice = "cpu",
-    store: Store = "hdf5",
+    store: StoreName = "hdf5",
     taps: Taps = None,
     steps: Steps = None,
     size: PixelSize = None,
@@ -65,17 +67,16 @@ def record(
 ) -> None:
     """Run the reference and write its trace."""
     from parity.cli import flow, sizes
+    from parity.cli.options import Recording
 
-    if estimate:
-        sizes.estimate(
-            case, out, reference=reference, source=source, dtypes=dtype, device=device, store=store, taps=taps,
-            steps=steps, size=size,
-        )  # fmt: skip
-        return
-    flow.record(
-        case, out, reference=reference, source=source, dtypes=dtype, device=device, store=store, taps=taps, steps=steps,
+    asked = Recording(
+        case=case, reference=reference, source=source, dtype=dtype, device=device, store=store, taps=taps, steps=steps,
         size=size, resume=resume,
     )  # fmt: skip
+    if estimate:
+        sizes.estimate(asked, out)
+    else:
+        flow.record(asked, out)
 
 
 @app.command()
@@ -91,7 +92,7 @@ def replay(
     only: Only = None,
     repair: Annotated[Path | None, typer.Option("--repair", help="A file of edits to apply first.")] = None,
     plant: Plant = None,
-    store: Store = "hdf5",
+    store: StoreName = "hdf5",
     native: Annotated[bool, typer.Option("--native", help="Run freely and record every cell's own name.")] = False,  # noqa: FBT002
     follow: Annotated[
         str | None, typer.Option("--follow", hidden=True, help="PARENT:CORE, see parity.replay.Following.")
@@ -162,17 +163,18 @@ def run(
     mode: Modes = None,
     dtype: Types = None,
     size: PixelSize = None,
-    store: Store = "hdf5",
+    store: StoreName = "hdf5",
     tolerances: Tolerances = None,
     jobs: Jobs = None,
     json: Json = False,  # noqa: FBT002
 ) -> None:
     """Record, replay, compare, diagnose and report, each side in its own process."""
     from parity.cli import run as runner
+    from parity.cli.options import Recording
 
+    asked = Recording(case=case, reference=reference, source=reference_source, store=store, dtype=dtype, size=size)
     result = runner.run(
-        case, out, reference=reference, reference_source=reference_source, candidate=candidate,
-        candidate_source=candidate_source, plant=plant, weights=weights, modes=mode, dtypes=dtype, size=size, store=store,
+        asked, out, candidate=candidate, candidate_source=candidate_source, plant=plant, weights=weights, modes=mode,
         tolerances=tolerances, jobs=jobs,
     )  # fmt: skip
     _finish(result, json=json)

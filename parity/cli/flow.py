@@ -4,75 +4,59 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING
 
-from parity import case as cases
+from parity.cli.options import planted, types
 from parity.cli.progress import bar, say
-from parity.dtypes import FloatName
-from parity.errors import ChildError, InputError, nearest
+from parity.errors import ChildError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
+    from parity.cli.options import Recording
     from parity.result import Result
-    from parity.trace import Trace
+    from parity.trace import Store, Trace
 
 __all__ = [
     "compare",
     "compared",
     "diagnose",
     "doctor",
-    "numbers",
-    "overrides",
-    "planted",
     "record",
     "replay",
-    "types",
     "write",
 ]
 
-FAULTS = Path("fixtures") / "faults"
 
-
-def record(
-    case: Path, out: Path, *, reference: str, source: Path | None, dtypes: Sequence[str] | None, device: str, store: Any,
-    taps: str | None, steps: str | None, size: str | None, resume: bool,
-) -> None:  # fmt: skip
+def record(asked: Recording, out: Path) -> None:
     """Run the reference in this process and write its trace."""
     from parity import record as recorder
     from parity.cli import sizes as sizing
 
-    resolved = cases.load(case, overrides(dtypes, size))
+    resolved, options = asked.resolved(), asked.options()
+    recorder.check(resolved, out, options)
     with bar("record") as progress:
-        trace = recorder.record(
-            resolved, recorder.find(reference), out, dtypes=types(dtypes), device=device, store=store, taps=taps,
-            steps=numbers(steps), source=source, resume=resume, progress=progress,
-        )  # fmt: skip
+        trace = recorder.record(resolved, recorder.find(asked.reference), out, options, progress=progress)
     say(sizing.saved(trace))
 
 
 def replay(
     trace: Path, out: Path, *, candidate: str, source: Path | None, weights: Path | None, modes: Sequence[str] | None,
-    dtypes: Sequence[str] | None, device: str, only: str | None, repair: Path | None, plant: str | None, store: Any,
+    dtypes: Sequence[str] | None, device: str, only: str | None, repair: Path | None, plant: str | None, store: Store,
     follow: str | None = None,
 ) -> None:  # fmt: skip
     """Replay a trace in this process and write the candidate's."""
     from parity import repair as repairs
     from parity import replay as replayer
 
-    for mode in modes or ():
-        if mode not in replayer.MODES:
-            message = (
-                f"--mode {mode} is not a mode{nearest(mode, replayer.MODES)}; the modes are {', '.join(replayer.MODES)}"
-            )
-            raise InputError(message)
     options = replayer.Options(
-        modes=tuple(modes or replayer.MODES), dtypes=tuple(types(dtypes) or ()), device=device, weights=weights,  # type: ignore[arg-type]
-        source=source, only=only, repairs=repairs.read(repair) if repair else repairs.Repairs(), plant=planted(plant, trace),
-        store=store, command=_command(candidate, source, weights, device, plant),
+        modes=replayer.modes_of(modes), dtypes=types(dtypes), device=device, weights=weights, source=source, only=only,
+        repairs=repairs.read(repair) if repair else repairs.Repairs(), plant=planted(plant, trace), store=store,
+        command=_command(candidate, source, weights, device, plant),
         follow=replayer.Following.parse(follow) if follow else None,
     )  # fmt: skip
+    replayer.check(out, options)
     with bar("replay") as progress:
         replayer.replay(trace, replayer.find(candidate), out, options, progress)
 
@@ -157,7 +141,7 @@ def doctor(*, floors: bool, dtypes: Sequence[str], device: str) -> None:
     sys.stdout.flush()
     for framework in ("torch", "mindspore") if floors else ():
         if framework in found:
-            command = [sys.executable, "-m", "parity.cli.floors", framework, device, *(types(dtypes) or ())]
+            command = [sys.executable, "-m", "parity.cli.floors", framework, device, *types(dtypes)]
             code = subprocess.run(command, check=False).returncode  # noqa: S603 - our own program; one framework per process
             if code:
                 message = f"measuring {framework}'s operators failed with exit code {code} (see above); run it alone: {' '.join(command[1:])}"
@@ -198,55 +182,3 @@ def _command(
     """Return the options with which a counterfactual replay builds the same candidate again."""
     given = {"source": source, "weights": weights, "device": device, "plant": plant}
     return (f"--candidate={candidate}", *(f"--{key}={value}" for key, value in given.items() if value is not None))
-
-
-def overrides(dtypes: Sequence[str] | None, size: str | None) -> dict[str, Any]:
-    """Return the case's values that the command line sets."""
-    found: dict[str, Any] = {}
-    working = [name for name in types(dtypes) or () if name != "float64"]
-    if working:
-        found["precision.dtype"] = working[0]
-    if size is not None:
-        width, cross, height = size.partition("x")
-        if not (cross and width.isdigit() and height.isdigit()):
-            message = f"--size {size} is not WIDTHxHEIGHT; write for example --size 256x192"
-            raise InputError(message)
-        found |= {"size.width": int(width), "size.height": int(height)}
-    return found
-
-
-def types(dtypes: Sequence[str] | None) -> list[str] | None:
-    """Check names of floating types."""
-    for name in dtypes or ():
-        if name not in get_args(FloatName):
-            message = f"--dtype {name} is not a type{nearest(name, get_args(FloatName))}; one of {', '.join(get_args(FloatName))}"
-            raise InputError(message)
-    return list(dtypes) if dtypes else None
-
-
-def numbers(text: str | None) -> list[int] | None:
-    """Read `0,19,39`."""
-    if text is None:
-        return None
-    if not all(part.strip().isdigit() for part in text.split(",")):
-        message = f"--steps {text} is not a list of step numbers; write for example --steps 0,19,39"
-        raise InputError(message)
-    return [int(part) for part in text.split(",")]
-
-
-def planted(name: str | None, near: Path) -> Path | None:
-    """Return the file of a planted fault: a path, or a name in fixtures/faults here or above `near`."""
-    if name is None or Path(name).suffix == ".py":
-        if name is not None and not Path(name).exists():
-            message = f"--plant {name} is not there; give a file, or a name of fixtures/faults"
-            raise InputError(message)
-        return Path(name) if name else None
-    known: dict[str, Path] = {}
-    for folder in (Path.cwd(), *near.resolve().parents):
-        known = {path.stem: path for path in sorted((folder / FAULTS).glob("*.py"))} | known
-    if name not in known:
-        message = (
-            f"no fault is named {name!r}{nearest(name, known)}; there are {', '.join(sorted(known)) or 'none here'}"
-        )
-        raise InputError(message)
-    return known[name]

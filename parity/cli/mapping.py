@@ -27,11 +27,11 @@ def native(
         InputError: several types were asked for, or the candidate's system is not made of cells.
     """
     from parity import replay as replayer
-    from parity.cli.flow import types
+    from parity.cli.options import types
     from parity.trace import Trace
 
     reference = Trace.open(trace)
-    chosen = types(dtypes) or [str(reference.manifest.case["precision"]["dtype"])]
+    chosen = types(dtypes) or (str(reference.manifest.case["precision"]["dtype"]),)
     if len(chosen) != 1:
         message = f"--native writes a trace of one type and {', '.join(chosen)} were asked for; write one for each"
         raise InputError(message)

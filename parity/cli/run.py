@@ -11,16 +11,17 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
-from parity import case as cases
 from parity.cli import flow
+from parity.cli.options import named, planted
 from parity.errors import ChildError
-from parity.replay import MODES
+from parity.replay import modes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from parity.cli.options import Recording
     from parity.result import Result
 
 __all__ = ["run"]
@@ -30,33 +31,31 @@ _UNUSABLE, _INTERRUPTED = 2, 130
 
 
 def run(
-    case: Path, out: Path | None, *, reference: str, reference_source: Path | None, candidate: str,
-    candidate_source: Path | None, plant: str | None, weights: Path | None, modes: Sequence[str] | None,
-    dtypes: Sequence[str] | None, size: str | None, store: str, tolerances: Path | None, jobs: int | None,
+    asked: Recording, out: Path | None, *, candidate: str, candidate_source: Path | None, plant: str | None,
+    weights: Path | None, modes: Sequence[str] | None, tolerances: Path | None, jobs: int | None,
 ) -> Result:  # fmt: skip
     """Do all four steps and return the result; exit codes are the caller's."""
-    resolved = cases.load(case, flow.overrides(dtypes, size))
+    case, resolved = asked.case, asked.resolved()
     model = resolved.model_path
-    if plant is not None:
-        flow.planted(plant, case)
+    planted(plant, case)
     out = out or Path("reports") / "-".join([case.stem, *([Path(plant).stem] if plant else [])])
-    types = list(dict.fromkeys(dtypes or ("float64", resolved.case.precision.dtype)))
-    trace, replays = out / "reference", _replays(out, types, modes or list(MODES), model)
+    types = list(dict.fromkeys(asked.dtype or ("float64", resolved.case.precision.dtype)))
+    trace, replays = out / "reference", _replays(out, types, modes_of(modes), model)
     _remove([trace, *(replay.folder for replay in replays)])
-    recording = _options(reference=reference, source=reference_source, store=store, dtype=dtypes, size=size)
-    replaying = _options(candidate=candidate, source=candidate_source, weights=weights, plant=plant)
+    replaying = named(candidate=candidate, source=candidate_source, weights=weights, plant=plant)
     wall_s = _both_sides(
-        ["record", str(case), f"--out={trace}", *recording],
-        [["replay", str(trace), f"--store={store}", *replaying, *replay.arguments] for replay in replays],
+        ["record", *asked.words(trace)],
+        [["replay", str(trace), f"--store={asked.store}", *replaying, *replay.arguments] for replay in replays],
         beside=_is_small(model),
     )
     folders = [replay.folder for replay in replays]
     with _timed(wall_s, "compare"):
         result = flow.compared(trace, folders, out=out, tolerances=tolerances, jobs=jobs)
-    chosen = _options(
-        candidate=candidate, candidate_source=candidate_source, weights=weights, plant=plant, size=size,
-        tolerances=tolerances, jobs=jobs, reference=None if reference == "diffusers" else reference,
-        reference_source=reference_source, store=None if store == "hdf5" else store, mode=modes, dtype=dtypes,
+    chosen = named(
+        candidate=candidate, candidate_source=candidate_source, weights=weights, plant=plant, size=asked.size,
+        tolerances=tolerances, jobs=jobs, reference=None if asked.reference == "diffusers" else asked.reference,
+        reference_source=asked.source, store=None if asked.store == "hdf5" else asked.store, mode=modes,
+        dtype=asked.dtype,
     )  # fmt: skip
     result.commands = {
         "repeat": _words(["parity", "run", str(case), f"--out={out}", *chosen]),
@@ -69,16 +68,6 @@ def run(
         with _timed(wall_s, "diagnose"):
             result = flow.diagnose(out)
     return result
-
-
-def _options(**values: Any) -> list[str]:
-    """Return `--name=value` for each value that is given, one for each item of a sequence."""
-    return [
-        f"--{name.replace('_', '-')}={item}"
-        for name, value in values.items()
-        if value
-        for item in ([value] if isinstance(value, (str, int, Path)) else value)
-    ]
 
 
 def _words(command: Sequence[str]) -> str:

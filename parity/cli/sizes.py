@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from parity import case as cases
-from parity.cli import flow
 from parity.cli.progress import bar, say
-from parity.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
+    from parity.cli.options import Recording
     from parity.trace import Trace
 
 __all__ = ["estimate", "saved"]
 
 
-def estimate(
-    case: Path, out: Path, *, reference: str, source: Path | None, dtypes: Sequence[str] | None, device: str, store: Any,
-    taps: str | None, steps: str | None, size: str | None,
-) -> None:  # fmt: skip
+def estimate(asked: Recording, out: Path) -> None:
     """Run two steps of a case and print the size of its recording; nothing is written.
 
     Raises:
@@ -31,21 +25,13 @@ def estimate(
     """
     from parity import record, sizing
 
-    overrides = flow.overrides(dtypes, size)
-    loop = cases.load(case, overrides).case.sampling.steps
-    short = cases.load(case, {**overrides, "sampling.steps": min(loop, sizing.SHORT)})
-    names = flow.types(dtypes) or ["float64"]
-    wanted, working = flow.numbers(steps), short.case.precision.dtype
-    beyond = [step for step in wanted or () if step >= loop]
-    if beyond:
-        message = f"--steps names step {beyond[0]} and the case has {loop}; the last one is {loop - 1}"
-        raise InputError(message)
+    resolved, options = asked.resolved(), asked.options()
+    record.check(resolved, out, options)
+    loop = resolved.case.sampling.steps
+    short = asked.resolved(**{"sampling.steps": min(loop, sizing.SHORT)})
     with bar("estimate") as progress:
         progress("two steps", 0, 1)
-        runs = sizing.predict(
-            short, record.find(reference), loop=loop, working=working, twin="float64" in names, device=device,
-            store=store, taps=taps, steps=wanted, source=source,
-        )  # fmt: skip
+        runs = sizing.predict(short, record.find(asked.reference), options, loop=loop)
     for name, size_of in runs.items():
         sys.stdout.write(
             f"{name:9} {size_of.records:8,} records  {_bytes(size_of.bytes_recorded):>9} recorded  "

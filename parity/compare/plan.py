@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Iterable, Sequence
 
-    from parity.result import Ground, Mode, Question, Verdict
+    from parity.result import Ground, PairMode, Question, Verdict
     from parity.trace import Manifest, Record, RunReader, Trace
 
 __all__ = ["Excludes", "Job", "Plan", "RunPlan", "describe_run", "path_of", "plan_run", "port_of"]
@@ -51,7 +51,7 @@ class RunPlan(NamedTuple):
     candidate: RunReader
     manifest: Manifest
     question: Question
-    mode: Mode
+    mode: PairMode
     dtype: str
     exact: RunReader
     own: RunReader | None
@@ -132,7 +132,7 @@ def describe_run(reference: Trace, candidate: Trace, name: str) -> RunPlan:
     """
     run = candidate.run(name)
     recorded = run.info.mode
-    mode: Mode = recorded if recorded in {"steps", "layers"} else "free"
+    mode: PairMode = recorded if recorded in {"steps", "layers"} else "free"
     dtype = run.info.dtype
     own = _working_run(reference, dtype)
     if dtype == _TWIN and _TWIN in reference.runs:

@@ -6,9 +6,9 @@ from parity.trace.packing import pack
 from parity.trace.reader import Trace, Verified
 from parity.trace.run_reader import RunReader
 from parity.trace.run_writer import RunWriter
-from parity.trace.schema import SCHEMA, Checks, Island, Manifest, Record, Row, RunInfo, WeightDigests
+from parity.trace.schema import SCHEMA, Checks, Island, Manifest, Mode, Record, Row, RunInfo, Store, WeightDigests
 from parity.trace.sizes import Estimate, estimate
-from parity.trace.writer import TraceWriter
+from parity.trace.writer import TraceWriter, check_unused
 
 __all__ = [
     "SCHEMA",
@@ -17,15 +17,18 @@ __all__ = [
     "Injection",
     "Island",
     "Manifest",
+    "Mode",
     "Record",
     "Row",
     "RunInfo",
     "RunReader",
     "RunWriter",
+    "Store",
     "Trace",
     "TraceWriter",
     "Verified",
     "WeightDigests",
+    "check_unused",
     "digest",
     "estimate",
     "pack",

@@ -10,9 +10,25 @@ from typing import Any, Literal
 
 import msgspec
 
-__all__ = ["SCHEMA", "Checks", "Island", "Manifest", "Record", "Row", "RunInfo", "WeightDigests"]
+__all__ = [
+    "SCHEMA",
+    "Checks",
+    "Island",
+    "Manifest",
+    "Mode",
+    "Record",
+    "Row",
+    "RunInfo",
+    "RunMode",
+    "Store",
+    "WeightDigests",
+]
 
 SCHEMA = 1
+
+Store = Literal["hdf5", "npy"]
+Mode = Literal["free", "steps", "layers"]
+RunMode = Literal["run", "forced", Mode]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -43,7 +59,7 @@ class RunInfo(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     records.jsonl once the run is complete; empty is not checked.
     """
 
-    mode: Literal["run", "forced", "steps", "free", "layers"]
+    mode: RunMode
     dtype: str
     only: str | None = None
     complete: bool = False
@@ -146,7 +162,7 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     sources: dict[str, str] = {}
     provenance: dict[str, Any] = {}
     policy: str = ""
-    store: Literal["hdf5", "npy"] = "hdf5"
+    store: Store = "hdf5"
     runs: dict[str, RunInfo] = {}
     weights: dict[str, WeightDigests] = {}
     attributes: dict[str, dict[str, Any]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -11,7 +11,7 @@ from parity.trace.records import checked_size, encode
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from parity.trace.schema import Record
+    from parity.trace.schema import Record, Store
 
 __all__ = ["Estimate", "estimate"]
 
@@ -34,7 +34,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     bytes_on_disk: int
 
 
-def estimate(records: Iterable[Record], *, store: Literal["hdf5", "npy"] = "hdf5") -> Estimate:
+def estimate(records: Iterable[Record], *, store: Store = "hdf5") -> Estimate:
     """Return the size of a recording of one run.
 
     A record without a digest (not computed yet) counts as distinct, so that before the run the estimate is an

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -27,11 +27,27 @@ from parity.trace.run_writer import RunWriter, Settings
 from parity.trace.schema import RunInfo
 
 if TYPE_CHECKING:
-    from parity.trace.schema import Manifest
+    from parity.trace.schema import Manifest, RunMode
 
-__all__ = ["TraceWriter"]
+__all__ = ["TraceWriter", "check_unused"]
 
 _MEBIBYTE: Final = 1 << 20
+
+
+def check_unused(folder: str | Path) -> None:
+    """Refuse a folder whose trace would be overwritten.
+
+    Raises:
+        TraceError: it holds one.
+    """
+    if _holds_a_trace(Path(folder)):
+        message = f"{folder} holds a trace already; choose another folder, or resume it"
+        raise TraceError(message)
+
+
+def _holds_a_trace(folder: Path) -> bool:
+    """Tell whether a recorder, finished or not, has been here."""
+    return (folder / "manifest.json").exists()
 
 
 class TraceWriter:
@@ -64,11 +80,9 @@ class TraceWriter:
         self._queue_bytes = queue_bytes
         self._started: set[str] = set()
         self._running: RunWriter | None = None
-        there = (self.folder / "manifest.json").exists()
-        if there and not resume:
-            message = f"{self.folder} holds a trace already; choose another folder, or resume it"
-            raise TraceError(message)
-        if there:
+        if not resume:
+            check_unused(self.folder)
+        elif _holds_a_trace(self.folder):
             self._continue(read_manifest(self.folder))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -87,9 +101,7 @@ class TraceWriter:
                 raise TraceError(message)
         self.manifest.runs = before.runs
 
-    def run(
-        self, name: str, mode: Literal["run", "forced", "steps", "free", "layers"], dtype: str, only: str | None = None
-    ) -> RunWriter:
+    def run(self, name: str, mode: RunMode, dtype: str, only: str | None = None) -> RunWriter:
         """Begin or continue a run.
 
         Args:

@@ -17,7 +17,7 @@ from parity.adapters.mindspore_ import CellSystem  # noqa: E402
 from parity.adapters.torch_ import ModuleReference, ModuleSession  # noqa: E402
 from parity.case import load  # noqa: E402
 from parity.conformance import CandidateTests, ReferenceTests  # noqa: E402
-from parity.record import record  # noqa: E402
+from parity.record import Options, record  # noqa: E402
 from parity.trace import Row, Trace  # noqa: E402
 from tests.parity.adapters.test_document import FILES, write  # noqa: E402
 from tests.parity.trace.dumps.made import write_safetensors  # noqa: E402
@@ -177,7 +177,7 @@ def test_a_broken_session_is_refused(swirl, resolved, tmp_path, kind, check, mes
 
 
 def test_a_recording_without_a_twin_is_refused(swirl, resolved, tmp_path):
-    trace = record(resolved, swirl, tmp_path / "trace", dtypes=["float32"])
+    trace = record(resolved, swirl, tmp_path / "trace", Options(dtypes=("float32",)))
     assert "float64, forced, steps" in verdict("test_every_run_is_recorded", trace)
 
 

@@ -12,7 +12,7 @@ import pytest
 from parity.address import Address
 from parity.case import load
 from parity.errors import AddressError, CaseError, FrameworkMissingError, InputError, ParityError, TraceError
-from parity.record import find, record
+from parity.record import Options, find, record
 from parity.trace import Trace, read_injection
 from tests.parity.numpy_reference import Reference, reference
 
@@ -36,7 +36,7 @@ def resolved(tmp_path):
 
 @pytest.mark.parametrize("store", ["hdf5", "npy"])
 def test_a_recording_has_four_runs_and_their_checks(resolved, tmp_path, store):
-    trace = record(resolved, reference, tmp_path / "trace", store=store)
+    trace = record(resolved, reference, tmp_path / "trace", Options(store=store))
     assert trace.runs == ("float32", "float64", "forced", "steps")
     assert {name: info.mode for name, info in trace.manifest.runs.items()} == {
         "float32": "run", "float64": "run", "forced": "forced", "steps": "steps",
@@ -90,12 +90,14 @@ def test_the_injection_files_are_written(resolved, tmp_path):
 
 
 def test_a_recorder_that_changes_a_value_is_not_neutral(resolved, tmp_path):
-    checks = record(resolved, Reference(meddle=True), tmp_path / "trace", dtypes=["float32"]).manifest.checks
+    checks = record(resolved, Reference(meddle=True), tmp_path / "trace", Options(dtypes=("float32",))).manifest.checks
     assert (checks.neutral, checks.repeatable) == (False, True)
 
 
 def test_a_run_that_draws_anew_does_not_repeat_and_says_by_how_much(resolved, tmp_path):
-    checks = record(resolved, Reference(restless=True), tmp_path / "trace", dtypes=["float32"]).manifest.checks
+    checks = record(
+        resolved, Reference(restless=True), tmp_path / "trace", Options(dtypes=("float32",))
+    ).manifest.checks
     assert checks.repeatable is False
     assert 1e-4 < checks.repeat_max_abs["unet.conv_in@step=0:output"] < 1e-1
     assert "prepare_latents:output" not in checks.repeat_max_abs
@@ -109,7 +111,7 @@ def test_a_twin_that_lacks_a_part_is_an_error(resolved, tmp_path):
 
 
 def test_an_output_recorded_without_its_inputs_is_not_forced(resolved, tmp_path):
-    trace = record(resolved, reference, tmp_path / "trace", taps=r"unet\.conv_in.*:output|unet@.*", steps={1})
+    trace = record(resolved, reference, tmp_path / "trace", Options(taps=r"unet\.conv_in.*:output|unet@.*", steps={1}))
     assert set(trace.run("float32")) == {"unet.conv_in@step=1:output", "unet@step=1:input.sample", "unet@step=1:output"}
     assert set(trace.run("forced")) == {"unet@step=1:output"}
     assert trace.manifest.checks.repeatable is True
@@ -121,18 +123,20 @@ def test_an_output_recorded_without_its_inputs_is_not_forced(resolved, tmp_path)
         ({"taps": "unet.conv_on.*"}, AddressError, "matches no address of the run"),
         ({"taps": "("}, AddressError, "not a regular expression"),
         ({"steps": [3]}, InputError, "steps are 0 to 2"),
-        ({"dtypes": ["float31"]}, InputError, "did you mean 'float32'"),
-        ({"dtypes": ["float32", "float16"]}, InputError, "one working type"),
+        ({"dtypes": ("float31",)}, InputError, "did you mean 'float32'"),
+        ({"dtypes": ("float32", "float16")}, InputError, "one working type"),
+        ({"device": "gpu"}, InputError, "'gpu' is not a device; give cpu, cuda or cuda:N"),
+        ({"device": "cuda:x"}, InputError, "'cuda:x' is not a device"),
     ],
     ids=str,
 )
 def test_a_wrong_option_is_one_clear_error(resolved, tmp_path, options, error, message):
     with pytest.raises(error, match=message):
-        record(resolved, reference, tmp_path / "trace", **options)
+        record(resolved, reference, tmp_path / "trace", Options(**options))
 
 
 def test_float64_alone_means_the_cases_type_with_its_twin(resolved, tmp_path):
-    assert record(resolved, reference, tmp_path / "trace", dtypes=["float64"]).runs == (
+    assert record(resolved, reference, tmp_path / "trace", Options(dtypes=("float64",))).runs == (
         "float32",
         "float64",
         "forced",
@@ -151,7 +155,7 @@ def test_a_trace_that_is_there_is_not_overwritten_but_resumed(resolved, tmp_path
     first = record(resolved, reference, tmp_path / "trace")
     with pytest.raises(TraceError, match="holds a trace already"):
         record(resolved, reference, tmp_path / "trace")
-    again = record(resolved, reference, tmp_path / "trace", resume=True)
+    again = record(resolved, reference, tmp_path / "trace", Options(resume=True))
     assert again.digest == first.digest
 
 
@@ -163,18 +167,18 @@ def test_an_interrupted_recording_is_incomplete_and_resumed_to_the_same_digest(r
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        record(resolved, reference, tmp_path / "broken", store=store, progress=interrupt)
+        record(resolved, reference, tmp_path / "broken", Options(store=store), progress=interrupt)
     with pytest.raises(TraceError):
         Trace.open(tmp_path / "broken")
-    resumed = record(resolved, reference, tmp_path / "broken", store=store, resume=True)
-    whole = record(resolved, reference, tmp_path / "whole", store=store)
+    resumed = record(resolved, reference, tmp_path / "broken", Options(store=store, resume=True))
+    whole = record(resolved, reference, tmp_path / "whole", Options(store=store))
     assert resumed.digest == whole.digest
     assert resumed.manifest.weights == whole.manifest.weights
 
 
 def test_a_pattern_that_matches_nothing_leaves_no_trace(resolved, tmp_path):
     with pytest.raises(AddressError):
-        record(resolved, reference, tmp_path / "trace", taps="nothing")
+        record(resolved, reference, tmp_path / "trace", Options(taps="nothing"))
     assert not (tmp_path / "trace").exists()
 
 

@@ -42,7 +42,7 @@ def test_an_estimate_names_every_run_and_the_room_there_is_and_writes_nothing(tm
 def test_a_step_that_the_case_does_not_have_is_refused(tmp_path: Path) -> None:
     done = estimated(tmp_path, "--steps", "0,3")
     assert isinstance(done.exception, InputError)
-    assert "names step 3 and the case has 3" in str(done.exception)
+    assert "--steps 3 is not in the case; its steps are 0 to 2" in str(done.exception)
 
 
 @pytest.mark.parametrize(("options", "runs"), [(["--dtype", "float32"], ["float32", "all"])])

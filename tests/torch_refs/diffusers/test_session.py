@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 
 from parity.case import load  # noqa: E402
 from parity.errors import AddressError, CaseError, InputError, ParityError  # noqa: E402
-from parity.record import find, record  # noqa: E402
+from parity.record import Options, find, record  # noqa: E402
 from parity.taps import Digests, Taps  # noqa: E402
 from tests.torch_refs.support import Loaded, Memory, ignore, relative  # noqa: E402
 from torch_refs.diffusers.functions import module_paths  # noqa: E402
@@ -84,14 +84,14 @@ def test_everything_hooked_is_put_back_after_an_exception(session, pipeline):
 
 def test_a_recorder_that_changes_a_value_is_not_neutral(pipeline, resolved, tmp_path):
     session = _Meddling(pipeline, resolved.case, "float32")
-    checks = record(resolved, Loaded(session), tmp_path / "trace", dtypes=["float32"]).manifest.checks
+    checks = record(resolved, Loaded(session), tmp_path / "trace", Options(dtypes=("float32",))).manifest.checks
     assert checks.neutral is False
     assert checks.repeatable is True
 
 
 def test_a_module_that_draws_by_itself_does_not_repeat(session, pipeline, resolved, tmp_path):
     pipeline.unet.conv_act = _Restless()
-    checks = record(resolved, Loaded(session), tmp_path / "trace", dtypes=["float32"]).manifest.checks
+    checks = record(resolved, Loaded(session), tmp_path / "trace", Options(dtypes=("float32",))).manifest.checks
     assert checks.repeatable is False
     assert 1e-4 < checks.repeat_max_abs["unet.conv_act@step=0:output"] < 2e-3
     assert "unet.conv_in@step=0:output" not in checks.repeat_max_abs
@@ -135,7 +135,7 @@ def test_an_island_in_a_named_function_is_found(session):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_types_are_recorded_with_their_twin(folder, tmp_path, dtype):
     small = load(folder / "case.toml", {"sampling.steps": 2, "size.height": 32})
-    trace = record(small, reference, tmp_path / "trace", dtypes=[dtype, "float64"])
+    trace = record(small, reference, tmp_path / "trace", Options(dtypes=(dtype, "float64")))
     assert trace.manifest.checks.neutral is True
     assert trace.manifest.policy == dtype
     working, forced = trace.run(dtype), trace.run("forced")
@@ -160,8 +160,7 @@ def test_taps_and_steps_pick_what_is_recorded(session, resolved, tmp_path):
         resolved,
         Loaded(session),
         tmp_path / "trace",
-        taps=r"unet\.conv_in.*|text_encoder_2\.text_projection.*:output",
-        steps=[0, 2],
+        Options(taps=r"unet\.conv_in.*|text_encoder_2\.text_projection.*:output", steps=[0, 2]),
     )
     wanted = {f"unet.conv_in@step={step}:{port}" for step in (0, 2) for port in ("input.input", "output")}
     projected = {f"text_encoder_2.text_projection@call={call}:output" for call in (0, 1)}
@@ -173,7 +172,7 @@ def test_taps_and_steps_pick_what_is_recorded(session, resolved, tmp_path):
 
 def test_a_pattern_that_matches_nothing_is_an_error(session, resolved, tmp_path):
     with pytest.raises(InputError, match="matches no address"):
-        record(resolved, Loaded(session), tmp_path / "trace", dtypes=["float32"], taps=r"unet\.conv_inn.*")
+        record(resolved, Loaded(session), tmp_path / "trace", Options(dtypes=("float32",), taps=r"unet\.conv_inn.*"))
 
 
 def test_a_pattern_that_keeps_encode_prompt_without_the_encoders_is_refused_before_anything_is_written(
@@ -181,7 +180,9 @@ def test_a_pattern_that_keeps_encode_prompt_without_the_encoders_is_refused_befo
 ):
     short = load(folder / "case.toml", {"sampling.steps": 1, "size.height": 32})
     with pytest.raises(AddressError, match="not the output of text_encoder_2 that it joins"):
-        record(short, reference, tmp_path / "trace", dtypes=["float32"], taps=r"encode_prompt.*|text_encoder@.*")
+        record(
+            short, reference, tmp_path / "trace", Options(dtypes=("float32",), taps=r"encode_prompt.*|text_encoder@.*")
+        )
     assert not (tmp_path / "trace").exists()
 
 

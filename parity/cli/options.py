@@ -1,0 +1,146 @@
+"""What the words of a command line mean: texts to the options of the core, checked before a framework is imported."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, get_args
+
+from parity import case as cases
+from parity.dtypes import FloatName
+from parity.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from parity import record
+    from parity.case import Resolved
+    from parity.trace import Store
+
+__all__ = ["Recording", "named", "planted", "types"]
+
+_FAULTS: Final = Path("fixtures") / "faults"
+_TYPES: Final = get_args(FloatName)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """What is asked of a recording: `parity record` does it, `parity run` hands it to a process that does.
+
+    The fields have the names of the options and hold what was typed.
+    """
+
+    case: Path
+    reference: str
+    source: Path | None = None
+    store: Store
+    dtype: Sequence[str] | None = None
+    size: str | None = None
+    device: str = "cpu"
+    taps: str | None = None
+    steps: str | None = None
+    resume: bool = False
+
+    def resolved(self, **others: Any) -> Resolved:
+        """Return the case with the values that the command line sets; `others` by section and key.
+
+        Raises:
+            CaseError, InputError: the case, a type or the size is none.
+        """
+        return cases.load(self.case, {**_overrides(self.dtype, self.size), **others})
+
+    def options(self) -> record.Options:
+        """Return the options of the recorder.
+
+        Raises:
+            InputError: a type or a step is none.
+        """
+        from parity import record
+
+        return record.Options(
+            dtypes=types(self.dtype), device=self.device, store=self.store, taps=self.taps, steps=_numbers(self.steps),
+            source=self.source, resume=self.resume,
+        )  # fmt: skip
+
+    def words(self, out: Path) -> list[str]:
+        """Return the arguments of the `parity record` that writes this to `out`; what has its default is not said."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        said = {name: value for name, value in vars(self).items() if value != defaults[name]}
+        return [str(said.pop("case")), f"--out={out}", *named(**said)]
+
+
+def named(**values: Any) -> list[str]:
+    """Return `--name=value` for each value that is given, one for each item of a sequence, and `--name` for True."""
+    found = []
+    for name, value in values.items():
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            found.append(option)
+        elif value:
+            items = [value] if isinstance(value, (str, int, Path)) else value
+            found += [f"{option}={item}" for item in items]
+    return found
+
+
+def types(dtypes: Sequence[str] | None) -> tuple[str, ...]:
+    """Check names of floating types; none given is none.
+
+    Raises:
+        InputError: there is no such type.
+    """
+    for name in dtypes or ():
+        if name not in _TYPES:
+            message = f"--dtype {name} is not a type{nearest(name, _TYPES)}; one of {', '.join(_TYPES)}"
+            raise InputError(message)
+    return tuple(dtypes or ())
+
+
+def planted(name: str | None, near: Path) -> Path | None:
+    """Return the file of a planted fault: a path, or a name in fixtures/faults here or above `near`.
+
+    Raises:
+        InputError: there is no such fault.
+    """
+    if name is None:
+        return None
+    if Path(name).suffix == ".py":
+        if not Path(name).exists():
+            message = f"--plant {name} is not there; give a file, or a name of fixtures/faults"
+            raise InputError(message)
+        return Path(name)
+    known: dict[str, Path] = {}
+    for folder in (Path.cwd(), *near.resolve().parents):
+        for path in sorted((folder / _FAULTS).glob("*.py")):
+            known.setdefault(path.stem, path)
+    if name not in known:
+        there = ", ".join(sorted(known)) or "none here"
+        message = f"no fault is named {name!r}{nearest(name, known)}; there are {there}"
+        raise InputError(message)
+    return known[name]
+
+
+def _overrides(dtypes: Sequence[str] | None, size: str | None) -> dict[str, Any]:
+    """Return the case's values that the command line sets."""
+    found: dict[str, Any] = {}
+    working = [name for name in types(dtypes) if name != "float64"]
+    if working:
+        found["precision.dtype"] = working[0]
+    if size is not None:
+        width, cross, height = size.partition("x")
+        if not (cross and width.isdigit() and height.isdigit()):
+            message = f"--size {size} is not WIDTHxHEIGHT; write for example --size 256x192"
+            raise InputError(message)
+        found |= {"size.width": int(width), "size.height": int(height)}
+    return found
+
+
+def _numbers(text: str | None) -> frozenset[int] | None:
+    """Read `0,19,39`."""
+    if text is None:
+        return None
+    parts = text.split(",")
+    if not all(part.strip().isdigit() for part in parts):
+        message = f"--steps {text} is not a list of step numbers; write for example --steps 0,19,39"
+        raise InputError(message)
+    return frozenset(map(int, parts))
