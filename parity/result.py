@@ -8,13 +8,31 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
 from parity.errors import InputError
 
-__all__ = ["Cause", "Coverage", "FirstDivergence", "Pair", "Result", "Worst", "json_schema", "number", "read", "write"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "MEASURES",
+    "Cause",
+    "Coverage",
+    "FirstDivergence",
+    "Measure",
+    "Pair",
+    "Result",
+    "Worst",
+    "json_schema",
+    "measured",
+    "number",
+    "ratio",
+    "read",
+    "write",
+]
 
 Verdict = Literal["MATCH", "MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED"]
 Overall = Literal["MATCH", "MISMATCH", "INCOMPLETE"]
@@ -92,6 +110,92 @@ class Pair(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     ground: Ground = ""
     hard: str = ""
     candidate: str = ""
+
+
+def number(value: float | None) -> Number | None:
+    """Return a JSON-safe number: non-finite ones as text."""
+    if value is None or math.isfinite(value):
+        return value
+    return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+
+
+def measured(value: Number | None) -> float:
+    """Return a number of a result as a float; NaN when it was not measured."""
+    return math.nan if value is None else float(value)
+
+
+def ratio(part: float, whole: float) -> float:
+    """Return `part / whole`: 0 for nothing of nothing, infinity for something of nothing."""
+    if whole:
+        return part / whole
+    return math.inf if part else 0.0
+
+
+class Measure(msgspec.Struct, frozen=True, kw_only=True):
+    """One number that is known of a pair; its row in `MEASURES` says all that others need to know of it.
+
+    Attributes:
+        name: What rules, columns and `result.json` call it.
+        source: Which part of the comparison works it out: the first pass over a pair, the same pass over the
+            reference's own tensor in its working type, the second look at what fails or comes near its limit, the
+            floor, or the judge.
+        taken: What the first pass calls it, where that is another name.
+        of: Works it out of other numbers of a pair; None: it is an attribute of `Pair` under its own name.
+        unruled: Why no rule may bound it; empty: a rule may.
+        proposal: What `parity calibrate` makes of it: a `limit`, or a `substitute` where a limit is not finite.
+        column: The head of its column in every table of pairs, on the page and in `parity show`; empty: it has none.
+        page: Of which pairs the page holds it: all, those that fail by themselves, or none.
+        format: How it is written.
+        words: What the page's list of all numbers calls it, where that is not its name.
+    """
+
+    name: str
+    source: Literal["first pass", "working", "second look", "floor", "judge"]
+    taken: str = ""
+    of: Callable[[Pair], float] | None = None
+    unruled: str = ""
+    proposal: Literal["", "limit", "substitute"] = ""
+    column: str = ""
+    page: Literal["", "all", "failing"] = ""
+    format: Literal["number", "digits", "ratio", "count"] = "number"
+    words: str = ""
+
+    def read(self, pair: Pair) -> Number | None:
+        """Return it as `result.json` holds it, or None where it was not measured."""
+        if self.of is not None:
+            return number(self.of(pair))
+        value: Number | None = getattr(pair, self.name)
+        return value
+
+
+def _max_rel(pair: Pair) -> float:
+    """Return the largest difference relative to the rms of the reference."""
+    return ratio(measured(pair.error_max), measured(pair.scale))
+
+
+_SIZE_OF_ONE_SIDE: Final = "says how large one side is, not how far apart the two are"
+_SEEN_BY_FLOOR: Final = "has the tensor's own unit; ratio_to_floor holds it against the floor"
+
+MEASURES: Final = (
+    Measure(name="rel_l2", source="first pass", column="rel_l2", page="all", proposal="limit"),
+    Measure(name="max_abs", source="first pass", taken="error_max", column="max_abs", page="all", proposal="substitute"),
+    Measure(name="max_rel", source="first pass", of=_max_rel, proposal="limit"),
+    Measure(name="cosine", source="second look", page="failing", format="digits"),
+    Measure(name="max_ulp", source="second look", page="failing"),
+    Measure(name="scale", source="first pass", unruled=_SIZE_OF_ONE_SIDE, page="all"),
+    Measure(name="error_rms", source="first pass", unruled=_SEEN_BY_FLOOR, page="failing"),
+    Measure(name="error_max", source="first pass", unruled="a rule says max_abs", page="failing"),
+    Measure(name="reference_rms", source="working", taken="working_rms", unruled=_SEEN_BY_FLOOR, page="all"),
+    Measure(name="reference_max", source="working", taken="working_max", unruled=_SEEN_BY_FLOOR, page="failing"),
+    Measure(name="floor_rms", source="floor", unruled=_SEEN_BY_FLOOR, page="all"),
+    Measure(name="floor_max", source="floor", unruled=_SEEN_BY_FLOOR, page="failing"),
+    Measure(
+        name="ratio_to_floor", source="judge", column="x floor", page="all", format="ratio", words="multiple of the floor",
+    ),
+    Measure(name="size", source="first pass", format="count"),
+    Measure(name="outside", source="second look", unruled="counts beyond the limit of the pair itself", format="count"),
+)  # fmt: skip
+"""All numbers that are known of a pair, in the order in which they are told."""
 
 
 class Cause(msgspec.Struct, kw_only=True):
@@ -175,13 +279,6 @@ class Result(msgspec.Struct, kw_only=True):
     traces: dict[str, str] = {}
     wall_s: dict[str, float] = {}
     candidates: dict[str, Result] = {}
-
-
-def number(value: float | None) -> Number | None:
-    """Return a JSON-safe number: non-finite ones as text."""
-    if value is None or math.isfinite(value):
-        return value
-    return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
 
 
 def json_schema() -> bytes:

@@ -18,19 +18,19 @@ import json
 import math
 import re
 from decimal import ROUND_UP, Context, Decimal
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from parity.address import STAGES
-from parity.compare.judge import plain
 from parity.compare.rules import Rule
 from parity.compare.summary import failing, is_excused
 from parity.dtypes import eps
 from parity.errors import ToleranceError
+from parity.result import MEASURES, measured
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from parity.result import Pair, Result
+    from parity.result import Measure, Pair, Result
     from parity.trace import Trace
 
 __all__ = ["HEADROOM", "Proposal", "encode", "kinds_of", "path_pattern", "propose"]
@@ -40,6 +40,8 @@ HEADROOM: Final = 3.0
 
 _DIGITS: Final = Context(prec=2, rounding=ROUND_UP)
 _STAGE: Final = {stage: position for position, stage in enumerate(STAGES)}
+_LIMITED: Final = [known for known in MEASURES if known.proposal == "limit"]
+_SUBSTITUTES: Final = [known for known in MEASURES if known.proposal == "substitute"]
 _LITERAL: Final = re.compile(r"[^'\x00-\x1f\x7f]*")
 
 
@@ -120,16 +122,16 @@ def _can_have_rule(pair: Pair) -> bool:
 
 def _rule(group: _Group, pairs: Sequence[Pair], kinds: Mapping[str, str], headroom: float) -> Rule:
     """Return the rule of a group."""
-    measured = {"rel_l2": _largest(pairs, _rel_l2), "max_rel": _largest(pairs, _max_rel)}
-    if not all(math.isfinite(value) for value, _ in measured.values()):
-        measured = {"max_abs": _largest(pairs, lambda pair: plain(pair.max_abs))}
-    limits = {name: _limit(value, group.dtype, headroom) for name, (value, _) in measured.items()}
-    worst = next(iter(measured.values()))[1]
-    seen = " and ".join(f"{name} {value:.2g}" for name, (value, _) in measured.items())
+    largest = {known.name: _largest(pairs, known) for known in _LIMITED}
+    if not all(math.isfinite(value) for value, _ in largest.values()):
+        largest = {known.name: _largest(pairs, known) for known in _SUBSTITUTES}
+    limits = {name: _limit(value, group.dtype, headroom) for name, (value, _) in largest.items()}
+    worst = next(iter(largest.values()))[1]
+    seen = " and ".join(f"{name} {value:.2g}" for name, (value, _) in largest.items())
     words = [
         f"measured at most {seen} in {len(pairs)} pair{'s' if len(pairs) > 1 else ''}, the most at {worst.address}"
     ]
-    if all(value == 0.0 for value, _ in measured.values()):
+    if all(value == 0.0 for value, _ in largest.values()):
         words.append(f"headroom {headroom:g} x the rounding of {group.dtype}")
     else:
         words.append(f"headroom {headroom:g}x")
@@ -150,21 +152,10 @@ def _rule(group: _Group, pairs: Sequence[Pair], kinds: Mapping[str, str], headro
     )
 
 
-def _rel_l2(pair: Pair) -> float:
-    """Return the relative error of a pair."""
-    return plain(pair.rel_l2)
-
-
-def _max_rel(pair: Pair) -> float:
-    """Return the largest difference relative to the rms, as a rule measures it."""
-    error, scale = plain(pair.error_max), plain(pair.scale)
-    return error / scale if scale else (math.inf if error else 0.0)
-
-
-def _largest(pairs: Sequence[Pair], measure: Any) -> tuple[float, Pair]:
-    """Return the largest value and its pair; the first of equals."""
-    worst = max(pairs, key=measure)
-    return float(measure(worst)), worst
+def _largest(pairs: Sequence[Pair], known: Measure) -> tuple[float, Pair]:
+    """Return the largest value of a measure and its pair; the first of equals."""
+    worst = max(pairs, key=lambda pair: measured(known.read(pair)))
+    return measured(known.read(worst)), worst
 
 
 def _limit(measured: float, dtype: str, headroom: float) -> str:

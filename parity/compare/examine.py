@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from parity.compare.floor import model_floor, ulp
-from parity.compare.judge import limits_of, plain
+from parity.compare.judge import limits_of
 from parity.compare.limits import GRID_MIN_REL, GRID_MIN_SIZE, MODEL_ULPS, MOST_ULPS, NEAR
 from parity.compare.pairing import coarser
 from parity.compare.work import THREADED, each, laid, tensors
@@ -17,7 +17,7 @@ from parity.distance.look import look_many
 from parity.distance.ulp import has_ulps, largest_ulps, some_beyond_ulps
 from parity.distance.where import locate
 from parity.dtypes import is_float
-from parity.result import Worst, number
+from parity.result import MEASURES, Worst, measured, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,7 +34,7 @@ _Limits = tuple[float, float]
 _Group = tuple["Tensor", "Tensor", "Tensor | None"]
 _TOGETHER: Final = BLOCK // LARGEST
 _HALVES: Final = frozenset({"float16", "bfloat16"})
-_SECOND: Final = frozenset({"cosine", "max_ulp"})
+_SECOND: Final = frozenset(known.name for known in MEASURES if known.source == "second look")
 
 
 def examine_all(work: Iterable[tuple[Pair, Job]], threads: int, book: RuleBook) -> None:
@@ -66,7 +66,7 @@ def _needs(pair: Pair, limits: _Limits) -> bool:
     if pair.ground == "exact":
         return bool(pair.outside)
     rms_limit, max_limit = limits
-    near = plain(pair.error_rms) <= NEAR * rms_limit and plain(pair.error_max) <= NEAR * max_limit
+    near = measured(pair.error_rms) <= NEAR * rms_limit and measured(pair.error_max) <= NEAR * max_limit
     return not near or bool(pair.hard)
 
 
@@ -84,8 +84,8 @@ def _examine(item: tuple[Pair, Job, _Limits, bool]) -> None:
         index, first, second, words = locate_exact(exact, candidate)
         pair.worst, pair.detail = Worst(index=index, reference=_shown(first), candidate=_shown(second)), words
         return
-    limit, cosine = _limit_of(pair, limits), None if pair.cosine is None else plain(pair.cosine)
-    place = locate(exact, candidate, limit, cosine, plain(pair.error_max))
+    limit, cosine = _limit_of(pair, limits), None if pair.cosine is None else measured(pair.cosine)
+    place = locate(exact, candidate, limit, cosine, measured(pair.error_max))
     steps = largest_ulps(exact, candidate) if with_ulps and has_ulps(candidate.dtype) else None
     _settle(pair, job, limits, place, steps, coarse=None, group=group)
 
@@ -93,7 +93,7 @@ def _examine(item: tuple[Pair, Job, _Limits, bool]) -> None:
 def _examine_many(items: Sequence[tuple[Pair, Job, _Limits]]) -> None:
     """Do the same for small pairs of the same runs and types, none of them exact."""
     outer = [_limit_of(pair, limits) for pair, _, limits in items]
-    cosines = [None if pair.cosine is None else plain(pair.cosine) for pair, _, _ in items]
+    cosines = [None if pair.cosine is None else measured(pair.cosine) for pair, _, _ in items]
     layout, exact, candidate = laid([job for _, job, _ in items])
     unknown = [None] * len(items)
     places, ulps, coarse = look_many(layout, exact, candidate, outer, cosines)
@@ -104,7 +104,7 @@ def _examine_many(items: Sequence[tuple[Pair, Job, _Limits]]) -> None:
 def _limit_of(pair: Pair, limits: _Limits) -> float:
     """Return the limit beyond which an element of a pair is outside: that of the maximum unless only the rms fails."""
     rms_limit, max_limit = limits
-    only_rms = plain(pair.error_rms) > rms_limit and plain(pair.error_max) <= max_limit
+    only_rms = measured(pair.error_rms) > rms_limit and measured(pair.error_max) <= max_limit
     return rms_limit if only_rms else max_limit
 
 
@@ -127,7 +127,7 @@ def _settle(
     pair.cosine, pair.outside = number(place.cosine), place.outside
     if place.outside and _only_large_elements(pair, job, group, limits[1], place.reference):
         pair.floor_max = model_floor(
-            coarser(job.exact.dtype, job.candidate.dtype), plain(pair.scale), plain(pair.error_max)
+            coarser(job.exact.dtype, job.candidate.dtype), measured(pair.scale), measured(pair.error_max)
         ).max
         pair.outside = 0
     elif place.words:
@@ -144,7 +144,7 @@ def _only_large_elements(pair: Pair, job: Job, group: _Group | None, limit: floa
     if pair.ground != "model" or pair.hard or isinstance(worst, complex):
         return False
     name = coarser(job.exact.dtype, job.candidate.dtype)
-    if plain(pair.error_max) > max(limit, MODEL_ULPS * ulp(name, worst)):
+    if measured(pair.error_max) > max(limit, MODEL_ULPS * ulp(name, worst)):
         return False
     exact, candidate, _ = group or tensors(job)
     return not some_beyond_ulps(exact, candidate, limit, name, MODEL_ULPS)
@@ -168,9 +168,9 @@ def _is_rounded(pair: Pair, job: Job, group: _Group | None) -> bool:
         shows = pair.size >= GRID_MIN_SIZE
     elif pair.dtype in _HALVES:
         rms_limit, max_limit = limits_of(pair)  # of the floor that a few large elements may have raised
-        shows = plain(pair.error_rms) > rms_limit or plain(pair.error_max) > max_limit
+        shows = measured(pair.error_rms) > rms_limit or measured(pair.error_max) > max_limit
     else:
-        shows = plain(pair.error_max) >= GRID_MIN_REL * plain(pair.scale)
+        shows = measured(pair.error_max) >= GRID_MIN_REL * measured(pair.scale)
     if not shows:
         return False
     exact, candidate, own = group or tensors(job)

@@ -22,38 +22,38 @@ from parity.compare.limits import (
     SEMANTICS_MAX,
     SEMANTICS_RMS,
 )
-from parity.compare.rules import RuleBook
+from parity.compare.rules import BOUNDABLE, RuleBook
 from parity.compare.several import join, split
 from parity.compare.summary import summarize
 from parity.errors import ToleranceError
-from parity.result import number
+from parity.result import measured, number, ratio
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from parity.case import ToleranceRule
     from parity.compare.rules import Predicate, Rule
-    from parity.result import Number, Pair, Result
+    from parity.result import Pair, Result
 
-__all__ = ["decide", "judge", "limits_of", "plain"]
+__all__ = ["decide", "judge", "limits_of"]
 
 _FLOAT64_LIMIT: Final = f"rel_l2 <= {SEMANTICS_RMS:g}, max <= {SEMANTICS_MAX:g} of the rms"
 _FLOOR_LIMIT: Final = f"rms <= {RMS_FACTOR:g} x %.3g, max <= {MAX_FACTOR:g} x %.3g"
 _ISLAND_LIMIT: Final = f"rel_l2 <= {ISLAND_RMS:g}, max <= {ISLAND_MAX:g} of the rms (float32 island)"
 
-
-def plain(value: Number | None) -> float:
-    """Return a number of a result as a float; NaN when it was not measured."""
-    return math.nan if value is None else float(value)
+_FIRST_PASS: Final = [
+    name for name, known in BOUNDABLE.items() if known.source == "first pass" and known.format != "count"
+]
+_ALWAYS: Final = f"{', '.join(_FIRST_PASS[:-1])} or {_FIRST_PASS[-1]}"
 
 
 def limits_of(pair: Pair) -> tuple[float, float]:
     """Return the limits of the rms error and of the largest error of a pair, without any rule."""
     if pair.ground == "float64":
-        scale = plain(pair.scale)
+        scale = measured(pair.scale)
         rms, peak = (ISLAND_RMS, ISLAND_MAX) if "island" in pair.flags else (SEMANTICS_RMS, SEMANTICS_MAX)
         return rms * scale, peak * scale
-    return RMS_FACTOR * plain(pair.floor_rms), MAX_FACTOR * plain(pair.floor_max)
+    return RMS_FACTOR * measured(pair.floor_rms), MAX_FACTOR * measured(pair.floor_max)
 
 
 def decide(pair: Pair, book: RuleBook) -> None:
@@ -77,7 +77,7 @@ def decide(pair: Pair, book: RuleBook) -> None:
 def _by_limits(pair: Pair) -> None:
     """Judge by the float64 limit or by the floor."""
     pair.basis = pair.ground
-    error, peak = plain(pair.error_rms), plain(pair.error_max)
+    error, peak = measured(pair.error_rms), measured(pair.error_max)
     rms_limit, max_limit = limits_of(pair)
     pair.verdict = "MATCH" if error <= rms_limit and peak <= max_limit else "MISMATCH"
     if pair.ground == "float64":
@@ -85,34 +85,22 @@ def _by_limits(pair: Pair) -> None:
         return
     floor_rms, floor_max = rms_limit / RMS_FACTOR, max_limit / MAX_FACTOR
     pair.limit = _FLOOR_LIMIT % (floor_rms, floor_max)
-    pair.ratio_to_floor = number(max(_over(error, floor_rms), _over(peak, floor_max) / BETWEEN_PEAKS))
-
-
-def _over(part: float, whole: float) -> float:
-    """Return a ratio, with 0 of 0 as 0."""
-    return part / whole if whole else (math.inf if part else 0.0)
+    pair.ratio_to_floor = number(max(ratio(error, floor_rms), ratio(peak, floor_max) / BETWEEN_PEAKS))
 
 
 def _by_rule(pair: Pair, rule: Rule, predicate: Predicate) -> None:
     """Judge by a rule of the case or of a file."""
-    measures = {
-        "rel_l2": plain(pair.rel_l2),
-        "max_abs": plain(pair.max_abs),
-        "max_rel": _over(plain(pair.error_max), plain(pair.scale)),
-        "cosine": plain(pair.cosine),
-        "max_ulp": plain(pair.max_ulp),
-        "ratio_to_floor": plain(pair.ratio_to_floor),
-        "size": float(pair.size),
-    }
-    unknown = [name for name in sorted(predicate.names) if math.isnan(measures[name]) and pair.error_max != "nan"]
+    values = {name: measured(BOUNDABLE[name].read(pair)) for name in sorted(predicate.names)}
+    # Where the error itself is no number, neither is what follows from it: that fails its rule and misses nothing.
+    unknown = [] if pair.error_max == "nan" else [name for name, value in values.items() if math.isnan(value)]
     if unknown:
         message = (
             f"the rule {rule.address!r} asks for {', '.join(unknown)}, which was not measured at {pair.address}; "
-            "use rel_l2, max_abs or max_rel, or compare the traces again with this rule"
+            f"use {_ALWAYS}, or compare the traces again with this rule"
         )
         raise ToleranceError(message)
     pair.basis, pair.limit = f"case: {rule.reason}", predicate.text
-    pair.verdict = "MATCH" if predicate.holds(measures) else "MISMATCH"
+    pair.verdict = "MATCH" if predicate.holds(values) else "MISMATCH"
 
 
 def judge(result: Result, tolerances: Sequence[Rule | ToleranceRule]) -> Result:

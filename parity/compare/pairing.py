@@ -13,7 +13,7 @@ from parity.compare.work import obstacle
 from parity.distance.exact import Exact, same_value
 from parity.distance.measurement import Measure
 from parity.dtypes import bits, eps, is_float
-from parity.result import Pair, Worst, number
+from parity.result import MEASURES, Pair, Worst, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +29,11 @@ _HOPELESS: Final = {
     "nan": "NaN in the reference",
     "working": "the reference's own run is not finite where its float64 twin is",
 }
+
+_FIRST_PASS: Final = [
+    (known.name, known.taken or known.name) for known in MEASURES if known.source == "first pass" and known.of is None
+]
+_OF_WORKING: Final = [(known.name, known.taken or known.name) for known in MEASURES if known.source == "working"]
 
 
 class Pairing:
@@ -112,17 +117,18 @@ class Pairing:
         pair = self._bare(job, "MATCH", "")
         own = None if job.own is None else job.own.dtype
         types = _types(self.run.question, self.run.dtype, job.exact.dtype, job.candidate.dtype, own)
-        pair.ground, pair.size, pair.flags = job.ground, found.size, self._flags(job)
+        pair.ground, pair.flags = job.ground, self._flags(job)
         if types.mixed:
             pair.flags.append("mixed-dtype")
         pair.hard = "not finite" if found.problem else types.hard
         if found.misplaced:
             pair.detail = f"{found.misplaced} elements not finite, or of another sign, where the other side's are"
-        pair.rel_l2, pair.cosine, pair.scale = number(found.rel_l2), number(found.cosine), number(found.scale)
-        pair.error_rms = number(found.error_rms)
-        pair.error_max = pair.max_abs = number(found.error_max)
+        for name, taken in _FIRST_PASS:
+            setattr(pair, name, number(getattr(found, taken)))
+        pair.cosine = number(found.cosine)  # known already where it follows from a small error
         if job.ground == "floor":
-            pair.reference_rms, pair.reference_max = number(found.working_rms), number(found.working_max)
+            for name, taken in _OF_WORKING:
+                setattr(pair, name, number(getattr(found, taken)))
         if job.ground != "float64":
             floor = self._floor(job, found, types.output, pools)
             pair.floor_rms, pair.floor_max = number(floor.rms), number(floor.max)

@@ -28,6 +28,7 @@ import msgspec
 
 from parity.address import pattern
 from parity.errors import AddressError, ToleranceError, nearest
+from parity.result import MEASURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,10 +36,12 @@ if TYPE_CHECKING:
     from parity.case import ToleranceRule
     from parity.result import Pair
 
-__all__ = ["MEASURES", "Predicate", "Rule", "RuleBook", "load"]
+__all__ = ["BOUNDABLE", "Predicate", "Rule", "RuleBook", "load"]
 
-MEASURES: Final = ("rel_l2", "max_abs", "max_rel", "cosine", "max_ulp", "ratio_to_floor", "size")
-"""Names that a predicate may use; `max_rel` is the largest difference relative to the rms of the reference."""
+BOUNDABLE: Final = {measure.name: measure for measure in MEASURES if not measure.unruled}
+"""What a predicate may name."""
+
+_NAMES: Final = ", ".join(BOUNDABLE)
 
 _COMPARE: Final[dict[type[ast.cmpop], Callable[[Any, Any], Any]]] = {
     ast.LtE: operator.le, ast.Lt: operator.lt, ast.GtE: operator.ge, ast.Gt: operator.gt, ast.Eq: operator.eq,
@@ -138,15 +141,15 @@ def _check(node: ast.expr, text: str, names: set[str]) -> None:
                 message = f"{text!r} compares with {type(comparison).__name__}; use <=, <, >=, > or =="
                 raise ToleranceError(message)
     else:
-        message = f"{text!r} is not a predicate; compare {', '.join(MEASURES)} with numbers, joined by and, or, not"
+        message = f"{text!r} is not a predicate; compare {_NAMES} with numbers, joined by and, or, not"
         raise ToleranceError(message)
 
 
 def _check_operand(node: ast.expr, text: str, names: set[str]) -> None:
     """Accept a number or the name of a measure."""
     if isinstance(node, ast.Name):
-        if node.id not in MEASURES:
-            message = f"{text!r} names {node.id!r}{nearest(node.id, MEASURES)}; the measures are {', '.join(MEASURES)}"
+        if node.id not in BOUNDABLE:
+            message = f"{text!r} names {node.id!r}{nearest(node.id, BOUNDABLE)}; the measures are {_NAMES}"
             raise ToleranceError(message)
         names.add(node.id)
         return
@@ -155,9 +158,7 @@ def _check_operand(node: ast.expr, text: str, names: set[str]) -> None:
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         _check_operand(node.operand, text, names)
         return
-    message = (
-        f"{text!r} compares something that is neither a measure nor a number; the measures are {', '.join(MEASURES)}"
-    )
+    message = f"{text!r} compares something that is neither a measure nor a number; the measures are {_NAMES}"
     raise ToleranceError(message)
 
 

@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from parity.compare.flags import relate
-from parity.compare.judge import plain
 from parity.compare.plan import path_of
 from parity.compare.summary import summarize
 from parity.diagnose.counterfactual import replay_with
 from parity.repair import WIDENED, PrecisionEdit
-from parity.result import Cause
+from parity.result import Cause, measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -169,7 +168,7 @@ def _flag(pair: Pair, now: Pair, kinds: Sequence[str]) -> None:
     """Call a pair a match, and say by which operators in float64 it became one."""
     pair.verdict = "MATCH"
     pair.flags = [*pair.flags, SLUG]
-    said = f"with {', '.join(kinds)} in float64 its rms error is {plain(now.error_rms):.2g} instead of {plain(pair.error_rms):.2g}"
+    said = f"with {', '.join(kinds)} in float64 its rms error is {measured(now.error_rms):.2g} instead of {measured(pair.error_rms):.2g}"
     pair.detail = f"{pair.detail}; {said}" if pair.detail else said
 
 
@@ -178,7 +177,7 @@ def _cause(operators: Sequence[_Suspect], settled: Sequence[tuple[Pair, Pair]]) 
     kinds = [each.kind for each in operators]
     for pair, now in settled:
         _flag(pair, now, kinds)
-    worst, now = max(settled, key=lambda both: plain(both[0].ratio_to_floor))
+    worst, now = max(settled, key=lambda both: measured(both[0].ratio_to_floor))
     paths = list(dict.fromkeys(path_of(pair.address) for pair, _ in settled))
     named = ", ".join(kinds)
     return Cause(
@@ -190,7 +189,7 @@ def _cause(operators: Sequence[_Suspect], settled: Sequence[tuple[Pair, Pair]]) 
         evidence=[
             *map(str, operators),
             f"replayed with {named} in float64, {len(settled)} outputs of {len(paths)} modules match",
-            f"without, they are wrong by up to {plain(worst.ratio_to_floor):.3g} times their floor",
+            f"without, they are wrong by up to {measured(worst.ratio_to_floor):.3g} times their floor",
         ],
         repair=f"the port is right; where this accuracy matters, compute {named} in float64, or once beforehand in numpy",
         edits=[msgspec.to_builtins(PrecisionEdit(operators=tuple(kinds)))],

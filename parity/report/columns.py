@@ -21,17 +21,17 @@ import msgspec
 from parity.compare.limits import MAX_FACTOR, RMS_FACTOR
 from parity.report.summary import excused, verdict_of
 from parity.report.words import apart, compact, visible
+from parity.result import MEASURES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from parity.result import Pair
 
-__all__ = ["columns", "page_json"]
+__all__ = ["columns", "measures", "page_json"]
 
 _TEXTS = ("question", "mode", "dtype", "basis", "detail", "verdict")
-_NUMBERS = ("rel_l2", "max_abs", "ratio_to_floor", "scale", "reference_rms", "floor_rms")
-_OF_FAILURES = ("error_rms", "cosine", "max_ulp", "error_max", "reference_max", "floor_max")
+_NUMBERS = [known for known in MEASURES if known.page]
 _FLOOR_LIMIT = f"rms <= {RMS_FACTOR:g} x its floor, max <= {MAX_FACTOR:g} x its largest"
 
 
@@ -56,19 +56,35 @@ def columns(pairs: Iterable[Pair]) -> dict[str, Any]:
         _FLOOR_LIMIT if pair.basis == "floor" and not fails else visible(pair.limit)
         for pair, fails in zip(pairs, own, strict=True)
     )
-    numbers = {name: ",".join(compact(getattr(pair, name)) for pair in pairs) for name in _NUMBERS}
-    for name in _OF_FAILURES:
-        shown = (compact(getattr(pair, name)) if fails else "" for pair, fails in zip(pairs, own, strict=True))
-        numbers[name] = ",".join(shown)
+    numbers, every = {}, [True] * len(pairs)
+    for known in _NUMBERS:
+        kept = own if known.page == "failing" else every
+        numbers[known.name] = ",".join(
+            compact(known.read(pair)) if keeps else "" for pair, keeps in zip(pairs, kept, strict=True)
+        )
     failing = [(place, pair) for place, pair in enumerate(pairs) if own[place]]
     return {
         "count": len(pairs),
+        "measures": measures(),
         "addresses": _addresses(pairs),
         "texts": texts,
         "numbers": {name: column for name, column in numbers.items() if column.strip(",")},
         "outside": {place: f"{pair.outside} of {pair.size}" for place, pair in failing if pair.outside},
         "worst": {place: _worst(pair) for place, pair in failing if pair.worst is not None},
     }
+
+
+def measures() -> list[dict[str, Any]]:
+    """Return what the page has to know of each measure that it holds: its names, its column or "", its format."""
+    return [
+        {
+            "name": known.name,
+            "words": known.words or known.name,
+            "column": known.column,
+            "format": known.format,
+        }
+        for known in _NUMBERS
+    ]
 
 
 def _addresses(pairs: list[Pair]) -> dict[str, Any]:

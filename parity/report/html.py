@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from parity.compare.several import split
 from parity.report import card, charts, columns, facts, platform, price, several, several_charts, summary, words
+from parity.result import MEASURES
 
 if TYPE_CHECKING:
     from parity.result import Cause, Result
@@ -136,6 +137,7 @@ def _summary(result: Result) -> dict[str, Any]:
         "causes": [_cause(cause) for cause in result.causes],
         "stages": summary.stages(result),
         "columns": summary.COLUMNS,
+        "number_columns": [(known.name, known.column, "number") for known in MEASURES if known.column],
         "hints": _HINTS,
         "coverage": result.coverage,
         "compared": summary.compared(result),

@@ -21,7 +21,7 @@ from parity.compare.several import split
 from parity.dtypes import is_float, widen
 from parity.errors import AddressError, nearest
 from parity.report import card, summary, terminal
-from parity.report.words import NOTHING, number, path_of, plain, ratio, visible
+from parity.report.words import FORMATS, NOTHING, path_of, plain, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,6 +34,7 @@ __all__ = ["explain", "show", "statistics"]
 
 _ROWS: Final = 40
 _FIRST_VALUES: Final = 6
+_COLUMNS: Final = [known for known in results.MEASURES if known.column]
 
 
 def show(folder: Path, address: str | None = None, *, json: bool = False, console: Console | None = None) -> None:
@@ -157,11 +158,13 @@ def _pair_table(pairs: Iterable[Pair]) -> Table:
     several = any(pair.candidate for pair in pairs)
     table = _table(
         *(("candidate",) if several else ()),
-        *("address", "question", "replay", "type", "verdict", "rel_l2", "max_abs", "x floor", "limit", "detail"),
+        *("address", "question", "replay", "type", "verdict"),
+        *(known.column for known in _COLUMNS),
+        *("limit", "detail"),
     )
     for pair in pairs:
         shown = summary.verdict_of(pair)
-        numbers = number(pair.rel_l2), number(pair.max_abs), ratio(pair.ratio_to_floor)
+        numbers = [FORMATS[known.format](known.read(pair)) for known in _COLUMNS]
         texts = [visible(pair.address), pair.question, pair.mode, pair.dtype or NOTHING]
         if several:
             texts.insert(0, visible(pair.candidate))

@@ -12,11 +12,12 @@ import math
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from parity.result import Number
 
 __all__ = [
+    "FORMATS",
     "NOTHING",
     "apart",
     "as_float",
@@ -138,3 +139,22 @@ def compact(value: Number | None) -> str:
 def count(amount: int, noun: str, plural: str | None = None) -> str:
     """Return `1 pair`, `12,000 pairs`."""
     return f"{amount:,} {noun if amount == 1 else plural or noun + 's'}"
+
+
+def _digits(value: Number | None) -> str:
+    """Return a number that is near one: `0.999987`."""
+    return NOTHING if value is None else f"{float(value):.6g}"
+
+
+def _amount(value: Number | None) -> str:
+    """Return a count: `12,000`."""
+    return NOTHING if value is None else f"{value:,}"
+
+
+FORMATS: Final[dict[str, Callable[[Number | None], str]]] = {
+    "number": number,
+    "digits": _digits,
+    "ratio": ratio,
+    "count": _amount,
+}
+"""How a measure of `parity.result` is written, by its format."""

@@ -1,7 +1,7 @@
 "use strict";
 // The columns of all pairs, what every table of them is drawn with, and the buttons that copy a command.
 const pairTable = (() => {
-  const { count, addresses, texts, numbers, outside, worst } = JSON.parse(document.getElementById("data-pairs").textContent);
+  const { count, measures, addresses, texts, numbers, outside, worst } = JSON.parse(document.getElementById("data-pairs").textContent);
   for (const columns of [texts, addresses.texts]) for (const column of Object.values(columns)) column.at ??= spread(column.runs);
   for (const columns of [numbers, addresses.numbers]) for (const [name, column] of Object.entries(columns)) columns[name] = column.split(",").map(read);
   const placed = addressOfRows(addresses.runs);
@@ -43,6 +43,10 @@ const pairTable = (() => {
     const size = Math.abs(found);
     return size >= 1e6 || (size < 0.01 && size > 0) ? shownNumber(found) : size >= 100 ? found.toFixed(0) : String(Number(found.toPrecision(3)));
   }
+  // A measure of a row as its format writes it.
+  const FORMATS = { number: shownNumber, ratio: shownRatio, digits: (found) => String(found ?? "–"), count: (found) => String(found ?? "–") };
+  const shownMeasure = (measure, row, digits) => FORMATS[measure.format](value(measure.name, row), digits);
+  const columns = measures.filter((measure) => measure.column);
 
   function element(name, className, content) {
     const made = document.createElement(name);
@@ -75,5 +79,5 @@ const pairTable = (() => {
     navigator.clipboard?.writeText(source.textContent).then(() => { button.textContent = "Copied"; }, () => { button.textContent = "Selected"; });
   }));
 
-  return { count, texts, numbers, outside, worst, FAILING, GRAVITY, text, address, value, numeric, shownNumber, shownRatio, element, icon, slug, tail };
+  return { count, measures, columns, texts, numbers, outside, worst, FAILING, GRAVITY, text, address, value, numeric, shownNumber, shownRatio, shownMeasure, element, icon, slug, tail };
 })();

@@ -1,7 +1,7 @@
 "use strict";
 // The table of all pairs: columns stay columns, only the rows in sight exist as elements.
 (() => {
-  const { count, texts, numbers, outside, worst, FAILING, GRAVITY, text, address, value, numeric, shownNumber, shownRatio, element, icon, slug, tail } = pairTable;
+  const { count, measures, columns, texts, outside, worst, FAILING, GRAVITY, text, address, value, numeric, shownMeasure, element, icon, slug, tail } = pairTable;
   const ROW = 31, AHEAD = 12;
   const byId = (id) => document.getElementById(id);
   const box = byId("pair-rows"), body = box.querySelector("tbody"), detail = byId("pair-detail");
@@ -68,8 +68,7 @@
     button.append(element("span", "head", path.slice(0, cut)), element("b", "", path.slice(cut)), element("span", "", text("rest", row)));
     name.append(button);
     made.append(cell, name, ...["stage", "question", "mode", "dtype"].map((column) => element("td", column, text(column, row) || "–")),
-      element("td", "number", shownNumber(value("rel_l2", row))), element("td", "number", shownNumber(value("max_abs", row))),
-      element("td", "number", shownRatio(value("ratio_to_floor", row))), element("td", "flags", text("flags", row)));
+      ...columns.map((measure) => element("td", `${measure.name.replaceAll("_", "-")} number`, shownMeasure(measure, row))), element("td", "flags", text("flags", row)));
     return made;
   }
   function draw() {
@@ -98,19 +97,17 @@
       ["native path", text("native", row)], ["stage", text("stage", row)], ["shape", text("shape", row)], ["limit", text("limit", row)], ["basis", text("basis", row)],
       ["flags", text("flags", row)], ["worst element", element_.length ? `[${element_[0]}]: reference ${element_[1]}, candidate ${element_[2]}` : ""],
       ["elements outside", outside[row] || ""], ["detail", text("detail", row)],
-      ...[["rel_l2"], ["max_abs"], ["cosine", 6], ["max_ulp"], ["scale"], ["error_rms"], ["error_max"], ["reference_rms"], ["reference_max"], ["floor_rms"], ["floor_max"]]
-        .map(([name, digits = 3]) => [name, name === "cosine" ? String(value(name, row) ?? "–") : shownNumber(value(name, row), digits)]),
-      ["multiple of the floor", shownRatio(value("ratio_to_floor", row))], ["order of completion", String(value("order", row))],
+      ...measures.map((measure) => [measure.words, shownMeasure(measure, row, 3)]), ["order of completion", String(value("order", row))],
     ]);
     const table = element("table", "grid"), head = table.createTHead().insertRow();
-    for (const title of ["question", "replay", "type", "verdict", "rel_l2", "x floor", "flags"]) {
+    for (const title of ["question", "replay", "type", "verdict", ...columns.map((measure) => measure.column), "flags"]) {
       head.append(Object.assign(element("th", "", title), { scope: "col" }));
     }
     for (let other = 0; other < count; other++) {
       if (texts.path.at[other] !== texts.path.at[row] || texts.rest.at[other] !== texts.rest.at[row]) continue;
       const made = table.createTBody().insertRow(), badge = element("span", "badge " + slug(text("shown", other)));
       badge.append(icon(text("shown", other)), text("shown", other));
-      const cells = [text("question", other), text("mode", other), text("dtype", other), badge, shownNumber(value("rel_l2", other)), shownRatio(value("ratio_to_floor", other)), text("flags", other)];
+      const cells = [text("question", other), text("mode", other), text("dtype", other), badge, ...columns.map((measure) => shownMeasure(measure, other)), text("flags", other)];
       for (const cell of cells) made.insertCell().append(cell);
       if (other === row) made.className = "chosen";
     }

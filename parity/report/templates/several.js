@@ -1,7 +1,7 @@
 "use strict";
 // The table of several candidates: a row for each address, question and replay, a column for each candidate.
 (() => {
-  const { count, texts, outside, worst, FAILING, GRAVITY, text, address, value, numeric, shownNumber, shownRatio, element, icon, slug, tail } = pairTable;
+  const { count, columns, texts, outside, worst, FAILING, GRAVITY, text, address, value, numeric, shownNumber, shownRatio, shownMeasure, element, icon, slug, tail } = pairTable;
   const ROW = 31, AHEAD = 12;
   const byId = (id) => document.getElementById(id);
   const box = byId("several-rows"), body = box.querySelector("tbody"), detail = byId("several-detail");
@@ -93,7 +93,7 @@
 
   function explain(row) {
     const table = element("table", "grid"), head = table.createTHead().insertRow();
-    for (const title of ["candidate", "verdict", "type", "rel_l2", "max_abs", "x floor", "limit", "flags", "worst element", "detail"]) {
+    for (const title of ["candidate", "verdict", "type", ...columns.map((measure) => measure.column), "limit", "flags", "worst element", "detail"]) {
       head.append(Object.assign(element("th", "", title), { scope: "col" }));
     }
     for (const [place, label] of labels.entries()) {
@@ -103,7 +103,7 @@
       made.insertCell().append(badge);
       if (pair === undefined) continue;
       const found = worst[pair];
-      const cells = [text("dtype", pair), shownNumber(value("rel_l2", pair), 3), shownNumber(value("max_abs", pair), 3), shownRatio(value("ratio_to_floor", pair)),
+      const cells = [text("dtype", pair), ...columns.map((measure) => shownMeasure(measure, pair, 3)),
         text("limit", pair), text("flags", pair), found ? `${found[0] ? `[${found[0]}]: ` : ""}reference ${found[1]}, candidate ${found[2]}` : "", [outside[pair] ? `${outside[pair]} outside` : "", text("detail", pair)].filter(Boolean).join(", ")];
       for (const content of cells) made.insertCell().append(content);
     }
