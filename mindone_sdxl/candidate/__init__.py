@@ -65,7 +65,7 @@ class MindoneSDXL:
         """
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         try:
-            import mindone_sdxl.candidate.system  # noqa: F401 - for the time that it takes
+            import mindone_sdxl.candidate.build  # noqa: F401 - for the time that it takes
         except ImportError as error:
             raise _missing(error) from error
 
@@ -79,7 +79,7 @@ class MindoneSDXL:
         if sum(path.stat().st_size for path in files) < _LARGE_MODEL_BYTES:
             self.prepare()
         try:
-            from mindone_sdxl.candidate.system import build
+            from mindone_sdxl.candidate.build import build
             from mindone_sdxl.graphs import compile_networks
         except ImportError as error:
             raise _missing(error) from error

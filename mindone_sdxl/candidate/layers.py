@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mindspore import Tensor, ops
-from parity.frameworks import mindspore_
 
+from mindone_sdxl.candidate.loop import memory, noises
 from mindone_sdxl.candidate.rows import SIZES, TEXT, TEXT_2, UNET
+from mindone_sdxl.text_encoders import causal_mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
     from parity.replay import Given
     from parity.trace.schema import Row
 
-    from mindone_sdxl.candidate.system import MindoneSystem
+    from mindone_sdxl.candidate.system import PortSystem
 
 __all__ = ["replay_function"]
 
 
 def replay_function(
-    system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any], given: Given, step: int | None
+    system: PortSystem, rows: Sequence[Row], inputs: Mapping[str, Any], given: Given, step: int | None
 ) -> Mapping[str, np.ndarray]:
     """Replay one call of a block, a text encoder or a named function."""
     name = rows[0].native if rows[0].function else rows[0].replay
@@ -38,45 +39,47 @@ def replay_function(
     return _REPLAYS[name or ""](system, rows, {**inputs, **tensors}, given, step)
 
 
-def _masked(system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
-    return {rows[0].port: system.masked(rows[0].native, inputs["hidden_states"].asnumpy()).asnumpy()}
+def _masked(system: PortSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+    return {rows[0].port: _with_mask(system, rows[0].native, inputs["hidden_states"]).asnumpy()}
 
 
-def _embeddings(system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+def _with_mask(system: PortSystem, native: str, hidden: Tensor) -> Any:
+    """Run a text attention, layer or stack with the causal mask that the port makes by itself."""
+    states = system.native(hidden.asnumpy())
+    return system.cells[native](states, causal_mask(states.shape[1], system.pipeline.dtype))
+
+
+def _embeddings(system: PortSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
     encoder = system.cells[TEXT_2]
     ids = inputs["input_ids"]
     positions = Tensor(np.arange(ids.shape[1], dtype=np.int32).reshape(1, -1))
     return {"output": (encoder.token_embedding(ids) + encoder.positional_embedding(positions)).asnumpy()}
 
 
-def _stack(system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
-    hidden = inputs["inputs_embeds"].asnumpy()
-    outputs = mindspore_.arrays(system.masked(rows[0].native, hidden))
+def _stack(system: PortSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+    outputs = system.numpy(_with_mask(system, rows[0].native, inputs["inputs_embeds"]))
     return {rows[0].port: outputs[rows[0].take]}
 
 
-def _text_encoder(
-    system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any
-) -> dict[str, np.ndarray]:
+def _text_encoder(system: PortSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
     """Run a text encoder as a whole and take every row's part of what its cells return."""
     native = TEXT if rows[0].path == "text_encoder" else TEXT_2
     seen: dict[tuple[str, str], np.ndarray] = {}
 
     def note(path: str, taken: Any, output: Any) -> None:
-        seen.update({(path, key): array for key, array in mindspore_.arrays(output).items()})
-        seen.update({(path, f"input.{key}"): array for key, array in mindspore_.arrays(taken).items()})
+        seen.update({(path, key): array for key, array in system.numpy(output).items()})
+        seen.update({(path, f"input.{key}"): array for key, array in system.numpy(taken).items()})
 
     with system.observe(list(dict.fromkeys(row.native for row in rows)), note):
         output = system.cells[native](inputs["input_ids"])
-    seen.update({(native, key): array for key, array in mindspore_.arrays(output).items()})
+    seen.update({(native, key): array for key, array in system.numpy(output).items()})
     return {row.port: seen[row.native, row.take] for row in rows}
 
 
-def _unet(system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+def _unet(system: PortSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
     sample, timestep = inputs["sample"], inputs["timestep"]
     value = timestep.asnumpy() if isinstance(timestep, Tensor) else np.asarray(timestep)
-    numbers = np.float64 if system.dtype == "float64" else np.float32
-    timesteps = Tensor(np.broadcast_to(value, (sample.shape[0],)).astype(numbers))
+    timesteps = Tensor(np.broadcast_to(value, (sample.shape[0],)).astype(system.numbers))
     vector = inputs.get("vector")
     if vector is None:
         ids = inputs["added_cond_kwargs.time_ids"].asnumpy()
@@ -85,9 +88,7 @@ def _unet(system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any],
     return {rows[0].port: output.asnumpy()}
 
 
-def _down_block(
-    system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any
-) -> dict[str, np.ndarray]:
+def _down_block(system: PortSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
     hidden = inputs["hidden_states"]
     found: dict[str, np.ndarray] = {}
     skips = [row for row in rows if row.port.startswith("output.1.")]
@@ -97,7 +98,7 @@ def _down_block(
     return {"output.0": hidden.asnumpy(), **found}
 
 
-def _up_block(system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+def _up_block(system: PortSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
     hidden = inputs["hidden_states"]
     count = sum(key.startswith("res_hidden_states_tuple.") for key in inputs)
     stem, last = rows[0].native.rsplit(".", 1)
@@ -108,16 +109,16 @@ def _up_block(system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, A
     return {rows[0].port: hidden.asnumpy()}
 
 
-def _size_embeddings(system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+def _size_embeddings(system: PortSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
     return {"output": system.pipeline.model.conditioner.add_time_proj(inputs["timesteps"]).asnumpy()}
 
 
-def _tokenizer(system: MindoneSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+def _tokenizer(system: PortSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
     index = 1 if rows[0].path == "tokenizer_2" else 0
     return {"output.input_ids": system.pipeline.tokenize(inputs["text"])[index]}
 
 
-def _encode_prompt(system: MindoneSystem, _rows: Any, _inputs: Any, given: Given, _step: Any) -> dict[str, np.ndarray]:
+def _encode_prompt(system: PortSystem, _rows: Any, _inputs: Any, given: Given, _step: Any) -> dict[str, np.ndarray]:
     """Put the recorded outputs of the text encoders together."""
     found: dict[str, np.ndarray] = {}
     indexed = "text_encoder@call=1:output.hidden_states.0" in given.run
@@ -144,16 +145,15 @@ def _encode_prompt(system: MindoneSystem, _rows: Any, _inputs: Any, given: Given
     return found
 
 
-def _add_time_ids(system: MindoneSystem, _rows: Any, _inputs: Any, given: Given, _step: Any) -> dict[str, np.ndarray]:
-    kind = np.float64 if given.dtype == "float64" else np.float32
-    return {"output": np.concatenate([system.time_ids()] * system.guider.halves).astype(kind)}
+def _add_time_ids(system: PortSystem, *_: Any) -> dict[str, np.ndarray]:
+    return {"output": system.guided_time_ids()}
 
 
-def _set_timesteps(system: MindoneSystem, *_: Any) -> dict[str, np.ndarray]:
+def _set_timesteps(system: PortSystem, *_: Any) -> dict[str, np.ndarray]:
     return system.schedule_outputs()
 
 
-def _prepare_latents(system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+def _prepare_latents(system: PortSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
     noise = inputs["noise"].asnumpy()
     if "init_latents" in inputs:
         return {"output": system.pipeline.noised_latents(inputs["init_latents"], noise, system.schedule).asnumpy()}
@@ -161,7 +161,7 @@ def _prepare_latents(system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any
 
 
 def _scale_model_input(
-    system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], _given: Given, step: int | None
+    system: PortSystem, _rows: Any, inputs: Mapping[str, Any], _given: Given, step: int | None
 ) -> dict[str, np.ndarray]:
     sigma = system.schedule.sigmas[step or 0]
     if system.stability:  # the network may be asked at another level than the step's
@@ -169,28 +169,28 @@ def _scale_model_input(
     return {"output": system.denoiser.network_input(inputs["sample"], sigma).asnumpy()}
 
 
-def _guidance(system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+def _guidance(system: PortSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
     both = ops.cat((inputs["noise_pred_uncond"], inputs["noise_pred_text"]))
     return {"output": system.guider(both).asnumpy()}
 
 
 def _scheduler_step(
-    system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], given: Given, step: int | None
+    system: PortSystem, _rows: Any, inputs: Mapping[str, Any], given: Given, step: int | None
 ) -> dict[str, np.ndarray]:
-    system.sampler.recall(step or 0, system.memory(inputs))
-    arguments = inputs["sample"], inputs["model_output"], system.noises(given), lambda *_: inputs["model_output_2"]
+    system.sampler.recall(step or 0, memory(system, inputs))
+    arguments = inputs["sample"], inputs["model_output"], noises(system, given), lambda *_: inputs["model_output_2"]
     return {"output": system.sampler.step(step or 0, *arguments).asnumpy()}
 
 
-def _vae_decode(system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+def _vae_decode(system: PortSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
     return {"output": system.pipeline.model.vae.decode(inputs["z"]).asnumpy()}
 
 
-def _vae_encode(system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+def _vae_encode(system: PortSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
     return system.encoded(inputs["x"], inputs["noise"])
 
 
-def _postprocess(system: MindoneSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
+def _postprocess(system: PortSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
     return {"output": system.pipeline.unit_range(inputs["image"])}
 
 

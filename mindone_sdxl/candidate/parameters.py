@@ -11,6 +11,7 @@ import numpy as np
 from mindspore import Tensor
 from parity.dtypes import eps, is_float, narrow, widen
 from parity.errors import RepairError
+from parity.frameworks.mindspore_system_ import in_recorded_type
 from parity.replay import Parameter
 
 from mindone_sdxl import files, weights
@@ -75,10 +76,10 @@ def pulled_back(
         path, _, name = pair.diffusers.rpartition(".")
         address = f"{path}:{name}"
         array = weights.to_diffusers(parameters[native(pair)].asnumpy(), pair)
-        known = manifest.weights.get(address)
-        if known is not None and is_float(known.dtype) and eps(str(array.dtype)) < eps(known.dtype):
-            array = narrow(array, known.dtype)
-        yield Parameter(address=address, native=pair.checkpoint, array=array, loaded=native(pair) not in unfilled)
+        yield Parameter(
+            address=address, native=pair.checkpoint, array=in_recorded_type(array, manifest, address),
+            loaded=native(pair) not in unfilled,
+        )  # fmt: skip
 
 
 def change_weight(

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mindspore import Tensor
     from parity.replay import Tap
 
-    from mindone_sdxl.candidate.system import MindoneSystem
+    from mindone_sdxl.candidate.system import PortSystem
     from mindone_sdxl.conditioning import Conditioning
     from mindone_sdxl.samplers import Sampler
 
@@ -21,7 +21,7 @@ __all__ = ["Watched", "watched_sampler"]
 class Watched(StableDiffusionXL):
     """The same pipeline on the same model, which reports every evaluation of the network within a step."""
 
-    def __init__(self, system: MindoneSystem, tap: Tap) -> None:
+    def __init__(self, system: PortSystem, tap: Tap) -> None:
         """Share everything with the system's pipeline."""
         self.__dict__.update(system.pipeline.__dict__)
         self._system, self._tap, self._evaluation = system, tap, 0
@@ -59,7 +59,7 @@ class Watched(StableDiffusionXL):
         return predicted
 
 
-def watched_sampler(system: MindoneSystem, watched: Watched, tap: Tap) -> Sampler:
+def watched_sampler(system: PortSystem, watched: Watched, tap: Tap) -> Sampler:
     """Return a sampler of the system's class that tells where it is and reports each step."""
     kind = type(system.sampler)
 

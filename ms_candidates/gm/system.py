@@ -8,11 +8,10 @@ and reports what comes back.
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import mindspore as ms
 import numpy as np
 from mindspore import Tensor, ops
 
@@ -24,16 +23,13 @@ from ms_candidates.gm.attributes import attributes_of, scheduler_attributes, set
 from ms_candidates.gm.rows import EMBEDDER_2, POOLED
 from ms_candidates.gm.sampling import Loop, scale_steps
 from parity.errors import RepairError
-from parity.frameworks import mindspore_
-from parity.frameworks.mindspore_wide_ import widen_operators
-from parity.repair import AttributeEdit, PrecisionEdit, WeightEdit
+from parity.frameworks.mindspore_system_ import MindSporeSystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
 
     from mindone_sdxl.config import SDXLConfig
-    from parity.repair import Edit
+    from parity.repair import AttributeEdit, WeightEdit
     from parity.replay import Given, Parameter, Request, Tap
     from parity.trace.schema import Row
 
@@ -48,17 +44,14 @@ class Loaded:
     unused: list[str] = field(default_factory=list)
 
 
-class GmSystem:
+class GmSystem(MindSporeSystem):
     """The harness's view of one engine of the original."""
 
     def __init__(self, engine: Any, helpers: Any, config: SDXLConfig, request: Request, loaded: Loaded) -> None:
         """Wrap a loaded engine, and make the sampler of the case by the original's `init_sampling`."""
-        self.engine, self.config, self.case, self.dtype = engine, config, request.manifest.case, request.dtype
-        self.manifest, self.folder = request.manifest, checkout.find(request.source)
-        self.cells = dict(engine.cells_and_names())
-        self.type = getattr(ms, request.dtype)
+        super().__init__(dict(engine.cells_and_names()), request.dtype, request.manifest)
+        self.engine, self.config, self.folder = engine, config, checkout.find(request.source)
         self._loaded = loaded
-        self.edits = ExitStack()
         sampling = self.case["sampling"]
         self.guidance = float(sampling["guidance"])
         self.guided = self.guidance > 1
@@ -97,29 +90,9 @@ class GmSystem:
     def provenance(self) -> dict[str, Any]:
         """Return MindSpore's part of the provenance, where the source names a type, and what of the checkpoint is unused."""
         casts = checkout.explicit_casts(self.folder)
-        return mindspore_.describe() | {
+        return super().provenance() | {
             "source": str(self.folder), "types_named_in_source": casts, "unused_tensors": self._loaded.unused,
         }  # fmt: skip
-
-    def floors(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Return this platform's own error of each operator in this type; none for float64."""
-        return {} if self.dtype == "float64" else mindspore_.floors(self.dtype)
-
-    def observe(self, natives: Sequence[str], seen: Any) -> AbstractContextManager[None]:
-        """Hook cells."""
-        return mindspore_.observe(self.cells, natives, seen)
-
-    def numpy(self, value: Any) -> dict[str, np.ndarray]:
-        """Return the arrays of a native value."""
-        return mindspore_.arrays(value)
-
-    def native(self, value: Any) -> Any:
-        """Return an array as a tensor: integers as int32, floats in the system's type."""
-        if not isinstance(value, np.ndarray):
-            return value
-        if value.dtype.kind in "iu":
-            return mindspore_.tensor(value.astype(np.int32))
-        return mindspore_.tensor(value).astype(self.type)
 
     def free(self, given: Given, tap: Tap) -> None:
         """Run everything from prompts, latents and noise."""
@@ -151,28 +124,25 @@ class GmSystem:
         with checkout.quiet():
             return replay(self, rows, inputs, given, step)
 
-    def apply(self, edit: Edit) -> None:
-        """Apply one repair.
+    def edit_weight(self, edit: WeightEdit) -> None:
+        """Change the layout of one parameter."""
+        parameters = dict(self.engine.parameters_and_names())
+        change_weight(self.config, parameters, lambda pair: pair.checkpoint, edit)
+
+    def edit_attribute(self, edit: AttributeEdit) -> None:
+        """Set an attribute of the cells that do the work of a path, or scale every step of the sampler.
 
         Raises:
-            RepairError: it names something that this model does not have.
+            RepairError: none of them has it.
         """
-        if isinstance(edit, WeightEdit):
-            parameters = dict(self.engine.parameters_and_names())
-            change_weight(self.config, parameters, lambda pair: pair.checkpoint, edit)
-        elif isinstance(edit, PrecisionEdit):
-            self.edits.enter_context(widen_operators(edit.operators))
-        elif isinstance(edit, AttributeEdit) and (edit.path, edit.name) == ("scheduler.step", "step_factor"):
+        if (edit.path, edit.name) == ("scheduler.step", "step_factor"):
             scale_steps(self, float(edit.value or 0))
-        elif isinstance(edit, AttributeEdit):
-            natives = [pair.native for pair in module_pairs(self.config) if pair.diffusers == edit.path]
-            if not any(
-                set_attribute(self.cells[native], edit.name, edit.value) for native in natives if native in self.cells
-            ):
-                message = (
-                    f"{edit.path} has no attribute {edit.name!r} here; its cells are {', '.join(natives) or 'none'}"
-                )
-                raise RepairError(message)
+            return
+        natives = [pair.native for pair in module_pairs(self.config) if pair.diffusers == edit.path]
+        cells = [self.cells[native] for native in natives if native in self.cells]
+        if not any(set_attribute(cell, edit.name, edit.value) for cell in cells):
+            message = f"{edit.path} has no attribute {edit.name!r} here; its cells are {', '.join(natives) or 'none'}"
+            raise RepairError(message)
 
     def batch(self, texts: Sequence[str]) -> dict[str, Any]:
         """Return a batch as the conditioner takes it: the texts, and each size for every one of them."""

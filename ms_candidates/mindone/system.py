@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import runpy
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 import mindspore as ms
@@ -18,11 +17,9 @@ from ms_candidates.mindone import kernels
 from ms_candidates.mindone.attributes import attributes_of, set_attribute
 from ms_candidates.mindone.folder import readable
 from ms_candidates.mindone.rows import native_of, path_of
-from parity.dtypes import eps, is_float, narrow
 from parity.errors import InputError, RepairError
 from parity.frameworks import mindspore_
-from parity.frameworks.mindspore_wide_ import widen_operators
-from parity.repair import AttributeEdit, PrecisionEdit, WeightEdit
+from parity.frameworks.mindspore_system_ import MindSporeSystem, cells_of, in_recorded_type
 from parity.replay import Parameter
 
 kernels.replace_operators()  # mindone takes some operators when it is imported
@@ -38,10 +35,9 @@ from transformers import CLIPTokenizer  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from parity.repair import Edit
+    from parity.repair import AttributeEdit, WeightEdit
     from parity.replay import Given, Request, Tap
     from parity.trace.schema import Row
 
@@ -114,31 +110,22 @@ def _load(folder: Path, dtype: str) -> tuple[dict[str, Any], set[str]]:
     return parts, unfilled
 
 
-class MindoneSystem:
+class MindoneSystem(MindSporeSystem):
     """The harness's view of a `StableDiffusionXLPipeline` of mindone."""
+
+    integers = None
 
     def __init__(self, pipeline: Any, request: Request, unfilled: set[str]) -> None:
         """Wrap a loaded pipeline; `unfilled` are parameters that still have their initial values."""
-        self.pipeline, self.manifest, self.dtype = pipeline, request.manifest, request.dtype
-        self.case = request.manifest.case
-        self.type = getattr(ms, request.dtype)
-        self._unfilled = unfilled
-        self.edits = ExitStack()
+        super().__init__(cells_of({part: getattr(pipeline, part) for part in _PARTS}), request.dtype, request.manifest)
+        self.pipeline, self._unfilled = pipeline, unfilled
         self.guidance = float(self.case["sampling"]["guidance"])
         self.guided = self.guidance > 1
-        self.cells: dict[str, Any] = {
-            f"{part}.{name}" if name else part: cell
-            for part in _PARTS
-            for name, cell in getattr(pipeline, part).cells_and_names()
-        }
 
     def weights(self) -> Iterable[Parameter]:
         """Yield every parameter in the reference's name; layout and shape are the same."""
         for address, (native, parameter) in self._parameters().items():
-            array = parameter.asnumpy()
-            known = self.manifest.weights.get(address)
-            if known is not None and is_float(known.dtype) and eps(str(array.dtype)) < eps(known.dtype):
-                array = narrow(array, known.dtype)  # the reference's own type; the model widened it
+            array = in_recorded_type(parameter.asnumpy(), self.manifest, address)
             yield Parameter(address=address, native=native, array=array, loaded=native not in self._unfilled)
 
     def _parameters(self) -> dict[str, tuple[str, Any]]:
@@ -168,30 +155,17 @@ class MindoneSystem:
 
     def provenance(self) -> dict[str, Any]:
         """Return what MindSpore contributes to the provenance, what was replaced, and the casts met in float64."""
-        return mindspore_.describe() | {"replaced": kernels.REPLACED, "float32_lifted_in": kernels.casts()}
-
-    def floors(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Return this platform's own error of each operator in this type; none for float64."""
-        return {} if self.dtype == "float64" else mindspore_.floors(self.dtype)
-
-    def observe(self, natives: Sequence[str], seen: Any) -> AbstractContextManager[None]:
-        """Hook cells."""
-        return mindspore_.observe(self.cells, natives, seen)
-
-    def numpy(self, value: Any) -> dict[str, np.ndarray]:
-        """Return the arrays of a native value."""
-        return mindspore_.arrays(value)
+        return super().provenance() | {"replaced": kernels.REPLACED, "float32_lifted_in": kernels.casts()}
 
     def native(self, value: Any, path: str = "", key: str = "") -> Any:
         """Return an array as a tensor in the type in which the part at `path` takes its input `key`."""
-        if not isinstance(value, np.ndarray):
-            return value
-        tensor = mindspore_.tensor(value)
-        if value.dtype.kind != "f":
-            return tensor
-        wide = self.dtype == "float16" and key.rpartition(".")[2] in {"timestep", "timesteps"}
-        part = self.pipeline.vae.dtype if path.startswith(("vae", "postprocess")) else self.type
-        return tensor.astype(ms.float32 if wide else part)
+        return super().native(value, self._type_of(path, key))
+
+    def _type_of(self, path: str, key: str) -> Any:
+        """Return the type of an input: timesteps stay wide beside float16 networks, and so may the autoencoder."""
+        if self.dtype == "float16" and key.rpartition(".")[2] in {"timestep", "timesteps"}:
+            return ms.float32
+        return self.pipeline.vae.dtype if path.startswith(("vae", "postprocess")) else self.type
 
     def free(self, given: Given, tap: Tap) -> None:
         """Run everything from prompts, latents and noise."""
@@ -213,24 +187,12 @@ class MindoneSystem:
 
         return replay(self, rows, inputs, given, step)
 
-    def apply(self, edit: Edit) -> None:
-        """Apply one repair.
+    def edit_weight(self, edit: WeightEdit) -> None:
+        """Change the layout of one parameter.
 
         Raises:
-            RepairError: it names something that this model does not have.
+            RepairError: there is no such parameter.
         """
-        if isinstance(edit, WeightEdit):
-            self._edit_weight(edit)
-        elif isinstance(edit, PrecisionEdit):
-            self.edits.enter_context(widen_operators(edit.operators))
-        elif isinstance(edit, AttributeEdit):
-            cell = self.cells.get(native_of(edit.path, self.manifest.modules))
-            if not set_attribute(cell, edit.name, edit.value):
-                message = f"{edit.path} has no attribute {edit.name!r} here; it is {type(cell).__name__}"
-                raise RepairError(message)
-
-    def _edit_weight(self, edit: WeightEdit) -> None:
-        """Change the layout of one parameter."""
         known = self._parameters().get(edit.address)
         if known is None:
             message = f"{edit.address} is no parameter of this model; give PATH:PARAMETER of the reference"
@@ -238,3 +200,14 @@ class MindoneSystem:
         array, axes = known[1].asnumpy(), _AXES.get(edit.change)
         edited = np.flip(array, int(edit.change[-1])) if axes is None else np.swapaxes(array, *axes)
         known[1].set_data(Tensor(np.ascontiguousarray(edited)))
+
+    def edit_attribute(self, edit: AttributeEdit) -> None:
+        """Set an attribute of the cell at a path.
+
+        Raises:
+            RepairError: it has none of that name.
+        """
+        cell = self.cells.get(native_of(edit.path, self.manifest.modules))
+        if not set_attribute(cell, edit.name, edit.value):
+            message = f"{edit.path} has no attribute {edit.name!r} here; it is {type(cell).__name__}"
+            raise RepairError(message)

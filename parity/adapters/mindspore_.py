@@ -6,28 +6,25 @@ Import it only in the process of a candidate.
 from __future__ import annotations
 
 import inspect
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import mindspore as ms
-import numpy as np
 
 from parity.adapters.cells import PIPELINE
 from parity.digests import layouts
-from parity.dtypes import eps, is_float, narrow
 from parity.errors import RepairError
 from parity.frameworks import mindspore_
-from parity.frameworks.mindspore_wide_ import widen_operators
-from parity.repair import AttributeEdit, PrecisionEdit, WeightEdit
+from parity.frameworks.mindspore_system_ import MindSporeSystem, cells_of, in_recorded_type
 from parity.replay import Parameter
 from parity.taps import rebuild
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
+
+    import numpy as np
 
     from parity.adapters.cells import CellCandidate
-    from parity.repair import Edit
+    from parity.repair import AttributeEdit, Edit, WeightEdit
     from parity.replay import Given, Request, Tap
     from parity.trace.schema import Row
 
@@ -37,14 +34,15 @@ _ATTRIBUTES = ("eps", "num_groups", "approximate")
 _NAMES = {"gamma": "weight", "beta": "bias", "embedding_table": "weight"}
 
 
-class CellSystem:
+class CellSystem(MindSporeSystem):
     """One loaded program in one type."""
+
+    integers = None
 
     def __init__(self, candidate: CellCandidate, request: Request) -> None:
         """Load the program and cast its parameters."""
         mindspore_.start(request.device)
-        self.candidate, self.manifest, self.dtype = candidate, request.manifest, request.dtype
-        self.edits = ExitStack()
+        self.candidate = candidate
         self.pipeline = candidate.pipeline(request)
         self.parts = candidate.parts(self.pipeline)
         for cell in self.parts.values():
@@ -52,19 +50,12 @@ class CellSystem:
             for parameter in cell.get_parameters():
                 if parameter.dtype in {ms.float64, ms.float32, ms.float16, ms.bfloat16}:
                     parameter.set_dtype(getattr(ms, request.dtype))
-        self.cells = {
-            f"{part}.{path}" if path else part: cell
-            for part, root in self.parts.items()
-            for path, cell in root.cells_and_names()
-        }
+        super().__init__(cells_of(self.parts), request.dtype, request.manifest)
 
     def weights(self) -> Iterator[Parameter]:
         """Yield every parameter under the reference's name."""
         for address, native, parameter in self._parameters():
-            array = parameter.asnumpy()
-            known = self.manifest.weights.get(address)
-            if known is not None and is_float(known.dtype) and eps(str(array.dtype)) < eps(known.dtype):
-                array = narrow(array, known.dtype)  # the reference's own type; the system widened it
+            array = in_recorded_type(parameter.asnumpy(), self.manifest, address)
             yield Parameter(address=address, native=native, array=array)
 
     def attributes(self) -> Mapping[str, Mapping[str, Any]]:
@@ -76,30 +67,13 @@ class CellSystem:
         }
         return {path: values for path, values in found.items() if values}
 
-    def provenance(self) -> dict[str, Any]:
-        """Return what MindSpore contributes to the provenance."""
-        return mindspore_.describe()
-
-    def floors(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Return this platform's own error of each operator in this type; none for float64."""
-        return {} if self.dtype == "float64" else mindspore_.floors(self.dtype)
-
-    def observe(self, natives: Sequence[str], seen: Any) -> AbstractContextManager[None]:
-        """Hook cells."""
-        return mindspore_.observe(self.cells, natives, seen)
-
-    def numpy(self, value: Any) -> dict[str, np.ndarray]:
-        """Return the arrays of a native value."""
-        return mindspore_.arrays(value)
-
-    def native(self, value: Any) -> Any:
+    def native(self, value: Any, dtype: Any = None) -> Any:
         """Return all arrays inside `value` as tensors: floats in the system's type, integers as they are."""
-        if isinstance(value, np.ndarray):
-            tensor = mindspore_.tensor(value)
-            return tensor.astype(getattr(ms, self.dtype)) if is_float(str(value.dtype)) else tensor
         if isinstance(value, dict):
-            return {key: self.native(each) for key, each in value.items()}
-        return tuple(self.native(each) for each in value) if isinstance(value, tuple) else value
+            return {key: self.native(each, dtype) for key, each in value.items()}
+        if isinstance(value, tuple):
+            return tuple(self.native(each, dtype) for each in value)
+        return super().native(value, dtype)
 
     def free(self, given: Given, tap: Tap) -> None:
         """Run the program on the reference's inputs."""
@@ -129,28 +103,36 @@ class CellSystem:
         arrays = mindspore_.arrays(self._call(rows[0].native, inputs))
         return {row.port: arrays[row.take] for row in rows if row.take in arrays}
 
-    def apply(self, edit: Edit) -> None:
-        """Set an attribute of a cell, change the layout of a parameter, or compute operators in float64.
+    def edit_weight(self, edit: WeightEdit) -> None:
+        """Change the layout of one parameter.
 
         Raises:
-            RepairError: there is no such cell, attribute or parameter.
+            RepairError: there is no such parameter, or it has no such layout.
         """
-        if isinstance(edit, PrecisionEdit):
-            self.edits.enter_context(widen_operators(edit.operators))
-            return
-        if isinstance(edit, AttributeEdit) and hasattr(self.cells.get(edit.path), edit.name):
-            setattr(self.cells[edit.path], edit.name, edit.value)
-            return
-        if isinstance(edit, WeightEdit):
-            found = {address: parameter for address, _, parameter in self._parameters()}
-            if edit.address in found:
-                parameter = found[edit.address]
-                edited = layouts(parameter.asnumpy()).get(edit.change)
-                if edited is not None and edited.shape == parameter.shape:
-                    parameter.set_data(mindspore_.tensor(edited))
-                    return
+        found = {address: parameter for address, _, parameter in self._parameters()}
+        parameter = found.get(edit.address)
+        if parameter is None:
+            raise self._refusal(edit)
+        edited = layouts(parameter.asnumpy()).get(edit.change)
+        if edited is None or edited.shape != parameter.shape:
+            raise self._refusal(edit)
+        parameter.set_data(mindspore_.tensor(edited))
+
+    def edit_attribute(self, edit: AttributeEdit) -> None:
+        """Set an attribute of a cell.
+
+        Raises:
+            RepairError: there is no such cell or attribute.
+        """
+        cell = self.cells.get(edit.path)
+        if not hasattr(cell, edit.name):
+            raise self._refusal(edit)
+        setattr(cell, edit.name, edit.value)
+
+    def _refusal(self, edit: Edit) -> RepairError:
+        """Return the error of an edit that names nothing here."""
         message = f"{self.candidate.name} cannot apply {edit}; it has no such attribute, parameter or layout"
-        raise RepairError(message)
+        return RepairError(message)
 
     def _parameters(self) -> Iterator[tuple[str, str, ms.Parameter]]:
         """Yield the reference's address, the cell's own name, and the parameter."""

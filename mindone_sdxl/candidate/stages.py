@@ -1,0 +1,147 @@
+"""The stages of a run outside of the sampler's loop: the pipeline computes each, and the harness is told.
+
+A stage takes what the one before it made, or what the reference recorded there: that is the whole difference between
+running free and being restarted at every stage.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from mindspore import ops
+
+from mindone_sdxl.candidate.rows import SIZES
+from mindone_sdxl.conditioning import Conditioning
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mindspore import Tensor
+    from parity.replay import Given, Tap
+
+    from mindone_sdxl.candidate.system import PortSystem
+
+__all__ = ["Stages"]
+
+
+class Stages:
+    """What one run of a system computes before and after its loop, and what the reference recorded there."""
+
+    def __init__(self, system: PortSystem, given: Given, tap: Tap) -> None:
+        """Run in `system` and report to `tap`."""
+        self._system, self._pipeline = system, system.pipeline
+        self._given, self._tap = given, tap
+
+    def texts(self) -> list[list[str]]:
+        """Return the texts of each call of the text encoders."""
+        positive, negative = (self._system.case["prompt"][half] for half in ("positive", "negative"))
+        if not negative and self._system.stability:
+            negative = [""] * len(positive)
+        guided = self._system.guider.halves > 1
+        return [positive, negative] if guided and negative else [positive]
+
+    def tokenize(self, texts: Sequence[str], call: int) -> tuple[np.ndarray, np.ndarray]:
+        """Tokenize and report."""
+        ids, ids_2 = self._pipeline.tokenize(texts)
+        self._tap.function("tokenizer", {"output.input_ids": ids}, call)
+        self._tap.function("tokenizer_2", {"output.input_ids": ids_2}, call)
+        return ids, ids_2
+
+    def recorded_ids(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return the reference's token ids of each call of the text encoders, from both tokenizers."""
+        calls = range(len(self.texts()))
+        places = [f"@call={call}" if len(calls) > 1 else "" for call in calls]
+        tensor = self._given.tensor
+        return [
+            (tensor(f"tokenizer{place}:output.input_ids"), tensor(f"tokenizer_2{place}:output.input_ids"))
+            for place in places
+        ]
+
+    def condition(self, ids: Sequence[tuple[np.ndarray, np.ndarray]]) -> Conditioning:
+        """Embed each call's token ids, put both halves and the time ids together, and report them."""
+        embeddings = [self._pipeline.encode_ids(*both) for both in ids]
+        positive, guided = embeddings[0], self._system.guider.halves > 1
+        negated = len(embeddings) > 1 and self._system.case["prompt"]["negative"]
+        negative = embeddings[1] if negated else positive.zeros()
+        report = {"output.prompt_embeds": positive.context, "output.pooled_prompt_embeds": positive.pooled}
+        if guided:
+            report |= {
+                "output.negative_prompt_embeds": negative.context, "output.negative_pooled_prompt_embeds": negative.pooled,
+            }  # fmt: skip
+        self._tap.function("encode_prompt", {port: tensor.asnumpy() for port, tensor in report.items()})
+        self._tap.function("add_time_ids", {"output": self._system.guided_time_ids()})
+        ids_of_sizes = self._system.time_ids()
+        if guided:
+            conditioning = self._pipeline.join(negative, positive, ids_of_sizes)
+        else:
+            vector = self._pipeline.vector(positive.pooled, ids_of_sizes)
+            conditioning = Conditioning(context=positive.context, vector=vector)
+        if self._system.stability:
+            for call, part in enumerate(self._size_parts(conditioning)):
+                self._tap.function(SIZES, {"output": part}, call)
+        return conditioning
+
+    def _size_parts(self, conditioning: Conditioning) -> Iterator[np.ndarray]:
+        """Yield the embeddings of original size, crop and target, of the prompts and then of the negative ones."""
+        size = self._pipeline.config.unet.size_embedding_size
+        parts = self._system.size_embeddings(conditioning).reshape(self._system.guider.halves, -1, 3, 2, size)
+        for half in reversed(parts):
+            for part in range(3):
+                yield half[:, part].reshape(-1, size)
+
+    def recorded_conditioning(self) -> Conditioning:
+        """Return the reference's conditioning of the UNet."""
+        halves = ("negative_", "") if self._system.guider.halves > 1 else ("",)
+        context = [self._recorded(f"encode_prompt:output.{half}prompt_embeds") for half in halves]
+        pooled = [self._recorded(f"encode_prompt:output.{half}pooled_prompt_embeds") for half in halves]
+        ids = np.concatenate([self._system.time_ids()] * len(halves))
+        return Conditioning(context=ops.cat(context), vector=self._pipeline.vector(ops.cat(pooled), ids))
+
+    def schedule(self) -> None:
+        """Report the noise levels."""
+        self._tap.function("scheduler.set_timesteps", self._system.schedule_outputs())
+
+    def encode(self) -> Tensor | None:
+        """Encode the case's image, report, and return its latents, unscaled; None where the reference encoded none."""
+        if "vae.encode:input.x" not in self._given.run:
+            return None
+        dtype = self._pipeline.model.vae.dtype
+        image, noise = (self._recorded(f"vae.encode:input.{key}", dtype) for key in ("x", "noise"))
+        found = self._system.encoded(image, noise)
+        self._tap.function("vae.encode", found)
+        return self._system.native(found["output.sample"], self._pipeline.latents_dtype)
+
+    def prepare(self, encoded: Tensor | None) -> Tensor:
+        """Return and report the latents of the first step, from the noise and, image to image, from an encoded image.
+
+        Without `encoded` the image's latents are the reference's.
+        """
+        noise, schedule = self._given.tensor("prepare_latents:input.noise"), self._system.schedule
+        if self._system.case.get("image") is None:
+            latents = self._pipeline.initial_latents(noise, schedule)
+        else:
+            latents = self._pipeline.noised_latents(self._clean(encoded), noise, schedule)
+        self._tap.function("prepare_latents", {"output": latents.asnumpy()})
+        return latents
+
+    def _clean(self, encoded: Tensor | None) -> Tensor:
+        """Return the scaled latents of the case's image: those that were encoded here, else the reference's."""
+        if encoded is not None:
+            return self._pipeline.scale_latents(encoded)
+        return self._recorded("prepare_latents:input.init_latents", self._pipeline.latents_dtype)
+
+    def decode(self, latents: Tensor) -> None:
+        """Decode and report."""
+        image = self._pipeline.decode(latents)
+        self._tap.function("vae.decode", {"output": image.asnumpy()})
+        self._tap.function("postprocess", {"output": self._pipeline.unit_range(image)})
+
+    def recorded_latents(self) -> Tensor:
+        """Return what the reference's last step gave."""
+        last = self._system.schedule.steps - 1
+        return self._recorded(f"scheduler.step@step={last}:output", self._pipeline.latents_dtype)
+
+    def _recorded(self, address: str, dtype: object = None) -> Tensor:
+        """Return the reference's tensor at an address."""
+        return self._system.native(self._given.tensor(address), dtype)
