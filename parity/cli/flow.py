@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -77,9 +78,13 @@ def compared(
     mapping: Path | None = None,
 ) -> Result:  # fmt: skip
     """Compare traces; put their pictures into `out` when it is given."""
+    # Modules and pairs are many objects that stay: looking through them for cycles takes a tenth of a small comparison.
+    gc.set_threshold(50_000, 20, 100)
     from parity import compare as comparer
-    from parity import mapping as mappings
     from parity.trace import Trace
+
+    if mapping is not None:
+        from parity import mapping as mappings
 
     with bar("compare") as progress:
         rules = comparer.load_tolerances(tolerances) if tolerances else []

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,6 +43,8 @@ def bar(title: str) -> Iterator[Callable[[str, int, int], None]]:
 @contextmanager
 def _terminal(title: str, console: Console) -> Iterator[Callable[[str, int, int], None]]:
     """Yield the same for a terminal, as one moving bar per stage."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     columns = (
         TextColumn(f"[bold]{title}[/] {{task.description}}"),
         BarColumn(),

@@ -20,7 +20,6 @@ import xxhash
 from parity.dtypes import storage, widen
 from parity.errors import AddressError, TraceError, nearest
 from parity.trace.digests import digest
-from parity.trace.hdf5 import read_dataset
 from parity.trace.names import open_inside, sizes_inside
 from parity.trace.npy import read_header
 from parity.trace.records import checked_size, decode, restored_value
@@ -229,6 +228,8 @@ class RunReader:
         if shard.endswith(".npy"):
             array = self._read_npy(record)
         else:
+            from parity.trace.hdf5 import read_dataset  # a comparison rarely needs h5py, which takes long to import
+
             array = read_dataset(self._folder, record, self._holders[shard, record.digest])
         array.flags.writeable = False
         return array

@@ -20,7 +20,6 @@ from parity.address import STAGES, Address
 from parity.errors import AddressError, TraceError
 from parity.trace.buffers import Buffers
 from parity.trace.digests import mark, storage_of
-from parity.trace.hdf5 import Hdf5Shard
 from parity.trace.npy import NpyShard
 from parity.trace.pipeline import Pipeline
 from parity.trace.records import encode, plain_value
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from parity.trace.hdf5 import Hdf5Shard
     from parity.trace.recovery import Recovered
     from parity.trace.schema import RunInfo
 
@@ -54,6 +54,15 @@ class Settings(NamedTuple):
 def _type_name(dtype: np.dtype[np.generic]) -> str:
     """Return the name of a type, which numpy takes long to work out."""
     return dtype.name
+
+
+def _shards(store: str) -> type[Hdf5Shard | NpyShard]:
+    """Return what writes the shards of a store; h5py, which takes long to import, is left to those that record."""
+    if store != "hdf5":
+        return NpyShard
+    from parity.trace.hdf5 import Hdf5Shard
+
+    return Hdf5Shard
 
 
 class _Pending(NamedTuple):
@@ -83,7 +92,7 @@ class RunWriter:
         """Continue after `recovered`, which is empty for a new run; `finished` saves the manifest."""
         self.info = info
         self._folder = folder
-        self._store: type[Hdf5Shard | NpyShard] = Hdf5Shard if settings.store == "hdf5" else NpyShard
+        self._store = _shards(settings.store)
         self._settings = settings
         self._finished = finished
         self._known = {record.address: record for record in recovered.records}
