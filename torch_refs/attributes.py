@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["attributes_of", "pipeline_attributes"]
 
-_SCHEDULER = (
-    "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "prediction_type", "timestep_spacing",
-    "steps_offset", "trained_betas", "rescale_betas_zero_snr",
-)  # fmt: skip
-
 
 def _convolution(module: Any) -> dict[str, Any]:
     """Return how a convolution moves over its input."""
@@ -82,15 +77,12 @@ def attributes_of(module: nn.Module) -> dict[str, Any]:
     return {} if reader is None else reader(module)
 
 
-def pipeline_attributes(pipeline: Any, modules: Mapping[str, nn.Module], guidance: float) -> dict[str, dict[str, Any]]:
-    """Return path -> attributes of all modules, the scheduler, the scaling of latents and the guidance."""
+def pipeline_attributes(
+    pipeline: Any, modules: Mapping[str, nn.Module], scheduler: Mapping[str, Any], guidance: float
+) -> dict[str, dict[str, Any]]:
+    """Return path -> attributes of all modules, the scheduler's as given, the scaling of latents and the guidance."""
     found = {path: attributes_of(module) for path, module in modules.items()}
-    config = pipeline.scheduler.config
-    scheduler = {name: config[name] for name in _SCHEDULER if name in config}
-    name = type(pipeline.scheduler).__name__
-    # How much noise an ancestral step adds back; diffusers has no setting for it, its formula is that of eta = 1.
-    eta = {"eta": 1.0} if "Ancestral" in name else {}
-    found["scheduler"] = {"class": name, **scheduler, **eta}
+    found["scheduler"] = dict(scheduler)
     found["vae"] = found.get("vae", {}) | {"scaling_factor": pipeline.vae.config.scaling_factor}
     found["guidance"] = {"guidance_scale": guidance}
     return {path: values for path, values in found.items() if values}

@@ -11,6 +11,7 @@ from torch import nn  # noqa: E402
 
 from torch_refs.attributes import attributes_of, pipeline_attributes  # noqa: E402
 from torch_refs.diffusers.functions import module_paths  # noqa: E402
+from torch_refs.diffusers.samplers import attributes as scheduler_attributes  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.torch
 @pytest.fixture
 def attributes(pipeline):
     """Return the attributes of the whole pipeline."""
-    return pipeline_attributes(pipeline, module_paths(pipeline), 5.0)
+    return pipeline_attributes(pipeline, module_paths(pipeline), scheduler_attributes(pipeline.scheduler, 1.0), 5.0)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from parity.frameworks.torch_ import Observation, Snapshots, observed, watched
+from torch_refs.diffusers.samplers import memory, schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -49,7 +50,7 @@ def encode(vae: Any, image: torch.Tensor, generator: torch.Generator, draws: Dra
     ):
         posterior = vae.encode(image).latent_dist
         sample = posterior.sample(generator=generator)
-        seen.inputs["noise"] = draws.seen[-1]
+        seen.inputs["noise"] = draws.posterior
         seen.outputs |= {"mean": posterior.mean, "logvar": posterior.logvar, "sample": sample}
 
 
@@ -59,13 +60,15 @@ def reported(
 ) -> Iterator[dict[str, Any]]:
     """Report every module call and named function of `pipeline` while the block runs.
 
-    The block is given a dict that comes to hold what `encode_prompt` and `prepare_latents` computed.
+    The block is given a dict that comes to hold what `encode_prompt` and `prepare_latents` computed, and under `memory`
+    what the scheduler remembered at the start of each step.
 
     Args:
         pipeline: A StableDiffusionXLPipeline.
         taps: Who is told.
         draws: The active stand-in for the pipeline's random numbers.
-        instead: What `encode_prompt` and `prepare_latents` return after their own result was reported.
+        instead: What `encode_prompt` and `prepare_latents` return after their own result was reported, and the `memory`
+            that a lifted scheduler has at each step.
     """
     with ExitStack() as stack:
         functions = _Functions(pipeline, taps, draws, instead or {})
@@ -105,7 +108,7 @@ class _Functions:
     def __init__(self, pipeline: Any, taps: Taps, draws: Draws, instead: Mapping[str, Any]) -> None:
         """Keep what the shadows share."""
         self.snapshots = Snapshots()
-        self.computed: dict[str, Any] = {}
+        self.computed: dict[str, Any] = {"memory": []}
         self._pipeline = pipeline
         self._taps = taps
         self._draws = draws
@@ -149,16 +152,15 @@ class _Functions:
 
     def _set_timesteps(self, original: Callable[..., Any], num_inference_steps: int, *args: Any, **kwargs: Any) -> None:
         """Report the schedule."""
-        scheduler = self._pipeline.scheduler
         with self._observed("scheduler.set_timesteps", num_inference_steps=num_inference_steps) as seen:
             original(num_inference_steps, *args, **kwargs)
-            seen.outputs |= {name: getattr(scheduler, name) for name in ("timesteps", "sigmas", "init_noise_sigma")}
+            seen.outputs |= schedule(self._pipeline.scheduler)
 
     def _prepare_latents(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Report the noise, of unit variance, and the latents that it becomes."""
         with self._observed("prepare_latents") as seen:
             result = original(*args, **kwargs)
-            seen.inputs["noise"] = self._draws.seen[-1]
+            seen.inputs["noise"] = self._draws.initial
             seen.outputs[""] = result
         self.computed["prepare_latents"] = result
         return self._instead.get("prepare_latents", result)
@@ -194,9 +196,17 @@ class _Functions:
             ) as seen:
                 seen.outputs[""] = model_output
         self._prediction = None
-        with self._observed("scheduler.step", model_output=model_output, timestep=timestep, sample=sample) as seen:
+        step, scheduler = self._taps.step or 0, self._pipeline.scheduler
+        if "memory" in self._instead:
+            scheduler.memory = self._instead["memory"][step]
+        remembered = memory(scheduler)
+        self.computed["memory"].append(remembered)
+        inputs = {"model_output": model_output, "timestep": timestep, "sample": sample, **remembered}
+        with self._observed("scheduler.step", **inputs) as seen:
             result = original(model_output, timestep, sample, *args, **kwargs)
-            seen.inputs["noise"] = self._draws.seen[-1]
+            noise = self._draws.noise(step)
+            if noise is not None:
+                seen.inputs["noise"] = noise
             seen.outputs[""] = result[0]
         self._taps.step = None
         return result

@@ -284,7 +284,7 @@ class _AgainSession(DiffusersSession):
 
     def _draws(self) -> Draws:
         """Return draws that begin with the call's latents, where it gave some."""
-        return Draws(first=self._latents)
+        return Draws(initial=self._latents)
 
 
 def _generators(given: dict[str, Any]) -> list[torch.Generator]:

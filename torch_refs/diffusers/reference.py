@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionXLPipeline
+from diffusers import StableDiffusionXLPipeline
 
 from parity.errors import CaseError, nearest
 from parity.frameworks.torch_ import TYPES
 from parity.frameworks.torch_policy_ import device_of
 from torch_refs.diffusers.own_call import OwnCall
+from torch_refs.diffusers.samplers import of_case
 from torch_refs.diffusers.session import DiffusersSession
 from torch_refs.quiet import quiet
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DiffusersReference", "load_pipeline", "reference"]
 
-_SAMPLERS = {"EulerAncestral": EulerAncestralDiscreteScheduler}
 _DISCRETIZATIONS = ("DiffusersDDPM",)
 
 
@@ -74,15 +74,11 @@ def load_pipeline(resolved: Resolved, device: str, dtype: str) -> Any:
     if case.image is not None:
         message = "the case has [image], and the reference diffusers is text to image; record it with --reference sgm, or remove [image]"
         raise CaseError(message)
-    for key, value, known in (
-        ("sampler", case.sampling.sampler, tuple(_SAMPLERS)),
-        ("discretization", case.sampling.discretization, _DISCRETIZATIONS),
-    ):
-        if value not in known:
-            message = (
-                f"sampling.{key} is {value!r}{nearest(value, known)}; the reference diffusers has {', '.join(known)}"
-            )
-            raise CaseError(message)
+    row, discretization = of_case(case.sampling.sampler), case.sampling.discretization
+    if discretization not in _DISCRETIZATIONS:
+        close = nearest(discretization, _DISCRETIZATIONS)
+        message = f"sampling.discretization is {discretization!r}{close}; the reference diffusers has {', '.join(_DISCRETIZATIONS)}"
+        raise CaseError(message)
     folder = resolved.model_path
     if not (folder / "model_index.json").is_file():
         message = (
@@ -97,7 +93,7 @@ def load_pipeline(resolved: Resolved, device: str, dtype: str) -> Any:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         message = f"{folder} cannot be read as an SDXL pipeline: {error}"
         raise CaseError(message) from error
-    pipeline.scheduler = _SAMPLERS[case.sampling.sampler].from_config(pipeline.scheduler.config)
+    pipeline.scheduler = row.scheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     with quiet():
         return pipeline.to(place)

@@ -1,16 +1,15 @@
-"""The ancestral Euler sampler of diffusers in float64: schedule, scaling and step from the configuration.
+"""Where the steps of diffusers' schedulers lie, in float64, from a scheduler's configuration.
 
-diffusers builds the schedule in float32 and steps in float32, whatever the model's type. A twin needs the
-same formulas without that rounding. They are functions here, and `LiftedEulerAncestral` puts them behind the
-scheduler's own interface, so that the unchanged pipeline drives them.
+diffusers builds its schedules in float32, whatever the model's type. A twin needs the same formulas without that
+rounding: the noise level of every training timestep, the timesteps of a run, and the levels of its steps.
 
-    >>> import numpy as np
-    >>> timesteps, sigmas = schedule({"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012,
-    ...     "beta_schedule": "scaled_linear", "timestep_spacing": "leading", "steps_offset": 1}, 4)
-    >>> timesteps.tolist(), [float(f"{sigma:.4g}") for sigma in sigmas]
-    ([751.0, 501.0, 251.0, 1.0], [4.117, 1.624, 0.6984, 0.04131, 0.0])
+    >>> config = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012,
+    ...     "beta_schedule": "scaled_linear", "timestep_spacing": "leading", "steps_offset": 1}
+    >>> timesteps = spaced(config, 4)
+    >>> timesteps.tolist(), [float(f"{sigma:.4g}") for sigma in levels(timesteps, table(config))]
+    ([751.0, 501.0, 251.0, 1.0], [4.117, 1.624, 0.6984, 0.04131])
 
-Limits: linear and scaled-linear betas; epsilon and v prediction. Any other configuration is refused.
+Limits: linear and scaled-linear betas. Any other configuration is refused.
 
 Source: https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/schedulers/scheduling_euler_ancestral_discrete.py
 """
@@ -18,48 +17,48 @@ Source: https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/sche
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import torch
-from diffusers import EulerAncestralDiscreteScheduler
-from diffusers.schedulers import scheduling_euler_ancestral_discrete as drawing
 
 from parity.errors import CaseError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = [
-    "LiftedEulerAncestral",
-    "ancestral_step",
-    "initial_sigma",
-    "scaled_input",
-    "schedule",
-    "timestep_embedding",
-]
+__all__ = ["karras", "levels", "require", "spaced", "spaced_after_one", "table", "timesteps_of"]
+
+_RHO: Final = 7.0
 
 
-def schedule(config: Mapping[str, Any], steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return timesteps `[steps]` and sigmas `[steps + 1]` in float64, the last sigma zero.
+def require(config: Mapping[str, Any], **known: tuple[Any, ...]) -> None:
+    """Refuse a configuration with a value that has no formula here; a key that it lacks has the first known value.
 
     Raises:
-        CaseError: the configuration asks for what has no formula here.
+        CaseError: names the key, its value and those that are known.
     """
-    trained = int(config["num_train_timesteps"])
-    alphas = np.cumprod(1.0 - _betas(config, trained))
-    table = np.sqrt((1.0 - alphas) / alphas)
-    spacing = config["timestep_spacing"]
-    if spacing == "linspace":
-        timesteps = np.linspace(0, trained - 1, steps)[::-1].copy()
-    elif spacing == "leading":
-        timesteps = np.arange(steps, dtype=np.float64)[::-1] * (trained // steps) + config["steps_offset"]
-    elif spacing == "trailing":
-        timesteps = np.round(np.arange(trained, 0, -trained / steps)) - 1.0
-    else:
-        message = f"timestep_spacing is {spacing!r}; the float64 twin knows linspace, leading and trailing"
-        raise CaseError(message)
-    return timesteps, np.append(np.interp(timesteps, np.arange(trained), table), 0.0)
+    for name, values in known.items():
+        value = config.get(name, values[0])
+        if value not in values:
+            message = f"{name} is {value!r}; the float64 twin knows {_listed(values)}"
+            raise CaseError(message)
+
+
+def _listed(values: tuple[Any, ...]) -> str:
+    """Return `a, b and c`."""
+    *others, last = map(str, values)
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def table(config: Mapping[str, Any]) -> np.ndarray:
+    """Return the noise level of every training timestep, ascending.
+
+    Raises:
+        CaseError: the configuration's betas have no formula here.
+    """
+    alphas = np.cumprod(1.0 - _betas(config, int(config["num_train_timesteps"])))
+    found: np.ndarray = np.sqrt((1.0 - alphas) / alphas)
+    return found
 
 
 def _betas(config: Mapping[str, Any], trained: int) -> np.ndarray:
@@ -77,97 +76,43 @@ def _betas(config: Mapping[str, Any], trained: int) -> np.ndarray:
     raise CaseError(message)
 
 
-def initial_sigma(config: Mapping[str, Any], sigmas: np.ndarray) -> float:
-    """Return the standard deviation of the initial latents."""
-    largest = float(sigmas.max())
-    return largest if config["timestep_spacing"] in {"linspace", "trailing"} else math.sqrt(largest**2 + 1.0)
-
-
-def scaled_input(sample: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Return the latents at noise level `sigma`, scaled to unit variance."""
-    return sample / math.sqrt(sigma**2 + 1.0)
-
-
-def ancestral_step(
-    model_output: torch.Tensor,
-    sample: torch.Tensor,
-    noise: torch.Tensor,
-    *,
-    sigma: float,
-    following: float,
-    prediction: str,
-) -> torch.Tensor:
-    """Return the latents at noise level `following`, from those at `sigma`.
+def spaced(config: Mapping[str, Any], steps: int) -> np.ndarray:
+    """Return the timestep of each step, descending, as most schedulers space them.
 
     Raises:
-        CaseError: `prediction` is neither epsilon nor v_prediction.
+        CaseError: the spacing has no formula here.
     """
-    if prediction == "epsilon":
-        denoised = sample - sigma * model_output
-    elif prediction == "v_prediction":
-        denoised = model_output * (-sigma / math.sqrt(sigma**2 + 1.0)) + sample / (sigma**2 + 1.0)
-    else:
-        message = f"prediction_type is {prediction!r}; the float64 twin knows epsilon and v_prediction"
-        raise CaseError(message)
-    up = math.sqrt(following**2 * (sigma**2 - following**2) / sigma**2)
-    down = math.sqrt(following**2 - up**2)
-    return sample + (sample - denoised) / sigma * (down - sigma) + noise * up
+    trained, spacing = int(config["num_train_timesteps"]), config["timestep_spacing"]
+    require(config, timestep_spacing=("linspace", "leading", "trailing"))
+    if spacing == "linspace":
+        return np.linspace(0, trained - 1, steps)[::-1].copy()
+    if spacing == "leading":
+        return np.arange(steps, dtype=np.float64)[::-1] * (trained // steps) + config["steps_offset"]
+    return np.asarray(np.round(np.arange(trained, 0, -trained / steps)) - 1.0)
 
 
-def timestep_embedding(timesteps: torch.Tensor, module: Any) -> torch.Tensor:
-    """Return the sinusoids `[batch, channels]` of a diffusers `Timesteps` module, in float64."""
-    half = module.num_channels // 2
-    positions = torch.arange(half, dtype=torch.float64, device=timesteps.device)
-    frequencies = torch.exp(-math.log(10000.0) * positions / (half - module.downscale_freq_shift))
-    angles = module.scale * timesteps.to(torch.float64)[:, None] * frequencies[None, :]
-    parts = (torch.cos(angles), torch.sin(angles)) if module.flip_sin_to_cos else (torch.sin(angles), torch.cos(angles))
-    embedding = torch.cat(parts, dim=-1)
-    return torch.nn.functional.pad(embedding, (0, module.num_channels % 2))
+def spaced_after_one(config: Mapping[str, Any], steps: int) -> np.ndarray:
+    """Return the timestep of each step where one step more is spaced and the last of them left out (DPM-Solver).
+
+    Raises:
+        CaseError: the spacing has no formula here.
+    """
+    if config["timestep_spacing"] == "trailing":
+        return spaced(config, steps)
+    return spaced(config, steps + 1)[:-1]
 
 
-class LiftedEulerAncestral(EulerAncestralDiscreteScheduler):
-    """diffusers' scheduler with every number in float64."""
+def levels(timesteps: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return the noise level of each timestep; between two of the training's it lies on the line through both."""
+    return np.interp(timesteps, np.arange(len(known)), known)
 
-    def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
-        """Compute the schedule."""
-        timesteps, sigmas = schedule(self.config, num_inference_steps)
-        self.num_inference_steps = num_inference_steps
-        self.timesteps = torch.from_numpy(timesteps).to(device)
-        self.sigmas = torch.from_numpy(sigmas)
-        self._levels = [float(sigma) for sigma in sigmas]
-        self._step_index: int | None = None
-        self._begin_index = None
 
-    @property
-    def init_noise_sigma(self) -> torch.Tensor:
-        """The standard deviation of the initial latents."""
-        return torch.tensor(initial_sigma(self.config, self.sigmas.numpy()), dtype=torch.float64)
+def karras(largest: float, smallest: float, steps: int) -> np.ndarray:
+    """Return noise levels that are evenly spaced in their seventh root (Karras et al. 2022, equation 5)."""
+    start, end = largest ** (1 / _RHO), smallest ** (1 / _RHO)
+    return np.asarray((start + np.linspace(0, 1, steps) * (end - start)) ** _RHO)
 
-    def scale_model_input(self, sample: torch.Tensor, timestep: Any) -> torch.Tensor:
-        """Scale the latents to unit variance."""
-        self.is_scale_input_called = True
-        return scaled_input(sample, self._levels[self._place(timestep)])
 
-    def step(
-        self,
-        model_output: torch.Tensor,
-        timestep: Any,
-        sample: torch.Tensor,
-        generator: Any = None,
-        return_dict: bool = True,  # noqa: FBT001, FBT002, ARG002 - the scheduler's interface
-    ) -> tuple[torch.Tensor]:
-        """Step to the next noise level."""
-        noise = drawing.randn_tensor(
-            model_output.shape, dtype=model_output.dtype, device=model_output.device, generator=generator
-        )
-        index = self._place(timestep)
-        self._step_index = index + 1
-        sigma, following = self._levels[index], self._levels[index + 1]
-        prediction = self.config.prediction_type
-        return (ancestral_step(model_output, sample, noise, sigma=sigma, following=following, prediction=prediction),)
-
-    def _place(self, timestep: Any) -> int:
-        """Return which step of the schedule comes next; the first call looks `timestep` up."""
-        if self._step_index is None:
-            self._init_step_index(timestep)
-        return int(self._step_index or 0)
+def timesteps_of(sigmas: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return the timestep of each noise level, a fraction between two of the training's; linear in the logarithm."""
+    return np.interp(np.log(sigmas), np.log(known), np.arange(len(known), dtype=np.float64))

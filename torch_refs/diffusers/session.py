@@ -32,8 +32,10 @@ from parity.frameworks.torch_policy_ import exact_float32, policy, provenance, t
 from parity.record import Outcome
 from parity.trace import digest
 from torch_refs.attributes import pipeline_attributes
-from torch_refs.diffusers.draws import Draws
+from torch_refs.diffusers.draws import Draw, Drawn, Draws
 from torch_refs.diffusers.functions import encode, module_paths, reported
+from torch_refs.diffusers.samplers import attributes as scheduler_attributes
+from torch_refs.diffusers.samplers import of_scheduler
 from torch_refs.diffusers.twin import Forced, lift
 from torch_refs.images import synthetic
 from torch_refs.quiet import quiet
@@ -56,10 +58,11 @@ _SMALL: Final = 100_000_000
 class _Drawn:
     """What a working run drew and passed on, on the CPU in float64: what its twin is given."""
 
-    noise: list[torch.Tensor] = field(default_factory=list)
+    draws: Drawn = field(default_factory=dict)
     embeddings: tuple[torch.Tensor | None, ...] = ()
     prepared: torch.Tensor | None = None
     latents: list[torch.Tensor] = field(default_factory=list)
+    memory: list[dict[str, torch.Tensor | None]] = field(default_factory=list)
     image: torch.Tensor | None = None
 
 
@@ -74,6 +77,7 @@ class DiffusersSession:
         small = sum(parameter.numel() for parameter in pipeline.unet.parameters()) < _SMALL
         self._threads = 1 if small else torch.get_num_threads()
         self._workers = (os.cpu_count() or 1) if small else 1
+        self._eta = of_scheduler(pipeline.scheduler).eta
         self._drawn = _Drawn()
         self._lifted: Any = None
 
@@ -83,7 +87,8 @@ class DiffusersSession:
 
     def attributes(self) -> dict[str, dict[str, Any]]:
         """Return path -> canonical attributes."""
-        return pipeline_attributes(self.pipeline, module_paths(self.pipeline), self._case.sampling.guidance)
+        scheduler = scheduler_attributes(self.pipeline.scheduler, self._eta)
+        return pipeline_attributes(self.pipeline, module_paths(self.pipeline), scheduler, self._case.sampling.guidance)
 
     def weights(self) -> Iterator[tuple[str, np.ndarray, str]]:
         """Yield (address, array, type) of every parameter."""
@@ -117,18 +122,21 @@ class DiffusersSession:
 
         with self._surroundings(), exact_float32(), self._draws() as draws:
             if taps is None:
-                images = self._generate(self.pipeline, ended)
+                images = self._generate(self.pipeline, draws, ended)
             else:
                 with reported(self.pipeline, taps, draws) as computed:
-                    images = self._generate(self.pipeline, ended)
+                    images = self._generate(self.pipeline, draws, ended)
                     drawn.image = self._encode(self.pipeline, draws, taps)
                 drawn.embeddings = tuple(None if each is None else _wide(each) for each in computed["encode_prompt"])
                 drawn.prepared = _wide(computed["prepare_latents"])
+                drawn.memory = [_wide_memory(each) for each in computed["memory"]]
         finals["image"] = digest(*to_numpy(images))
-        drawn.noise = [_wide(tensor) for tensor in draws.seen]
+        drawn.draws = {draw: _wide(tensor) for draw, tensor in draws.seen.items()}
         self._drawn = drawn
-        first, *later = (tensor.to(torch.float32).numpy() for tensor in drawn.noise[: 1 + self._case.sampling.steps])
-        return Outcome(finals=finals, latents=first, noise=np.stack(later))
+        noise = [_narrow(tensor) for draw, tensor in drawn.draws.items() if draw.role == "step"]
+        return Outcome(
+            finals=finals, latents=_narrow(drawn.draws[Draw("initial")]), noise=np.stack(noise) if noise else None
+        )
 
     def twin(self, taps: Taps, progress: Progress) -> list[Island]:
         """Run the case in float64 on the working run's draws; return the islands that are left."""
@@ -146,7 +154,8 @@ class DiffusersSession:
             progress(step + 1, self._case.sampling.steps)
             return drawn.latents[step]
 
-        self._run_twin(taps, {"encode_prompt": drawn.embeddings, "prepare_latents": drawn.prepared}, ended)
+        instead = {"encode_prompt": drawn.embeddings, "prepare_latents": drawn.prepared, "memory": drawn.memory}
+        self._run_twin(taps, instead, ended)
 
     def forced(self, recorded: RunReader, skipped: Collection[Call], taps: Taps, progress: Progress) -> None:
         """Apply each part of the twin to the inputs that the run `recorded` has of it, and report its outputs."""
@@ -159,13 +168,13 @@ class DiffusersSession:
         """The float64 pipeline, made when it is first needed."""
         if self._lifted is None:
             with quiet():
-                self._lifted = lift(self.pipeline)
+                self._lifted = lift(self.pipeline, self._eta)
         return self._lifted
 
     def _run_twin(self, taps: Taps, instead: Mapping[str, Any], ended: Callable[[int, torch.Tensor], Any]) -> None:
         """Run the twin on the working run's draws."""
-        with self._surroundings(), Draws(self._drawn.noise) as draws, reported(self._twin, taps, draws, instead):
-            self._generate(self._twin, ended)
+        with self._surroundings(), Draws(self._drawn.draws) as draws, reported(self._twin, taps, draws, instead):
+            self._generate(self._twin, draws, ended)
             self._encode(self._twin, draws, taps)
 
     @contextmanager
@@ -174,11 +183,12 @@ class DiffusersSession:
         with quiet(), torch.no_grad(), threads(self._threads):
             yield
 
-    def _generate(self, pipeline: Any, ended: Callable[[int, torch.Tensor], Any]) -> torch.Tensor:
+    def _generate(self, pipeline: Any, draws: Draws, ended: Callable[[int, torch.Tensor], Any]) -> torch.Tensor:
         """Call the pipeline; what `ended(step, latents)` returns, if anything, replaces the latents."""
         case = self._case
 
         def after(_pipeline: Any, step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            draws.next_step()
             replacement = ended(step, tensors["latents"])
             return {} if replacement is None else {"latents": replacement}
 
@@ -236,3 +246,13 @@ def encoder_image(case: Case) -> np.ndarray:
 def _wide(tensor: torch.Tensor) -> torch.Tensor:
     """Return a float64 copy on the CPU."""
     return tensor.detach().to(device="cpu", dtype=torch.float64, copy=True)
+
+
+def _wide_memory(memory: Mapping[str, torch.Tensor | None]) -> dict[str, torch.Tensor | None]:
+    """Return what a scheduler remembered, in float64."""
+    return {port: None if tensor is None else _wide(tensor) for port, tensor in memory.items()}
+
+
+def _narrow(tensor: torch.Tensor) -> np.ndarray:
+    """Return an array in float32."""
+    return tensor.to(torch.float32).numpy()

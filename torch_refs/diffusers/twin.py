@@ -13,10 +13,10 @@ Limits: all of the twin is in memory at once, twice the size of the float32 weig
 from __future__ import annotations
 
 import copy
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from diffusers import StableDiffusionXLPipeline
 from diffusers.models.embeddings import Timesteps
@@ -26,14 +26,7 @@ from parity.errors import ParityError
 from parity.frameworks.torch_ import flatten, rebuild, wide_tensor
 from parity.frameworks.torch_calls_ import call_module
 from torch_refs.diffusers.functions import COMPONENTS, module_paths
-from torch_refs.diffusers.schedule import (
-    LiftedEulerAncestral,
-    ancestral_step,
-    initial_sigma,
-    scaled_input,
-    schedule,
-    timestep_embedding,
-)
+from torch_refs.diffusers.samplers import Lifted, schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -41,11 +34,11 @@ if TYPE_CHECKING:
     from parity.case import Case
     from parity.trace import RunReader
 
-__all__ = ["Forced", "lift"]
+__all__ = ["Forced", "lift", "timestep_embedding"]
 
 
-def lift(pipeline: Any) -> Any:
-    """Return the float64 pipeline, with nothing left in a narrower type."""
+def lift(pipeline: Any, eta: float | None) -> Any:
+    """Return the float64 pipeline, with nothing left in a narrower type; `eta` is told to its sampler."""
     parts = {name: copy.deepcopy(getattr(pipeline, name)).to(device="cpu", dtype=torch.float64) for name in COMPONENTS}
     for module in parts["unet"].modules():
         if isinstance(module, Timesteps):
@@ -56,12 +49,23 @@ def lift(pipeline: Any) -> Any:
         **parts,
         tokenizer=pipeline.tokenizer,
         tokenizer_2=pipeline.tokenizer_2,
-        scheduler=LiftedEulerAncestral.from_config(pipeline.scheduler.config),
+        scheduler=Lifted(pipeline.scheduler, eta or 0.0),
         force_zeros_for_empty_prompt=pipeline.config.force_zeros_for_empty_prompt,
         add_watermarker=False,
     )
     twin.set_progress_bar_config(disable=True)
     return twin
+
+
+def timestep_embedding(timesteps: torch.Tensor, module: Any) -> torch.Tensor:
+    """Return the sinusoids `[batch, channels]` of a diffusers `Timesteps` module, in float64."""
+    half = module.num_channels // 2
+    positions = torch.arange(half, dtype=torch.float64, device=timesteps.device)
+    frequencies = torch.exp(-math.log(10000.0) * positions / (half - module.downscale_freq_shift))
+    angles = module.scale * timesteps.to(torch.float64)[:, None] * frequencies[None, :]
+    parts = (torch.cos(angles), torch.sin(angles)) if module.flip_sin_to_cos else (torch.sin(angles), torch.cos(angles))
+    embedding = torch.cat(parts, dim=-1)
+    return torch.nn.functional.pad(embedding, (0, module.num_channels % 2))
 
 
 class Forced:
@@ -73,8 +77,8 @@ class Forced:
         self._case = case
         self._recorded = recorded
         self._modules = module_paths(twin)
-        config = twin.scheduler.config
-        self._timesteps, self._sigmas = schedule(config, case.sampling.steps)
+        twin.scheduler.set_timesteps(case.sampling.steps)
+        self._form = twin.scheduler.form
         self._functions: dict[str, Callable[..., Any]] = {
             "tokenizer": partial(self._tokenize, twin.tokenizer),
             "tokenizer_2": partial(self._tokenize, twin.tokenizer_2),
@@ -146,17 +150,17 @@ class Forced:
 
     def _set_timesteps(self, _call: Address, num_inference_steps: int) -> dict[str, torch.Tensor]:
         """Return the schedule."""
-        timesteps, sigmas = schedule(self._twin.scheduler.config, num_inference_steps)
-        first = torch.tensor(initial_sigma(self._twin.scheduler.config, sigmas), dtype=torch.float64)
-        return {"timesteps": torch.from_numpy(timesteps), "sigmas": torch.from_numpy(sigmas), "init_noise_sigma": first}
+        del num_inference_steps  # the case's
+        return schedule(self._twin.scheduler)
 
     def _prepare_latents(self, _call: Address, noise: torch.Tensor) -> torch.Tensor:
         """Return the initial latents."""
-        return noise * initial_sigma(self._twin.scheduler.config, self._sigmas)
+        return noise * self._form.initial
 
-    def _scale_model_input(self, _call: Address, sample: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+    def _scale_model_input(self, call: Address, sample: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
         """Return the UNet's input."""
-        return scaled_input(sample, float(self._sigmas[self._place(timestep)]))
+        del timestep
+        return self._form.scaled(sample, call.step or 0)
 
     def _guidance(
         self, _call: Address, noise_pred_uncond: torch.Tensor, noise_pred_text: torch.Tensor, guidance_scale: float
@@ -166,29 +170,16 @@ class Forced:
 
     def _step(
         self,
-        _call: Address,
+        call: Address,
         model_output: torch.Tensor,
         timestep: torch.Tensor,
         sample: torch.Tensor,
-        noise: torch.Tensor,
+        noise: torch.Tensor | None = None,
+        **memory: torch.Tensor | None,
     ) -> torch.Tensor:
         """Return the latents after the step."""
-        place = self._place(timestep)
-        sigma, following = float(self._sigmas[place]), float(self._sigmas[place + 1])
-        prediction = self._twin.scheduler.config.prediction_type
-        return ancestral_step(model_output, sample, noise, sigma=sigma, following=following, prediction=prediction)
-
-    def _place(self, timestep: torch.Tensor) -> int:
-        """Return where in the schedule a timestep is.
-
-        Raises:
-            ParityError: the schedule does not have it.
-        """
-        found = np.flatnonzero(self._timesteps == float(timestep))
-        if found.size == 0:
-            message = f"timestep {float(timestep)} is not in the float64 schedule {self._timesteps.tolist()}; record with one version"
-            raise ParityError(message)
-        return int(found[0])
+        del timestep
+        return self._form.step(call.step or 0, model_output, sample, noise, memory)
 
     def _decode(self, _call: Address, z: torch.Tensor) -> torch.Tensor:
         """Return the decoder's image in [-1, 1]."""

@@ -238,7 +238,7 @@ def test_a_device_that_is_not_there_is_an_error(resolved):
 
 def test_a_twin_that_draws_something_else_is_an_error(session):
     session.run(Taps(Digests()), ignore)
-    session._drawn.noise.pop()
+    session._drawn.draws.popitem()
     with pytest.raises(ParityError, match="wants shape"):
         session.twin(Taps(Digests()), ignore)
 
