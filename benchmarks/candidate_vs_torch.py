@@ -247,7 +247,7 @@ class MindSpore:
         from mindone_sdxl.cpu import prepare
         from mindone_sdxl.files import read
         from mindone_sdxl.model import SDXLModel
-        from mindone_sdxl.names import module_pairs
+        from mindone_sdxl.names import module_table
         from mindone_sdxl.weights import diffusers_to_mindspore, load
 
         config = SDXLConfig()
@@ -258,9 +258,9 @@ class MindSpore:
         self.model = model.unet
         cells = {name: cell for name, cell in model.cells_and_names() if name}
         self.cells = {
-            pair.diffusers.removeprefix("unet."): cells[pair.native]
-            for pair in module_pairs(config)
-            if pair.diffusers.startswith("unet.") and pair.native in cells
+            entry.diffusers.removeprefix("unet."): cells[entry.native]
+            for entry in module_table(config)
+            if entry.diffusers.startswith("unet.") and entry.native in cells
         }
 
     def _draw(self, name: str, *shape: int) -> Any:

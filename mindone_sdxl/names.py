@@ -1,13 +1,13 @@
 """One table: which module of diffusers does the work of which cell here, and how their parameters correspond.
 
-A `ModulePair` names a module by its path in diffusers (component first, then the path that `named_modules` gives) and
+A `ModuleEntry` names a module by its path in diffusers (component first, then the path that `named_modules` gives) and
 the cell by its path from the root `model.SDXLModel`. The weight mapping and any alignment of activations are both
-derived from these pairs, so that they cannot drift apart.
+derived from these entries, so that they cannot drift apart.
 
     >>> from mindone_sdxl.config import SDXLConfig
-    >>> pair = next(p for p in module_pairs(SDXLConfig()) if p.diffusers.endswith("layers.0.self_attn.k_proj")
+    >>> entry = next(p for p in module_table(SDXLConfig()) if p.diffusers.endswith("layers.0.self_attn.k_proj")
     ...             and p.part is not None)
-    >>> pair.native, pair.part
+    >>> entry.native, entry.part
     ('conditioner.embedders.1.model.transformer.resblocks.0.attn.in_proj', (1, 3))
 
 Ports by kind, diffusers against native (positions unless named). Kinds that are not listed take one tensor and give
@@ -32,17 +32,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from mindone_sdxl.names_text import text_pairs
-from mindone_sdxl.names_types import Kind, ModulePair
-from mindone_sdxl.names_unet import unet_pairs
-from mindone_sdxl.names_vae import vae_pairs
+from mindone_sdxl.names_text import text_entries
+from mindone_sdxl.names_types import Kind, ModuleEntry
+from mindone_sdxl.names_unet import unet_entries
+from mindone_sdxl.names_vae import vae_entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mindone_sdxl.config import SDXLConfig
 
-__all__ = ["Kind", "ModulePair", "ParameterPair", "Transform", "module_pairs", "parameter_pairs"]
+__all__ = ["Kind", "ModuleEntry", "ParameterEntry", "Transform", "module_table", "parameter_table"]
 
 Transform = Literal["same", "transpose", "part", "pointwise"]
 
@@ -62,7 +62,7 @@ _MINDSPORE_SUFFIXES = (".gamma", ".beta", ".embedding_table")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParameterPair:
+class ParameterEntry:
     """One parameter of diffusers and where its numbers live here.
 
     Args:
@@ -83,17 +83,17 @@ class ParameterPair:
     part: tuple[int, int] | None = None
 
 
-def module_pairs(config: SDXLConfig) -> tuple[ModulePair, ...]:
+def module_table(config: SDXLConfig) -> tuple[ModuleEntry, ...]:
     """Every module of diffusers that owns a parameter, is an activation, or is a block, with its cell."""
-    return (*text_pairs(config), *unet_pairs(config.unet), *vae_pairs(config.vae))
+    return (*text_entries(config), *unet_entries(config.unet), *vae_entries(config.vae))
 
 
-def parameter_pairs(config: SDXLConfig) -> tuple[ParameterPair, ...]:
-    """Every parameter, in the order of `module_pairs`."""
-    return tuple(parameter for module in module_pairs(config) for parameter in _parameters(module))
+def parameter_table(config: SDXLConfig) -> tuple[ParameterEntry, ...]:
+    """Every parameter, in the order of `module_table`."""
+    return tuple(parameter for module in module_table(config) for parameter in _parameters(module))
 
 
-def _parameters(module: ModulePair) -> Iterator[ParameterPair]:
+def _parameters(module: ModuleEntry) -> Iterator[ParameterEntry]:
     for name, cell, checkpoint in _SUFFIXES.get(module.kind, ()):
         if name == "bias" and not module.has_bias:
             continue
@@ -104,7 +104,7 @@ def _parameters(module: ModulePair) -> Iterator[ParameterPair]:
             transform = "part"
         elif module.kind == "pointwise" and name == "weight":
             transform = "pointwise"
-        yield ParameterPair(
+        yield ParameterEntry(
             diffusers=f"{module.diffusers}.{name}",
             checkpoint=module.native + checkpoint,
             # Where a checkpoint has a suffix of MindSpore's own, Stability's file has that of torch.

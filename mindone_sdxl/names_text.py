@@ -8,17 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mindone_sdxl.errors import ConfigError
-from mindone_sdxl.names_types import ModulePair
+from mindone_sdxl.names_types import ModuleEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mindone_sdxl.config import SDXLConfig, TextEncoderConfig
 
-__all__ = ["text_pairs"]
+__all__ = ["text_entries"]
 
 
-def text_pairs(config: SDXLConfig) -> Iterator[ModulePair]:
+def text_entries(config: SDXLConfig) -> Iterator[ModuleEntry]:
     """Rows of both text encoders, in order of execution."""
     if config.refiner:
         yield from _second(config, "conditioner.embedders.0.model")
@@ -28,20 +28,20 @@ def text_pairs(config: SDXLConfig) -> Iterator[ModulePair]:
         raise ConfigError(message)
     first = "conditioner.embedders.0.transformer.text_model"
     yield from _clip(config.text_encoder, "text_encoder", first)
-    yield ModulePair(diffusers="text_encoder", native=first, kind="text_encoder", output_only=True)
+    yield ModuleEntry(diffusers="text_encoder", native=first, kind="text_encoder", output_only=True)
     yield from _second(config, "conditioner.embedders.1.model")
 
 
-def _second(config: SDXLConfig, native: str) -> Iterator[ModulePair]:
+def _second(config: SDXLConfig, native: str) -> Iterator[ModuleEntry]:
     """The second text encoder: at place 1 of the embedders, or alone in the refiner."""
     yield from _open_clip(config.text_encoder_2, "text_encoder_2.text_model", native)
-    yield ModulePair(diffusers="text_encoder_2.text_projection", native=f"{native}.text_projection", kind="projection")
-    yield ModulePair(diffusers="text_encoder_2", native=native, kind="text_encoder", output_only=True)
+    yield ModuleEntry(diffusers="text_encoder_2.text_projection", native=f"{native}.text_projection", kind="projection")
+    yield ModuleEntry(diffusers="text_encoder_2", native=native, kind="text_encoder", output_only=True)
 
 
-def _clip(config: TextEncoderConfig, diffusers: str, native: str) -> Iterator[ModulePair]:
-    def row(path: str, kind: str) -> ModulePair:
-        return ModulePair(diffusers=f"{diffusers}.{path}", native=f"{native}.{path}", kind=kind)  # type: ignore[arg-type]
+def _clip(config: TextEncoderConfig, diffusers: str, native: str) -> Iterator[ModuleEntry]:
+    def row(path: str, kind: str) -> ModuleEntry:
+        return ModuleEntry(diffusers=f"{diffusers}.{path}", native=f"{native}.{path}", kind=kind)  # type: ignore[arg-type]
 
     yield row("embeddings.token_embedding", "embedding")
     yield row("embeddings.position_embedding", "embedding")
@@ -61,9 +61,9 @@ def _clip(config: TextEncoderConfig, diffusers: str, native: str) -> Iterator[Mo
     yield row("final_layer_norm", "layer_norm")
 
 
-def _open_clip(config: TextEncoderConfig, diffusers: str, native: str) -> Iterator[ModulePair]:
-    def row(path: str, cell: str, kind: str, part: tuple[int, int] | None = None) -> ModulePair:
-        return ModulePair(
+def _open_clip(config: TextEncoderConfig, diffusers: str, native: str) -> Iterator[ModuleEntry]:
+    def row(path: str, cell: str, kind: str, part: tuple[int, int] | None = None) -> ModuleEntry:
+        return ModuleEntry(
             diffusers=f"{diffusers}.{path}",
             native=f"{native}.{cell}",
             kind=kind,  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Kind", "ModulePair"]
+__all__ = ["Kind", "ModuleEntry"]
 
 Kind = Literal[
     # own parameters
@@ -49,7 +49,7 @@ Kind = Literal[
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModulePair:
+class ModuleEntry:
     """One module of diffusers and the cell that does its work.
 
     Args:

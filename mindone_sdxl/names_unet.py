@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mindone_sdxl.names_types import Kind, ModulePair
+from mindone_sdxl.names_types import Kind, ModuleEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mindone_sdxl.config import UNetConfig
 
-__all__ = ["unet_pairs"]
+__all__ = ["unet_entries"]
 
 _ROOT = "model.diffusion_model"
 
 
-def _row(diffusers: str, native: str, kind: Kind, **options: object) -> ModulePair:
-    return ModulePair(
+def _row(diffusers: str, native: str, kind: Kind, **options: object) -> ModuleEntry:
+    return ModuleEntry(
         diffusers=f"unet.{diffusers}" if diffusers else "unet",
         native=f"{_ROOT}.{native}" if native else _ROOT,
         kind=kind,
@@ -29,13 +29,13 @@ def _row(diffusers: str, native: str, kind: Kind, **options: object) -> ModulePa
     )
 
 
-def unet_pairs(config: UNetConfig) -> Iterator[ModulePair]:
+def unet_entries(config: UNetConfig) -> Iterator[ModuleEntry]:
     """Rows of the UNet, in order of execution."""
     yield _row("time_proj", "time_proj", "sinusoid")
     if config.guidance_size:
         yield _row("time_embedding.cond_proj", "cond_proj", "linear", has_bias=False)
     yield from _embedding("time_embedding", "time_embed")
-    yield ModulePair(diffusers="unet.add_time_proj", native="conditioner.add_time_proj", kind="sinusoid")
+    yield ModuleEntry(diffusers="unet.add_time_proj", native="conditioner.add_time_proj", kind="sinusoid")
     yield from _embedding("add_embedding", "label_emb.0")
     yield _row("conv_in", "input_blocks.0.0", "conv")
     yield from _down(config)
@@ -50,14 +50,14 @@ def unet_pairs(config: UNetConfig) -> Iterator[ModulePair]:
     yield _row("", "", "unet")
 
 
-def _embedding(diffusers: str, native: str) -> Iterator[ModulePair]:
+def _embedding(diffusers: str, native: str) -> Iterator[ModuleEntry]:
     yield _row(f"{diffusers}.linear_1", f"{native}.0", "linear")
     yield _row(f"{diffusers}.act", f"{native}.1", "silu")
     yield _row(f"{diffusers}.linear_2", f"{native}.2", "linear")
     yield _row(diffusers, native, "time_embedding")
 
 
-def _down(config: UNetConfig) -> Iterator[ModulePair]:
+def _down(config: UNetConfig) -> Iterator[ModuleEntry]:
     number, width = 0, config.channels[0]
     for level, channels in enumerate(config.channels):
         for layer in range(config.resnets_per_level):
@@ -75,7 +75,7 @@ def _down(config: UNetConfig) -> Iterator[ModulePair]:
         yield _row(f"down_blocks.{level}", f"input_blocks.{number}", "down_block", output_only=True)
 
 
-def _up(config: UNetConfig) -> Iterator[ModulePair]:
+def _up(config: UNetConfig) -> Iterator[ModuleEntry]:
     number = 0
     for up, level in enumerate(reversed(range(config.level_count))):
         for layer in range(config.resnets_per_level + 1):
@@ -92,7 +92,7 @@ def _up(config: UNetConfig) -> Iterator[ModulePair]:
         yield _row(f"up_blocks.{up}", f"output_blocks.{number - 1}", "up_block", output_only=True)
 
 
-def _resnet(diffusers: str, native: str, *, shortcut: bool) -> Iterator[ModulePair]:
+def _resnet(diffusers: str, native: str, *, shortcut: bool) -> Iterator[ModuleEntry]:
     yield _row(f"{diffusers}.norm1", f"{native}.in_layers.0", "group_norm")
     yield _row(f"{diffusers}.nonlinearity", f"{native}.in_layers.1", "silu", call=0)
     yield _row(f"{diffusers}.conv1", f"{native}.in_layers.2", "conv")
@@ -107,7 +107,7 @@ def _resnet(diffusers: str, native: str, *, shortcut: bool) -> Iterator[ModulePa
     yield _row(diffusers, native, "resnet")
 
 
-def _transformer(diffusers: str, native: str, config: UNetConfig, depth: int) -> Iterator[ModulePair]:
+def _transformer(diffusers: str, native: str, config: UNetConfig, depth: int) -> Iterator[ModuleEntry]:
     projection: Kind = "linear" if config.linear_projection else "conv"
     yield _row(f"{diffusers}.norm", f"{native}.norm", "group_norm")
     yield _row(f"{diffusers}.proj_in", f"{native}.proj_in", projection)
@@ -118,8 +118,8 @@ def _transformer(diffusers: str, native: str, config: UNetConfig, depth: int) ->
     yield _row(diffusers, native, "spatial_transformer")
 
 
-def _block(diffusers: str, native: str) -> Iterator[ModulePair]:
-    def same(path: str, kind: Kind, **options: object) -> ModulePair:
+def _block(diffusers: str, native: str) -> Iterator[ModuleEntry]:
+    def same(path: str, kind: Kind, **options: object) -> ModuleEntry:
         return _row(f"{diffusers}.{path}", f"{native}.{path}", kind, **options)
 
     for norm, attention in (("norm1", "attn1"), ("norm2", "attn2")):

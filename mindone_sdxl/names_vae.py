@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mindone_sdxl.names_types import Kind, ModulePair
+from mindone_sdxl.names_types import Kind, ModuleEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mindone_sdxl.config import VAEConfig
 
-__all__ = ["vae_pairs"]
+__all__ = ["vae_entries"]
 
 _ROOT = "first_stage_model"
 _ATTENTION: tuple[tuple[str, str, Kind], ...] = (
@@ -27,11 +27,11 @@ _ATTENTION: tuple[tuple[str, str, Kind], ...] = (
 )
 
 
-def _row(diffusers: str, native: str, kind: Kind) -> ModulePair:
-    return ModulePair(diffusers=f"vae.{diffusers}", native=f"{_ROOT}.{native}", kind=kind)
+def _row(diffusers: str, native: str, kind: Kind) -> ModuleEntry:
+    return ModuleEntry(diffusers=f"vae.{diffusers}", native=f"{_ROOT}.{native}", kind=kind)
 
 
-def vae_pairs(config: VAEConfig) -> Iterator[ModulePair]:
+def vae_entries(config: VAEConfig) -> Iterator[ModuleEntry]:
     """Rows of the autoencoder, encoder first."""
     yield from _encoder(config)
     yield _row("quant_conv", "quant_conv", "conv")
@@ -39,7 +39,7 @@ def vae_pairs(config: VAEConfig) -> Iterator[ModulePair]:
     yield from _decoder(config)
 
 
-def _encoder(config: VAEConfig) -> Iterator[ModulePair]:
+def _encoder(config: VAEConfig) -> Iterator[ModuleEntry]:
     yield _row("encoder.conv_in", "encoder.conv_in", "conv")
     width = config.channels[0]
     for level, channels in enumerate(config.channels):
@@ -55,7 +55,7 @@ def _encoder(config: VAEConfig) -> Iterator[ModulePair]:
     yield from _output("encoder")
 
 
-def _decoder(config: VAEConfig) -> Iterator[ModulePair]:
+def _decoder(config: VAEConfig) -> Iterator[ModuleEntry]:
     yield _row("decoder.conv_in", "decoder.conv_in", "conv")
     yield from _middle("decoder")
     width = config.channels[-1]
@@ -71,7 +71,7 @@ def _decoder(config: VAEConfig) -> Iterator[ModulePair]:
     yield from _output("decoder")
 
 
-def _resnet(diffusers: str, native: str, *, shortcut: bool) -> Iterator[ModulePair]:
+def _resnet(diffusers: str, native: str, *, shortcut: bool) -> Iterator[ModuleEntry]:
     yield _row(f"{diffusers}.norm1", f"{native}.norm1", "group_norm")
     yield _row(f"{diffusers}.conv1", f"{native}.conv1", "conv")
     yield _row(f"{diffusers}.norm2", f"{native}.norm2", "group_norm")
@@ -83,7 +83,7 @@ def _resnet(diffusers: str, native: str, *, shortcut: bool) -> Iterator[ModulePa
     yield _row(diffusers, native, "resnet")
 
 
-def _middle(part: str) -> Iterator[ModulePair]:
+def _middle(part: str) -> Iterator[ModuleEntry]:
     yield from _resnet(f"{part}.mid_block.resnets.0", f"{part}.mid.block_1", shortcut=False)
     for diffusers, native, kind in _ATTENTION:
         yield _row(f"{part}.mid_block.attentions.0.{diffusers}", f"{part}.mid.attn_1.{native}", kind)
@@ -93,7 +93,7 @@ def _middle(part: str) -> Iterator[ModulePair]:
     yield _row(f"{part}.mid_block", f"{part}.mid", "mid_block")
 
 
-def _output(part: str) -> Iterator[ModulePair]:
+def _output(part: str) -> Iterator[ModuleEntry]:
     yield _row(f"{part}.conv_norm_out", f"{part}.norm_out", "group_norm")
     yield _row(f"{part}.conv_act", f"{part}.conv_act", "silu")
     yield _row(f"{part}.conv_out", f"{part}.conv_out", "conv")

@@ -1,6 +1,6 @@
 """Weights between diffusers' names and layouts and the MindSpore checkpoint's, and into a model.
 
-Both directions are pure numpy and follow `names.parameter_pairs`. Four things change: names; the second text
+Both directions are pure numpy and follow `names.parameter_table`. Four things change: names; the second text
 encoder's projection is a transposed matrix; its q, k and v are stacked; the autoencoder's linear attention becomes
 1x1 convolutions. Values and types are kept, so that a round trip is bit-identical.
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from mindone_sdxl.arrays import Array
 from mindone_sdxl.errors import WeightsError
-from mindone_sdxl.names import ParameterPair, parameter_pairs
+from mindone_sdxl.names import ParameterEntry, parameter_table
 
 if TYPE_CHECKING:
     from mindspore import Parameter, Tensor, nn
@@ -42,10 +42,12 @@ _STABILITY_ABSENT = (*ABSENT_SUFFIXES, "denoiser.sigmas", "denoiser.log_sigmas")
 _OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 
 
-def _pairs(config: SDXLConfig, components: Collection[str] | None) -> list[ParameterPair]:
+def _entries(config: SDXLConfig, components: Collection[str] | None) -> list[ParameterEntry]:
     """The rows of some components ("unet", "vae", ...), or of all."""
-    pairs = parameter_pairs(config)
-    return [pair for pair in pairs if components is None or pair.diffusers.partition(".")[0] in components]
+    entries = parameter_table(config)
+    if components is None:
+        return list(entries)
+    return [entry for entry in entries if entry.diffusers.partition(".")[0] in components]
 
 
 def diffusers_to_mindspore(
@@ -60,20 +62,20 @@ def diffusers_to_mindspore(
         WeightsError: names are missing or unexpected.
     """
     state = normalise_diffusers_names(state)
-    pairs = _pairs(config, components)
-    _require_names(state, [pair.diffusers for pair in pairs], "diffusers weights")
+    entries = _entries(config, components)
+    _require_names(state, [entry.diffusers for entry in entries], "diffusers weights")
     converted: dict[str, Array] = {}
     parts: dict[str, list[Array]] = {}
-    for pair in pairs:
-        value = state[pair.diffusers]
-        if pair.transform == "transpose":
-            converted[pair.checkpoint] = np.ascontiguousarray(value.T)
-        elif pair.transform == "pointwise":
-            converted[pair.checkpoint] = value.reshape(*value.shape[:2], 1, 1)
-        elif pair.transform == "part":
-            parts.setdefault(pair.checkpoint, []).append(value)
+    for entry in entries:
+        value = state[entry.diffusers]
+        if entry.transform == "transpose":
+            converted[entry.checkpoint] = np.ascontiguousarray(value.T)
+        elif entry.transform == "pointwise":
+            converted[entry.checkpoint] = value.reshape(*value.shape[:2], 1, 1)
+        elif entry.transform == "part":
+            parts.setdefault(entry.checkpoint, []).append(value)
         else:
-            converted[pair.checkpoint] = value
+            converted[entry.checkpoint] = value
     for name, values in parts.items():
         if len({value.shape for value in values} | {value.dtype for value in values}) > 2:
             message = f"{name}: q, k and v differ: {[(value.shape, str(value.dtype)) for value in values]}"
@@ -88,19 +90,19 @@ def mindspore_to_diffusers(state: State, config: SDXLConfig) -> dict[str, Array]
     Raises:
         WeightsError: names are missing or unexpected.
     """
-    pairs = parameter_pairs(config)
-    _require_names(state, [pair.checkpoint for pair in pairs], "MindSpore weights")
-    return {pair.diffusers: to_diffusers(state[pair.checkpoint], pair) for pair in pairs}
+    entries = parameter_table(config)
+    _require_names(state, [entry.checkpoint for entry in entries], "MindSpore weights")
+    return {entry.diffusers: to_diffusers(state[entry.checkpoint], entry) for entry in entries}
 
 
-def to_diffusers(value: Array, pair: ParameterPair) -> Array:
+def to_diffusers(value: Array, entry: ParameterEntry) -> Array:
     """One parameter of a MindSpore checkpoint in diffusers' layout."""
-    if pair.transform == "transpose":
+    if entry.transform == "transpose":
         return np.ascontiguousarray(value.T)
-    if pair.transform == "pointwise":
+    if entry.transform == "pointwise":
         return value.reshape(value.shape[:2])
-    if pair.part is not None:
-        index, count = pair.part
+    if entry.part is not None:
+        index, count = entry.part
         return np.split(value, count)[index]
     return value
 
@@ -112,7 +114,7 @@ def stability_to_mindspore(state: State, config: SDXLConfig) -> dict[str, Array]
         WeightsError: names are missing or unexpected.
     """
     state = {name: value for name, value in state.items() if not name.endswith(_STABILITY_ABSENT)}
-    names = {pair.stability: pair.checkpoint for pair in parameter_pairs(config)}
+    names = {entry.stability: entry.checkpoint for entry in parameter_table(config)}
     _require_names(state, names, "single-file weights")
     return {checkpoint: state[name] for name, checkpoint in names.items()}
 
@@ -123,7 +125,7 @@ def mindspore_to_stability(state: State, config: SDXLConfig) -> dict[str, Array]
     Raises:
         WeightsError: names are missing or unexpected.
     """
-    names = {pair.checkpoint: pair.stability for pair in parameter_pairs(config)}
+    names = {entry.checkpoint: entry.stability for entry in parameter_table(config)}
     _require_names(state, names, "MindSpore weights")
     return {stability: state[name] for name, stability in names.items()}
 
@@ -173,8 +175,8 @@ def load(model: nn.Cell, state: State, config: SDXLConfig, *, components: Collec
     Raises:
         WeightsError: a tensor is missing, unexpected or of another shape; each is named, and nothing is loaded.
     """
-    cells = {pair.checkpoint: pair.cell for pair in _pairs(config, components)}
-    others = {pair.cell for pair in parameter_pairs(config)} - set(cells.values())
+    cells = {entry.checkpoint: entry.cell for entry in _entries(config, components)}
+    others = {entry.cell for entry in parameter_table(config)} - set(cells.values())
     parameters = dict(model.parameters_and_names())
     problems = [f"unexpected {name}" for name in state if name not in cells and not name.endswith(ABSENT_SUFFIXES)]
     for name, cell in cells.items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from parity.errors import RepairError
 
 from mindone_sdxl.layers import Conv2d
-from mindone_sdxl.names import module_pairs
+from mindone_sdxl.names import module_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,10 +25,10 @@ _OF_CELLS = ("eps", "num_groups", "approximate", "heads", "scale")
 def attributes_of(config: SDXLConfig, cells: Mapping[str, nn.Cell]) -> dict[str, dict[str, Any]]:
     """Return the attributes of every module, of the scheduler and of the autoencoder."""
     found: dict[str, dict[str, Any]] = {}
-    for pair in module_pairs(config):
-        values = _of_cell(cells[pair.native])
+    for entry in module_table(config):
+        values = _of_cell(cells[entry.native])
         if values:
-            found.setdefault(pair.diffusers, {}).update(values)
+            found.setdefault(entry.diffusers, {}).update(values)
     schedule = config.schedule
     found["scheduler"] = {
         "num_train_timesteps": schedule.train_timesteps, "beta_start": schedule.beta_start,
@@ -53,7 +53,7 @@ def set_attribute(config: SDXLConfig, cells: Mapping[str, nn.Cell], edit: Attrib
     Raises:
         RepairError: none of them has it.
     """
-    natives = [pair.native for pair in module_pairs(config) if pair.diffusers == edit.path]
+    natives = [entry.native for entry in module_table(config) if entry.diffusers == edit.path]
     owners = [cells[native] for native in natives if hasattr(cells[native], edit.name)]
     if not owners:
         message = f"{edit.path} has no attribute {edit.name!r} here; its cells are {', '.join(natives) or 'none'}"

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from mindspore import Tensor
+from parity.address import Address
 from parity.dtypes import eps, is_float, narrow, widen
 from parity.errors import RepairError
 from parity.frameworks.mindspore_system_ import in_recorded_type
 from parity.replay import Parameter
 
 from mindone_sdxl import files, weights
-from mindone_sdxl.names import parameter_pairs
+from mindone_sdxl.names import parameter_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from parity.trace.schema import Manifest
 
     from mindone_sdxl.config import SDXLConfig
-    from mindone_sdxl.names import ParameterPair
+    from mindone_sdxl.names import ParameterEntry
 
 __all__ = ["as_loaded", "change_weight", "checkpoint_state", "pulled_back"]
 
@@ -44,23 +45,22 @@ def checkpoint_state(request: Request, config: SDXLConfig) -> dict[str, np.ndarr
     if request.config is None:
         return weights.diffusers_to_mindspore(as_loaded(request), config)
     state = dict(files.read(request.model))
-    for pair in parameter_pairs(config):
-        if pair.stability in state:  # a fused parameter comes three times, and rounding twice changes nothing
-            state[pair.stability] = _rounded(state[pair.stability], pair.diffusers, request.manifest)
+    for entry in parameter_table(config):
+        if entry.stability in state:  # a fused parameter comes three times, and rounding twice changes nothing
+            state[entry.stability] = _rounded(state[entry.stability], entry.diffusers, request.manifest)
     return weights.stability_to_mindspore(state, config)
 
 
 def _rounded(array: np.ndarray, name: str, manifest: Manifest) -> np.ndarray:
     """Return a parameter, named as diffusers does, in the precision that the reference loaded it in."""
-    path, _, parameter = name.rpartition(".")
-    known = manifest.weights.get(f"{path}:{parameter}")
+    known = manifest.weights.get(_address(name))
     if known is not None and is_float(known.dtype) and eps(known.dtype) > eps(str(array.dtype)):
         return widen(narrow(array, known.dtype), known.dtype, str(array.dtype))
     return array
 
 
 def pulled_back(
-    config: SDXLConfig, parameters: Mapping[str, Tensor], native: Callable[[ParameterPair], str], manifest: Manifest,
+    config: SDXLConfig, parameters: Mapping[str, Tensor], native: Callable[[ParameterEntry], str], manifest: Manifest,
     unfilled: Collection[str] = (),
 ) -> Iterable[Parameter]:  # fmt: skip
     """Yield every parameter in the reference's name, layout and shape.
@@ -68,43 +68,48 @@ def pulled_back(
     Args:
         config: Says which parameters there are.
         parameters: Those of the model, by name.
-        native: The name of a pair's parameter in the model.
+        native: The name of an entry's parameter in the model.
         manifest: The reference's; a model that widened the reference's type is brought back to it.
         unfilled: Names of the model's parameters that no checkpoint filled.
     """
-    for pair in parameter_pairs(config):
-        path, _, name = pair.diffusers.rpartition(".")
-        address = f"{path}:{name}"
-        array = weights.to_diffusers(parameters[native(pair)].asnumpy(), pair)
+    for entry in parameter_table(config):
+        address = _address(entry.diffusers)
+        array = weights.to_diffusers(parameters[native(entry)].asnumpy(), entry)
         yield Parameter(
-            address=address, native=pair.checkpoint, array=in_recorded_type(array, manifest, address),
-            loaded=native(pair) not in unfilled,
+            address=address, native=entry.checkpoint, array=in_recorded_type(array, manifest, address),
+            loaded=native(entry) not in unfilled,
         )  # fmt: skip
 
 
 def change_weight(
-    config: SDXLConfig, parameters: Mapping[str, Tensor], native: Callable[[ParameterPair], str], edit: WeightEdit
+    config: SDXLConfig, parameters: Mapping[str, Tensor], native: Callable[[ParameterEntry], str], edit: WeightEdit
 ) -> None:
     """Change the layout of one parameter: back to the reference's layout, edited, and forth again.
 
     Raises:
         RepairError: the edit names no parameter of this model.
     """
-    path = edit.address.replace(":", ".")
-    pair = next((pair for pair in parameter_pairs(config) if pair.diffusers == path), None)
-    if pair is None:
+    by_address = {_address(entry.diffusers): entry for entry in parameter_table(config)}
+    entry = by_address.get(edit.address)
+    if entry is None:
         message = f"{edit.address} is no parameter of this model; give PATH:PARAMETER of the reference"
         raise RepairError(message)
-    parameter = parameters[native(pair)]
+    parameter = parameters[native(entry)]
     value = parameter.asnumpy().copy()
-    edited = np.ascontiguousarray(_changed(weights.to_diffusers(value, pair), edit.change))
-    if pair.transform == "transpose":
+    edited = np.ascontiguousarray(_changed(weights.to_diffusers(value, entry), edit.change))
+    if entry.transform == "transpose":
         edited = edited.T
-    if pair.part is not None:
-        index, count = pair.part
+    if entry.part is not None:
+        index, count = entry.part
         np.split(value, count)[index][...] = edited
         edited = value
     parameter.set_data(Tensor(np.ascontiguousarray(edited.reshape(parameter.shape))))
+
+
+def _address(name: str) -> str:
+    """Return the address of a parameter that diffusers calls `name`."""
+    path, _, parameter = name.rpartition(".")
+    return str(Address(path=path, port=parameter))
 
 
 def _changed(array: np.ndarray, change: str) -> np.ndarray:

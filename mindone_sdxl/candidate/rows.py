@@ -1,6 +1,6 @@
 """The alignment of this port with diffusers, derived from the table in `names`; imports no framework.
 
-`names.module_pairs` says which cell does the work of which module. Here each pair becomes a row: the order in which
+`names.module_table` says which cell does the work of which module. Here each entry becomes a row: the order in which
 the reference's inputs go into the cell, the platform's kind of operator, and, where the cell itself does not take the
 module's inputs, the function of `system` that replays it. Roots, blocks of several cells, and functions that are no
 module are added.
@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from msgspec import structs
 from parity.trace.schema import Row
 
-from mindone_sdxl.names import module_pairs
+from mindone_sdxl.names import module_table
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from mindone_sdxl.config import SDXLConfig, UNetConfig
-    from mindone_sdxl.names import ModulePair
+    from mindone_sdxl.names import ModuleEntry
 
 __all__ = ["FUNCTIONS", "boundaries", "not_compared", "rows"]
 
@@ -87,19 +88,23 @@ def rows(config: SDXLConfig, *, guided: bool = True, evaluations: int = 1, known
 
 def _all_rows(config: SDXLConfig, *, guided: bool, evaluations: int) -> list[Row]:
     """Return the rows of every module that diffusers has."""
-    pairs = module_pairs(config)
-    found = [row for pair in pairs for row in _of_pair(pair, evaluations)]
+    found: list[Row] = []
+    for entry in module_table(config):
+        found.extend(_of_entry(entry, evaluations))
     found.extend(_unet_blocks(config.unet))
     found.append(Row(path="unet", native=UNET, port="output.0", replay="unet"))
     found.extend(_text_roots("text_encoder", TEXT, config.text_encoder.layers, f"{TEXT}.embeddings"))
     found.extend(_text_roots("text_encoder_2", TEXT_2, config.text_encoder_2.layers, None))
-    integers = {"tokenizer", "tokenizer_2"}
-    found.extend(
-        Row(path=name, native=name, function=True, output="integer-width" if name in integers else None)
-        for name in FUNCTIONS
-        if guided or name != "guidance"
-    )
+    found.extend(_functions(guided=guided))
     return found
+
+
+def _functions(*, guided: bool) -> Iterator[Row]:
+    """Yield the rows of what is no module; tokenizers give integers of another width than the reference's."""
+    for name in FUNCTIONS:
+        if guided or name != "guidance":
+            width = "integer-width" if name.startswith("tokenizer") else None
+            yield Row(path=name, native=name, function=True, output=width)
 
 
 def boundaries(
@@ -122,31 +127,36 @@ def not_compared(config: SDXLConfig, known: Collection[str] = ()) -> dict[str, s
     A module that owns parameters and is none of the reference's `known` modules is never called there: a projection
     that attention computes by itself, a matrix that is no module.
     """
-    pairs = module_pairs(config)
-    identities = {pair.diffusers: "identity" for pair in pairs if pair.kind == "identity"}
-    owners = [pair.diffusers for pair in pairs if pair.kind in _OWNERS and known and pair.diffusers not in known]
-    return identities | dict.fromkeys(owners, "never called")
+    identities, owners = {}, {}
+    for entry in module_table(config):
+        if entry.kind == "identity":
+            identities[entry.diffusers] = "identity"
+        elif known and entry.kind in _OWNERS and entry.diffusers not in known:
+            owners[entry.diffusers] = "never called"
+    return identities | owners
 
 
-def _of_pair(pair: ModulePair, evaluations: int) -> Iterator[Row]:
-    """Yield the rows of one pair of the table; none for identities, roots and blocks of several cells.
+def _of_entry(entry: ModuleEntry, evaluations: int) -> Iterator[Row]:
+    """Yield the rows of one entry of the table; none for identities, roots and blocks of several cells.
 
     Where the reference calls one module at several places within an evaluation of the network, each call has a row.
     """
-    if pair.output_only or pair.kind in {"identity", "unet"} or pair.diffusers == SIZES:
+    if entry.output_only or entry.kind in {"identity", "unet"} or entry.diffusers == SIZES:
         return
-    for evaluation in range(1 if pair.call is None else evaluations):
-        yield Row(
-            path=pair.diffusers,
-            port=_OUTPUT.get(pair.kind, "output"),
-            call=None if pair.call is None else pair.call + _CALLS * evaluation,
-            native=pair.native,
-            native_call=None if pair.call is None else evaluation,
-            replay=_REPLAYED.get(pair.kind),
-            kind=_OPERATORS.get(pair.kind),
-            ports=_PORTS.get(pair.kind, ()),
-            output=None if pair.part is None else "slice:{}/{}".format(*pair.part),
-        )
+    row = Row(
+        path=entry.diffusers,
+        port=_OUTPUT.get(entry.kind, "output"),
+        native=entry.native,
+        replay=_REPLAYED.get(entry.kind),
+        kind=_OPERATORS.get(entry.kind),
+        ports=_PORTS.get(entry.kind, ()),
+        output=None if entry.part is None else "slice:{}/{}".format(*entry.part),
+    )
+    if entry.call is None:
+        yield row
+        return
+    for evaluation in range(evaluations):
+        yield structs.replace(row, call=entry.call + _CALLS * evaluation, native_call=evaluation)
 
 
 def _unet_blocks(config: UNetConfig) -> Iterator[Row]:

@@ -61,7 +61,7 @@ class PortSystem(MindSporeSystem):
 
     def weights(self) -> Iterable[Parameter]:
         """Return every parameter in the reference's name, layout and shape."""
-        return pulled_back(self.pipeline.config, self._parameters(), lambda pair: pair.cell, self.manifest)
+        return pulled_back(self.pipeline.config, self._parameters(), lambda entry: entry.cell, self.manifest)
 
     def attributes(self) -> Mapping[str, Mapping[str, Any]]:
         """Return the attributes that decide numerics, by the reference's path."""
@@ -70,7 +70,7 @@ class PortSystem(MindSporeSystem):
 
     def edit_weight(self, edit: WeightEdit) -> None:
         """Change the layout of one parameter."""
-        change_weight(self.pipeline.config, self._parameters(), lambda pair: pair.cell, edit)
+        change_weight(self.pipeline.config, self._parameters(), lambda entry: entry.cell, edit)
 
     def edit_attribute(self, edit: AttributeEdit) -> None:
         """Set an attribute of the cells that do the work of a path."""

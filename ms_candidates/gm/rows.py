@@ -21,7 +21,7 @@ import msgspec
 from mindone_sdxl.candidate.rows import FUNCTIONS, SIZES, TEXT, TEXT_2, UNET
 from mindone_sdxl.candidate.rows import not_compared as port_not_compared
 from mindone_sdxl.candidate.rows import rows as port_rows
-from mindone_sdxl.names import module_pairs, parameter_pairs
+from mindone_sdxl.names import module_table, parameter_table
 from parity.trace.schema import Row
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def not_compared(config: SDXLConfig, known: Collection[str] = ()) -> dict[str, s
 
     A parameter whose owner is none of the `known` modules belongs to something that the reference computes by itself.
     """
-    hidden = {pair.diffusers: "no counterpart" for pair in module_pairs(config) if _HIDDEN.fullmatch(pair.diffusers)}
-    owners = {pair.diffusers.rpartition(".")[0] for pair in parameter_pairs(config)} if known else set()
+    hidden = {entry.diffusers: "no counterpart" for entry in module_table(config) if _HIDDEN.fullmatch(entry.diffusers)}
+    owners = {entry.diffusers.rpartition(".")[0] for entry in parameter_table(config)} if known else set()
     return port_not_compared(config) | dict.fromkeys(owners.difference(known), "never called") | hidden
 
 
@@ -118,18 +118,18 @@ def _adapted(row: Row) -> Row:
 
 def _activations(config: SDXLConfig) -> Iterator[Row]:
     """Yield the VAE's activations, seen at the convolutions that take them."""
-    for pair in module_pairs(config):
-        if pair.diffusers.endswith(".nonlinearity") and pair.diffusers.startswith("vae."):
-            block = pair.native.rpartition(".")[0]
+    for entry in module_table(config):
+        if entry.diffusers.endswith(".nonlinearity") and entry.diffusers.startswith("vae."):
+            block = entry.native.rpartition(".")[0]
             for call, convolution in enumerate(("conv1", "conv2")):
                 yield Row(
-                    path=pair.diffusers, call=call, native=f"{block}.{convolution}", native_call=0, take="input.0",
+                    path=entry.diffusers, call=call, native=f"{block}.{convolution}", native_call=0, take="input.0",
                     replay="vae_activation", kind="silu", ports=("input",),
                 )  # fmt: skip
-        elif pair.diffusers.endswith(".conv_act") and pair.diffusers.startswith("vae."):
-            native = pair.native.replace(".conv_act", ".conv_out")
+        elif entry.diffusers.endswith(".conv_act") and entry.diffusers.startswith("vae."):
+            native = entry.native.replace(".conv_act", ".conv_out")
             yield Row(
-                path=pair.diffusers,
+                path=entry.diffusers,
                 native=native,
                 take="input.0",
                 replay="vae_activation",

@@ -17,7 +17,7 @@ from mindspore import Tensor, ops
 
 from mindone_sdxl.candidate.parameters import change_weight, pulled_back
 from mindone_sdxl.conditioning import time_ids
-from mindone_sdxl.names import module_pairs
+from mindone_sdxl.names import module_table
 from ms_candidates.gm import checkout
 from ms_candidates.gm.attributes import attributes_of, scheduler_attributes, set_attribute
 from ms_candidates.gm.rows import EMBEDDER_2, POOLED
@@ -73,15 +73,17 @@ class GmSystem(MindSporeSystem):
     def weights(self) -> Iterable[Parameter]:
         """Return every parameter in the reference's name, layout and shape."""
         parameters = dict(self.engine.parameters_and_names())
-        return pulled_back(self.config, parameters, lambda pair: pair.checkpoint, self.manifest, self._loaded.unfilled)
+        return pulled_back(
+            self.config, parameters, lambda entry: entry.checkpoint, self.manifest, self._loaded.unfilled
+        )
 
     def attributes(self) -> Mapping[str, Mapping[str, Any]]:
         """Return the attributes that decide numerics, by the reference's path."""
         found: dict[str, dict[str, Any]] = {}
-        for pair in module_pairs(self.config):
-            values = attributes_of(self.cells.get(pair.native))
+        for entry in module_table(self.config):
+            values = attributes_of(self.cells.get(entry.native))
             if values:
-                found.setdefault(pair.diffusers, {}).update(values)
+                found.setdefault(entry.diffusers, {}).update(values)
         found["scheduler"] = scheduler_attributes(self.sampler)
         found["vae"] = {"scaling_factor": self.engine.scale_factor}
         found["guidance"] = {"guidance_scale": self.guidance}
@@ -127,7 +129,7 @@ class GmSystem(MindSporeSystem):
     def edit_weight(self, edit: WeightEdit) -> None:
         """Change the layout of one parameter."""
         parameters = dict(self.engine.parameters_and_names())
-        change_weight(self.config, parameters, lambda pair: pair.checkpoint, edit)
+        change_weight(self.config, parameters, lambda entry: entry.checkpoint, edit)
 
     def edit_attribute(self, edit: AttributeEdit) -> None:
         """Set an attribute of the cells that do the work of a path, or scale every step of the sampler.
@@ -138,7 +140,7 @@ class GmSystem(MindSporeSystem):
         if (edit.path, edit.name) == ("scheduler.step", "step_factor"):
             scale_steps(self, float(edit.value or 0))
             return
-        natives = [pair.native for pair in module_pairs(self.config) if pair.diffusers == edit.path]
+        natives = [entry.native for entry in module_table(self.config) if entry.diffusers == edit.path]
         cells = [self.cells[native] for native in natives if native in self.cells]
         if not any(set_attribute(cell, edit.name, edit.value) for cell in cells):
             message = f"{edit.path} has no attribute {edit.name!r} here; its cells are {', '.join(natives) or 'none'}"

@@ -69,7 +69,7 @@ def record_native(pipeline, arguments, mindspore):
 
 
 def test_every_row_agrees(reference, pipelines, mindspore):
-    from mindone_sdxl.names import module_pairs
+    from mindone_sdxl.names import module_table
 
     rng = np.random.default_rng(9)
     pipeline = pipelines["float64"]
@@ -78,12 +78,12 @@ def test_every_row_agrees(reference, pipelines, mindspore):
     arguments = widened(rng, 2, 4, 8, 12), ids, ids_2, sizes, widened(rng, 1, 3, 40, 24)
     theirs, ours = record_reference(reference, arguments), record_native(pipeline, arguments, mindspore)
     worst = {}
-    for pair in module_pairs(pipeline.config):
-        expected, got = theirs[pair.diffusers], ours[pair.native]
-        expected = expected if pair.call is None else [expected[pair.call]]
-        assert len(expected) == len(got), pair
-        if pair.part is not None:
-            got = [np.split(value, pair.part[1], axis=-1)[pair.part[0]] for value in got]
-        worst[pair] = max(distance(other, one) for one, other in zip(expected, got, strict=True))
+    for entry in module_table(pipeline.config):
+        expected, got = theirs[entry.diffusers], ours[entry.native]
+        expected = expected if entry.call is None else [expected[entry.call]]
+        assert len(expected) == len(got), entry
+        if entry.part is not None:
+            got = [np.split(value, entry.part[1], axis=-1)[entry.part[0]] for value in got]
+        worst[entry] = max(distance(other, one) for one, other in zip(expected, got, strict=True))
     largest = max(worst, key=worst.get)
     assert worst[largest] <= 1e-12, largest

@@ -13,7 +13,7 @@ import yaml
 
 from mindone_sdxl.config import SDXLConfig, UNetConfig, from_diffusers
 from mindone_sdxl.errors import ConfigError
-from mindone_sdxl.names import parameter_pairs
+from mindone_sdxl.names import parameter_table
 
 SHIPPED = Path(__file__).parents[2] / "mindone_sdxl" / "configs" / "inference" / "sd_xl_base.yaml"
 
@@ -63,9 +63,9 @@ def test_parts_that_do_not_fit_each_other_are_refused():
 
 
 def test_the_name_table_has_all_tensors_of_sdxl_base():
-    pairs = parameter_pairs(SDXLConfig())
-    assert len({pair.checkpoint for pair in pairs}) == 2513
-    assert sum(pair.checkpoint.endswith(".gamma") for pair in pairs) == 398
+    entries = parameter_table(SDXLConfig())
+    assert len({entry.checkpoint for entry in entries}) == 2513
+    assert sum(entry.checkpoint.endswith(".gamma") for entry in entries) == 398
 
 
 def test_importing_configuration_names_and_weights_loads_no_framework():

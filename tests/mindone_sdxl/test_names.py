@@ -11,16 +11,16 @@ COMPONENTS = ("unet", "vae", "text_encoder", "text_encoder_2")
 
 
 @pytest.fixture(scope="module")
-def pairs(folder):
+def entries(folder):
     from mindone_sdxl.config import from_diffusers
-    from mindone_sdxl.names import module_pairs
+    from mindone_sdxl.names import module_table
 
-    return module_pairs(from_diffusers(folder))
+    return module_table(from_diffusers(folder))
 
 
 @pytest.mark.torch
-def test_every_module_that_owns_a_parameter_or_computes_has_a_row(reference, pairs):
-    rows = {pair.diffusers for pair in pairs}
+def test_every_module_that_owns_a_parameter_or_computes_has_a_row(reference, entries):
+    rows = {entry.diffusers for entry in entries}
     modules = {
         f"{component}.{path}" if path else component: module
         for component in COMPONENTS
@@ -39,11 +39,11 @@ def test_every_module_that_owns_a_parameter_or_computes_has_a_row(reference, pai
 
 
 @pytest.mark.mindspore
-def test_every_cell_without_children_has_a_row(pipelines, pairs):
+def test_every_cell_without_children_has_a_row(pipelines, entries):
     from mindone_sdxl.layers import Identity
 
     cells = dict(pipelines["float64"].model.cells_and_names())
-    rows = {pair.native for pair in pairs}
+    rows = {entry.native for entry in entries}
     assert rows <= cells.keys()
     leaves = {path for path, cell in cells.items() if not list(cell.cells()) and not isinstance(cell, Identity)}
     assert leaves <= rows

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mindone_sdxl.config import SDXLConfig
-from mindone_sdxl.names import parameter_pairs
+from mindone_sdxl.names import parameter_table
 from parity.errors import RepairError
 from parity.repair import WeightEdit
 from parity.trace import Manifest
@@ -32,7 +32,7 @@ def pulled(parameters, unfilled=()):
     from mindone_sdxl.candidate.parameters import pulled_back
 
     manifest = Manifest(side="reference", name="r", case={}, case_digest="c")
-    found = pulled_back(SDXLConfig(), parameters, lambda pair: pair.checkpoint, manifest, unfilled)
+    found = pulled_back(SDXLConfig(), parameters, lambda entry: entry.checkpoint, manifest, unfilled)
     return {parameter.address: parameter for parameter in found}
 
 
@@ -49,7 +49,7 @@ def test_a_transposed_matrix_and_a_part_of_a_fused_one_come_back_in_the_referenc
     key = found["text_encoder_2.text_model.encoder.layers.0.self_attn.k_proj:weight"]
     assert np.array_equal(key.array, fused[3:6])
     assert (key.native, key.loaded) == (FUSED, True)
-    assert len(found) == len(parameter_pairs(SDXLConfig()))
+    assert len(found) == len(parameter_table(SDXLConfig()))
 
 
 def test_a_parameter_that_nothing_filled_says_so():
@@ -64,7 +64,7 @@ def test_a_weight_is_edited_in_the_reference_s_layout_and_in_its_part_alone():
     fused = np.arange(12, dtype=np.float32).reshape(6, 2)
     held = parameters(**{FUSED: fused.copy()})
     edit = WeightEdit(address="text_encoder_2.text_model.encoder.layers.0.self_attn.k_proj:weight", change="transpose")
-    change_weight(SDXLConfig(), held, lambda pair: pair.checkpoint, edit)
+    change_weight(SDXLConfig(), held, lambda entry: entry.checkpoint, edit)
     want = fused.copy()
     want[2:4] = fused[2:4].T
     assert np.array_equal(held[FUSED].asnumpy(), want)
@@ -75,5 +75,5 @@ def test_an_edit_of_what_is_no_parameter_is_refused():
 
     with pytest.raises(RepairError, match=r"unet\.nothing:weight is no parameter"):
         change_weight(
-            SDXLConfig(), {}, lambda pair: pair.checkpoint, WeightEdit(address="unet.nothing:weight", change="flip0")
+            SDXLConfig(), {}, lambda entry: entry.checkpoint, WeightEdit(address="unet.nothing:weight", change="flip0")
         )

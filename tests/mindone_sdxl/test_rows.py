@@ -6,7 +6,7 @@ import pytest
 
 from mindone_sdxl.candidate.rows import FUNCTIONS, not_compared, rows
 from mindone_sdxl.config import SDXLConfig
-from mindone_sdxl.names import module_pairs
+from mindone_sdxl.names import module_table
 from parity.align import Alignment
 
 CONFIG = SDXLConfig()
@@ -21,7 +21,7 @@ def test_only_modules_that_the_reference_has_get_rows():
 
 
 def test_parameter_owners_that_the_reference_never_calls_are_named_with_their_reason():
-    owners = [pair.diffusers for pair in module_pairs(CONFIG)]
+    owners = [entry.diffusers for entry in module_table(CONFIG)]
     known = [path for path in owners if not path.endswith("q_proj")]
     reasons = not_compared(CONFIG, known)
     never = {path for path, reason in reasons.items() if reason == "never called"}

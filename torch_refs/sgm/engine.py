@@ -35,7 +35,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from mindone_sdxl.config_yaml import from_yaml
 from mindone_sdxl.errors import SDXLError
-from mindone_sdxl.names import parameter_pairs
+from mindone_sdxl.names import parameter_table
 from parity.address import Address
 from parity.errors import CaseError
 from parity.frameworks.torch_ import TYPES
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     import torch
 
     from mindone_sdxl.config import SDXLConfig, TextEncoderConfig
-    from mindone_sdxl.names import ParameterPair
+    from mindone_sdxl.names import ParameterEntry
     from parity.case import Resolved
     from torch_refs.sgm.package import Package
 
@@ -124,20 +124,20 @@ def build(package: Package, resolved: Resolved, *, dtype: str, device: torch.dev
 def parameters(engine: Engine) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield every parameter under diffusers' address and in diffusers' layout, in the type it has here."""
     found = dict(engine.module.named_parameters())
-    for pair in parameter_pairs(engine.config):
-        path, _, name = pair.diffusers.rpartition(".")
-        value = found[engine.native(pair.stability)]
+    for entry in parameter_table(engine.config):
+        path, _, name = entry.diffusers.rpartition(".")
+        value = found[engine.native(entry.stability)]
         value = value if path.startswith("vae.") else value.to(engine.dtype)
-        yield str(Address(path=path, port=name)), _as_diffusers(value, pair)
+        yield str(Address(path=path, port=name)), _as_diffusers(value, entry)
 
 
-def _as_diffusers(value: torch.Tensor, pair: ParameterPair) -> torch.Tensor:
+def _as_diffusers(value: torch.Tensor, entry: ParameterEntry) -> torch.Tensor:
     """Return one parameter in diffusers' layout."""
-    if pair.transform == "transpose":
+    if entry.transform == "transpose":
         return value.T
-    if pair.transform == "pointwise":
+    if entry.transform == "pointwise":
         return value.reshape(value.shape[:2])
-    return value if pair.part is None else value.chunk(pair.part[1])[pair.part[0]]
+    return value if entry.part is None else value.chunk(entry.part[1])[entry.part[0]]
 
 
 def _adjusted(content: dict[str, Any], device: torch.device) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Which module of Stability-AI's package is reported at which address, under which names and in which layout.
 
-The pairs come from `mindone_sdxl.names`, whose cells have the package's own names: `unet.conv_in` is
+The entries come from `mindone_sdxl.names`, whose cells have the package's own names: `unet.conv_in` is
 `model.diffusion_model.input_blocks.0.0`. The package differs from diffusers in three ways that an address must
 not show:
 
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from mindone_sdxl.names import module_pairs
+from mindone_sdxl.names import module_table
 from parity.frameworks.torch_ import View
 from torch_refs.attributes import attributes_of
 from torch_refs.sgm.engine import CLIP
@@ -28,7 +28,7 @@ from torch_refs.sgm.engine import CLIP
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from mindone_sdxl.names import ModulePair
+    from mindone_sdxl.names import ModuleEntry
     from torch_refs.sgm.engine import Engine
 
 __all__ = ["UNET", "attributes", "to_native", "views"]
@@ -64,14 +64,14 @@ def views(engine: Engine) -> list[View]:
     """Return every module that is reported, in no particular order."""
     modules = dict(engine.module.named_modules())
     found = list(_first_text_encoder(modules))
-    for pair in module_pairs(engine.config):
-        module = modules.get(engine.native(pair.native))
-        if module is None or pair.diffusers.startswith("text_encoder.") or not _called(pair, module):
+    for entry in module_table(engine.config):
+        module = modules.get(engine.native(entry.native))
+        if module is None or entry.diffusers.startswith("text_encoder.") or not _called(entry, module):
             continue
         found.append(
             View(
-                path=pair.diffusers, module=module, native=pair.native, keys=_KEYS.get(pair.kind, {}),
-                port=_PORTS.get(pair.kind, "output"), layout=_layout(pair),
+                path=entry.diffusers, module=module, native=entry.native, keys=_KEYS.get(entry.kind, {}),
+                port=_PORTS.get(entry.kind, "output"), layout=_layout(entry),
             )
         )  # fmt: skip
     for index in (2, 3, 4):
@@ -92,10 +92,10 @@ def _first_text_encoder(modules: Mapping[str, torch.nn.Module]) -> Iterator[View
             yield View(path=f"text_encoder{rest}", module=module, native=name)
 
 
-def _called(pair: ModulePair, module: torch.nn.Module) -> bool:
+def _called(entry: ModuleEntry, module: torch.nn.Module) -> bool:
     """Tell whether the package ever calls the module; attention of OpenCLIP computes its projections by itself."""
-    fused = pair.diffusers.startswith("text_encoder_2.") and pair.diffusers.endswith(".self_attn.out_proj")
-    return pair.kind not in _NOT_CALLED and not fused and hasattr(type(module), "forward") and _has_forward(module)
+    fused = entry.diffusers.startswith("text_encoder_2.") and entry.diffusers.endswith(".self_attn.out_proj")
+    return entry.kind not in _NOT_CALLED and not fused and hasattr(type(module), "forward") and _has_forward(module)
 
 
 def _has_forward(module: torch.nn.Module) -> bool:
@@ -103,13 +103,13 @@ def _has_forward(module: torch.nn.Module) -> bool:
     return type(module).forward is not torch.nn.Module.forward
 
 
-def _layout(pair: ModulePair) -> Callable[[torch.Tensor], torch.Tensor] | None:
+def _layout(entry: ModuleEntry) -> Callable[[torch.Tensor], torch.Tensor] | None:
     """Return what brings a module's tensors to the layout that they have in diffusers."""
-    if ".resblocks." in pair.native:
+    if ".resblocks." in entry.native:
         return _batch_first
-    if pair.kind == "pointwise":
+    if entry.kind == "pointwise":
         return _tokens
-    if pair.diffusers.startswith("vae.") and pair.diffusers.endswith(".attentions.0.group_norm"):
+    if entry.diffusers.startswith("vae.") and entry.diffusers.endswith(".attentions.0.group_norm"):
         return _flat
     return None
 

@@ -7,7 +7,7 @@ import pytest
 from mindone_sdxl.candidate.rows import FUNCTIONS, SIZES
 from mindone_sdxl.candidate.rows import rows as port_rows
 from mindone_sdxl.config import SDXLConfig
-from mindone_sdxl.names import module_pairs, parameter_pairs
+from mindone_sdxl.names import module_table, parameter_table
 from ms_candidates.gm.rows import NUMBERED, POOLED, levels, not_compared, rows
 from parity.align import NAMED_TRANSFORMS, REASONS, Alignment
 
@@ -31,7 +31,7 @@ def test_the_rows_cover_what_the_port_s_rows_cover_but_for_what_no_cell_computes
 def test_every_owner_of_a_parameter_has_a_row_or_a_reason(table):
     paths = {row.path for row in table}
     reasons = not_compared(CONFIG)
-    owners = {pair.diffusers.rpartition(".")[0] for pair in parameter_pairs(CONFIG)}
+    owners = {entry.diffusers.rpartition(".")[0] for entry in parameter_table(CONFIG)}
     assert owners <= paths | set(reasons)
     assert {reasons[path] for path in owners - paths} == {"no counterpart"}
     assert set(reasons.values()) <= set(REASONS)
@@ -43,7 +43,7 @@ def test_no_output_has_two_rows(table):
 
 
 def test_the_table_is_accepted_as_an_alignment(table):
-    known = {pair.diffusers for pair in module_pairs(CONFIG)} | {row.path for row in table}
+    known = {entry.diffusers for entry in module_table(CONFIG)} | {row.path for row in table}
     alignment = Alignment(table, not_compared(CONFIG), known)
     assert {row.native for row in table if row.function} == {*FUNCTIONS, POOLED} - {"scheduler.scale_model_input"}
     assert POOLED not in alignment.natives
