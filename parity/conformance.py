@@ -23,7 +23,7 @@
             return Path("traces/reference")
 
 Each class records, or replays, once; take a tiny model. A fixture that already has what is needed may stand in for
-`session`, `recorded`, `system` or `replayed`. Every message says which path breaks which promise.
+`system`, `recorded` or `replayed`. Every message says which path breaks which promise.
 
 Limits: these are promises between an adapter and the harness. Whether the program itself is right is what
 `parity run` tells.
@@ -35,7 +35,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, Protocol
 
 import numpy as np
 import pytest
@@ -55,8 +55,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from parity.case import Resolved
-    from parity.record import Reference, Session
-    from parity.replay import Candidate, System
+    from parity.record import Reference
+    from parity.replay import Candidate
     from parity.trace import RunReader
 
 __all__ = ["CandidateTests", "ReferenceTests"]
@@ -74,7 +74,7 @@ class ReferenceTests:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def session(cls, reference: Reference, resolved: Resolved) -> Session:
+    def system(cls, reference: Reference, resolved: Resolved) -> recorder.System:
         """Return the loaded case."""
         return reference.load(resolved, device="cpu", dtype=resolved.case.precision.dtype)
 
@@ -84,21 +84,21 @@ class ReferenceTests:
         """Return a whole recording of the case."""
         return recorder.record(resolved, reference, tmp_path_factory.mktemp("conformance") / "reference")
 
-    def test_the_protocol_is_complete(self, reference: Reference, session: Session) -> None:
-        """A name, and every method of `parity.record.Session`."""
+    def test_the_protocol_is_complete(self, reference: Reference, system: recorder.System) -> None:
+        """A name, and every method of `parity.record.System`."""
         _has(reference, recorder.Reference)
-        _has(session, recorder.Session)
+        _has(system, recorder.System)
         if not (isinstance(reference.name, str) and reference.name):
             _no(f"the reference's name is {reference.name!r}; a manifest needs a text")
 
-    def test_every_module_has_a_stage(self, session: Session) -> None:
+    def test_every_module_has_a_stage(self, system: recorder.System) -> None:
         """Each path is one of an address, of a component that has its place in the order of stages."""
-        _empty("paths that belong to no component", [path for path in session.modules() if not _addressed(path)])
+        _empty("paths that belong to no component", [path for path in system.modules() if not _addressed(path)])
 
-    def test_weights_are_named_by_their_modules(self, session: Session) -> None:
+    def test_weights_are_named_by_their_modules(self, system: recorder.System) -> None:
         """`PATH:NAME` of a module, once, with an array of the type that is named."""
-        modules, seen = session.modules(), set[str]()
-        for address, array, dtype in session.weights():
+        modules, seen = system.modules(), set[str]()
+        for address, array, dtype in system.weights():
             path, _, name = address.partition(":")
             if path not in modules or not name or address in seen:
                 _no(f"the weight {address!r} is no PATH:NAME of a module, or comes twice")
@@ -108,9 +108,9 @@ class ReferenceTests:
         if not seen:
             _no("there are no weights")
 
-    def test_attributes_are_plain_values_of_known_paths(self, session: Session) -> None:
+    def test_attributes_are_plain_values_of_known_paths(self, system: recorder.System) -> None:
         """Attributes travel as JSON."""
-        _plain_attributes(session.attributes())
+        _plain_attributes(system.attributes())
 
     def test_every_run_is_recorded(self, recorded: Trace) -> None:
         """The working run, its twin, the forced twin, and the twin restarted at each step; none is empty."""
@@ -198,7 +198,7 @@ class CandidateTests:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def system(cls, candidate: Candidate, request_of: replayer.Request) -> System:
+    def system(cls, candidate: Candidate, request_of: replayer.Request) -> replayer.System:
         """Return the model in float64."""
         return candidate.build(request_of)
 
@@ -214,7 +214,7 @@ class CandidateTests:
         """Return how to replay."""
         return replayer.Options(device=cls.device, weights=cls.weights)
 
-    def test_the_protocol_is_complete(self, candidate: Candidate, system: System) -> None:
+    def test_the_protocol_is_complete(self, candidate: Candidate, system: replayer.System) -> None:
         """A name, an alignment, and every method of `parity.replay.System`."""
         _has(candidate, replayer.Candidate)
         _has(system, replayer.System)
@@ -232,7 +232,7 @@ class CandidateTests:
         _empty("paths without a row and without a reason", sorted(recorded - {row.path for row in rows} - set(reasons)))
 
     def test_every_aligned_cell_is_there(
-        self, candidate: Candidate, request_of: replayer.Request, system: System
+        self, candidate: Candidate, request_of: replayer.Request, system: replayer.System
     ) -> None:
         """The cells that rows name can be hooked."""
         rows, _ = candidate.alignment(request_of)
@@ -243,7 +243,7 @@ class CandidateTests:
         except AlignmentError as error:
             _no(str(error))
 
-    def test_every_weight_is_the_references(self, system: System, request_of: replayer.Request) -> None:
+    def test_every_weight_is_the_references(self, system: replayer.System, request_of: replayer.Request) -> None:
         """All parameters are loaded, under the reference's names, in its layout, with its values."""
         wanted, found = request_of.manifest.weights, {each.address: each for each in system.weights()}
         _empty("weights that the candidate lacks or has too many", sorted(set(wanted) ^ set(found)))
@@ -275,7 +275,7 @@ class CandidateTests:
         else:
             _no(f"{missing} was removed from {files[0].name} and the model loads; loading must be strict")
 
-    def test_attributes_are_plain_values_of_known_paths(self, system: System) -> None:
+    def test_attributes_are_plain_values_of_known_paths(self, system: replayer.System) -> None:
         """Attributes travel as JSON."""
         _plain_attributes(system.attributes())
 
@@ -393,7 +393,8 @@ def _plain_attributes(attributes: Mapping[str, Mapping[str, Any]]) -> None:
 
 def _has(found: object, protocol: type) -> None:
     """Fail unless an object has everything that a protocol names."""
-    names = {name for name in (*vars(protocol), *protocol.__annotations__) if not name.startswith("_")}
+    bases = [base for base in protocol.__mro__ if base not in {object, Protocol, Generic}]
+    names = {name for base in bases for name in (*vars(base), *base.__annotations__) if not name.startswith("_")}
     _empty(
         f"what {type(found).__name__} lacks of {protocol.__name__}",
         sorted(each for each in names if not hasattr(found, each)),

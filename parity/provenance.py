@@ -11,13 +11,29 @@ import platform
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from parity import __version__
 
-__all__ = ["describe", "versions"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Described", "describe", "versions"]
+
+
+class Described(Protocol):
+    """What a loaded model of either side says of itself, for the manifest."""
+
+    def attributes(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return, by the reference's path, the attributes that decide numerics, under canonical names."""
+
+    def provenance(self) -> dict[str, Any]:
+        """Return the framework's part of the provenance."""
+
+    def floors(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Return kind -> dtype -> {rel_l2, rel_max}: the platform's own error of each operator."""
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Record a reference: run it, prove that recording changed nothing, and write its trace.
 
-A reference is two objects. `Reference` loads a model in a type; `Session` is the loaded model and can run the
+A reference is two objects. `Reference` loads a model in a type; `System` is the loaded model and can run the
 case in that type, in float64 as the twin, step by step, and module by module. This module decides what runs
 in which order, what is checked and what is written; it imports no framework.
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from parity.case import Resolved
     from parity.trace import Store
 
-__all__ = ["Options", "Outcome", "Progress", "Reference", "Session", "Tell", "check", "find", "record"]
+__all__ = ["Options", "Outcome", "Progress", "Reference", "System", "Tell", "check", "find", "record"]
 
 Progress = Callable[[int, int], None]
 Tell = Callable[[str, int, int], None]
@@ -133,23 +133,14 @@ class Outcome:
     noise: np.ndarray | None
 
 
-class Session(Protocol):
+class System(provenance.Described, Protocol):
     """A loaded model and the runs of one case. `progress(done, total)` counts within a run."""
 
     def modules(self) -> dict[str, str]:
         """Return path -> class name of every module."""
 
-    def attributes(self) -> dict[str, dict[str, Any]]:
-        """Return path -> attributes that decide numerics, under canonical names."""
-
     def weights(self) -> Iterable[tuple[str, np.ndarray, str]]:
         """Yield address, array and type of every parameter."""
-
-    def provenance(self) -> dict[str, Any]:
-        """Return the framework's part of the provenance."""
-
-    def floors(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Return kind -> dtype -> {rel_l2, rel_max}: the platform's own error of each operator in the working type."""
 
     def policy(self) -> str:
         """Return the precision in force: the working type, or `tf32` and the like."""
@@ -172,7 +163,7 @@ class Reference(Protocol):
 
     name: str
 
-    def load(self, resolved: Resolved, *, device: str, dtype: str, source: Path | None = None) -> Session:
+    def load(self, resolved: Resolved, *, device: str, dtype: str, source: Path | None = None) -> System:
         """Load the case's model in a type; `source` is a checkout of a reference that is no package."""
 
 
@@ -204,12 +195,12 @@ def record(
     working, wanted = options.working(resolved), options.wanted
     tell = progress or _silent
     tell("load", 0, 1)
-    session = reference.load(resolved, device=options.device, dtype=working, source=options.source)
+    system = reference.load(resolved, device=options.device, dtype=working, source=options.source)
     tell("load", 1, 1)
-    counted = _count(session, wanted, tell)
+    counted = _count(system, wanted, tell)
     _check_taps(wanted, counted.digests, options.taps)
-    writer = TraceWriter(out, _manifest(resolved, reference, session, options), resume=options.resume)
-    recorder = _Recorder(session, writer, wanted, tell, counted)
+    writer = TraceWriter(out, _manifest(resolved, reference, system, options), resume=options.resume)
+    recorder = _Recorder(system, writer, wanted, tell, counted)
     outcome = recorder.working_run(working)
     if outcome.latents is not None and outcome.noise is not None:
         write_injection(out, outcome.latents, outcome.noise)
@@ -217,7 +208,7 @@ def record(
     writer.replayable()
     if options.twin:
         recorder.exact_runs(working)
-    writer.manifest.floors = session.floors()
+    writer.manifest.floors = system.floors()
     recorder.measure_repetition(working)
     writer.manifest.wall_s = time.perf_counter() - started
     writer.finish()
@@ -253,21 +244,21 @@ class _Counted:
     counts: dict[tuple[str, int | None], int]
 
 
-def _count(session: Session, wanted: Filter, tell: Tell) -> _Counted:
+def _count(system: System, wanted: Filter, tell: Tell) -> _Counted:
     """Do the bare and the counted run."""
-    bare = session.run(None, lambda done, total: tell("bare run", done, total))
+    bare = system.run(None, lambda done, total: tell("bare run", done, total))
     sink = Digests()
     taps = Taps(sink, wanted=wanted)
-    session.run(taps, lambda done, total: tell("counted run", done, total))
+    system.run(taps, lambda done, total: tell("counted run", done, total))
     return _Counted(finals=bare.finals, digests=sink.found, counts=taps.counts)
 
 
 class _Recorder:
     """The written runs of one recording."""
 
-    def __init__(self, session: Session, writer: TraceWriter, wanted: Filter, tell: Tell, counted: _Counted) -> None:
-        """Record what is `wanted` of `session` with `writer`."""
-        self._session = session
+    def __init__(self, system: System, writer: TraceWriter, wanted: Filter, tell: Tell, counted: _Counted) -> None:
+        """Record what is `wanted` of `system` with `writer`."""
+        self._system = system
         self._writer = writer
         self._wanted = wanted
         self._tell = tell
@@ -283,7 +274,7 @@ class _Recorder:
         """Write the working run and compare it with the runs before it."""
         with self._writer.run(dtype, mode="run", dtype=dtype) as run:
             taps = self._taps(run)
-            outcome = self._session.run(taps, self._progress(f"{dtype} run"))
+            outcome = self._system.run(taps, self._progress(f"{dtype} run"))
         self._partial = taps.partial
         checks = self._writer.manifest.checks
         checks.neutral = self._counted.finals == outcome.finals
@@ -296,7 +287,7 @@ class _Recorder:
         checks = self._writer.manifest.checks
         if not checks.repeatable:
             sink = _Differences(self._recorded(dtype))
-            self._session.run(self._taps(sink), self._progress("another run"))
+            self._system.run(self._taps(sink), self._progress("another run"))
             checks.repeat_max_abs = sink.found
 
     def describe(self, *, twin: bool) -> None:
@@ -311,7 +302,7 @@ class _Recorder:
         """Write the case's run in float64."""
         with self._writer.run("float64", mode="run", dtype="float64") as run:
             taps = self._taps(run)
-            self._writer.manifest.islands = self._session.twin(taps, self._progress("float64 run"))
+            self._writer.manifest.islands = self._system.twin(taps, self._progress("float64 run"))
         self._islands = taps.islands
 
     def exact_runs(self, working: str) -> None:
@@ -319,19 +310,19 @@ class _Recorder:
         islands, recorded = self._islands, self._recorded(working)
         with self._writer.run("forced", mode="forced", dtype="float64") as run:
             taps = self._taps(run, islands)
-            self._session.forced(recorded, self._partial, taps, self._progress("forced"))
+            self._system.forced(recorded, self._partial, taps, self._progress("forced"))
             self._check_forced(recorded, run)
         with self._writer.run("steps", mode="steps", dtype="float64") as run:
-            self._session.steps(self._taps(run, islands), self._progress("steps"))
+            self._system.steps(self._taps(run, islands), self._progress("steps"))
 
     def _describe(self) -> None:
         """Put modules, attributes and digests of the weights into the manifest; runs beside the twin."""
-        manifest, session = self._writer.manifest, self._session
-        manifest.modules = session.modules()
-        manifest.attributes = session.attributes()
+        manifest, system = self._writer.manifest, self._system
+        manifest.modules = system.modules()
+        manifest.attributes = {path: dict(values) for path, values in system.attributes().items()}
         manifest.weights = {
             address: WeightDigests(shape=array.shape, dtype=dtype, digests=digests(array, dtype))
-            for address, array, dtype in session.weights()
+            for address, array, dtype in system.weights()
         }
 
     def _taps(self, sink: Any, islands: dict[str, str] | None = None) -> Taps:
@@ -360,25 +351,15 @@ class _Differences:
         self._recorded = recorded
         self.found: dict[str, float] = {}
 
-    def tensor(
-        self,
-        address: str,
-        array: np.ndarray,
-        *,
-        dtype: str | None = None,
-        native: str | None = None,
-        island: str | None = None,
-        copy: bool = True,
-    ) -> None:
+    def tensor(self, address: str, array: np.ndarray, *, dtype: str | None = None, **_: Any) -> None:
         """Compare a tensor."""
-        del native, island, copy
         before = self._recorded.wide(address)
         with np.errstate(invalid="ignore"):
             difference = np.abs(widen(array, dtype or array.dtype.name) - before)
         if difference.size and not np.all(difference == 0):
             self.found[address] = float(difference.max())
 
-    def value(self, address: str, value: object, *, native: str | None = None) -> None:
+    def value(self, address: str, value: object, **_: Any) -> None:
         """Ignore a value: it has no distance."""
 
 
@@ -403,7 +384,7 @@ def _check_steps(resolved: Resolved, options: Options) -> None:
         raise InputError(message)
 
 
-def _manifest(resolved: Resolved, reference: Reference, session: Session, options: Options) -> Manifest:
+def _manifest(resolved: Resolved, reference: Reference, system: System, options: Options) -> Manifest:
     """Return the manifest before the first run."""
     case = msgspec.to_builtins(resolved.case)
     canonical = msgspec.json.encode(case, order="sorted")
@@ -413,8 +394,8 @@ def _manifest(resolved: Resolved, reference: Reference, session: Session, option
         case=case,
         case_digest=xxhash.xxh3_128_hexdigest(canonical),
         sources=resolved.sources,
-        provenance=provenance.describe(session.provenance()) | _paths(resolved),
-        policy=session.policy(),
+        provenance=provenance.describe(system.provenance()) | _paths(resolved),
+        policy=system.policy(),
         store=options.store,
         command=[Path(sys.argv[0]).name, *sys.argv[1:]],
     )

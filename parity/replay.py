@@ -98,20 +98,11 @@ class Parameter:
     loaded: bool = True
 
 
-class System(Protocol):
+class System(provenance.Described, Protocol):
     """One loaded model in one type."""
 
     def weights(self) -> Iterable[Parameter]:
         """Yield every parameter, pulled back to the reference's name, layout and shape."""
-
-    def attributes(self) -> Mapping[str, Mapping[str, Any]]:
-        """Return, by the reference's path, the attributes that decide numerics, under canonical names."""
-
-    def provenance(self) -> dict[str, Any]:
-        """Return what the framework contributes to the provenance."""
-
-    def floors(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Return kind -> dtype -> {rel_l2, rel_max}: this platform's own error of each operator."""
 
     def observe(self, natives: Sequence[str], seen: Callable[[str, Any, Any], Any]) -> AbstractContextManager[None]:
         """Call `seen(native, inputs, output)` after each call of these cells; an array it returns replaces the output."""

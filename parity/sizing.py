@@ -10,7 +10,7 @@ It costs loading the model and two steps.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -46,28 +46,21 @@ class _Seen:
         self.records: list[Record] = []
 
     def tensor(
-        self,
-        address: str,
-        array: np.ndarray,
-        *,
-        dtype: str | None = None,
-        native: str | None = None,
-        island: str | None = None,
-        copy: bool = True,
+        self, address: str, array: np.ndarray, *, dtype: str | None = None, copy: bool = True, **told: Any
     ) -> None:
-        """Note a tensor."""
+        """Note a tensor; `told` is its native path and its island."""
         del copy
         name = dtype or array.dtype.name
         self.records.append(
             Record(
                 address=address, stage=_stage(address), shape=array.shape, dtype=name, digest=digest(array, name),
-                shard=_SHARD, offset=_OFFSET, native=native, island=island,
+                shard=_SHARD, offset=_OFFSET, **told,
             )
         )  # fmt: skip
 
-    def value(self, address: str, value: object, *, native: str | None = None) -> None:
+    def value(self, address: str, value: object, **told: Any) -> None:
         """Note a value that is no tensor."""
-        record = Record(address=address, stage=_stage(address), kind="value", value=plain_value(value), native=native)
+        record = Record(address=address, stage=_stage(address), kind="value", value=plain_value(value), **told)
         self.records.append(record)
 
 
@@ -85,10 +78,10 @@ def predict(short: Resolved, reference: Reference, options: Options, *, loop: in
         CaseError, InputError: the case cannot be run.
     """
     working, wanted, store = options.working(short), options.wanted, options.store
-    session = reference.load(short, device=options.device, dtype=working, source=options.source)
+    system = reference.load(short, device=options.device, dtype=working, source=options.source)
     seen = _Seen()
     counting = Taps(seen)
-    session.run(counting, lambda _done, _total: None)
+    system.run(counting, lambda _done, _total: None)
     records = [
         record for record in _expanded(seen.records, counting.counts, loop) if wanted(record.address, _step(record))
     ]

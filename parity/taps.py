@@ -48,7 +48,7 @@ class Call(NamedTuple):
 
 
 class Sink(Protocol):
-    """Where records go; a `RunWriter` is one."""
+    """Where records go; a `RunWriter` is one. What a sink has no use for it takes as `**_`."""
 
     def tensor(
         self,
@@ -73,23 +73,12 @@ class Digests:
         """Begin empty."""
         self.found: dict[str, str] = {}
 
-    def tensor(
-        self,
-        address: str,
-        array: np.ndarray,
-        *,
-        dtype: str | None = None,
-        native: str | None = None,
-        island: str | None = None,
-        copy: bool = True,
-    ) -> None:
+    def tensor(self, address: str, array: np.ndarray, *, dtype: str | None = None, **_: Any) -> None:
         """Digest a tensor as a trace does."""
-        del native, island, copy
         self.found[address] = digest(array, dtype or array.dtype.name)
 
-    def value(self, address: str, value: object, *, native: str | None = None) -> None:
+    def value(self, address: str, value: object, **_: Any) -> None:
         """Keep the value's text."""
-        del native
         self.found[address] = repr(plain_value(value))
 
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from parity.taps import Call, Taps
     from parity.trace import Island, RunReader
 
-__all__ = ["ModuleReference", "ModuleSession"]
+__all__ = ["ModuleReference", "ModuleSystem"]
 
 _PIPELINE = "pipeline"
 _ATTRIBUTES = ("eps", "num_groups", "approximate")
@@ -73,8 +73,8 @@ class ModuleReference:
         """Run the program once and return its result."""
         raise NotImplementedError
 
-    def load(self, resolved: Resolved, *, device: str, dtype: str, source: Path | None = None) -> ModuleSession:
-        """Return the session that `parity record` drives.
+    def load(self, resolved: Resolved, *, device: str, dtype: str, source: Path | None = None) -> ModuleSystem:
+        """Return the system that `parity record` drives.
 
         Raises:
             CaseError: `loop` is none of the parts.
@@ -88,7 +88,7 @@ class ModuleReference:
             raise CaseError(message)
         for module in parts.values():
             module.to(device=place, dtype=TYPES[dtype]).eval()
-        return ModuleSession(self, pipeline, resolved.case, dtype, place)
+        return ModuleSystem(self, pipeline, resolved.case, dtype, place)
 
 
 class _PartCall(NamedTuple):
@@ -100,7 +100,7 @@ class _PartCall(NamedTuple):
     keywords: dict[str, Any]
 
 
-class ModuleSession:
+class ModuleSystem:
     """A loaded program and the runs of one case."""
 
     def __init__(self, reference: ModuleReference, pipeline: Any, case: Case, dtype: str, device: torch.device) -> None:

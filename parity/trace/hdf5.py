@@ -18,7 +18,7 @@ from h5py import h5a, h5d, h5f, h5fd, h5g, h5l, h5o, h5p, h5s, h5t
 from parity.dtypes import storage
 from parity.errors import TraceError
 from parity.trace.names import open_inside, tree_name
-from parity.trace.sink import Sink
+from parity.trace.shard_file import ShardFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,11 +50,11 @@ class Hdf5Shard:
         """Create the file; OSError where that fails."""
         self.name = f"tensors-{number:04d}.h5"
         self._path = folder / self.name
-        self._sink = Sink(self._path)
+        self._written = ShardFile(self._path)
         access = h5p.create(h5p.FILE_ACCESS)
         access.set_alignment(1, _ALIGNMENT)
         access.set_meta_block_size(_METADATA_BLOCK_BYTES)
-        access.set_fileobj_driver(h5fd.fileobj_driver, self._sink)
+        access.set_fileobj_driver(h5fd.fileobj_driver, self._written)
         creation = h5p.create(h5p.FILE_CREATE)
         creation.set_file_space_strategy(strategy=h5f.FSPACE_STRATEGY_NONE, persist=False, threshold=1)
         self._file = h5f.create(os.fsencode(self._path), h5f.ACC_TRUNC, fcpl=creation, fapl=access)
@@ -65,7 +65,7 @@ class Hdf5Shard:
 
     def put(self, address: str, array: NDArray[Any], dtype: str) -> tuple[str, int | None]:
         """Write a tensor in its storage form; return the file that holds it and the offset in it."""
-        self._sink.check()
+        self._written.check()
         group, name = tree_name(address)
         shape = array.shape
         if shape not in self._spaces:
@@ -80,7 +80,7 @@ class Hdf5Shard:
         if array.size == 0:
             return self.name, None
         offset = int(dataset.get_offset())
-        self._sink.put(array.reshape(-1).view(np.uint8).data, offset)
+        self._written.put(array.reshape(-1).view(np.uint8).data, offset)
         return self.name, offset
 
     def link(self, address: str, first: str) -> None:
@@ -93,16 +93,16 @@ class Hdf5Shard:
         """Write what is pending and sync; afterwards the shard is whole."""
         self._groups.clear()
         self._file.close()
-        self._sink.sync()
-        self._sink.close()
+        self._written.sync()
+        self._written.close()
 
     def abandon(self) -> None:
         """Remove the shard, whatever state it is in."""
-        self._sink.discard()
+        self._written.discard()
         self._path.unlink(missing_ok=True)
         self._groups.clear()
         self._file.close()
-        self._sink.close()
+        self._written.close()
 
     def _group(self, name: str) -> h5g.GroupID:
         """Return a component's group, created when new."""

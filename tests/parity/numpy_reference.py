@@ -12,7 +12,7 @@ from parity.trace import digest
 PROVENANCE = {"framework": "numpy", "versions": {"numpy": np.__version__}}
 
 
-class Session:
+class System:
     """Scales, shifts and steps; `meddle` changes what hooks see, `restless` draws anew in each run."""
 
     def __init__(self, steps, dtype, *, meddle=False, restless=False, forgets=()):
@@ -119,7 +119,7 @@ class Session:
 
 
 class Reference:
-    """Loads the session with what the test asks for."""
+    """Loads the system with what the test asks for."""
 
     name = "numpy"
 
@@ -127,9 +127,9 @@ class Reference:
         self._options = options
 
     def load(self, resolved, *, device, dtype, source=None):
-        """Return a session."""
+        """Return a system."""
         del device, source
-        return Session(resolved.case.sampling.steps, dtype, **self._options)
+        return System(resolved.case.sampling.steps, dtype, **self._options)
 
 
 reference = Reference()

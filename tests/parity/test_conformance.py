@@ -14,7 +14,7 @@ ms = pytest.importorskip("mindspore")
 
 from parity import replay as replayer  # noqa: E402
 from parity.adapters.mindspore_ import CellSystem  # noqa: E402
-from parity.adapters.torch_ import ModuleReference, ModuleSession  # noqa: E402
+from parity.adapters.torch_ import ModuleReference, ModuleSystem  # noqa: E402
 from parity.case import load  # noqa: E402
 from parity.conformance import CandidateTests, ReferenceTests  # noqa: E402
 from parity.record import Options, record  # noqa: E402
@@ -97,14 +97,14 @@ def verdict(check, *arguments):
 # broken references
 
 
-class Meddling(ModuleSession):
+class Meddling(ModuleSystem):
     """Changes the result while it is hooked."""
 
     def _observed(self, pipeline, inputs, taps):
         return super()._observed(pipeline, inputs | {"noise": inputs["noise"] * 1.01}, taps)
 
 
-class Restless(ModuleSession):
+class Restless(ModuleSystem):
     """Draws anew in every run."""
 
     def run(self, taps, progress):
@@ -113,14 +113,14 @@ class Restless(ModuleSession):
         return super().run(taps, progress)
 
 
-class Shorter(ModuleSession):
+class Shorter(ModuleSystem):
     """Its twin makes one step less."""
 
     def _wide_inputs(self):
         return super()._wide_inputs() | {"steps": 3}
 
 
-class Narrow(ModuleSession):
+class Narrow(ModuleSystem):
     """Its twin is in float32, and no island is looked for."""
 
     def twin(self, taps, progress):
@@ -132,14 +132,14 @@ class Narrow(ModuleSession):
         return []
 
 
-class Redrawn(ModuleSession):
+class Redrawn(ModuleSystem):
     """Its twin draws its own noise."""
 
     def _wide_inputs(self):
         return super()._wide_inputs() | {"noise": torch.zeros(2, 24, dtype=torch.float64)}
 
 
-class Other(ModuleSession):
+class Other(ModuleSystem):
     """Its twin has another activation."""
 
     @property
@@ -148,12 +148,12 @@ class Other(ModuleSession):
         return super()._twin
 
 
-def with_session(swirl, kind):
-    """Return the document's reference with another session."""
+def of_system(swirl, kind):
+    """Return the document's reference with another system."""
 
     class Broken(type(swirl)):
         def load(self, resolved, *, device, dtype, source=None):
-            """Load with the broken session."""
+            """Load with the broken system."""
             del source
             pipeline = self.pipeline(resolved)
             return kind(self, pipeline, resolved.case, dtype, torch.device(device))
@@ -172,8 +172,8 @@ def with_session(swirl, kind):
         (Other, "test_the_forced_twin_computes_the_same", "unet.act@step=0:output"),
     ],
 )
-def test_a_broken_session_is_refused(swirl, resolved, tmp_path, kind, check, message):
-    assert message in verdict(check, record(resolved, with_session(swirl, kind), tmp_path / "trace"))
+def test_a_broken_system_is_refused(swirl, resolved, tmp_path, kind, check, message):
+    assert message in verdict(check, record(resolved, of_system(swirl, kind), tmp_path / "trace"))
 
 
 def test_a_recording_without_a_twin_is_refused(swirl, resolved, tmp_path):
@@ -197,8 +197,8 @@ def test_a_module_that_is_never_called_is_refused_unless_it_is_listed(swirl, res
     Listed().test_every_module_with_parameters_is_recorded(trace)
 
 
-def session(**methods):
-    """Return a session that only answers."""
+def system(**methods):
+    """Return a system that only answers."""
     return SimpleNamespace(**{name: (lambda value=value: value) for name, value in methods.items()})
 
 
@@ -222,13 +222,13 @@ def session(**methods):
         ("test_attributes_are_plain_values_of_known_paths_port", {"attributes": {"unet": {"eps": np}}}, "not plain"),
     ],
 )  # fmt: skip
-def test_what_a_session_says_wrongly_is_refused(check, broken, message):
-    assert message in verdict(check, session(**broken))
+def test_what_a_system_says_wrongly_is_refused(check, broken, message):
+    assert message in verdict(check, system(**broken))
 
 
 def test_an_incomplete_protocol_is_refused(swirl):
-    found = verdict("test_the_protocol_is_complete", swirl, session(modules={}))
-    assert "lacks of Session: attributes, floors, forced, policy, provenance" in found
+    found = verdict("test_the_protocol_is_complete", swirl, system(modules={}))
+    assert "lacks of System: attributes, floors, forced, policy, provenance" in found
     assert "lacks of Reference: load, name" in verdict("test_the_protocol_is_complete", SimpleNamespace(), None)
     assert isinstance(swirl, ModuleReference)
     found = verdict("test_the_protocol_is_complete_port", SimpleNamespace(), None)

@@ -79,8 +79,8 @@ def pipeline(resolved):
 
 
 @pytest.fixture
-def session(pipeline, resolved):
-    """Return a session on a fresh pipeline."""
-    from torch_refs.diffusers.session import DiffusersSession
+def system(pipeline, resolved):
+    """Return a system on a fresh pipeline."""
+    from torch_refs.diffusers.system import DiffusersSystem
 
-    return DiffusersSession(pipeline, resolved.case, "float32")
+    return DiffusersSystem(pipeline, resolved.case, "float32")

@@ -33,17 +33,17 @@ class Memory:
 
 
 class Loaded:
-    """A reference whose session is there already."""
+    """A reference whose system is there already."""
 
     name = "loaded"
 
-    def __init__(self, session):
-        self._session = session
+    def __init__(self, system):
+        self._system = system
 
     def load(self, resolved, *, device, dtype, source=None):
-        """Return the session."""
+        """Return the system."""
         del resolved, device, dtype, source
-        return self._session
+        return self._system
 
 
 def relative(actual, wanted):

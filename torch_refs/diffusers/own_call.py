@@ -31,7 +31,7 @@ from parity.frameworks.torch_policy_ import exact_float32
 from parity.record import Outcome
 from parity.trace import digest
 from torch_refs.diffusers.draws import Draws
-from torch_refs.diffusers.session import DiffusersSession
+from torch_refs.diffusers.system import DiffusersSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,8 +114,8 @@ class OwnCall:
         """Let the pipeline be what it was."""
         self._stack.close()
 
-    def load(self, resolved: Resolved, *, device: str, dtype: str, source: Path | None = None) -> DiffusersSession:
-        """Return a session on the pipeline as it is.
+    def load(self, resolved: Resolved, *, device: str, dtype: str, source: Path | None = None) -> DiffusersSystem:
+        """Return a system on the pipeline as it is.
 
         Raises:
             InputError: another type is asked for than the pipeline has.
@@ -128,7 +128,7 @@ class OwnCall:
             )
             raise InputError(message)
         states = [(each.device, each.get_state()) for each in self._generators]
-        return _AgainSession(self._pipeline, resolved.case, dtype, self._outcome, states, self._latents)
+        return _AgainSystem(self._pipeline, resolved.case, dtype, self._outcome, states, self._latents)
 
     def _watch(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Understand the call, run it, and digest its latents and its image."""
@@ -250,8 +250,8 @@ class OwnCall:
         self._latents = None if latents is None else latents.detach().clone()
 
 
-class _AgainSession(DiffusersSession):
-    """A session whose bare run was the user's own call, and whose other runs begin where that began."""
+class _AgainSystem(DiffusersSystem):
+    """A system whose bare run was the user's own call, and whose other runs begin where that began."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """The reference `diffusers`: a Stable Diffusion XL pipeline, recorded as it runs.
 
-`reference.load` reads an ordinary diffusers folder, real or tiny, and returns a session that runs the case
+`reference.load` reads an ordinary diffusers folder, real or tiny, and returns a system that runs the case
 in the working type, as its float64 twin, step by step, and module by module. Nothing is fetched from a
 network.
 
@@ -18,7 +18,7 @@ from parity.frameworks.torch_ import TYPES
 from parity.frameworks.torch_policy_ import device_of
 from torch_refs.diffusers.own_call import OwnCall
 from torch_refs.diffusers.samplers import of_case
-from torch_refs.diffusers.session import DiffusersSession
+from torch_refs.diffusers.system import DiffusersSystem
 from torch_refs.quiet import quiet
 
 if TYPE_CHECKING:
@@ -36,15 +36,15 @@ class DiffusersReference:
 
     name = "diffusers"
 
-    def load(self, resolved: Resolved, *, device: str, dtype: str, source: Path | None = None) -> DiffusersSession:
-        """Return a session on the case's folder, in the working type `dtype`.
+    def load(self, resolved: Resolved, *, device: str, dtype: str, source: Path | None = None) -> DiffusersSystem:
+        """Return a system on the case's folder, in the working type `dtype`.
 
         Raises:
             CaseError: the case needs another reference, or its folder is no diffusers folder.
             InputError: there is no such device.
         """
         del source  # diffusers is the installed package
-        return DiffusersSession(load_pipeline(resolved, device, dtype), resolved.case, dtype)
+        return DiffusersSystem(load_pipeline(resolved, device, dtype), resolved.case, dtype)
 
     def adopt(self, pipeline: Any, model: str | Path | None = None) -> OwnCall:
         """Return a reference made of a pipeline in memory and of its next call.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from parity.case import Resolved
-    from torch_refs.sgm.session import SgmSession
+    from torch_refs.sgm.system import SgmSystem
 
 __all__ = ["SgmReference", "reference"]
 
@@ -26,8 +26,8 @@ class SgmReference:
 
     name = "sgm"
 
-    def load(self, resolved: Resolved, *, device: str, dtype: str, source: Path | None = None) -> SgmSession:
-        """Return a session on the case's checkpoint, in the working type `dtype`.
+    def load(self, resolved: Resolved, *, device: str, dtype: str, source: Path | None = None) -> SgmSystem:
+        """Return a system on the case's checkpoint, in the working type `dtype`.
 
         Args:
             resolved: The case.
@@ -46,9 +46,9 @@ class SgmReference:
         place = device_of(device)
         package = load(source)
         from torch_refs.sgm.engine import build
-        from torch_refs.sgm.session import SgmSession
+        from torch_refs.sgm.system import SgmSystem
 
-        return SgmSession(build(package, resolved, dtype=dtype, device=place), resolved, dtype)
+        return SgmSystem(build(package, resolved, dtype=dtype, device=place), resolved, dtype)
 
 
 reference = SgmReference()

@@ -11,7 +11,7 @@ from parity.address import STAGES, Address  # noqa: E402
 from parity.trace import digest, read_injection  # noqa: E402
 from tests.torch_refs.support import relative  # noqa: E402
 from torch_refs.diffusers.functions import module_paths  # noqa: E402
-from torch_refs.diffusers.session import encoder_image  # noqa: E402
+from torch_refs.diffusers.system import encoder_image  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

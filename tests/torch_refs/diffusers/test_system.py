@@ -1,4 +1,4 @@
-"""A session: hooks leave no trace, other types work, and every check can say no."""
+"""A system: hooks leave no trace, other types work, and every check can say no."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from parity.taps import Digests, Taps  # noqa: E402
 from tests.torch_refs.support import Loaded, Memory, ignore, relative  # noqa: E402
 from torch_refs.diffusers.functions import module_paths  # noqa: E402
 from torch_refs.diffusers.reference import load_pipeline, reference  # noqa: E402
-from torch_refs.diffusers.session import DiffusersSession  # noqa: E402
+from torch_refs.diffusers.system import DiffusersSystem  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
 
-class _Meddling(DiffusersSession):
+class _Meddling(DiffusersSystem):
     """A recorder whose hooks change a value."""
 
     def run(self, taps, progress):
@@ -55,16 +55,16 @@ def _state(pipeline):
     return hooks, shadows, type(pipeline.tokenizer), source.randn_tensor, switches
 
 
-def test_everything_hooked_is_put_back(session, pipeline):
-    session.run(None, ignore)  # transformers installs its own hooks at the first call
+def test_everything_hooked_is_put_back(system, pipeline):
+    system.run(None, ignore)  # transformers installs its own hooks at the first call
     before = _state(pipeline)
-    session.run(Taps(Digests()), ignore)
+    system.run(Taps(Digests()), ignore)
     assert _state(pipeline) == before
     assert before[1] == []
 
 
-def test_everything_hooked_is_put_back_after_an_exception(session, pipeline):
-    session.run(None, ignore)
+def test_everything_hooked_is_put_back_after_an_exception(system, pipeline):
+    system.run(None, ignore)
     before = _state(pipeline)
 
     class Full(Digests):
@@ -77,32 +77,32 @@ def test_everything_hooked_is_put_back_after_an_exception(session, pipeline):
             super().tensor(address, array, **kwargs)
 
     with pytest.raises(OSError, match="disk full"):
-        session.run(Taps(Full()), ignore)
+        system.run(Taps(Full()), ignore)
     assert _state(pipeline) == before
-    assert session.run(Taps(Digests()), ignore).finals == session.run(None, ignore).finals
+    assert system.run(Taps(Digests()), ignore).finals == system.run(None, ignore).finals
 
 
 def test_a_recorder_that_changes_a_value_is_not_neutral(pipeline, resolved, tmp_path):
-    session = _Meddling(pipeline, resolved.case, "float32")
-    checks = record(resolved, Loaded(session), tmp_path / "trace", Options(dtypes=("float32",))).manifest.checks
+    system = _Meddling(pipeline, resolved.case, "float32")
+    checks = record(resolved, Loaded(system), tmp_path / "trace", Options(dtypes=("float32",))).manifest.checks
     assert checks.neutral is False
     assert checks.repeatable is True
 
 
-def test_a_module_that_draws_by_itself_does_not_repeat(session, pipeline, resolved, tmp_path):
+def test_a_module_that_draws_by_itself_does_not_repeat(system, pipeline, resolved, tmp_path):
     pipeline.unet.conv_act = _Restless()
-    checks = record(resolved, Loaded(session), tmp_path / "trace", Options(dtypes=("float32",))).manifest.checks
+    checks = record(resolved, Loaded(system), tmp_path / "trace", Options(dtypes=("float32",))).manifest.checks
     assert checks.repeatable is False
     assert 1e-4 < checks.repeat_max_abs["unet.conv_act@step=0:output"] < 2e-3
     assert "unet.conv_in@step=0:output" not in checks.repeat_max_abs
     assert checks.repeat_max_abs["postprocess:output"] > 0
 
 
-def test_an_island_that_is_not_lifted_is_named_and_marked(session):
-    session.run(Taps(Digests()), ignore)
-    del session._twin.unet.time_proj.forward
+def test_an_island_that_is_not_lifted_is_named_and_marked(system):
+    system.run(Taps(Digests()), ignore)
+    del system._twin.unet.time_proj.forward
     sink = Memory()
-    islands = session.twin(Taps(sink), ignore)
+    islands = system.twin(Taps(sink), ignore)
     assert all(island.dtype == "float32" for island in islands)
     inside = [island for island in islands if island.path == "unet.time_proj"]
     assert {island.file.split("/")[-1] for island in inside} == {"embeddings.py"}
@@ -115,9 +115,9 @@ def test_an_island_that_is_not_lifted_is_named_and_marked(session):
     assert "unet.conv_in@step=0,call=0:output" not in sink.islands
 
 
-def test_an_island_in_a_named_function_is_found(session):
-    session.run(Taps(Digests()), ignore)
-    scheduler = session._twin.scheduler
+def test_an_island_in_a_named_function_is_found(system):
+    system.run(Taps(Digests()), ignore)
+    scheduler = system._twin.scheduler
     lifted = scheduler.step
 
     def narrow(model_output, timestep, sample, **kwargs):
@@ -126,7 +126,7 @@ def test_an_island_in_a_named_function_is_found(session):
 
     scheduler.step = narrow
     try:
-        islands = session.twin(Taps(Memory()), ignore)
+        islands = system.twin(Taps(Memory()), ignore)
     finally:
         scheduler.step = lifted
     assert {(island.path, island.function) for island in islands} == {("scheduler.step", "narrow")}
@@ -155,10 +155,10 @@ def test_half_types_are_recorded_with_their_twin(folder, tmp_path, dtype):
     assert trace.manifest.islands == []
 
 
-def test_taps_and_steps_pick_what_is_recorded(session, resolved, tmp_path):
+def test_taps_and_steps_pick_what_is_recorded(system, resolved, tmp_path):
     trace = record(
         resolved,
-        Loaded(session),
+        Loaded(system),
         tmp_path / "trace",
         Options(taps=r"unet\.conv_in.*|text_encoder_2\.text_projection.*:output", steps=[0, 2]),
     )
@@ -170,9 +170,9 @@ def test_taps_and_steps_pick_what_is_recorded(session, resolved, tmp_path):
     assert trace.manifest.checks.repeatable is True
 
 
-def test_a_pattern_that_matches_nothing_is_an_error(session, resolved, tmp_path):
+def test_a_pattern_that_matches_nothing_is_an_error(system, resolved, tmp_path):
     with pytest.raises(InputError, match="matches no address"):
-        record(resolved, Loaded(session), tmp_path / "trace", Options(dtypes=("float32",), taps=r"unet\.conv_inn.*"))
+        record(resolved, Loaded(system), tmp_path / "trace", Options(dtypes=("float32",), taps=r"unet\.conv_inn.*"))
 
 
 def test_a_pattern_that_keeps_encode_prompt_without_the_encoders_is_refused_before_anything_is_written(
@@ -236,11 +236,11 @@ def test_a_device_that_is_not_there_is_an_error(resolved):
         load_pipeline(resolved, "cuda:77", "float32")
 
 
-def test_a_twin_that_draws_something_else_is_an_error(session):
-    session.run(Taps(Digests()), ignore)
-    session._drawn.draws.popitem()
+def test_a_twin_that_draws_something_else_is_an_error(system):
+    system.run(Taps(Digests()), ignore)
+    system._drawn.draws.popitem()
     with pytest.raises(ParityError, match="wants shape"):
-        session.twin(Taps(Digests()), ignore)
+        system.twin(Taps(Digests()), ignore)
 
 
 def test_the_reference_is_found_by_module_and_attribute():

@@ -1,6 +1,6 @@
 """A loaded engine of Stability-AI's package and the four runs of one case: working, twin, steps and forced.
 
-The runs are those of `torch_refs.diffusers.session`; what they are is told there. Latents, memory of the samplers and
+The runs are those of `torch_refs.diffusers.system`; what they are is told there. Latents, memory of the samplers and
 conditioning of the working run are kept on the CPU in float64 for the runs that start from them.
 
 The working run is on the engine's device and draws on the CPU, so a case draws the same on every device.
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from parity.trace import Island, RunReader
     from torch_refs.sgm.engine import Engine
 
-__all__ = ["SgmSession"]
+__all__ = ["SgmSystem"]
 
 _SMALL: Final = 100_000_000
 _FUNCTIONS: Final = {
@@ -51,7 +51,7 @@ _FUNCTIONS: Final = {
 }
 
 
-class SgmSession:
+class SgmSystem:
     """A loaded engine and the runs of one case."""
 
     def __init__(self, engine: Engine, resolved: Resolved, dtype: str) -> None:
@@ -163,7 +163,7 @@ class SgmSession:
 
     @contextmanager
     def _surroundings(self) -> Iterator[None]:
-        """Compute without gradients, on the session's number of threads."""
+        """Compute without gradients, on the system's number of threads."""
         with torch.no_grad(), threads(self._threads):
             yield
 

@@ -1,10 +1,10 @@
 """A loaded diffusers pipeline and the four runs of one case: working, twin, steps and forced.
 
-    session = reference.load(resolved, device="cpu", dtype="float32")
-    session.run(taps, progress)            # draws; the later runs are given what it drew
-    session.twin(taps, progress)           # float64, nothing left in a narrower type
-    session.steps(taps, progress)          # float64 from the working run's tensors at each stage and step
-    session.forced(recorded, …)            # float64, each part alone on the working run's recorded inputs
+    system = reference.load(resolved, device="cpu", dtype="float32")
+    system.run(taps, progress)            # draws; the later runs are given what it drew
+    system.twin(taps, progress)           # float64, nothing left in a narrower type
+    system.steps(taps, progress)          # float64 from the working run's tensors at each stage and step
+    system.forced(recorded, …)            # float64, each part alone on the working run's recorded inputs
 
 Random numbers come from CPU generators, so a case draws the same on every device.
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from parity.taps import Call, Taps
     from parity.trace import Island, RunReader
 
-__all__ = ["DiffusersSession", "encoder_image"]
+__all__ = ["DiffusersSystem", "encoder_image"]
 
 _SMALL: Final = 100_000_000
 
@@ -66,7 +66,7 @@ class _Drawn:
     image: torch.Tensor | None = None
 
 
-class DiffusersSession:
+class DiffusersSystem:
     """A loaded pipeline and the runs of one case."""
 
     def __init__(self, pipeline: Any, case: Case, dtype: str) -> None:
@@ -179,7 +179,7 @@ class DiffusersSession:
 
     @contextmanager
     def _surroundings(self) -> Iterator[None]:
-        """Compute without gradients, on the session's number of threads, without advice in the log."""
+        """Compute without gradients, on the system's number of threads, without advice in the log."""
         with quiet(), torch.no_grad(), threads(self._threads):
             yield
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Sink"]
+__all__ = ["ShardFile"]
 
 _BUFFER_BYTES: Final = 1 << 16
 
 
-class Sink:
+class ShardFile:
     """A new file, written by HDF5 (the file-object methods) and, for the tensors' bytes, by `put`."""
 
     def __init__(self, path: Path) -> None:
