@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,37 +17,44 @@ from parity.address import Address
 from parity.align import transform, transformed
 from parity.errors import AlignmentError, nearest
 from parity.mapping.units import owners
-from parity.trace import Row, RunReader, Trace
+from parity.trace import Row, Trace
+from parity.trace.files import Tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
     from parity.mapping.table import Mapping, Pair
     from parity.result import Pair as Judged
-    from parity.trace import Record, WeightDigests
+    from parity.trace import Record, RunReader, WeightDigests
 
 __all__ = ["excluded", "explain", "mapped"]
 
 _Places = dict[tuple[str, str], list["Record"]]
 
 
-class _MappedRun(RunReader):
-    """A run whose tensors are read at native addresses, in the reference's layout."""
+class _Source(NamedTuple):
+    """Where a tensor comes from: the native record, and the transform from its layout to the reference's."""
 
-    def __init__(self, run: RunReader, found: Sequence[tuple[Record, Record, str | None]]) -> None:
-        """Wrap `run`; `found` are the new records, the native ones, and the transforms between them."""
-        super().__init__(run._folder, run.name, run.info, [new for new, _, _ in found])  # noqa: SLF001 - its own kind
-        self._native = run
-        self._sources = {new.address: (old, name) for new, old, name in found}
+    record: Record
+    transform: str | None
 
-    def tensor(self, address: str | Address, *, check: bool = False) -> NDArray[Any]:
+
+class _Transformed(Tensors):
+    """Tensors of a native run in the reference's layout."""
+
+    def __init__(self, native: RunReader, sources: dict[str, _Source]) -> None:
+        """Read from `native`; `sources` is by the new address."""
+        self._native = native
+        self._sources = sources
+
+    def read(self, record: Record) -> NDArray[Any]:
         """Return a tensor in the reference's layout."""
-        record = self.record(address)
-        old, name = self._sources[record.address]
-        array = self._native.tensor(old.address, check=check)
-        return np.ascontiguousarray(transform(name, array, record.shape, record.dtype)).reshape(record.shape)
+        source = self._sources[record.address]
+        array = self._native.tensor(source.record.address)
+        moved = transform(source.transform, array, record.shape, record.dtype)
+        return np.ascontiguousarray(moved).reshape(record.shape)
 
 
 def mapped(candidate: Trace, mapping: Mapping, reference: Trace) -> Trace:
@@ -67,13 +74,15 @@ def mapped(candidate: Trace, mapping: Mapping, reference: Trace) -> Trace:
     for name in candidate.runs:
         run = candidate.run(name)
         places = _places(run)
-        found: dict[str, tuple[Record, Record, str | None]] = {}
+        records: list[Record] = []
+        sources: dict[str, _Source] = {}
         for pair in judged:
             for new, old in _calls(pair, known, places, candidate):
-                record = _renamed(pair, new, old)
-                found[record.address] = (record, old, pair.transform)
+                records.append(_renamed(pair, new, old))
+                sources[new.address] = _Source(old, pair.transform)
         order = {record.address: number for number, record in enumerate(run.records)}
-        runs[name] = _MappedRun(run, sorted(found.values(), key=lambda each: order[each[1].address]))
+        records.sort(key=lambda each: order[sources[each.address].record.address])
+        runs[name] = run.with_records(records, _Transformed(run, sources))
     manifest = msgspec.structs.replace(
         candidate.manifest, alignment=[_row(pair) for pair in judged],
         not_compared={name: reason for name, reason in mapping.not_compared.items() if ":" not in name},

@@ -7,6 +7,7 @@ refuses pickles and structured types.
 
 from __future__ import annotations
 
+import math
 import os
 from functools import lru_cache
 from io import BytesIO
@@ -17,7 +18,9 @@ from numpy.lib import format as npy_format
 
 from parity.dtypes import storage
 from parity.errors import TraceError
+from parity.trace.files import Files
 from parity.trace.names import file_name
+from parity.trace.records import checked_size
 
 if TYPE_CHECKING:
     from mmap import mmap
@@ -25,7 +28,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["FOLDER", "NpyShard", "read_header"]
+    from parity.trace.files import Content
+    from parity.trace.schema import Record
+
+__all__ = ["FOLDER", "NpyShard", "array_of", "npy_files", "read_header"]
 
 FOLDER = "npy"
 # numpy publishes no types of these functions.
@@ -113,6 +119,36 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def npy_files(folder: Path) -> Files:
+    """Return what reads the tensors of `.npy` files: at their records' offsets, else where their headers say."""
+
+    def opener(record: Record, files: Files) -> NDArray[Any]:
+        shard = record.shard or ""
+        return array_of(files.content(shard), record, f"{folder}/{shard}: {record.address!r}")
+
+    return Files(folder, one_tensor_each=True, opener=opener)
+
+
+def array_of(data: Content, record: Record, where: str) -> NDArray[Any]:
+    """Return the elements in a whole `.npy` file, as its header says.
+
+    Raises:
+        TraceError: it is no `.npy` file or is not what the record says.
+    """
+    kind, shape, fortran, offset = read_header(BytesIO(data) if isinstance(data, bytes) else data, where)
+    wanted = storage(record.dtype)
+    if shape != record.shape or kind.newbyteorder("<") != wanted:
+        message = f"{where} is {kind}{list(shape)}; expected {wanted}{list(record.shape)}"
+        raise TraceError(message)
+    end = offset + checked_size(record, record.address)
+    if end > len(data):
+        message = f"{where} ends at byte {end}; the file has {len(data)}"
+        raise TraceError(message)
+    count = math.prod(shape)
+    array = np.frombuffer(data, kind, count, offset).reshape(shape, order="F" if fortran else "C")
+    return np.asarray(array, dtype=wanted, order="C")
 
 
 def read_header(file: BinaryIO | mmap, where: str) -> tuple[np.dtype[np.generic], tuple[int, ...], bool, int]:

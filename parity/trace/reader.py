@@ -18,15 +18,15 @@ import xxhash
 from parity.errors import TraceError, nearest
 from parity.trace.digests import digest
 from parity.trace.dumps.dump import as_run
-from parity.trace.dumps.plain import named_freely
 from parity.trace.dumps.recognise import read_foreign
 from parity.trace.manifest import read_manifest
 from parity.trace.run_reader import RunReader, read_records
+from parity.trace.stores import files_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from parity.trace.schema import Manifest, RunInfo
+    from parity.trace.schema import Manifest
 
 __all__ = ["Trace", "Verified"]
 
@@ -69,7 +69,7 @@ class Trace:
         """Open a trace.
 
         Args:
-            folder: A trace's folder, a plain folder of `.npy` files, or what another tool wrote (parity.trace.dumps.dump).
+            folder: A trace's folder, a plain folder of `.npy` files, or what another tool wrote (docs/other-dumps.md).
             verify: Also compare every tensor's bytes with its digest.
             allow_incomplete: Accept a trace whose recorder has not finished; what is there can be trusted.
 
@@ -77,13 +77,10 @@ class Trace:
             TraceError: it is no trace, is incomplete, or is damaged.
         """
         folder = Path(folder)
-        if not folder.is_dir() and folder.suffix != ".safetensors":
-            message = f"{folder} is not a folder; give the folder that `parity record --out` wrote"
-            raise TraceError(message)
         if (folder / "manifest.json").exists() or (folder / "manifest.json").is_symlink():
             manifest = read_manifest(folder)
             _check_complete(folder, manifest, allow_incomplete=allow_incomplete)
-            trace = cls(folder, manifest, _runs(folder, manifest.runs), plain=False)
+            trace = cls(folder, manifest, _runs(folder, manifest), plain=False)
         else:
             dump = read_foreign(folder)
             manifest, run = as_run(dump, folder.name)
@@ -114,12 +111,7 @@ class Trace:
             time.sleep(_LOOK_S)
         manifest = read_manifest(folder)
         manifest.runs = {name: info for name, info in manifest.runs.items() if info.complete}
-        return cls(folder, manifest, _runs(folder, manifest.runs), plain=False)
-
-    @property
-    def free(self) -> bool:
-        """Whether some file of a plain folder is named freely, so that its place in the run is not known."""
-        return not self.ordered and any(named_freely(record) for run in self._runs.values() for record in run.records)
+        return cls(folder, manifest, _runs(folder, manifest), plain=False)
 
     @property
     def runs(self) -> tuple[str, ...]:
@@ -176,14 +168,16 @@ class Trace:
         return Verified(runs=len(self._runs), records=records, tensors=tensors, size_bytes=size)
 
 
-def _runs(folder: Path, infos: Mapping[str, RunInfo]) -> dict[str, RunReader]:
+def _runs(folder: Path, manifest: Manifest) -> dict[str, RunReader]:
     """Return the runs of a trace, their records read and checked."""
-    runs = {}
-    for name, info in infos.items():
-        if (folder / name).is_symlink() or not (folder / name).is_dir():
-            message = f"{folder / name} is not a folder; the manifest lists run {name!r}"
+    runs: dict[str, RunReader] = {}
+    for name, info in manifest.runs.items():
+        place = folder / name
+        if place.is_symlink() or not place.is_dir():
+            message = f"{place} is not a folder; the manifest lists run {name!r}"
             raise TraceError(message)
-        runs[name] = RunReader(folder / name, name, info, read_records(folder / name, info))
+        records = read_records(place, info)
+        runs[name] = RunReader(place, name, info, records, files_of(manifest.store, place, records))
     return runs
 
 

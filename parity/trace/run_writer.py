@@ -20,10 +20,10 @@ from parity.address import STAGES, Address
 from parity.errors import AddressError, TraceError
 from parity.trace.buffers import Buffers
 from parity.trace.digests import mark, storage_of
-from parity.trace.npy import NpyShard
 from parity.trace.pipeline import Pipeline
 from parity.trace.records import encode, plain_value
 from parity.trace.schema import Record
+from parity.trace.stores import shards_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from parity.trace.hdf5 import Hdf5Shard
+    from parity.trace.npy import NpyShard
     from parity.trace.recovery import Recovered
-    from parity.trace.schema import RunInfo
+    from parity.trace.schema import RunInfo, Store
 
 __all__ = ["RunWriter", "Settings"]
 
@@ -45,7 +46,7 @@ _MOST_RECORDS_PER_SHARD: Final = 1 << 15
 class Settings(NamedTuple):
     """The store, how many new bytes close a shard, and how many may wait to be written."""
 
-    store: str
+    store: Store
     shard_bytes: int
     queue_bytes: int
 
@@ -54,15 +55,6 @@ class Settings(NamedTuple):
 def _type_name(dtype: np.dtype[np.generic]) -> str:
     """Return the name of a type, which numpy takes long to work out."""
     return dtype.name
-
-
-def _shards(store: str) -> type[Hdf5Shard | NpyShard]:
-    """Return what writes the shards of a store; h5py, which takes long to import, is left to those that record."""
-    if store != "hdf5":
-        return NpyShard
-    from parity.trace.hdf5 import Hdf5Shard
-
-    return Hdf5Shard
 
 
 class _Pending(NamedTuple):
@@ -92,7 +84,7 @@ class RunWriter:
         """Continue after `recovered`, which is empty for a new run; `finished` saves the manifest."""
         self.info = info
         self._folder = folder
-        self._store = _shards(settings.store)
+        self._store = shards_of(settings.store)
         self._settings = settings
         self._finished = finished
         self._known = {record.address: record for record in recovered.records}

@@ -20,7 +20,8 @@ from parity.compare import compare
 from parity.mapping import excluded, mapped
 from parity.mapping.propose import propose
 from parity.replay import Options, find, request_of
-from parity.trace import RunReader, Trace
+from parity.trace import Trace
+from parity.trace.files import Tensors
 from tests.conftest import ROOT
 
 pytestmark = [pytest.mark.full, pytest.mark.torch, pytest.mark.mindspore]
@@ -97,7 +98,7 @@ def without_names(trace, seed=5):
             place, _, port = record.address.rpartition(":")
             path, at, index = place.partition("@")
             records.append(msgspec.structs.replace(record, address=f"{names[path]}{at}{index}:{port}"))
-        runs[name] = RunReader(run._folder, name, run.info, records)
+        runs[name] = run.with_records(records)
     weights = {}
     for name, digests in trace.manifest.weights.items():
         path, _, parameter = name.rpartition(":")
@@ -157,15 +158,18 @@ def test_order_and_shapes_alone_are_never_sure(reference, native, table, shuffle
         assert not [pair for pair in mapping.pairs if names[pair.path] in owners and mapping.judged(pair)]
 
 
-class _Rounded(RunReader):
-    """A run whose floating tensors carry an error of the size of float16's rounding."""
+class _Rounded(Tensors):
+    """The tensors of a run, floating ones with an error of the size of float16's rounding."""
 
-    def tensor(self, address, *, check=False):
+    def __init__(self, run):
+        self._run = run
+
+    def read(self, record):
         """Return the tensor with the error."""
-        array = super().tensor(address, check=check)
+        array = self._run.tensor(record.address)
         if array.dtype.kind != "f":
             return array
-        return array * (1.0 + 1e-3 * np.random.default_rng(len(address)).standard_normal(array.shape))
+        return array * (1.0 + 1e-3 * np.random.default_rng(len(record.address)).standard_normal(array.shape))
 
 
 def lacking(trace, seed, *, rounded):
@@ -174,11 +178,12 @@ def lacking(trace, seed, *, rounded):
     run, rng = trace.run(name), np.random.default_rng(seed)
     paths = sorted({record.address.partition("@")[0].partition(":")[0] for record in run.records})
     gone = set(rng.choice(paths, int(rng.integers(1, 30)), replace=False))
-    kind = _Rounded if rounded else RunReader
     records = [record for record in run.records if record.address.partition("@")[0].partition(":")[0] not in gone]
     weights = {key: value for key, value in trace.manifest.weights.items() if key.rpartition(":")[0] not in gone}
     manifest = msgspec.structs.replace(trace.manifest, weights=weights)
-    return Trace(trace.folder, manifest, {name: kind(run._folder, name, run.info, records)}, plain=False)
+    return Trace(
+        trace.folder, manifest, {name: run.with_records(records, _Rounded(run) if rounded else None)}, plain=False
+    )
 
 
 @pytest.mark.parametrize("seed", range(6))

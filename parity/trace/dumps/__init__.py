@@ -1,1 +1,1 @@
-"""What other tools left on the disk, read as traces of one run; `parity.trace.dumps.dump` has the table."""
+"""What other tools left on the disk, read as traces of one run; a module here with a `FORMAT` is a format."""

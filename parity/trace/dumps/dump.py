@@ -1,21 +1,19 @@
-"""What another tool left on the disk, as a trace of one run.
+"""What a format is, and what its reader makes of someone's files: a trace of one run.
 
-A trace of ours says what it is; a foreign one is recognised by its files:
+A format is a module of this folder with the row `FORMAT`; `parity.trace.dumps.recognise` asks each in turn. Its reader
+makes records, without digests, of the files as they lie, and says with `Tensors` how their elements are read:
 
-| files | tool | read by |
-|---|---|---|
-| `dump.json`, or `stepN/` with one in it | msprobe | parity.trace.dumps.msprobe |
-| `*.safetensors`, or one such file | safetensors | parity.trace.dumps.safetensors_file |
-| read-only `*.npy` that all bear a counter | TroubleShooter | parity.trace.dumps.troubleshooter |
-| other `*.npy` | anyone | parity.trace.dumps.plain |
+    Files(folder, one_tensor_each=False)                    bytes at the offset that each record has
+    Files(folder, one_tensor_each=True, opener=...)         and a function for the records that have none
 
-Each reader makes records, without digests, of the files as they lie; nothing is copied or converted.
+Nothing is copied or converted, and nothing is unpickled.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote
 
 from parity.address import Address, stage_of
@@ -26,21 +24,25 @@ from parity.trace.run_reader import RunReader
 from parity.trace.schema import Manifest, Record, RunInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-__all__ = ["RUN", "Dump", "as_run", "place", "stage_or_unet", "unique"]
+    from parity.trace.files import Tensors
+
+__all__ = ["RUN", "Dump", "Format", "as_run", "checked_end", "place", "quoted", "stage_or_unet", "unique"]
 
 RUN: Final = "plain"
 _KEPT: Final = " /<>&+,;=()[]{}"
 
 
-class Dump(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Dump:
     """Foreign files as records.
 
     Attributes:
-        folder: The folder that the records' files are relative to.
+        folder: Where they lie.
         records: One for each tensor or value, in order.
+        tensors: What reads the tensors of the records.
         ordered: Whether that order is the order of execution.
         tool: Who wrote the files.
         framework: What computed them, if the files tell.
@@ -48,23 +50,54 @@ class Dump(NamedTuple):
 
     folder: Path
     records: list[Record]
+    tensors: Tensors
     ordered: bool
     tool: str
     framework: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """A kind of dump.
+
+    Attributes:
+        name: What messages call one of its files.
+        suffix: The ending of its files; empty where they are known by more than their names.
+        asked: Formats are asked in ascending order: first those that look closer than at an ending.
+        read: Returns the dump of a folder and the names in it that end so, in natural order; None where these are of
+            another kind after all, TraceError where they are damaged.
+        found_by: What a folder of this kind has, as the message about a folder of no kind lists it; may be empty.
+        alone: Whether a file with this ending is a dump by itself.
+    """
+
+    name: str
+    suffix: str
+    asked: int
+    read: Callable[[Path, Sequence[str]], Dump | None]
+    found_by: str = ""
+    alone: bool = False
+
+
 def as_run(dump: Dump, name: str) -> tuple[Manifest, RunReader]:
     """Return the manifest and the one run, `plain`, of a dump; `name` is the side's."""
     tensors = [record for record in dump.records if record.kind == "tensor"]
-    types = Counter(record.dtype for record in tensors)
-    floats = [each for each, _ in types.most_common() if is_float(each)]
-    info = RunInfo(mode="run", dtype=(floats or list(types))[0], complete=True, records=len(dump.records))
+    info = RunInfo(mode="run", dtype=_main_type(tensors), complete=True, records=len(dump.records))
     info.bytes_recorded = info.bytes_stored = sum(checked_size(record, str(dump.folder)) for record in tensors)
+    provenance = {"tool": dump.tool, "framework": dump.framework}
     manifest = Manifest(
         side="reference", name=name, status="complete", case={}, case_digest="", store="npy", runs={RUN: info},
-        provenance={key: text for key, text in (("tool", dump.tool), ("framework", dump.framework)) if text},
+        provenance={key: text for key, text in provenance.items() if text},
     )  # fmt: skip
-    return manifest, RunReader(dump.folder, RUN, info, dump.records)
+    return manifest, RunReader(dump.folder, RUN, info, dump.records, dump.tensors)
+
+
+def _main_type(tensors: Iterable[Record]) -> str:
+    """Return the most frequent floating type, or the first type where none is floating."""
+    types = Counter(record.dtype for record in tensors)
+    for dtype, _ in types.most_common():
+        if is_float(dtype):
+            return dtype
+    return next(iter(types))
 
 
 def place(name: str) -> tuple[str, str]:
@@ -73,8 +106,13 @@ def place(name: str) -> tuple[str, str]:
         address = Address.parse(unquote(name, errors="strict"))
         return str(address), address.stage
     except (AddressError, UnicodeDecodeError):
-        path = quote(name, safe=_KEPT)
+        path = quoted(name)
     return f"{path}:output", stage_or_unet(path)
+
+
+def quoted(name: str) -> str:
+    """Return a name with what an address cannot hold percent-encoded."""
+    return quote(name, safe=_KEPT)
 
 
 def stage_or_unet(path: str) -> str:
@@ -83,6 +121,19 @@ def stage_or_unet(path: str) -> str:
         return stage_of(path)
     except AddressError:
         return "unet"
+
+
+def checked_end(record: Record, start: int, size: int, where: str) -> int:
+    """Return where the bytes of a record end that begin at `start` of a file of `size` bytes.
+
+    Raises:
+        TraceError: the file ends before, or no tensor has this type and shape.
+    """
+    end = start + checked_size(record, where)
+    if end > size:
+        message = f"{where} has {size} bytes; its shape {list(record.shape)} needs {end}"
+        raise TraceError(message)
+    return end
 
 
 def unique(records: Iterable[Record], where: Path) -> list[Record]:

@@ -19,38 +19,38 @@ from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import quote
 
 import msgspec
 
 from parity.address import Address
 from parity.errors import TraceError
-from parity.trace.dumps.dump import Dump, stage_or_unet, unique
+from parity.trace.dumps.dump import Dump, Format, checked_end, quoted, stage_or_unet, unique
 from parity.trace.dumps.plain import npy_record
 from parity.trace.dumps.torch_file import read_layout
 from parity.trace.names import natural, open_inside
-from parity.trace.records import checked_size, plain_value
+from parity.trace.npy import npy_files
+from parity.trace.records import plain_value
 from parity.trace.schema import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["FILE", "find_dumps", "read_msprobe"]
+__all__ = ["FORMAT"]
 
 FILE: Final = "dump.json"
 _TENSORS: Final = "dump_tensor_data"
-_STEP = re.compile(r"step(?P<step>[0-9]{1,9})")
-_PART = re.compile(r"(?:rank|proc)[0-9]*")
+_STEP = re.compile(r"step[0-9]{1,9}")
+_RANK = re.compile(r"(?:rank|proc)[0-9]*")
 _MODULE = re.compile(
     r"(?:Module|Cell)\.(?P<path>.+)\.[^.]+\.(?P<way>forward|backward|parameters_grad)\.(?P<call>[0-9]{1,9})"
 )
 _FUNCTION = re.compile(r"(?P<path>.+)\.(?P<call>[0-9]{1,9})\.(?P<way>forward|backward)")
 _VALUES: Final = frozenset({"bool", "int", "float", "str"})
-_KEPT: Final = " /<>&+,;=()[]{}"
+_PORTS: Final = {"input_args": "input", "input_kwargs": "input", "input": "input", "output": "output"}
+_NOT_SAVED: Final = "-1"
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -69,56 +69,81 @@ class _Call(NamedTuple):
     number: int
 
 
-def find_dumps(folder: Path) -> dict[int | None, str]:
-    """Return step -> folder of its dump.json, relative to `folder`; the step is None where `folder` is one step's.
+class _Part(NamedTuple):
+    """One dump.json: the step that it is of, None where there are no steps, and its folder, relative."""
+
+    step: int | None
+    folder: str
+
+
+def read_msprobe(folder: Path, names: Sequence[str]) -> Dump | None:
+    """Make the records of a step, of a rank in it, or of all steps; None where there is no dump.json.
+
+    Raises:
+        TraceError: a file is damaged or lies elsewhere, there is no tensor, or a step has the dumps of several ranks.
+    """
+    records: list[Record] = []
+    content = None
+    for part in _parts(folder, names):
+        content = _read(folder, f"{part.folder}{FILE}")
+        try:
+            records += _Reader(folder, part).records(content.data)
+        except RecursionError as error:
+            message = f"{folder / part.folder / FILE} is no dump.json of msprobe: it is nested too deeply"
+            raise TraceError(message) from error
+    if content is None:
+        return None
+    if not any(record.kind == "tensor" for record in records):
+        message = f"{folder}: the dump has no tensors (task {content.task!r}); dump with task 'tensor'"
+        raise TraceError(message)
+    return Dump(
+        folder=folder, records=unique(records, folder), tensors=npy_files(folder), ordered=True, tool="msprobe",
+        framework=content.framework,
+    )  # fmt: skip
+
+
+FORMAT: Final = Format(name="msprobe", suffix="", asked=1, read=read_msprobe, found_by="msprobe's dump.json")
+
+
+def _parts(folder: Path, names: Sequence[str]) -> Iterator[_Part]:
+    """Yield the dumps below a folder: its own, or else one of each step's rank.
 
     Raises:
         TraceError: a step has the dumps of several ranks.
     """
-    found: dict[int | None, list[str]] = defaultdict(list)
     if (folder / FILE).is_file():
-        return {None: ""}
-    for name, step in _steps(folder):
-        inner = folder / name if name else folder
-        for entry in sorted(inner.iterdir(), key=lambda entry: natural(entry.name)):
-            if _PART.fullmatch(entry.name) and (entry / FILE).is_file():
-                found[step].append(f"{name}/{entry.name}/".lstrip("/"))
-    for parts in found.values():
-        if len(parts) > 1:
-            message = f"{folder} holds the dumps {', '.join(parts)}; a trace is of one rank, give its own folder"
-            raise TraceError(message)
-    return {step: parts[0] for step, parts in found.items()}
+        yield _Part(None, "")
+        return
+    steps = [name for name in names if _STEP.fullmatch(name) and (folder / name).is_dir()]
+    if not steps:
+        yield from _of_one_rank(folder, _ranks(folder, None, ""))
+        return
+    by_number: dict[int, list[_Part]] = {}
+    for name in steps:
+        step = int(name.removeprefix("step"))
+        by_number.setdefault(step, []).extend(_ranks(folder, step, f"{name}/"))
+    for parts in by_number.values():
+        yield from _of_one_rank(folder, parts)
 
 
-def _steps(folder: Path) -> Iterator[tuple[str, int | None]]:
-    """Yield the folders of steps with their number, or the folder itself."""
-    names = [entry.name for entry in folder.iterdir() if _STEP.fullmatch(entry.name) and entry.is_dir()]
-    if not names:
-        yield "", None
-    for name in sorted(names, key=natural):
-        yield name, int(name.removeprefix("step"))
+def _ranks(folder: Path, step: int | None, inside: str) -> list[_Part]:
+    """Return the dumps of the ranks in one step's folder."""
+    entries = sorted((folder / inside).iterdir(), key=lambda entry: natural(entry.name))
+    ranks = [entry for entry in entries if _RANK.fullmatch(entry.name)]
+    return [_Part(step, f"{inside}{entry.name}/") for entry in ranks if (entry / FILE).is_file()]
 
 
-def read_msprobe(folder: Path, dumps: dict[int | None, str]) -> Dump:
-    """Make the records of the dumps that `find_dumps` found.
+def _of_one_rank(folder: Path, parts: list[_Part]) -> list[_Part]:
+    """Return the dumps of one step if there is at most one.
 
     Raises:
-        TraceError: a file is damaged or lies elsewhere, or there is no tensor.
+        TraceError: there are several.
     """
-    records: list[Record] = []
-    framework = ""
-    for step, part in dumps.items():
-        content = _read(folder, f"{part}{FILE}")
-        framework = content.framework
-        try:
-            records += _Reader(folder, part, step).records(content.data)
-        except RecursionError as error:
-            message = f"{folder / part / FILE} is no dump.json of msprobe: it is nested too deeply"
-            raise TraceError(message) from error
-    if not any(record.kind == "tensor" for record in records):
-        message = f"{folder}: the dump has no tensors (task {content.task!r}); dump with task 'tensor'"
+    if len(parts) > 1:
+        found = ", ".join(part.folder for part in parts)
+        message = f"{folder} holds the dumps {found}; a trace is of one rank, give its own folder"
         raise TraceError(message)
-    return Dump(folder, unique(records, folder), ordered=True, tool="msprobe", framework=framework)
+    return parts
 
 
 def _read(folder: Path, name: str) -> _File:
@@ -136,68 +161,51 @@ def _parsed(name: str) -> _Call:
     """Return path, direction and number of an entry's name; a name of another form is a path by itself."""
     match = _MODULE.fullmatch(name) or _FUNCTION.fullmatch(name)
     if match is None:
-        return _Call(quote(name, safe=_KEPT), "forward", 0)
-    path = quote(match["path"], safe=_KEPT)
-    return _Call(f"{path}.backward" if match["way"] == "backward" else path, match["way"], int(match["call"]))
+        return _Call(quoted(name), "forward", 0)
+    path, way = quoted(match["path"]), match["way"]
+    if way == "backward":
+        path += ".backward"
+    return _Call(path, way, int(match["call"]))
 
 
 class _Reader:
     """Makes the records of one dump.json."""
 
-    def __init__(self, folder: Path, part: str, step: int | None) -> None:
+    def __init__(self, folder: Path, part: _Part) -> None:
         """Read files of `part` below `folder`."""
-        self._folder, self._part, self._step = folder, part, step
+        self._folder, self._part = folder, part
 
     def records(self, data: dict[str, Any]) -> Iterator[Record]:
         """Yield the records of every call, in order."""
         calls = {name: _parsed(name) for name in data}
         numbered = {call.path for call in calls.values() if call.number}
         for name, call in calls.items():
+            entry = data[name]
+            if not isinstance(entry, dict):
+                where = self._folder / self._part.folder / FILE
+                message = f"{where}: {name!r} is {entry!r:.40}; expected an object"
+                raise TraceError(message)
             index = call.number if call.path in numbered else None
-            for port, leaf in self._leaves(name, data[name], call.way):
-                record = self._record(Address(path=call.path, step=self._step, call=index, port=port), leaf, call.way)
-                if record is not None:
-                    yield record
+            place = Address(path=call.path, step=self._part.step, call=index, port="output")
+            for port, leaf in _leaves(entry, call.way):
+                yield from self._record(replace(place, port=port), leaf, call.way)
 
-    def _leaves(self, name: str, entry: Any, way: str) -> Iterator[tuple[str, Any]]:
-        """Yield port and description of everything in one entry."""
-        if not isinstance(entry, dict):
-            message = f"{self._folder / self._part / FILE}: {name!r} is {entry!r:.40}; expected an object"
-            raise TraceError(message)
-        for section, content in entry.items():
-            if way == "parameters_grad":
-                yield from _flat(content[0] if isinstance(content, list) and content else content, f"grad.{section}")
-            elif section in {"input_args", "input_kwargs", "input"}:
-                yield from _flat(content, "input")
-            elif section == "output":
-                single = isinstance(content, list) and len(content) == 1
-                yield from _flat(content[0] if single else content, "output")
-            elif section == "parameters" and isinstance(content, dict):
-                for parameter, each in content.items():
-                    yield from _flat(each, parameter)
-
-    def _record(self, address: Address, leaf: Any, way: str) -> Record | None:
-        """Return the record of one leaf; None where it was not saved or is no value of ours."""
-        text = str(replace(address, port=quote(address.port, safe=_KEPT)))
-        stage = stage_or_unet(address.path.removesuffix(".backward"))
-        if way != "forward":
-            stage = "gradients"
-        elif not address.port.startswith(("input", "output")):
-            stage = "weights"
+    def _record(self, address: Address, leaf: Any, way: str) -> Iterator[Record]:
+        """Yield the record of one leaf; nothing where it was not saved or is no value of ours."""
+        text = str(replace(address, port=quoted(address.port)))
+        stage = _stage(address, way)
         if leaf is None and address.port.startswith("input"):
-            return Record(address=text, stage=stage, kind="value")
-        if not isinstance(leaf, dict):
-            return None
-        file, value = leaf.get("data_name"), leaf.get("value")
-        if isinstance(file, str) and file != "-1":
-            return self._tensor(text, stage, file)
-        if leaf.get("type") in _VALUES and type(value).__name__ in _VALUES:
-            return Record(address=text, stage=stage, kind="value", value=plain_value(value))
-        return None
+            yield Record(address=text, stage=stage, kind="value")
+        elif isinstance(leaf, dict):
+            file, value = leaf.get("data_name"), leaf.get("value")
+            if isinstance(file, str) and file != _NOT_SAVED:
+                yield self._tensor(text, stage, file)
+            elif leaf.get("type") in _VALUES and type(value).__name__ in _VALUES:
+                yield Record(address=text, stage=stage, kind="value", value=plain_value(value))
 
     def _tensor(self, address: str, stage: str, file: str) -> Record:
         """Return the record of a tensor's file."""
-        name = f"{self._part}{_TENSORS}/{file}"
+        name = f"{self._part.folder}{_TENSORS}/{file}"
         if not name.endswith(".pt"):
             return msgspec.structs.replace(npy_record(self._folder, name, address, stage), native=file)
         where = f"{self._folder / name}"
@@ -205,20 +213,40 @@ class _Reader:
             dtype, shape, offset = read_layout(opened, where)
             size = os.fstat(opened.fileno()).st_size
         record = Record(address=address, stage=stage, shape=shape, dtype=dtype, shard=name, offset=offset, native=file)
-        needed = checked_size(record, where)
-        if offset + needed > size:
-            message = f"{where} has {size} bytes; its shape {list(shape)} needs {offset + needed}"
-            raise TraceError(message)
-        return record if needed else msgspec.structs.replace(record, offset=None)
+        empty = checked_end(record, offset, size, where) == offset
+        return msgspec.structs.replace(record, offset=None) if empty else record
+
+
+def _stage(address: Address, way: str) -> str:
+    """Return the stage of a port of a call."""
+    if way != "forward":
+        return "gradients"
+    if not address.port.startswith(("input", "output")):
+        return "weights"
+    return stage_or_unet(address.path.removesuffix(".backward"))
+
+
+def _leaves(entry: dict[str, Any], way: str) -> Iterator[tuple[str, Any]]:
+    """Yield port and description of everything in one entry."""
+    for section, content in entry.items():
+        if way == "parameters_grad":
+            first = content[0] if isinstance(content, list) and content else content
+            yield from _flat(first, f"grad.{section}")
+        elif section in _PORTS:
+            # A single output has no number; a single input keeps its own, since another call may have several.
+            single = section == "output" and isinstance(content, list) and len(content) == 1
+            yield from _flat(content[0] if single else content, _PORTS[section])
+        elif section == "parameters" and isinstance(content, dict):
+            for parameter, each in content.items():
+                yield from _flat(each, parameter)
 
 
 def _flat(content: Any, port: str) -> Iterator[tuple[str, Any]]:
     """Yield (port, description) of every leaf of nested lists and objects."""
-    if isinstance(content, dict) and not isinstance(content.get("type"), str):
-        for key, each in content.items():
-            yield from _flat(each, f"{port}.{key}")
-    elif isinstance(content, list):
-        for index, each in enumerate(content):
-            yield from _flat(each, f"{port}.{index}")
-    else:
+    if isinstance(content, list):
+        content = dict(enumerate(content))
+    elif not isinstance(content, dict) or isinstance(content.get("type"), str):
         yield port, content
+        return
+    for key, each in content.items():
+        yield from _flat(each, f"{port}.{key}")

@@ -8,39 +8,35 @@ which need not be the order of completion.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, get_args
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Final, get_args
 
 from parity.dtypes import TypeName
 from parity.errors import TraceError
-from parity.trace.dumps.dump import Dump, place, unique
-from parity.trace.names import natural, open_inside
-from parity.trace.npy import read_header
-from parity.trace.records import checked_size
+from parity.trace.dumps.dump import Dump, Format, checked_end, place, unique
+from parity.trace.names import open_inside
+from parity.trace.npy import npy_files, read_header
 from parity.trace.schema import Record
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["SUFFIX", "named_freely", "npy_record", "read_plain"]
+__all__ = ["FORMAT", "SUFFIX", "npy_record"]
 
-SUFFIX = ".npy"
+SUFFIX: Final = ".npy"
 
 
-def read_plain(folder: Path) -> Dump:
-    """Make the records of a folder of `.npy` files.
+def read_plain(folder: Path, files: Sequence[str]) -> Dump:
+    """Make the records of these `.npy` files.
 
     Raises:
         TraceError: one of them is no plain tensor, or two have one address.
     """
-    names = sorted((entry.name for entry in folder.iterdir() if entry.name.endswith(SUFFIX)), key=natural)
-    records = [npy_record(folder, name, *place(name.removesuffix(SUFFIX))) for name in names]
-    return Dump(folder, unique(records, folder), ordered=False, tool="")
+    records = [npy_record(folder, file, *place(file.removesuffix(SUFFIX))) for file in files]
+    return Dump(folder=folder, records=unique(records, folder), tensors=npy_files(folder), ordered=False, tool="")
 
 
-def named_freely(record: Record) -> bool:
-    """Tell whether the record's file does not bear its address as its name."""
-    return unquote((record.shard or "").removesuffix(SUFFIX)) != record.address
+FORMAT: Final = Format(name=SUFFIX, suffix=SUFFIX, asked=3, read=read_plain, found_by=".npy files")
 
 
 def npy_record(folder: Path, name: str, address: str, stage: str) -> Record:
@@ -57,8 +53,5 @@ def npy_record(folder: Path, name: str, address: str, stage: str) -> Record:
         message = f"{where} holds {dtype}; expected one of {', '.join(get_args(TypeName))}"
         raise TraceError(message)
     record = Record(address=address, stage=stage, shape=shape, dtype=dtype.name, shard=name, native=name)
-    needed = offset + checked_size(record, where)
-    if needed > size:
-        message = f"{where} has {size} bytes; its shape {list(shape)} needs {needed}"
-        raise TraceError(message)
+    checked_end(record, offset, size, where)
     return record

@@ -1,44 +1,79 @@
-"""Recognises what another tool wrote, by its files (the table in parity.trace.dumps.dump)."""
+"""Recognises what another tool wrote, by its files.
+
+A trace of ours says what it is; anything else is shown to one format after the other, and the first that knows it
+reads it. The formats are the modules of this folder that have a `FORMAT`, so a further one is a further file and
+nothing else. docs/other-dumps.md has the table of them for whoever has such files.
+"""
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 from parity.errors import TraceError
-from parity.trace.dumps import msprobe, safetensors_file
-from parity.trace.dumps.plain import SUFFIX, read_plain
-from parity.trace.dumps.troubleshooter import read_saved
+from parity.trace import dumps
+from parity.trace.names import natural
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from parity.trace.dumps.dump import Dump
+    from parity.trace.dumps.dump import Dump, Format
 
-__all__ = ["read_foreign"]
+__all__ = ["format_of_file", "formats", "read_foreign"]
+
+
+@cache
+def formats() -> tuple[Format, ...]:
+    """Return all formats, in the order in which they are asked."""
+    found: list[Format] = []
+    for info in iter_modules(dumps.__path__, f"{dumps.__name__}."):
+        module = import_module(info.name)
+        if hasattr(module, "FORMAT"):
+            found.append(module.FORMAT)
+    return tuple(sorted(found, key=lambda each: each.asked))
+
+
+def format_of_file(path: Path) -> Format | None:
+    """Return the format of which a file with this name is a dump by itself."""
+    for each in formats():
+        if each.alone and path.name.endswith(each.suffix):
+            return each
+    return None
 
 
 def read_foreign(path: Path) -> Dump:
-    """Return the dump at `path`.
+    """Return the dump at `path`, a folder or a file.
 
     Raises:
         TraceError: it is of no known kind, or is damaged.
     """
     if not path.is_dir():
-        if not path.is_file():
-            message = f"{path} is not there; give a trace's folder or a safetensors file"
-            raise TraceError(message)
-        file = path.resolve()  # the user named it, and caches of checkpoints are full of links
-        return safetensors_file.read_safetensors(file.parent, [file.name])
-    dumps = msprobe.find_dumps(path)
-    if dumps:
-        return msprobe.read_msprobe(path, dumps)
-    names = [entry.name for entry in path.iterdir()]
-    tensors = [name for name in names if name.endswith(safetensors_file.SUFFIX)]
-    if any(name.endswith(SUFFIX) for name in names):
-        return read_saved(path) or read_plain(path)
-    if tensors:
-        return safetensors_file.read_safetensors(path, tensors)
-    message = (
-        f"{path} is no trace: it has neither manifest.json nor .npy files, .safetensors files or msprobe's dump.json"
-    )
+        return _read_file(path)
+    names = sorted((entry.name for entry in path.iterdir()), key=natural)
+    for each in formats():
+        files = [name for name in names if name.endswith(each.suffix)]
+        dump = each.read(path, files) if files else None
+        if dump is not None:
+            return dump
+    *most, last = sorted(each.found_by for each in formats() if each.found_by)
+    message = f"{path} is no trace: it has neither manifest.json nor {', '.join(most)} or {last}"
     raise TraceError(message)
+
+
+def _read_file(path: Path) -> Dump:
+    """Return the dump that is one file."""
+    known = format_of_file(path)
+    if known is None:
+        message = f"{path} is not a folder; give the folder that `parity record --out` wrote"
+        raise TraceError(message)
+    if not path.is_file():
+        message = f"{path} is not there; give a trace's folder or a {known.name} file"
+        raise TraceError(message)
+    file = path.resolve()  # the user named it, and caches of checkpoints are full of links
+    dump = known.read(file.parent, [file.name])
+    if dump is None:
+        message = f"{path} is no {known.name} file"
+        raise TraceError(message)
+    return dump

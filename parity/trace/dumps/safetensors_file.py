@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from parity.errors import TraceError
-from parity.trace.dumps.dump import Dump, place, unique
+from parity.trace.dumps.dump import Dump, Format, place, unique
+from parity.trace.files import Files
 from parity.trace.names import natural, open_inside
 from parity.trace.records import checked_size
 from parity.trace.schema import Record
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["SUFFIX", "read_safetensors"]
+__all__ = ["FORMAT"]
 
 SUFFIX: Final = ".safetensors"
 _LONGEST_HEADER: Final = 100_000_000
@@ -44,17 +46,26 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data_offsets: tuple[int, int]
 
 
-def read_safetensors(folder: Path, files: list[str]) -> Dump:
+def read_safetensors(folder: Path, files: Sequence[str]) -> Dump:
     """Make the records of all tensors in these files of a folder.
 
     Raises:
         TraceError: one is no safetensors file, is damaged, or two tensors have one address.
     """
-    records = [record for file in sorted(files, key=natural) for record in _records(folder, file)]
+    records: list[Record] = []
+    for file in files:
+        records += _records(folder, file)
     if not records:
         message = f"{folder}: {', '.join(files)} hold no tensor"
         raise TraceError(message)
-    return Dump(folder, unique(sorted(records, key=_by_name), folder), ordered=False, tool="safetensors")
+    records = unique(sorted(records, key=_by_name), folder)
+    tensors = Files(folder, one_tensor_each=False)
+    return Dump(folder=folder, records=records, tensors=tensors, ordered=False, tool="safetensors")
+
+
+FORMAT: Final = Format(
+    name="safetensors", suffix=SUFFIX, asked=4, read=read_safetensors, found_by=".safetensors files", alone=True
+)
 
 
 def _by_name(record: Record) -> tuple[tuple[int, int, str], ...]:

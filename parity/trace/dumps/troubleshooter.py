@@ -16,19 +16,21 @@ from __future__ import annotations
 import re
 import stat
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, get_args
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Final, get_args
 
+from parity.address import Address
 from parity.dtypes import TypeName
-from parity.trace.dumps.dump import Dump, stage_or_unet
+from parity.trace.dumps.dump import Dump, Format, quoted, stage_or_unet
 from parity.trace.dumps.plain import SUFFIX, npy_record
+from parity.trace.npy import npy_files
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from parity.trace.schema import Record
 
-__all__ = ["read_saved"]
+__all__ = ["FORMAT"]
 
 _FORMS = (
     re.compile(r"(?P<count>[0-9]{1,18})_(?P<name>.+)\.npy"),
@@ -36,32 +38,38 @@ _FORMS = (
 )
 
 
-def read_saved(folder: Path) -> Dump | None:
-    """Make the records of a save folder; None where the files' names are no such.
+def read_saved(folder: Path, files: Sequence[str]) -> Dump | None:
+    """Make the records of a save folder; None where the files' names are no such, or one may be written to.
 
     Raises:
         TraceError: a file is no plain tensor.
     """
-    entries = [entry for entry in folder.iterdir() if entry.name.endswith(SUFFIX)]
-    files = _in_order([entry.name for entry in entries])
-    if files is None or any(entry.lstat().st_mode & stat.S_IWUSR for entry in entries):
+    named = _in_order(files)
+    if named is None or any((folder / file).lstat().st_mode & stat.S_IWUSR for file in files):
         return None
-    often = Counter(name for _, name in files)
+    often = Counter(named.values())
     calls: defaultdict[str, int] = defaultdict(int)
     records: list[Record] = []
-    for file, name in files:
-        index = f"@call={calls[name]}" if often[name] > 1 else ""
+    for file, name in named.items():
+        path = quoted(name)
+        call = calls[name] if often[name] > 1 else None
         calls[name] += 1
-        path = quote(name, safe=" /<>&+,;=()[]{}")
-        records.append(npy_record(folder, file, f"{path}{index}:output", stage_or_unet(path)))
-    return Dump(folder, records, ordered=True, tool="TroubleShooter")
+        address = Address(path=path, call=call, port="output")
+        records.append(npy_record(folder, file, str(address), stage_or_unet(path)))
+    return Dump(folder=folder, records=records, tensors=npy_files(folder), ordered=True, tool="TroubleShooter")
 
 
-def _in_order(files: list[str]) -> list[tuple[str, str]] | None:
-    """Return (file, name saved under) in the order of the counters; None where they are no counters."""
+FORMAT: Final = Format(name="TroubleShooter", suffix=SUFFIX, asked=2, read=read_saved)
+
+
+def _in_order(files: Sequence[str]) -> dict[str, str] | None:
+    """Return file -> name saved under, in the order of the counters; None where they are no counters."""
     for form in _FORMS:
-        matches = [form.fullmatch(file) for file in files]
-        found = {int(match["count"]): (match[0], match["name"]) for match in matches if match is not None}
-        if found and len(found) == len(files):
-            return [found[count] for count in sorted(found)]
+        counted: dict[int, tuple[str, str]] = {}
+        for file in files:
+            match = form.fullmatch(file)
+            if match is not None:
+                counted[int(match["count"])] = (file, match["name"])
+        if len(counted) == len(files):  # each has a counter of its own
+            return dict(counted[count] for count in sorted(counted))
     return None

@@ -14,8 +14,7 @@ def test_files_named_by_address_have_that_address(tmp_path):
     np.save(tmp_path / "unet.conv_in%40step%3D3%3Aoutput.npy", np.arange(4.0))
     np.save(tmp_path / "vae.decode%3Aoutput.npy", np.arange(2, dtype=np.float32))
     trace = Trace.open(tmp_path)
-    assert trace.plain
-    assert not trace.free
+    assert (trace.plain, trace.ordered) == (True, False)
     assert trace.runs == ("plain",)
     run = trace.run("plain")
     assert list(run) == ["unet.conv_in@step=3:output", "vae.decode:output"]
@@ -28,7 +27,6 @@ def test_files_named_freely_come_in_natural_order(tmp_path):
     for name in ("out10", "out9", "out1", "a b<c>", "x@y:z:w", "ünïcode", "unet.mid"):
         np.save(tmp_path / f"{name}.npy", np.zeros(1, np.float32))
     trace = Trace.open(tmp_path)
-    assert trace.free
     assert [record.native for record in trace.run("plain").records] == [
         "a b<c>.npy", "out1.npy", "out9.npy", "out10.npy", "unet.mid.npy", "x@y:z:w.npy", "ünïcode.npy",
     ]  # fmt: skip

@@ -33,7 +33,7 @@ def addresses(path):
 @pytest.mark.parametrize("framework", ["pytorch", "mindspore"])
 def test_a_dump_of_either_framework_has_the_same_addresses_in_order_of_execution(tmp_path, framework):
     trace = Trace.open(network(tmp_path / "d", framework), verify=True)
-    assert (trace.plain, trace.ordered, trace.free) == (True, True, False)
+    assert (trace.plain, trace.ordered) == (True, True)
     assert trace.manifest.provenance == {"tool": "msprobe", "framework": framework}
     run = trace.run("plain")
     assert [(record.address, record.stage) for record in run.records] == [
@@ -223,7 +223,6 @@ def test_numbered_files_that_may_be_written_to_are_a_plain_folder(tmp_path):
 def test_a_folder_whose_files_do_not_all_count_is_a_plain_one(tmp_path, names):
     trace = Trace.open(saved(tmp_path / "d", names))
     assert not trace.ordered
-    assert trace.free
 
 
 # safetensors
