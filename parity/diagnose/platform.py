@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from parity.address import path_of
 from parity.compare.flags import relate
-from parity.compare.plan import path_of
 from parity.compare.summary import summarize
 from parity.diagnose.counterfactual import replay_with
+from parity.diagnose.evidence import FAILED
 from parity.repair import WIDENED, PrecisionEdit
 from parity.result import Cause, measured
 
@@ -47,7 +48,7 @@ class _Suspect(NamedTuple):
     @property
     def excess(self) -> float:
         """How many times the candidate's error is the reference's."""
-        return math.inf if not self.reference else self.candidate / self.reference
+        return self.candidate / self.reference if self.reference else math.inf
 
     def __str__(self) -> str:
         """Say both errors."""
@@ -59,10 +60,17 @@ def suspects(candidate: Manifest, reference: Manifest, dtype: str) -> list[_Susp
     """Return the operators that err more on the candidate's platform than on the reference's, the worst first."""
     found = []
     for kind in WIDENED:
-        own, other = (manifest.floors.get(kind, {}).get(dtype) for manifest in (candidate, reference))
-        if own is not None:
-            found.append(_Suspect(kind, own["rel_l2"], None if other is None else other["rel_l2"]))
-    return sorted((each for each in found if each.excess > _WORSE), key=lambda each: -each.excess)
+        ours, theirs = (_own_error(manifest, kind, dtype) for manifest in (candidate, reference))
+        if ours is not None:
+            found.append(_Suspect(kind, ours, theirs))
+    worse = [each for each in found if each.excess > _WORSE]
+    return sorted(worse, key=lambda each: -each.excess)
+
+
+def _own_error(manifest: Manifest, kind: Operator, dtype: str) -> float | None:
+    """Return how much an operator by itself errs on a platform, relative to its rms; None where it was not measured."""
+    measured = manifest.floors.get(kind, {}).get(dtype)
+    return None if measured is None else measured["rel_l2"]
 
 
 def blame_platform(
@@ -79,12 +87,13 @@ def blame_platform(
     """
     causes: list[Cause] = []
     for candidate in candidates:
-        for name in candidate.runs:
-            run = candidate.run(name).info
-            found = suspects(candidate.manifest, reference.manifest, run.dtype)
-            excessive = [pair for pair in _excessive(result.pairs, run.dtype) if pair.mode == "layers"]
-            if run.mode == "layers" and excessive and found and candidate.manifest.command:
-                replays = _Replays(reference, candidate, folder, run.dtype, progress)
+        if not candidate.manifest.command:
+            continue
+        for dtype in _types_of_layers(candidate):
+            excessive = [pair for pair in _excessive(result.pairs, dtype) if pair.mode == "layers"]
+            found = suspects(candidate.manifest, reference.manifest, dtype)
+            if excessive and found:
+                replays = _Replays(reference, candidate, folder, dtype, progress)
                 causes += _explained(result.pairs, excessive, found, replays)
     if causes:
         relate(result.pairs)
@@ -92,21 +101,29 @@ def blame_platform(
     return causes
 
 
+def _types_of_layers(candidate: Trace) -> list[str]:
+    """Return the types in which a candidate was replayed layer by layer."""
+    infos = [candidate.run(name).info for name in candidate.runs]
+    return [info.dtype for info in infos if info.mode == "layers"]
+
+
 def _excessive(pairs: Sequence[Pair], dtype: str) -> list[Pair]:
     """Return the pairs that exceed a measured floor, and nothing else is known to be wrong with their semantics."""
-    wrong = {
-        pair.address
-        for pair in pairs
-        if pair.question == "semantics" and pair.mode == "layers" and pair.verdict in {"MISMATCH", "INCOMPARABLE"}
-    }
-    return [
-        pair
-        for pair in pairs
-        if pair.verdict == "MISMATCH"
-        and pair.ground == "floor"
-        and pair.dtype == dtype
-        and not (pair.hard or pair.address in wrong)
-    ]
+    wrong = set()
+    over = []
+    for pair in pairs:
+        if pair.question == "semantics" and pair.mode == "layers" and pair.verdict in FAILED:
+            wrong.add(pair.address)
+        if pair.verdict == "MISMATCH" and pair.ground == "floor" and pair.dtype == dtype and not pair.hard:
+            over.append(pair)
+    return [pair for pair in over if pair.address not in wrong]
+
+
+class _Settled(NamedTuple):
+    """A pair that exceeds its floor, and the same as it was measured with operators in float64, where it matches."""
+
+    pair: Pair
+    now: Pair
 
 
 class _Replays(NamedTuple):
@@ -118,12 +135,15 @@ class _Replays(NamedTuple):
     dtype: str
     progress: Callable[[str, int, int], None]
 
-    def settled(self, pairs: Sequence[Pair], kinds: Sequence[Operator]) -> dict[int, Pair]:
-        """Replay these pairs with the kinds in float64; return how those that match now compare, by their place."""
-        what = f"replay with {', '.join(kinds)} in float64"
+    def settled(self, pairs: Sequence[Pair], suspected: Sequence[_Suspect]) -> list[_Settled]:
+        """Replay these pairs with the suspects in float64; return those that match now."""
+        if not pairs:
+            return []
+        what = f"replay with {_names(suspected)} in float64"
+        kinds = tuple(each.kind for each in suspected)
         self.progress(what, 0, 1)
         after, refused = replay_with(
-            [PrecisionEdit(operators=tuple(kinds))],
+            [PrecisionEdit(operators=kinds)],
             list(dict.fromkeys(pair.address for pair in pairs)),
             reference=self.reference,
             candidate=self.candidate,
@@ -133,53 +153,65 @@ class _Replays(NamedTuple):
         )
         self.progress(what, 1, 1)
         if refused:  # the candidate cannot be asked, so nothing is known
-            return {}
-        now = {(pair.mode, pair.address): pair for pair in after.pairs if pair.verdict == "MATCH"}
-        keys = ((place, (pair.mode, pair.address)) for place, pair in enumerate(pairs))
-        return {place: now[key] for place, key in keys if key in now}
+            return []
+        matching = {(pair.mode, pair.address): pair for pair in after.pairs if pair.verdict == "MATCH"}
+        found = ((pair, matching.get((pair.mode, pair.address))) for pair in pairs)
+        return [_Settled(pair, now) for pair, now in found if now is not None]
 
 
 def _explained(
-    pairs: Sequence[Pair], excessive: list[Pair], found: Sequence[_Suspect], replays: _Replays
+    pairs: Sequence[Pair], excessive: Sequence[Pair], found: Sequence[_Suspect], replays: _Replays
 ) -> list[Cause]:
     """Flag what the suspects explain: all together first, then one by one, then the free and the step replay."""
-    together = replays.settled(excessive, [each.kind for each in found])
-    left = {place: excessive[place] for place in together}
-    causes, blamed = [], []
+    left = replays.settled(excessive, found)
+    causes: list[Cause] = []
+    blamed: list[_Suspect] = []
+    # One suspect that explains everything has been tried already.
     for suspect in found if len(found) > 1 else ():
-        members = list(left.values())
-        settled = replays.settled(members, [suspect.kind]) if members else {}
+        settled = replays.settled([each.pair for each in left], [suspect])
         if settled:
-            causes.append(_cause([suspect], [(members[place], now) for place, now in settled.items()]))
-            blamed.append(suspect.kind)
-            done = {id(members[place]) for place in settled}
-            left = {place: pair for place, pair in left.items() if id(pair) not in done}
+            causes.append(_cause([suspect], settled))
+            blamed.append(suspect)
+            left = _without(left, settled)
     if left:
-        causes.append(_cause(found, [(pair, together[place]) for place, pair in left.items()]))
-        blamed = [each.kind for each in found]
+        causes.append(_cause(found, left))
+        blamed = list(found)
     later = [pair for pair in _excessive(pairs, replays.dtype) if pair.mode != "layers"]
-    if causes and later:
-        for place, now in replays.settled(later, blamed).items():
-            _flag(later[place], now, blamed)
+    if causes:
+        for each in replays.settled(later, blamed):
+            _flag(each, blamed)
     return causes
 
 
-def _flag(pair: Pair, now: Pair, kinds: Sequence[str]) -> None:
+def _without(all_of: Sequence[_Settled], some: Sequence[_Settled]) -> list[_Settled]:
+    """Return those of the first whose pairs are none of the second's."""
+    done = {id(each.pair) for each in some}
+    return [each for each in all_of if id(each.pair) not in done]
+
+
+def _names(operators: Sequence[_Suspect]) -> str:
+    """Return the kinds of operators as a sentence lists them."""
+    return ", ".join(each.kind for each in operators)
+
+
+def _flag(settled: _Settled, operators: Sequence[_Suspect]) -> None:
     """Call a pair a match, and say by which operators in float64 it became one."""
+    pair, now = settled
     pair.verdict = "MATCH"
     pair.flags = [*pair.flags, SLUG]
-    said = f"with {', '.join(kinds)} in float64 its rms error is {measured(now.error_rms):.2g} instead of {measured(pair.error_rms):.2g}"
+    errors = f"{measured(now.error_rms):.2g} instead of {measured(pair.error_rms):.2g}"
+    said = f"with {_names(operators)} in float64 its rms error is {errors}"
     pair.detail = f"{pair.detail}; {said}" if pair.detail else said
 
 
-def _cause(operators: Sequence[_Suspect], settled: Sequence[tuple[Pair, Pair]]) -> Cause:
+def _cause(operators: Sequence[_Suspect], settled: Sequence[_Settled]) -> Cause:
     """Flag pairs that match with these operators in float64, and return the cause."""
-    kinds = [each.kind for each in operators]
-    for pair, now in settled:
-        _flag(pair, now, kinds)
-    worst, now = max(settled, key=lambda both: measured(both[0].ratio_to_floor))
-    paths = list(dict.fromkeys(path_of(pair.address) for pair, _ in settled))
-    named = ", ".join(kinds)
+    for each in settled:
+        _flag(each, operators)
+    worst = max(settled, key=lambda each: measured(each.pair.ratio_to_floor))
+    paths = list(dict.fromkeys(path_of(each.pair.address) for each in settled))
+    named = _names(operators)
+    edit = PrecisionEdit(operators=tuple(each.kind for each in operators))
     return Cause(
         slug=SLUG,
         address=paths[0],
@@ -189,10 +221,10 @@ def _cause(operators: Sequence[_Suspect], settled: Sequence[tuple[Pair, Pair]]) 
         evidence=[
             *map(str, operators),
             f"replayed with {named} in float64, {len(settled)} outputs of {len(paths)} modules match",
-            f"without, they are wrong by up to {measured(worst.ratio_to_floor):.3g} times their floor",
+            f"without, they are wrong by up to {measured(worst.pair.ratio_to_floor):.3g} times their floor",
         ],
         repair=f"the port is right; where this accuracy matters, compute {named} in float64, or once beforehand in numpy",
-        edits=[msgspec.to_builtins(PrecisionEdit(operators=tuple(kinds)))],
-        before=worst.rel_l2,
-        after=now.rel_l2,
+        edits=[msgspec.to_builtins(edit)],
+        before=worst.pair.rel_l2,
+        after=worst.now.rel_l2,
     )

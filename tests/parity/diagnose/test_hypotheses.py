@@ -7,8 +7,9 @@ import pytest
 from scipy import special
 
 from parity.compare import compare
-from parity.diagnose import SLUGS, causes_of
+from parity.diagnose import causes_of
 from parity.diagnose.evidence import Evidence
+from parity.diagnose.kinds import BY_SLUG
 from parity.trace import Manifest, Trace, TraceWriter, WeightDigests
 
 STEPS = 3
@@ -249,5 +250,5 @@ def test_parameters_that_nothing_filled_are_one_cause_with_the_share_of_their_co
 
 def test_every_cause_has_a_page_and_every_page_a_cause():
     pages = {path.stem for path in (Path(__file__).parents[3] / "docs" / "causes").glob("*.md")}
-    assert pages == set(SLUGS)
-    assert {name.partition(" ")[0] for name in FAULTS} <= set(SLUGS)
+    assert pages == set(BY_SLUG)
+    assert {name.partition(" ")[0] for name in FAULTS} <= set(BY_SLUG)

@@ -1,0 +1,91 @@
+"""References: what two recordings of the same weights are known to do differently. They are choices of each, and no noise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from parity.address import path_of, port_of
+from parity.diagnose.hypothesis import PROVEN, Hypothesis
+from parity.dtypes import is_float
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from parity.diagnose.evidence import Recordings
+    from parity.trace import RunReader
+
+__all__ = ["CONDITIONING", "SCHEDULE", "SECOND_TOKENIZER", "negative_prompt", "padding_token", "timesteps"]
+
+SECOND_TOKENIZER: Final = "tokenizer_2"
+CONDITIONING: Final = "encode_prompt"
+SCHEDULE: Final = "scheduler.set_timesteps"
+_PADDING: Final = 0
+_EXCLAMATION: Final = 256
+_NEGATIVE: Final = f"{CONDITIONING}:output.negative_prompt_embeds"
+_TIMESTEPS: Final = f"{SCHEDULE}:output.timesteps"
+
+
+def padding_token(recordings: Recordings) -> Iterator[Hypothesis]:
+    """The padding token "!" in a prompt: id 0 in transformers, the ordinary token in OpenCLIP."""
+    places = []
+    for record in recordings.first.records:
+        if path_of(record.address).startswith(SECOND_TOKENIZER) and port_of(record.address) == "output.input_ids":
+            found = _exchanged_ids(recordings, record.address)
+            if found is None:
+                return
+            places += found
+    if not places:
+        return
+    address, place = places[0]
+    facts = (
+        f'{len(places)} ids differ, all of them {_PADDING} on one side and {_EXCLAMATION}, the token of "!", on the other',
+        f"the first at {address}, {list(place)}",
+    )
+    repair = 'leave "!" out of the prompt, or give its id as the other side does'
+    yield Hypothesis(confidence=PROVEN, evidence=facts, repair=repair)
+
+
+def _exchanged_ids(recordings: Recordings, address: str) -> list[tuple[str, tuple[int, ...]]] | None:
+    """Return where one side has the padding and the other the exclamation mark; None where ids differ otherwise."""
+    if address not in recordings.second:
+        return None
+    first, second = (np.asarray(run.tensor(address)) for run in recordings)
+    if first.shape != second.shape:
+        return None
+    differ = first != second
+    lower, upper = np.minimum(first, second)[differ], np.maximum(first, second)[differ]
+    if np.any(lower != _PADDING) or np.any(upper != _EXCLAMATION):
+        return None
+    return [(address, tuple(place)) for place in np.argwhere(differ).tolist()]
+
+
+def negative_prompt(recordings: Recordings) -> Iterator[Hypothesis]:
+    """Zeros for the negative prompt on one side, an encoded text on the other."""
+    if any(_NEGATIVE not in run for run in recordings):
+        return
+    first, second = (float(np.abs(run.wide(_NEGATIVE)).max(initial=0.0)) for run in recordings)
+    if (first == 0.0) == (second == 0.0):
+        return
+    said = f"the negative embeddings are all zero on one side; the largest is {first:.6g} and {second:.6g}"
+    yield Hypothesis(confidence=PROVEN, evidence=(said,), repair="give both sides a negative prompt, or neither")
+
+
+def timesteps(recordings: Recordings) -> Iterator[Hypothesis]:
+    """Another placement of the steps on the training schedule."""
+    if any(_TIMESTEPS not in run for run in recordings):
+        return
+    first, second = (_list_of_timesteps(run) for run in recordings)
+    if first == second:
+        return
+    said = f"timesteps {first} on one side, {second} on the other"
+    repair = "choose the discretization of the other side: LegacyDDPM spaces from the last timestep, DiffusersDDPM by whole strides"
+    yield Hypothesis(confidence=PROVEN, evidence=(said,), repair=repair)
+
+
+def _list_of_timesteps(run: RunReader) -> list[float]:
+    """Return the timesteps as numbers; of a half type they are stored as words."""
+    read = run.wide if is_float(run.record(_TIMESTEPS).dtype) else run.tensor
+    listed: list[float] = np.asarray(read(_TIMESTEPS)).tolist()
+    return listed

@@ -1,0 +1,119 @@
+"""Weights: what became of a parameter, by the digests of both sides. Equal digests prove it; no tolerance is involved."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from parity.address import component_of
+from parity.diagnose.hypothesis import PROVEN, Hypothesis
+from parity.repair import WeightEdit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from parity.diagnose.evidence import Weight
+    from parity.repair import Change
+
+__all__ = [
+    "another_parameter",
+    "different",
+    "flipped",
+    "missing",
+    "not_loaded",
+    "rounded",
+    "shares",
+    "transposed",
+]
+
+_TRANSPOSES: Final[dict[Change, str]] = {
+    "transpose": "transpose",
+    "transpose01": "transpose of its first two axes",
+    "transpose23": "transpose of its last two axes",
+}
+_FLIPS: Final[dict[Change, int]] = {"flip0": 0, "flip1": 1, "flip2": 2, "flip3": 3}
+
+
+def not_loaded(weight: Weight) -> Iterator[Hypothesis]:
+    """The candidate's parameter was never filled."""
+    if weight.reference is None or weight.candidate is None or not weight.candidate.initial:
+        return
+    facts = [f"the candidate's parameter{weight.aside} was never loaded; it still has its initial value"]
+    unused = weight.evidence.candidate.manifest.provenance.get("unused_tensors")
+    if unused:
+        facts.append(f"{len(unused)} tensors of the checkpoint fill no parameter, {unused[0]} among them")
+    repair = f"map a tensor of the checkpoint to {weight.native}"
+    yield Hypothesis(confidence=PROVEN, evidence=tuple(facts), repair=repair)
+
+
+def missing(weight: Weight) -> Iterator[Hypothesis]:
+    """One side has no such parameter."""
+    for side, digests in (("candidate", weight.candidate), ("reference", weight.reference)):
+        if digests is None:
+            facts = (f"the {side} has no such parameter",)
+            yield Hypothesis(confidence=PROVEN, evidence=facts, repair="map the parameter's name")
+
+
+def transposed(weight: Weight) -> Iterator[Hypothesis]:
+    """Two axes are exchanged."""
+    for change, words in _TRANSPOSES.items():
+        if f"{change}/own" in weight.forms and weight.reference is not None:
+            yield Hypothesis(
+                confidence=PROVEN,
+                evidence=(
+                    f"the candidate's weight{weight.aside} equals the reference's {words}, exactly (digest {weight.digest})",
+                    f"shape {list(weight.reference.shape)}: square, so no shape check could see it",
+                ),
+                repair=f"transpose {weight.native} once more when the checkpoint is made (weight = weight.T)",
+                edits=(WeightEdit(address=weight.pair.address, change=change),),
+            )
+
+
+def flipped(weight: Weight) -> Iterator[Hypothesis]:
+    """One axis runs backwards."""
+    for change, axis in _FLIPS.items():
+        if f"{change}/own" in weight.forms:
+            said = f"the candidate's weight{weight.aside} equals the reference's flipped along axis {axis}, exactly"
+            yield Hypothesis(
+                confidence=PROVEN,
+                evidence=(said,),
+                repair=f"do not flip axis {axis} of {weight.native}",
+                edits=(WeightEdit(address=weight.pair.address, change=change),),
+            )
+
+
+def rounded(weight: Weight) -> Iterator[Hypothesis]:
+    """The value went through a half type."""
+    for form in weight.forms:
+        layout, _, rounding = form.partition("/")
+        if layout == "identity":
+            said = f"the candidate's weight{weight.aside} equals the reference's rounded to {rounding}, exactly"
+            repair = "convert from the file of full precision"
+            yield Hypothesis(confidence=PROVEN, evidence=(said,), repair=repair)
+
+
+def another_parameter(weight: Weight) -> Iterator[Hypothesis]:
+    """The value is that of another parameter."""
+    for address in weight.twins:
+        said = f"the candidate's weight{weight.aside} equals the reference's {address}, exactly"
+        repair = f"load {weight.pair.address} here and not {address}"
+        yield Hypothesis(confidence=PROVEN, evidence=(said,), repair=repair)
+
+
+def different(weight: Weight) -> Iterator[Hypothesis]:
+    """Nothing is known but that the value differs."""
+    detail = weight.pair.detail
+    said = f"the candidate's weight{weight.aside} differs from the reference's in value; the kind is unknown: {detail}"
+    repair = "compare how both sides make this tensor from the checkpoint"
+    yield Hypothesis(confidence=PROVEN, evidence=(said,), repair=repair)
+
+
+def shares(weights: Sequence[Weight]) -> str:
+    """Say how many of each component's parameters these are."""
+    total = Counter(component_of(address) for address in weights[0].evidence.reference.manifest.weights)
+    share = Counter(component_of(weight.pair.address) for weight in weights)
+    parts = []
+    for name, count in share.items():
+        many = f"all {count}" if count == total[name] else f"{count} of {total[name]}"
+        parts.append(f"{many} of {name}")
+    return ", ".join(parts)

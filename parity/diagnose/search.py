@@ -1,0 +1,149 @@
+"""The search for causes: each thing that wants an explanation is shown to the kinds of causes in their order.
+
+Exact audits come first: parameters and settings that differ. Every suspect that none of them explains is then asked for
+by its tensors. The first hypothesis becomes the cause; nothing is confirmed here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import msgspec
+
+from parity.address import contains, path_of, place_of
+from parity.diagnose.evidence import Recordings
+from parity.diagnose.hypotheses import settings, weights
+from parity.diagnose.hypothesis import PROVEN
+from parity.diagnose.kinds import BY_SLUG, KINDS, OTHER_SETTING
+from parity.result import Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from parity.diagnose.evidence import Evidence, Suspect, Weight
+    from parity.diagnose.hypothesis import Hypothesis
+    from parity.diagnose.kinds import Kind
+    from parity.trace import Trace
+
+__all__ = ["causes_of", "disagreements"]
+
+Thing = TypeVar("Thing")
+
+
+class _Explanation(NamedTuple):
+    """A hypothesis and the kind of cause that it is of."""
+
+    kind: Kind
+    hypothesis: Hypothesis
+
+    def cause(self, places: Sequence[str]) -> Cause:
+        """Return it as the cause of what is wrong at these places."""
+        return Cause(
+            slug=self.kind.slug,
+            address=places[0],
+            others=list(places[1:]),
+            confirmed=False,
+            confidence=self.hypothesis.confidence,
+            evidence=list(self.hypothesis.evidence),
+            repair=self.hypothesis.repair,
+            edits=[msgspec.to_builtins(edit) for edit in self.hypothesis.edits],
+        )
+
+
+def causes_of(evidence: Evidence) -> list[Cause]:
+    """Return the causes that audits and fits find, before any is confirmed."""
+    audited = [*_of_weights(evidence), *_of_settings(evidence)]
+    if evidence.is_of_references:
+        return [*audited, *disagreements(evidence.reference, evidence.candidate)]
+    suspects = {suspect.path: suspect for suspect in evidence.suspects()}
+    _add_fits(audited, suspects)
+    explained = {place for cause in audited for place in (path_of(cause.address), *cause.others)}
+    left = [suspect for path, suspect in suspects.items() if not _holds(path, explained)]
+    return [*audited, *_of_suspects(left)]
+
+
+def disagreements(reference: Trace, other: Trace) -> Iterator[Cause]:
+    """Yield what two recordings of the same weights are known to do differently: choices of each, and no noise."""
+    recordings = Recordings.of(reference, other)
+    asked = ((kind, kind.recordings) for kind in KINDS if kind.recordings is not None)
+    for explanation in _explanations(asked, recordings):
+        yield explanation.cause([explanation.kind.at])
+
+
+def _explanations(
+    asked: Iterable[tuple[Kind, Callable[[Thing], Iterator[Hypothesis]]]], thing: Thing
+) -> Iterator[_Explanation]:
+    """Yield what each kind says of a thing, in the order of the table; a function is called when its turn comes."""
+    for kind, ask in asked:
+        for hypothesis in ask(thing):
+            yield _Explanation(kind, hypothesis)
+
+
+def _of_weights(evidence: Evidence) -> list[Cause]:
+    """Return one cause for each parameter that differs, and one for all that are absent for the same reason."""
+    causes = []
+    absent: dict[Kind, list[tuple[Weight, _Explanation]]] = defaultdict(list)
+    for weight in evidence.weights():
+        asked = ((kind, kind.weight) for kind in KINDS if kind.weight is not None)
+        explanation = next(_explanations(asked, weight))
+        if explanation.kind.together:
+            absent[explanation.kind].append((weight, explanation))
+        else:
+            causes.append(explanation.cause([weight.place]))
+    found = [_together(*zip(*absent[kind], strict=True)) for kind in KINDS if kind in absent]
+    return [*causes, *found]
+
+
+def _together(alike: Sequence[Weight], explanations: Sequence[_Explanation]) -> Cause:
+    """Return one cause for parameters that are absent for the same reason, with how many of which component."""
+    first = explanations[0]
+    if len(alike) == 1:
+        return first.cause([alike[0].place])
+    cause = first.cause(list(dict.fromkeys(place_of(weight.pair.address) for weight in alike)))
+    cause.evidence.insert(0, f"{first.kind.together}: {weights.shares(alike)}")
+    cause.repair += f", and likewise for the other {len(alike) - 1}"
+    return cause
+
+
+def _of_settings(evidence: Evidence) -> Iterator[Cause]:
+    """Yield one cause for each way in which a setting differs, with all its places."""
+    kinds = {name: kind for kind in KINDS for name in kind.settings}
+    for setting in evidence.settings():
+        kind = kinds.get(setting.name, OTHER_SETTING)
+        yield _Explanation(kind, settings.differs(setting)).cause(setting.paths)
+
+
+def _explained(suspect: Suspect) -> _Explanation:
+    """Return the first explanation of a module's tensors."""
+    asked = ((kind, kind.tensors) for kind in KINDS if kind.tensors is not None and kind.at in {"", suspect.path})
+    return next(_explanations(asked, suspect))
+
+
+def _of_suspects(suspects: Iterable[Suspect]) -> Iterable[Cause]:
+    """Return one cause for all suspects that the same repair is for."""
+    found: dict[tuple[str, str], Cause] = {}
+    for suspect in suspects:
+        cause = _explained(suspect).cause([suspect.path])
+        first = found.setdefault((cause.slug, cause.repair), cause)
+        if first is not cause:
+            first.others.append(cause.address)
+            first.edits.extend(cause.edits)
+    return found.values()
+
+
+def _holds(path: str, places: set[str]) -> bool:
+    """Tell whether a path is or contains one of these places."""
+    return path in places or any(contains(path, place) for place in places)
+
+
+def _add_fits(audited: Iterable[Cause], suspects: dict[str, Suspect]) -> None:
+    """Add to each audited setting what the tensors at its place say, where they say the same."""
+    for cause in audited:
+        suspect = suspects.get(cause.address)
+        if suspect is None or BY_SLUG[cause.slug].tensors is None:
+            continue
+        fitted = _explained(suspect)
+        if fitted.kind.slug == cause.slug:
+            cause.evidence.extend(fitted.hypothesis.evidence)
+            cause.confidence = PROVEN
