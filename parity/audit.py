@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from parity.address import stage_of
+from parity.address import port_of
 from parity.result import Pair, Worst
 
 if TYPE_CHECKING:
@@ -153,11 +153,10 @@ def _shown(value: object) -> float | str:
 
 def _pair(address: str, verdict: Verdict, order: int, detail: str, weight: WeightDigests | None = None) -> Pair:
     """Make an audit pair; of a parameter the candidate's own name and the shape are told."""
-    path, _, port = address.partition(":")
     return Pair(
         address=address,
         native=None if weight is None else weight.native,
-        stage=stage_of(path, port),
+        stage="attributes" if port_of(address).startswith("attribute.") else "weights",
         question="audit",
         mode="audit",
         verdict=verdict,

@@ -43,7 +43,7 @@ import pytest
 from parity import compare as comparer
 from parity import record as recorder
 from parity import replay as replayer
-from parity.address import Address, stage_of
+from parity.address import Address
 from parity.align import Alignment
 from parity.digests import digest
 from parity.dtypes import eps, is_float, storage
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from parity.case import Resolved
+    from parity.components import Components
     from parity.record import Reference
     from parity.replay import Candidate
     from parity.trace import RunReader
@@ -93,7 +94,7 @@ class ReferenceTests:
 
     def test_every_module_has_a_stage(self, system: recorder.System) -> None:
         """Each path is one of an address, of a component that has its place in the order of stages."""
-        _empty("paths that belong to no component", [path for path in system.modules() if not _addressed(path)])
+        _addressed(system.components, system.modules())
 
     def test_weights_are_named_by_their_modules(self, system: recorder.System) -> None:
         """`PATH:NAME` of a module, once, with an array of the type that is named."""
@@ -110,7 +111,7 @@ class ReferenceTests:
 
     def test_attributes_are_plain_values_of_known_paths(self, system: recorder.System) -> None:
         """Attributes travel as JSON."""
-        _plain_attributes(system.attributes())
+        _plain_attributes(system.components, system.attributes())
 
     def test_every_run_is_recorded(self, recorded: Trace) -> None:
         """The working run, its twin, the forced twin, and the twin restarted at each step; none is empty."""
@@ -275,9 +276,11 @@ class CandidateTests:
         else:
             _no(f"{missing} was removed from {files[0].name} and the model loads; loading must be strict")
 
-    def test_attributes_are_plain_values_of_known_paths(self, system: replayer.System) -> None:
+    def test_attributes_are_plain_values_of_known_paths(
+        self, system: replayer.System, request_of: replayer.Request
+    ) -> None:
         """Attributes travel as JSON."""
-        _plain_attributes(system.attributes())
+        _plain_attributes(request_of.manifest.program, system.attributes())
 
     def test_every_mode_runs(self, replayed: Trace, trace: Path) -> None:
         """Three modes in float64 and in the working type, at the reference's addresses alone."""
@@ -372,18 +375,20 @@ def _distance(first: RunReader, second: RunReader, address: str) -> float:
     return float(np.linalg.norm(x - y)) / scale if scale else float(np.abs(x).max(initial=0.0))
 
 
-def _addressed(path: str) -> bool:
-    """Tell whether a path can be part of an address and has a stage."""
-    try:
-        stage_of(Address.parse(f"{path}:output").path)
-    except AddressError:
-        return False
-    return True
+def _addressed(components: Components, paths: Iterable[str]) -> None:
+    """Fail for paths that cannot be part of an address or have no stage."""
+    wrong = []
+    for path in paths:
+        try:
+            components.stage_of(Address.parse(f"{path}:output").path)
+        except AddressError:
+            wrong.append(path)
+    _empty("paths that belong to no component", wrong)
 
 
-def _plain_attributes(attributes: Mapping[str, Mapping[str, Any]]) -> None:
+def _plain_attributes(components: Components, attributes: Mapping[str, Mapping[str, Any]]) -> None:
     """Fail for attributes that are no JSON or have no path."""
-    _empty("paths that belong to no component", [path for path in attributes if not _addressed(path)])
+    _addressed(components, attributes)
     for path, values in attributes.items():
         try:
             json.dumps(dict(values), allow_nan=False)

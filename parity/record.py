@@ -28,7 +28,7 @@ import numpy as np
 import xxhash
 
 from parity import points, provenance
-from parity.address import Address
+from parity.address import Address, is_output, path_of
 from parity.digests import digests
 from parity.dtypes import FLOATS, widen
 from parity.errors import AddressError, InputError, ParityError, nearest
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from parity.case import Resolved
+    from parity.components import Components
     from parity.trace import Store
 
 __all__ = ["Options", "Outcome", "Progress", "Reference", "System", "Tell", "check", "find", "record"]
@@ -136,6 +137,10 @@ class Outcome:
 class System(provenance.Described, Protocol):
     """A loaded model and the runs of one case. `progress(done, total)` counts within a run."""
 
+    @property
+    def components(self) -> Components:
+        """What the program is made of: the stage of each component, and what its named functions run."""
+
     def modules(self) -> dict[str, str]:
         """Return path -> class name of every module."""
 
@@ -187,6 +192,7 @@ def record(
         CaseError: the case's weights are not there or are none for this reference.
         InputError: types, device, taps or steps cannot be had.
         TraceError: `out` holds a trace already, or cannot be written.
+        AddressError: the reference has a path of no component that it declares.
         ParityError: the twin lacks a part that the working run has.
     """
     started = time.perf_counter()
@@ -197,8 +203,10 @@ def record(
     tell("load", 0, 1)
     system = reference.load(resolved, device=options.device, dtype=working, source=options.source)
     tell("load", 1, 1)
+    system.components.check(system.modules())
     counted = _count(system, wanted, tell)
-    _check_taps(wanted, counted.digests, options.taps)
+    system.components.check(path for path, _ in counted.counts)
+    _check_taps(system.components, wanted, counted.digests, options.taps)
     writer = TraceWriter(out, _manifest(resolved, reference, system, options), resume=options.resume)
     recorder = _Recorder(system, writer, wanted, tell, counted)
     outcome = recorder.working_run(working)
@@ -363,16 +371,17 @@ class _Differences:
         """Ignore a value: it has no distance."""
 
 
-def _check_taps(wanted: Filter, addresses: Collection[str], taps: str | None) -> None:
+def _check_taps(components: Components, wanted: Filter, addresses: Collection[str], taps: str | None) -> None:
     """Raise, before anything is written, for a pattern that keeps nothing, or a function without what it is computed from."""
     if not wanted.any:
         message = f"--taps {taps!r} matches no address of the run; a pattern matches the whole address"
         raise AddressError(message)
-    paths = {Address.parse(text).path for text in addresses if ":output" in text}
-    lacking = [name for name in ("text_encoder", "text_encoder_2") if name not in paths]
-    if "encode_prompt" in paths and lacking:
-        message = f"--taps {taps!r} keeps encode_prompt, but not the output of {' and '.join(lacking)} that it joins; add 'text_encoder(_2)?[@:].*' to the pattern, or leave encode_prompt out"
-        raise AddressError(message)
+    paths = {path_of(text) for text in addresses if is_output(text)}
+    for function, joined in components.joins.items():
+        lacking = [path for path in joined if path not in paths]
+        if function in paths and lacking:
+            message = f"--taps {taps!r} keeps {function}, but not the output of {' and '.join(lacking)} that it joins; add '({'|'.join(joined)})[@:].*' to the pattern, or leave {function} out"
+            raise AddressError(message)
 
 
 def _check_steps(resolved: Resolved, options: Options) -> None:
@@ -396,6 +405,8 @@ def _manifest(resolved: Resolved, reference: Reference, system: System, options:
         sources=resolved.sources,
         provenance=provenance.describe(system.provenance()) | _paths(resolved),
         policy=system.policy(),
+        components=dict(system.components.stages),
+        functions={name: list(runs) for name, runs in system.components.functions.items()},
         store=options.store,
         command=[Path(sys.argv[0]).name, *sys.argv[1:]],
     )

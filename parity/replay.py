@@ -487,6 +487,8 @@ def _manifest(reference: Trace, candidate: Candidate, alignment: Alignment, opti
         case=reference.manifest.case,
         case_digest=reference.manifest.case_digest,
         sources=reference.manifest.sources,
+        components=reference.manifest.components,
+        functions=reference.manifest.functions,
         store=options.store,
         alignment=list(alignment.rows),
         not_compared=alignment.not_compared,

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
+from parity.components import UNDECLARED, Components
 from parity.errors import InputError
 
 if TYPE_CHECKING:
@@ -257,7 +259,7 @@ class Result(msgspec.Struct, kw_only=True):
     """Everything that report, terminal and junit show.
 
     Of several candidates, `candidates` holds each one's own result by label, without pairs and causes: these
-    stand in the whole, which has the gravest verdict (`parity.compare.several`).
+    stand in the whole, which has the gravest verdict (`parity.compare.several`). `functions` is the manifest's.
     """
 
     schema: int = 1
@@ -270,6 +272,7 @@ class Result(msgspec.Struct, kw_only=True):
     platform: dict[str, Any]
     provenance: dict[str, Any]
     case: dict[str, Any]
+    functions: dict[str, list[str]] | UnsetType = UNSET
     checks: dict[str, Any] = {}
     islands: list[dict[str, Any]] = []
     stages: dict[str, str] = {}
@@ -279,6 +282,13 @@ class Result(msgspec.Struct, kw_only=True):
     traces: dict[str, str] = {}
     wall_s: dict[str, float] = {}
     candidates: dict[str, Result] = {}
+
+    @property
+    def program(self) -> Components:
+        """What the program is made of, as far as a saved result is judged by it: what contains what."""
+        if self.functions is UNSET:
+            return UNDECLARED
+        return Components(stages={}, functions={name: tuple(runs) for name, runs in self.functions.items()})
 
 
 def json_schema() -> bytes:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from parity.address import Address, stage_of
+from parity.address import Address, path_of, port_of
 from parity.dtypes import is_float
 from parity.errors import AddressError
 from parity.taps import Taps
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from parity.case import Resolved
+    from parity.components import Components
     from parity.record import Options, Reference
 
 __all__ = ["SHORT", "predict"]
@@ -41,9 +42,10 @@ SHORT: Final = 2
 class _Seen:
     """A sink that keeps a record of everything, with a place as long as a real one, and no bytes."""
 
-    def __init__(self) -> None:
-        """Begin empty."""
+    def __init__(self, components: Components) -> None:
+        """Begin empty; `components` tell the stage of a path."""
         self.records: list[Record] = []
+        self._components = components
 
     def tensor(
         self, address: str, array: np.ndarray, *, dtype: str | None = None, copy: bool = True, **told: Any
@@ -53,15 +55,19 @@ class _Seen:
         name = dtype or array.dtype.name
         self.records.append(
             Record(
-                address=address, stage=_stage(address), shape=array.shape, dtype=name, digest=digest(array, name),
+                address=address, stage=self._stage(address), shape=array.shape, dtype=name, digest=digest(array, name),
                 shard=_SHARD, offset=_OFFSET, **told,
             )
         )  # fmt: skip
 
     def value(self, address: str, value: object, **told: Any) -> None:
         """Note a value that is no tensor."""
-        record = Record(address=address, stage=_stage(address), kind="value", value=plain_value(value), **told)
+        record = Record(address=address, stage=self._stage(address), kind="value", value=plain_value(value), **told)
         self.records.append(record)
+
+    def _stage(self, address: str) -> str:
+        """Return the stage of an address."""
+        return self._components.stage_of(path_of(address), port_of(address))
 
 
 def predict(short: Resolved, reference: Reference, options: Options, *, loop: int) -> dict[str, Estimate]:
@@ -79,7 +85,7 @@ def predict(short: Resolved, reference: Reference, options: Options, *, loop: in
     """
     working, wanted, store = options.working(short), options.wanted, options.store
     system = reference.load(short, device=options.device, dtype=working, source=options.source)
-    seen = _Seen()
+    seen = _Seen(system.components)
     counting = Taps(seen)
     system.run(counting, lambda _done, _total: None)
     records = [
@@ -99,12 +105,6 @@ def predict(short: Resolved, reference: Reference, options: Options, *, loop: in
         both = estimate(widened, store=store)
         found |= {"float64": both, "forced": estimate(forced, store=store), "steps": both}
     return found
-
-
-def _stage(address: str) -> str:
-    """Return the stage of an address."""
-    parsed = Address.parse(address)
-    return stage_of(parsed.path, parsed.port)
 
 
 def _step(record: Record) -> int | None:

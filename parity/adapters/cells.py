@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from parity.components import WHOLE
 from parity.trace.schema import Row
 
 if TYPE_CHECKING:
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
     from parity.adapters.mindspore_ import CellSystem
     from parity.replay import Request
 
-__all__ = ["PIPELINE", "CellCandidate"]
+__all__ = ["CellCandidate"]
 
-PIPELINE: Final = "pipeline"
 _KINDS: Final = {
     "Linear": "linear", "Conv2d": "conv", "SiLU": "silu", "GELU": "gelu", "Softmax": "softmax", "Tanh": "tanh",
     "Sigmoid": "sigmoid", "LayerNorm": "layer_norm", "GroupNorm": "group_norm", "Embedding": "embedding",
@@ -60,7 +60,7 @@ class CellCandidate:
         own = list(self.rows(request))
         aligned = {row.path for row in own} | set(self.not_compared)
         identity = [
-            Row(path=path, native=path, kind=_KINDS.get(kind), function=path == PIPELINE)
+            Row(path=path, native=path, kind=_KINDS.get(kind), function=path == WHOLE)
             for path, kind in request.manifest.modules.items()
             if path not in aligned
         ]

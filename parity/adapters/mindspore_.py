@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import mindspore as ms
 
-from parity.adapters.cells import PIPELINE
+from parity.components import WHOLE
 from parity.digests import layouts
 from parity.errors import RepairError
 from parity.frameworks import mindspore_
@@ -79,11 +79,11 @@ class CellSystem(MindSporeSystem):
         """Run the program on the reference's inputs."""
         handles = self._stepping(tap)
         try:
-            result = self._generate(given.inputs(PIPELINE, None, None))
+            result = self._generate(given.inputs(WHOLE, None, None))
         finally:
             for handle in handles:
                 handle.remove()
-        tap.function(PIPELINE, _ports(result))
+        tap.function(WHOLE, _ports(result))
 
     def steps(self, given: Given, tap: Tap) -> None:
         """Run each part of which something is wanted from what the reference gave to it."""

@@ -1,14 +1,14 @@
 """Any torch program as a reference: its modules are hooked, its twin is a copy in float64.
 
-A subclass of `ModuleReference` says four things: how the program is loaded, which modules are its parts, what a run
-is given, and how it runs. The program itself stays as it is. What is recorded:
+A subclass of `ModuleReference` says five things: how the program is loaded, which modules are its parts, their stages,
+what a run is given, and how it runs. The program itself stays as it is. What is recorded:
 
     text_encoder:input.input, text_encoder:output, …     every module of every part, by the part's name and its path
     unet.fc1@step=2:output                               inside the part `loop`, whose every call is one step
     pipeline:input.noise, pipeline:output                what the run was given, and what it returned
 
-The names of the parts are components of the contract (`unet`, `vae`, `text_encoder`, …), which have a place in the
-order of stages. Whatever a run draws must come in as an input, so that twin and candidate are given the same.
+`stages` gives each part its place in the order of stages. Whatever a run draws must come in as an input, so that twin
+and candidate are given the same.
 
 Limits: what happens outside modules is seen at `pipeline` alone; a part whose forward makes float32 numbers by itself
 has an island in its twin, which is found and marked, not lifted.
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 
 from parity.address import Address
+from parity.components import WHOLE, Components
 from parity.errors import CaseError, nearest
 from parity.frameworks.torch_ import TYPES, Snapshots, flatten, observed, rebuild, to_numpy, watched
 from parity.frameworks.torch_calls_ import argument, call_module, recorded_calls
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ModuleReference", "ModuleSystem"]
 
-_PIPELINE = "pipeline"
 _ATTRIBUTES = ("eps", "num_groups", "approximate")
 
 
@@ -55,6 +55,7 @@ class ModuleReference:
     """Base of a reference: a torch program made of modules."""
 
     name: ClassVar[str]
+    stages: ClassVar[Mapping[str, str]]  # part -> its stage, one of parity.address.STAGES
     loop: ClassVar[str | None] = None  # the part whose every call is one step
 
     def pipeline(self, resolved: Resolved) -> Any:
@@ -111,10 +112,15 @@ class ModuleSystem:
         self._called: list[_PartCall] = []
         self._widened: Any = None
 
+    @property
+    def components(self) -> Components:
+        """The parts and their stages; the program as a whole ends with them."""
+        return Components(stages={**self._reference.stages, WHOLE: "image"})
+
     def modules(self) -> dict[str, str]:
         """Return path -> class name of every module, and of the program."""
         found = {path: type(module).__name__ for path, module in self._modules(self._pipeline).items()}
-        return found | {_PIPELINE: type(self._pipeline).__name__}
+        return found | {WHOLE: type(self._pipeline).__name__}
 
     def attributes(self) -> dict[str, dict[str, Any]]:
         """Return path -> the attributes that both frameworks' layers have."""
@@ -187,7 +193,7 @@ class ModuleSystem:
         for done, (call, inputs) in enumerate(calls.items()):
             nested = rebuild({each.port.removeprefix("input."): argument(recorded, str(each)) for each in inputs})
             with torch.no_grad():
-                if call.path == _PIPELINE:
+                if call.path == WHOLE:
                     result = self._generate(self._twin, nested)
                 else:
                     result = call_module(modules[call.path], nested)
@@ -226,7 +232,7 @@ class ModuleSystem:
 
     def _observed(self, pipeline: Any, inputs: Mapping[str, Any], taps: Taps) -> Any:
         """Run the program and report it as a whole."""
-        with observed(_PIPELINE, inputs, taps, Snapshots()) as seen:
+        with observed(WHOLE, inputs, taps, Snapshots()) as seen:
             result = seen.outputs[""] = self._generate(pipeline, inputs)
         return result
 

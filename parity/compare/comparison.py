@@ -75,7 +75,7 @@ def compare(
         pairs = _judged(reference, traces, left_out, book, threads, progress)
         for label, mine in by_type(name, pairs).items():
             whole = [*_audits(reference, _first(traces, label), left_out, book), *mine]
-            relate(whole)
+            relate(whole, reference.manifest.program)
             views[label] = _result(reference, traces, whole, left_out)
     _refuse_unused(reference, candidates, left_out, book)
     result = join(views or {"": _result(reference, (), [], left_out)})
@@ -213,6 +213,7 @@ def _result(reference: Trace, candidates: Sequence[Trace], pairs: list[Pair], ex
         },
         provenance={side: trace.manifest.provenance for side, trace in sides.items()},
         case=manifest.case,
+        functions=manifest.functions,
         checks=_checks(reference, candidates, pairs),
         islands=[msgspec.to_builtins(island) for island in manifest.islands],
         price={what: {dtype: entry for dtype, entry in by.items() if dtype in types} for what, by in price.items()},

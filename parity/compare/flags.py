@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from parity.address import contains
 from parity.compare.summary import failing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from parity.components import Components
     from parity.result import Flag, Pair, Question, Verdict
 
 __all__ = ["relate"]
@@ -26,8 +26,8 @@ __all__ = ["relate"]
 _RELATIVE: Final[frozenset[Flag]] = frozenset({"inherited", "equivalent"})
 
 
-def relate(pairs: Sequence[Pair]) -> None:
-    """Set the flags of all pairs anew; `contains` and the flags of a pair by itself stay."""
+def relate(pairs: Sequence[Pair], program: Components) -> None:
+    """Set the flags of all pairs of a program anew; `contains` and the flags of a pair by itself stay."""
     for pair in pairs:
         if not _RELATIVE.isdisjoint(pair.flags):
             pair.flags = [flag for flag in pair.flags if flag not in _RELATIVE]
@@ -37,7 +37,7 @@ def relate(pairs: Sequence[Pair]) -> None:
         if pair.mode in {"free", "steps"}:
             runs.setdefault((pair.mode, pair.question, pair.dtype), []).append(pair)
     for members in runs.values():
-        _inherit(members, local)
+        _inherit(members, local, program)
     _equivalents(pairs)
 
 
@@ -53,7 +53,9 @@ def _step(place: str) -> str:
     return index.partition(",")[0] if index.startswith("step=") else ""
 
 
-def _inherit(members: list[Pair], local: Mapping[tuple[str, Question, str | None], Verdict]) -> None:
+def _inherit(
+    members: list[Pair], local: Mapping[tuple[str, Question, str | None], Verdict], program: Components
+) -> None:
     """Flag what a run's failing pairs inherited, in order of completion."""
     if not any(failing(pair) for pair in members):
         return
@@ -71,17 +73,19 @@ def _inherit(members: list[Pair], local: Mapping[tuple[str, Question, str | None
         scope = _step(place) if pair.mode == "steps" else ""
         before = failed.setdefault(scope, [])
         matches_alone = local.get((pair.address, pair.question, pair.dtype)) == "MATCH"
-        if matches_alone and before and not (port.startswith("output") and _clean(place, inputs, before)):
+        if matches_alone and before and not (port.startswith("output") and _clean(place, inputs, before, program)):
             pair.flags.append("inherited")
         before.append(place)
 
 
-def _clean(place: str, inputs: dict[str, bool], before: list[str]) -> bool:
+def _clean(place: str, inputs: dict[str, bool], before: list[str], program: Components) -> bool:
     """Tell whether all recorded inputs of a call match and nothing inside it failed."""
     if inputs.get(place, True):
         return False
     path, _, index = place.partition("@")
-    return not any(contains(path, other.partition("@")[0]) and other.partition("@")[2] == index for other in before)
+    return not any(
+        program.contains(path, other.partition("@")[0]) and other.partition("@")[2] == index for other in before
+    )
 
 
 def _equivalents(pairs: Sequence[Pair]) -> None:

@@ -116,6 +116,6 @@ def judge(result: Result, tolerances: Sequence[Rule | ToleranceRule]) -> Result:
     book.refuse_unused()
     views = split(again)
     for view in views.values():
-        relate(view.pairs)
+        relate(view.pairs, again.program)
         summarize(view)
     return join(views, before=again)

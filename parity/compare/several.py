@@ -116,6 +116,7 @@ def join(views: Mapping[str, Result], before: Result | None = None) -> Result:
         provenance={"reference": first.provenance.get("reference")}
         | {label: view.provenance.get("candidate") for label, view in views.items()},
         case=first.case,
+        functions=first.functions,
         checks=first.checks,
         islands=first.islands,
         stages=_stages(list(views.values())),

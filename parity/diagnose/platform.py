@@ -96,7 +96,7 @@ def blame_platform(
                 replays = _Replays(reference, candidate, folder, dtype, progress)
                 causes += _explained(result.pairs, excessive, found, replays)
     if causes:
-        relate(result.pairs)
+        relate(result.pairs, result.program)
         summarize(result)
     return causes
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from parity.components import Components
     from parity.trace import RunWriter, Trace
 
 __all__ = ["NativeRun", "native_digests", "native_trace"]
@@ -36,9 +37,10 @@ _ROUNDINGS: Final = ("float32", *ROUNDINGS)
 class NativeRun:
     """Receives the calls of a candidate's cells and functions and writes them under the candidate's own names."""
 
-    def __init__(self, run: RunWriter) -> None:
-        """Write to an open run."""
+    def __init__(self, run: RunWriter, program: Components) -> None:
+        """Write to an open run; `program` is what the reference is made of."""
         self._run = run
+        self._program = program
         self._counts: dict[tuple[str, int | None], int] = {}
         self._step: int | None = None
 
@@ -54,12 +56,19 @@ class NativeRun:
         for key, array in arrays.items():
             port = f"output.{key}" if key else "output"
             address = Address(path=native, step=self._step, call=call, port=port)
-            self._run.tensor(address, array, native=native, stage=_stage(address))
+            self._run.tensor(address, array, native=native, stage=self._stage(address))
 
     def function(self, name: str, outputs: Mapping[str, np.ndarray], call: int = 0) -> None:
         """Take the outputs of a function that is no cell, by port (`output`, `output.KEY`)."""
         del call  # counted here as everywhere
         self.cell(name, {port.removeprefix("output").removeprefix("."): array for port, array in outputs.items()})
+
+    def _stage(self, address: Address) -> str:
+        """Return the stage that the name tells; a native path tells none and is `unet` until it is mapped."""
+        try:
+            return self._program.stage_of(address.path, address.port)
+        except AddressError:
+            return "unet"
 
 
 @contextmanager
@@ -88,7 +97,7 @@ def native_trace(
     manifest = Manifest(
         side="candidate", name=name, case=reference.manifest.case, case_digest=reference.manifest.case_digest,
         sources=reference.manifest.sources, reference_digest=reference.digest, modules=dict(modules),
-        provenance=dict(provenance),
+        components=reference.manifest.components, functions=reference.manifest.functions, provenance=dict(provenance),
         weights={
             path: WeightDigests(shape=array.shape, dtype=kind, digests=native_digests(array, kind))
             for path, array, kind in weights
@@ -96,7 +105,7 @@ def native_trace(
     )  # fmt: skip
     writer = TraceWriter(out, manifest)
     with writer.run(f"free-{dtype}", mode="free", dtype=dtype) as run:
-        yield NativeRun(run)
+        yield NativeRun(run, manifest.program)
     writer.finish()
 
 
@@ -119,11 +128,3 @@ def native_digests(array: np.ndarray, dtype: str) -> dict[str, str]:
                 parts = np.split(values, count)
                 found |= {f"part{index}of{count}/{form}": digest(part) for index, part in enumerate(parts)}
     return found
-
-
-def _stage(address: Address) -> str:
-    """Return the stage that the name tells; a native path tells none and is `unet` until it is mapped."""
-    try:
-        return address.stage
-    except AddressError:
-        return "unet"

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from parity.components import Components
     from parity.trace.hdf5 import Hdf5Shard
     from parity.trace.npy import NpyShard
     from parity.trace.recovery import Recovered
@@ -44,8 +45,9 @@ _MOST_RECORDS_PER_SHARD: Final = 1 << 15
 
 
 class Settings(NamedTuple):
-    """The store, how many new bytes close a shard, and how many may wait to be written."""
+    """Components, the store, how many new bytes close a shard, and how many may wait to be written."""
 
+    program: Components
     store: Store
     shard_bytes: int
     queue_bytes: int
@@ -213,7 +215,7 @@ class RunWriter:
             parsed = address if isinstance(address, Address) else Address.parse(address)
             text = str(parsed)
             text.encode()
-            stage = stage or parsed.stage
+            stage = stage or self._settings.program.stage_of(parsed.path, parsed.port)
         except (AddressError, UnicodeEncodeError) as error:
             message = f"cannot be recorded: {error}"
             raise TraceError(message) from error

@@ -9,6 +9,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
+
+from parity.components import UNDECLARED, Components
 
 __all__ = [
     "SCHEMA",
@@ -147,6 +150,8 @@ class Checks(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Everything about a trace that is not a tensor.
 
+    `components` has the stage of each component, `functions` the modules that a named function runs: what the reference
+    declares (parity.components).
     `status` is `replayable` once all that a replay needs is there, while the reference's other runs are recorded.
     `refused` holds the edits (JSON) that a replay with repairs that are not strict left out, and why.
     `origin` is the digest of the trace that this one was packed from. `digest` is the file's own
@@ -167,6 +172,8 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     weights: dict[str, WeightDigests] = {}
     attributes: dict[str, dict[str, Any]] = {}
     modules: dict[str, str] = {}
+    components: dict[str, str] | UnsetType = UNSET
+    functions: dict[str, list[str]] | UnsetType = UNSET
     alignment: list[Row] | None = None
     not_compared: dict[str, str] = {}
     islands: list[Island] = []
@@ -178,3 +185,11 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     wall_s: float = 0.0
     origin: str | None = None
     digest: str = ""
+
+    @property
+    def program(self) -> Components:
+        """What the program is made of."""
+        if self.components is UNSET:
+            return UNDECLARED
+        functions = {} if self.functions is UNSET else self.functions
+        return Components(stages=self.components, functions={name: tuple(runs) for name, runs in functions.items()})

@@ -137,7 +137,7 @@ class TraceWriter:
             self.folder / name,
             info,
             recovered,
-            Settings(self.manifest.store, self._shard_bytes, self._queue_bytes),
+            Settings(self.manifest.program, self.manifest.store, self._shard_bytes, self._queue_bytes),
             lambda: self._run_finished(held),
         )
         return self._running

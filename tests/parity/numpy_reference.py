@@ -5,19 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from parity.address import Address
+from parity.components import Components
 from parity.record import Outcome
 from parity.taps import Call
 from parity.trace import digest
 
+STAGES = {"unet": "unet", "scheduler.step": "sampler", "prepare_latents": "schedule"}
 PROVENANCE = {"framework": "numpy", "versions": {"numpy": np.__version__}}
 
 
 class System:
     """Scales, shifts and steps; `meddle` changes what hooks see, `restless` draws anew in each run."""
 
-    def __init__(self, steps, dtype, *, meddle=False, restless=False, forgets=()):
+    def __init__(self, steps, dtype, *, meddle=False, restless=False, forgets=(), stages=STAGES):
         self._count, self._dtype = steps, dtype
         self._meddle, self._restless, self._forgets = meddle, restless, forgets
+        self.components = Components(stages=stages)
         self._generator = np.random.default_rng(3)
         self._weight = np.random.default_rng(1).standard_normal((3, 2)).astype(dtype)
         self._noise = np.random.default_rng(2).standard_normal((steps + 1, 1, 4, 2, 3)).astype(np.float32)

@@ -16,6 +16,7 @@ from parity import replay as replayer  # noqa: E402
 from parity.adapters.mindspore_ import CellSystem  # noqa: E402
 from parity.adapters.torch_ import ModuleReference, ModuleSystem  # noqa: E402
 from parity.case import load  # noqa: E402
+from parity.components import Components  # noqa: E402
 from parity.conformance import CandidateTests, ReferenceTests  # noqa: E402
 from parity.record import Options, record  # noqa: E402
 from parity.trace import Row, Trace  # noqa: E402
@@ -169,7 +170,7 @@ def of_system(swirl, kind):
         (Shorter, "test_all_runs_see_the_same_calls", "@step=3"),
         (Narrow, "test_the_twin_computes_in_float64", "narrower than float64"),
         (Redrawn, "test_the_twin_is_given_what_was_drawn", "pipeline:input.noise"),
-        (Other, "test_the_forced_twin_computes_the_same", "unet.act@step=0:output"),
+        (Other, "test_the_forced_twin_computes_the_same", "denoiser.act@step=0:output"),
     ],
 )
 def test_a_broken_system_is_refused(swirl, resolved, tmp_path, kind, check, message):
@@ -189,17 +190,18 @@ def test_a_module_that_is_never_called_is_refused_unless_it_is_listed(swirl, res
             return super().parts(pipeline)
 
     trace = record(resolved, Unused(), tmp_path / "trace")
-    assert verdict("test_every_module_with_parameters_is_recorded", trace).endswith("without a record: unet.spare")
+    assert verdict("test_every_module_with_parameters_is_recorded", trace).endswith("without a record: denoiser.spare")
 
     class Listed(ReferenceTests):
-        never_called = frozenset({"unet.spare"})
+        never_called = frozenset({"denoiser.spare"})
 
     Listed().test_every_module_with_parameters_is_recorded(trace)
 
 
 def system(**methods):
     """Return a system that only answers."""
-    return SimpleNamespace(**{name: (lambda value=value: value) for name, value in methods.items()})
+    answers = {name: (lambda value=value: value) for name, value in methods.items()}
+    return SimpleNamespace(components=Components(stages={"unet": "unet"}), **answers)
 
 
 @pytest.mark.parametrize(
@@ -219,11 +221,19 @@ def system(**methods):
         ),
         ("test_attributes_are_plain_values_of_known_paths", {"attributes": {"unet": {"eps": 1j}}}, "not plain"),
         ("test_attributes_are_plain_values_of_known_paths", {"attributes": {"net": {}}}, "no component: net"),
-        ("test_attributes_are_plain_values_of_known_paths_port", {"attributes": {"unet": {"eps": np}}}, "not plain"),
     ],
 )  # fmt: skip
 def test_what_a_system_says_wrongly_is_refused(check, broken, message):
     assert message in verdict(check, system(**broken))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [({"denoiser": {"eps": np}}, "not plain"), ({"unet": {}}, "no component: unet")],
+)
+def test_attributes_of_a_port_that_are_not_plain_or_of_no_component_are_refused(healthy, folder, attributes, message):
+    check = "test_attributes_are_plain_values_of_known_paths_port"
+    assert message in verdict(check, system(attributes=attributes), request(healthy, folder))
 
 
 def test_an_incomplete_protocol_is_refused(swirl):
@@ -266,17 +276,17 @@ def test_a_path_without_row_and_reason_is_refused(port, healthy, folder):
     given = (request(healthy, folder), healthy.folder)
     missing = changed(port, alignment=lambda _, request: (port.alignment(request)[0][:-1], {}))
     assert "without a row and without a reason: pipeline" in verdict("test_the_alignment_is_total", missing, *given)
-    unknown = changed(port, rows=lambda *_: [Row(path="unet.actt", native="unet.act")])
-    assert "did you mean 'unet.act'" in verdict("test_the_alignment_is_total", unknown, *given)
-    reason = changed(port, not_compared={"unet.act": "too hard"})
+    unknown = changed(port, rows=lambda *_: [Row(path="denoiser.actt", native="denoiser.act")])
+    assert "did you mean 'denoiser.act'" in verdict("test_the_alignment_is_total", unknown, *given)
+    reason = changed(port, not_compared={"denoiser.act": "too hard"})
     assert "'too hard' is no reason" in verdict("test_the_alignment_is_total", reason, *given)
 
 
 def test_a_row_of_a_cell_that_is_not_there_is_refused(port, healthy, folder):
     given = request(healthy, folder)
-    broken = changed(port, rows=lambda *_: [Row(path="unet.act", native="unet.activation")])
+    broken = changed(port, rows=lambda *_: [Row(path="denoiser.act", native="denoiser.activation")])
     found = verdict("test_every_aligned_cell_is_there", broken, given, broken.build(given))
-    assert "no cell 'unet.activation'" in found
+    assert "no cell 'denoiser.activation'" in found
 
 
 def test_weights_that_are_not_the_references_are_refused(port, healthy, folder):
@@ -286,11 +296,11 @@ def test_weights_that_are_not_the_references_are_refused(port, healthy, folder):
         return SimpleNamespace(weights=lambda: change(list(port.build(given).weights())))
 
     check = "test_every_weight_is_the_references"
-    assert "lacks or has too many: text_encoder:weight" in verdict(check, system(lambda found: found[1:]), given)
+    assert "lacks or has too many: words:weight" in verdict(check, system(lambda found: found[1:]), given)
     scaled = system(lambda found: [replaced(found[0], array=found[0].array * 2), *found[1:]])
-    assert "not the reference's: text_encoder:weight [64, 24]" in verdict(check, scaled, given)
+    assert "not the reference's: words:weight [64, 24]" in verdict(check, scaled, given)
     unloaded = system(lambda found: [replaced(found[0], loaded=False), *found[1:]])
-    assert "nothing loaded: text_encoder:weight" in verdict(check, unloaded, given)
+    assert "nothing loaded: words:weight" in verdict(check, unloaded, given)
 
 
 def replaced(parameter, **changes):
@@ -328,12 +338,12 @@ def test_a_port_that_computes_something_else_is_refused(port, healthy, tmp_path)
     options = replayer.Options(modes=("layers",))
     replayed = replayer.replay(healthy.folder, broken, tmp_path / "out", options, lambda *_: None)
     found = verdict("test_a_healthy_candidate_matches", replayed, healthy.folder)
-    assert "the verdict is MISMATCH, first at unet.act@step=0:output" in found
+    assert "the verdict is MISMATCH, first at denoiser.act@step=0:output" in found
 
 
 def test_a_repair_that_does_nothing_is_refused(port, healthy, folder, tmp_path):
     deaf = with_system(port, apply=lambda *_: None)
     given = (request(healthy, folder), healthy.folder, tmp_path)
     found = verdict("test_a_planted_weight_error_is_found", deaf, *given)
-    assert "the weight of text_encoder was flipped; what fails is" in found
+    assert "the weight of words was flipped; what fails is" in found
     assert Trace.open(healthy.folder).manifest.checks.neutral is True

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from parity.address import Address
+from parity.address import Address, path_of
 from parity.case import load
 from parity.errors import AddressError, CaseError, FrameworkMissingError, InputError, ParityError, TraceError
 from parity.record import Options, find, record
@@ -196,6 +197,31 @@ def test_progress_counts_every_stage_to_its_end(resolved, tmp_path):
     )
     assert list(seen) == ["load", "bare run", "counted run", "float32 run", "float64 run", "forced", "steps"]
     assert all(done == total for stage, (done, total) in seen.items() if stage != "forced")
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ({"unet": "unet", "scheduler.step": "sampler"}, "'prepare_latents' belongs to no component of the reference"),
+        ({"net": "unet"}, "'unet' belongs to no component of the reference, which declares net; declare its stage"),
+        ({"unet": "unett"}, "the component 'unet' has stage 'unett', did you mean 'unet'?; the stages are weights"),
+    ],
+)
+def test_a_component_without_a_stage_of_the_list_is_refused_before_a_run_is_written(
+    resolved, tmp_path, stages, message
+):
+    with pytest.raises(AddressError, match=re.escape(message)):
+        record(resolved, Reference(stages=stages), tmp_path / "trace")
+    assert not (tmp_path / "trace").exists()
+
+
+def test_the_stage_of_a_record_is_what_the_reference_declares_and_the_manifest_keeps_it(resolved, tmp_path):
+    stages = {"unet": "vae", "unet.conv_in": "tokens", "scheduler": "sampler", "prepare_latents": "batch"}
+    trace = record(resolved, Reference(stages=stages), tmp_path / "trace")
+    assert trace.manifest.components == stages
+    assert {path_of(each.address): each.stage for each in trace.run("forced").records} == {
+        "prepare_latents": "batch", "unet.conv_in": "tokens", "unet": "vae", "scheduler.step": "sampler",
+    }  # fmt: skip
 
 
 def test_a_reference_is_found_by_module_and_attribute():

@@ -32,6 +32,7 @@ from parity.frameworks.torch_policy_ import exact_float32, policy, provenance, t
 from parity.record import Outcome
 from parity.trace import digest
 from torch_refs.attributes import pipeline_attributes
+from torch_refs.components import COMPONENTS
 from torch_refs.diffusers.draws import Draw, Drawn, Draws
 from torch_refs.diffusers.functions import encode, module_paths, reported
 from torch_refs.diffusers.samplers import attributes as scheduler_attributes
@@ -68,6 +69,8 @@ class _Drawn:
 
 class DiffusersSystem:
     """A loaded pipeline and the runs of one case."""
+
+    components = COMPONENTS
 
     def __init__(self, pipeline: Any, case: Case, dtype: str) -> None:
         """Wrap a pipeline whose modules are in the type `dtype`."""

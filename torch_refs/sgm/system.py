@@ -23,6 +23,7 @@ from parity.frameworks.torch_islands_ import IslandFinder
 from parity.frameworks.torch_policy_ import exact_float32, policy, provenance, threads
 from parity.record import Outcome
 from parity.trace import digest
+from torch_refs.components import COMPONENTS
 from torch_refs.images import start_image, synthetic
 from torch_refs.recorded import force
 from torch_refs.sgm.engine import parameters
@@ -53,6 +54,8 @@ _FUNCTIONS: Final = {
 
 class SgmSystem:
     """A loaded engine and the runs of one case."""
+
+    components = COMPONENTS
 
     def __init__(self, engine: Engine, resolved: Resolved, dtype: str) -> None:
         """Wrap an engine whose networks are in the type `dtype`.

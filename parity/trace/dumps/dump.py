@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote
 
-from parity.address import Address, stage_of
+from parity.address import Address
+from parity.components import UNDECLARED
 from parity.dtypes import is_float
 from parity.errors import AddressError, TraceError
 from parity.trace.records import checked_size
@@ -104,7 +105,7 @@ def place(name: str) -> tuple[str, str]:
     """Return address and stage of a name: an address, percent-encoded or not, or else a path of its own."""
     try:
         address = Address.parse(unquote(name, errors="strict"))
-        return str(address), address.stage
+        return str(address), UNDECLARED.stage_of(address.path, address.port)
     except (AddressError, UnicodeDecodeError):
         path = quoted(name)
     return f"{path}:output", stage_or_unet(path)
@@ -118,7 +119,7 @@ def quoted(name: str) -> str:
 def stage_or_unet(path: str) -> str:
     """Return the stage of a path; `unet`, for want of a better one, where none is known."""
     try:
-        return stage_of(path)
+        return UNDECLARED.stage_of(path)
     except AddressError:
         return "unet"
 

@@ -83,8 +83,8 @@ def test_every_module_is_compared_in_every_mode_and_semantics_is_exact(folder, h
     assert result.coverage.unexplained == []
     assert result.coverage.paths == result.coverage.compared == 6
     semantics = [pair for pair in result.pairs if pair.question == "semantics" and pair.mode == "layers"]
-    assert {pair.address for pair in semantics if pair.address.startswith("unet.act")} == {
-        f"unet.act@step={step}:output" for step in range(4)
+    assert {pair.address for pair in semantics if pair.address.startswith("denoiser.act")} == {
+        f"denoiser.act@step={step}:output" for step in range(4)
     }
     assert max(float(pair.rel_l2 or 0) for pair in semantics) < 1e-13
     assert {pair.mode for pair in result.pairs} == {"audit", "free", "steps", "layers"}
@@ -93,10 +93,10 @@ def test_every_module_is_compared_in_every_mode_and_semantics_is_exact(folder, h
 @pytest.mark.parametrize(
     ("before", "after", "address"),
     [
-        ("nn.SiLU()", "nn.GELU()", "unet.act@step=0:output"),
-        ("/ steps", "/ (steps + 1)", "unet.inner@step=1:output"),
-        (".mean(axis=1)", ".sum(axis=1)", "unet.inner@step=0:output"),
-        ('np.load(weights / f"denoiser.{name}.npy")', 'np.load(weights / f"denoiser.{name}.npy") * 1.001', "unet.inner:weight"),
+        ("nn.SiLU()", "nn.GELU()", "denoiser.act@step=0:output"),
+        ("/ steps", "/ (steps + 1)", "denoiser.inner@step=1:output"),
+        (".mean(axis=1)", ".sum(axis=1)", "denoiser.inner@step=0:output"),
+        ('np.load(weights / f"denoiser.{name}.npy")', 'np.load(weights / f"denoiser.{name}.npy") * 1.001', "denoiser.inner:weight"),
     ],
 )  # fmt: skip
 def test_a_broken_port_is_named_where_it_is_broken(folder, healthy, tmp_path, before, after, address):

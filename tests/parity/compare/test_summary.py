@@ -8,6 +8,7 @@ import pytest
 
 from parity.compare.flags import relate
 from parity.compare.summary import first_divergence, verdict_of
+from parity.components import UNDECLARED
 from parity.result import Pair
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def test_the_first_divergence_goes_by_stage_then_question_and_mode_then_order() 
 
 def flags_after(*pairs: Pair) -> dict[str, list[str]]:
     """Flags of the pairs that are no layer pairs."""
-    relate(pairs)
+    relate(pairs, UNDECLARED)
     return {each.address: list(each.flags) for each in pairs if each.mode != "layers"}
 
 
