@@ -11,19 +11,18 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from parity.dtypes import FloatName  # noqa: TC001 - msgspec reads it at run time
 from parity.errors import CaseError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 __all__ = [
-    "DISCRETIZATIONS",
-    "SAMPLERS",
     "Case",
     "Encode",
     "Exclude",
@@ -41,11 +40,6 @@ __all__ = [
 
 Reason = Literal["never called", "container", "identity", "no counterpart", "excluded by the case"]
 _SECTIONS = ("model", "prompt", "sampling", "size", "precision", "encode", "image")
-
-SAMPLERS: Final = (
-    "EulerEDM", "HeunEDM", "EulerAncestral", "DPMPP2SAncestral", "DPMPP2M", "LinearMultistep", "LCM",
-)  # fmt: skip
-DISCRETIZATIONS: Final = ("LegacyDDPM", "DiffusersDDPM", "EDM", "LCM")
 
 
 class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,26 +62,48 @@ class Prompt(_Strict, frozen=True, kw_only=True):
 
 
 class Sampling(_Strict, frozen=True, kw_only=True):
-    """Sampler, its schedule, and the seed of what the reference draws."""
+    """Sampler, its schedule, and the seed of what the reference draws.
+
+    A reference says which samplers and discretizations it has. `eta`, `s_noise` and `karras` are set for samplers that
+    take them: the share of noise that a step draws anew, a factor of that noise, and noise levels evenly spaced in their
+    seventh root. What is not set is the sampler's own.
+    """
 
     sampler: str = "EulerAncestral"
     discretization: str = "DiffusersDDPM"
     steps: int = 40
     guidance: float = 5.0
     seed: int = 0
+    eta: float | UnsetType = UNSET
+    s_noise: float | UnsetType = UNSET
+    karras: bool | UnsetType = UNSET
 
     def __post_init__(self) -> None:
-        """Check names and the number of steps."""
-        for key, value, known in (
-            ("sampler", self.sampler, SAMPLERS),
-            ("discretization", self.discretization, DISCRETIZATIONS),
-        ):
-            if value not in known:
-                message = f"sampling.{key} is {value!r}{nearest(value, known)}; there are {', '.join(known)}"
-                raise ValueError(message)
+        """Check the numbers."""
         if self.steps < 1:
             message = f"sampling.steps is {self.steps}; it must be at least 1"
             raise ValueError(message)
+        for key in ("eta", "s_noise"):
+            value = getattr(self, key)
+            if value is not UNSET and value < 0:
+                message = f"sampling.{key} is {value}; it must not be negative"
+                raise ValueError(message)
+
+    def refuse(self, taken: Collection[str], who: str) -> None:
+        """Refuse a setting that has no effect on the sampler.
+
+        Args:
+            taken: The settings that it takes.
+            who: How an error names the sampler.
+
+        Raises:
+            CaseError: names a setting.
+        """
+        for key in ("eta", "s_noise", "karras"):
+            if getattr(self, key) is not UNSET and key not in taken:
+                takes = f"it takes {' and '.join(taken)}" if taken else "it takes no such setting"
+                message = f"sampling.{key} has no effect on {who}; {takes}"
+                raise CaseError(message)
 
 
 class Size(_Strict, frozen=True, kw_only=True):
@@ -307,8 +323,15 @@ def _with_defaults(sources: dict[str, str]) -> dict[str, str]:
     types: dict[str, type[msgspec.Struct]] = {
         "model": Model, "prompt": Prompt, "sampling": Sampling, "size": Size, "precision": Precision, "encode": Encode,
     }  # fmt: skip
-    every = {f"{section}.{key}": "default" for section, kind in types.items() for key in kind.__struct_fields__}
+    every = {f"{section}.{key}": "default" for section, kind in types.items() for key in _with_value(kind)}
     return every | sources
+
+
+def _with_value(kind: type[msgspec.Struct]) -> Iterator[str]:
+    """Yield the keys of a section that have a value unless somebody sets one."""
+    for key in msgspec.structs.fields(kind):
+        if key.default is not UNSET:
+            yield key.name
 
 
 def _find(name: str, base: Path, what: str) -> Path:

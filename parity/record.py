@@ -210,7 +210,7 @@ def record(
     writer = TraceWriter(out, _manifest(resolved, reference, system, options), resume=options.resume)
     recorder = _Recorder(system, writer, wanted, tell, counted)
     outcome = recorder.working_run(working)
-    if outcome.latents is not None and outcome.noise is not None:
+    if outcome.latents is not None:
         write_injection(out, outcome.latents, outcome.noise)
     recorder.describe(twin=options.twin)
     writer.replayable()

@@ -2,7 +2,7 @@
 
 For one image they are `init_latent.npy` `[1, 4, h, w]` and `init_noise_scheduler.npy` `[steps, 1, 4, h, w]`, the
 names and shapes that mindone reads. For several images each has its own pair, numbered from 0000 in the order
-of the batch. All are float32 of unit variance: the latents before the sampler's `init_noise_sigma`.
+of the batch. A sampler that draws no noise in its steps has the first file alone. All are float32 of unit variance: the latents before the sampler's `init_noise_sigma`.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ _NUMBERED = re.compile(rf"{_LATENTS}_([0-9]{{4}})\.npy")
 
 
 class Injection(NamedTuple):
-    """`latents` [images, 4, h, w] and `noise` [steps, images, 4, h, w], float32."""
+    """`latents` [images, 4, h, w] and `noise` [steps, images, 4, h, w] or None, float32."""
 
     latents: NDArray[Any]
-    noise: NDArray[Any]
+    noise: NDArray[Any] | None
 
 
-def write_injection(folder: str | Path, latents: NDArray[Any], noise: NDArray[Any]) -> list[Path]:
+def write_injection(folder: str | Path, latents: NDArray[Any], noise: NDArray[Any] | None) -> list[Path]:
     """Write the files of a batch and return their paths.
 
     Args:
         folder: Where to.
         latents: [images, 4, h, w], float32, before `init_noise_sigma`.
-        noise: [steps, images, 4, h, w], float32.
+        noise: [steps, images, 4, h, w], float32; None: the steps draw none.
 
     Raises:
         TraceError: a type or a shape is another one, or the files cannot be written.
@@ -54,7 +54,10 @@ def write_injection(folder: str | Path, latents: NDArray[Any], noise: NDArray[An
     paths: list[Path] = []
     for image in range(images):
         number = "" if images == 1 else f"_{image:04d}"
-        for name, array in ((_LATENTS, latents[image : image + 1]), (_NOISE, noise[:, image : image + 1])):
+        arrays = {_LATENTS: latents[image : image + 1]}
+        if noise is not None:
+            arrays[_NOISE] = noise[:, image : image + 1]
+        for name, array in arrays.items():
             path = folder / f"{name}{number}.npy"
             try:
                 np.save(path, array, allow_pickle=False)
@@ -82,6 +85,10 @@ def read_injection(folder: str | Path) -> Injection:
         raise TraceError(message)
     suffixes = [f"_{number}" for number in numbers] or [""]
     latents = [_read(folder, f"{_LATENTS}{suffix}.npy") for suffix in suffixes]
+    if not any(folder.glob(f"{_NOISE}*.npy")):
+        alone = Injection(np.concatenate(latents), None)
+        _check(folder, *alone)
+        return alone
     noise = [_read(folder, f"{_NOISE}{suffix}.npy") for suffix in suffixes]
     for suffix, one, steps in zip(suffixes, latents, noise, strict=True):
         if one.shape != (1, *latents[0].shape[1:]) or steps.shape != (noise[0].shape[0], *one.shape):
@@ -95,17 +102,18 @@ def read_injection(folder: str | Path) -> Injection:
     return found
 
 
-def _check(folder: Path, latents: NDArray[Any], noise: NDArray[Any]) -> None:
+def _check(folder: Path, latents: NDArray[Any], noise: NDArray[Any] | None) -> None:
     """Check types and shapes of a batch."""
     images, channels = latents.shape[:2] if latents.ndim == _DIMENSIONS else (0, 0)
-    if not images or channels != _CHANNELS or noise.ndim != _DIMENSIONS + 1 or noise.shape[1:] != latents.shape:
+    steps = latents[np.newaxis] if noise is None else noise
+    if not images or channels != _CHANNELS or steps.ndim != _DIMENSIONS + 1 or steps.shape[1:] != latents.shape:
         message = (
-            f"{folder}: latents of shape {list(latents.shape)} and noise of shape {list(noise.shape)}; "
+            f"{folder}: latents of shape {list(latents.shape)} and noise of shape {list(steps.shape)}; "
             f"expected [images, 4, h, w] and [steps, images, 4, h, w]"
         )
         raise TraceError(message)
-    if latents.dtype != np.float32 or noise.dtype != np.float32:
-        message = f"{folder}: latents are {latents.dtype} and noise is {noise.dtype}; expected float32"
+    if latents.dtype != np.float32 or steps.dtype != np.float32:
+        message = f"{folder}: latents are {latents.dtype} and noise is {steps.dtype}; expected float32"
         raise TraceError(message)
 
 

@@ -40,8 +40,8 @@ def test_the_tiny_case_closes_the_hiding_places_of_sizes_and_prompts():
         ("[size]\nheight = 100\n", ["size.height is 100", "multiple of 8"]),
         ('[precision]\ndtype = "float31"\n', ["float31"]),
         ("[sampling]\nsteps = 0\n", ["sampling.steps is 0"]),
-        ('[sampling]\nsampler = "EulerAncestal"\n', ["'EulerAncestal'", "did you mean 'EulerAncestral'?", "HeunEDM"]),
-        ('[sampling]\ndiscretization = "Karras"\n', ["'Karras'", "LegacyDDPM, DiffusersDDPM, EDM"]),
+        ("[sampling]\neta = -0.1\n", ["sampling.eta is -0.1", "not be negative"]),
+        ("[sampling]\ns_noise = -1.0\n", ["sampling.s_noise is -1.0"]),
         ("[image]\nstrength = 0.0\n", ["image.strength is 0.0", "above 0"]),
         ("[image]\nstrengths = 0.5\n", ["'strengths'", "did you mean 'strength'?"]),
         ('[[exclude]]\naddress = "x"\nreason = "because"\n', ["because"]),
@@ -111,3 +111,32 @@ def test_a_file_that_is_no_toml_and_one_that_is_not_there_are_errors(tmp_path):
         cases.load(write(tmp_path, "schema = "))
     with pytest.raises(CaseError, match="is not there"):
         cases.load(tmp_path / "none.toml")
+
+
+def test_a_setting_of_the_sampler_is_in_the_case_only_where_somebody_sets_it(tmp_path):
+    import msgspec
+
+    plain = cases.load(write(tmp_path, MINIMAL))
+    assert set(msgspec.to_builtins(plain.case)["sampling"]) == {
+        "sampler", "discretization", "steps", "guidance", "seed",
+    }  # fmt: skip
+    assert not {"sampling.eta", "sampling.s_noise", "sampling.karras"} & set(plain.sources)
+    told = cases.load(write(tmp_path, MINIMAL + "[sampling]\neta = 0.7\nkarras = true\n"))
+    assert told.case.sampling.eta == 0.7
+    assert msgspec.to_builtins(told.case)["sampling"]["karras"] is True
+    assert "sampling.eta" in told.sources
+
+
+@pytest.mark.parametrize(
+    ("taken", "message"),
+    [
+        ((), r"sampling\.eta has no effect on X; it takes no such setting"),
+        (("karras", "s_noise"), "it takes karras and s_noise"),
+    ],
+)
+def test_a_setting_that_the_sampler_does_not_take_is_refused(taken, message):
+    sampling = cases.Sampling(eta=0.5)
+    sampling.refuse(("eta",), "X")
+    cases.Sampling().refuse((), "X")
+    with pytest.raises(CaseError, match=message):
+        sampling.refuse(taken, "X")

@@ -8,7 +8,7 @@ The call itself runs without a hook; only what its callback and its image proces
 the state that its random generators had, it is the first of the recorder's runs, so the check `neutral` says whether
 the recording computes what the user's own call computed.
 
-Limits: StableDiffusionXLPipeline with EulerAncestralDiscreteScheduler; one call; arguments that a case cannot say
+Limits: StableDiffusionXLPipeline with a scheduler of `torch_refs.diffusers.samplers`; one call; arguments that a case cannot say
 (embeddings, adapters, own timesteps, a second prompt) are refused before anything runs.
 """
 
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import msgspec
 import numpy as np
 import torch
-from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionXLPipeline
+from diffusers import StableDiffusionXLPipeline
 
 from parity.case import Case, Model, Precision, Prompt, Resolved, Sampling, Size
 from parity.errors import CaseError, InputError
@@ -31,6 +31,7 @@ from parity.frameworks.torch_policy_ import exact_float32
 from parity.record import Outcome
 from parity.trace import digest
 from torch_refs.diffusers.draws import Draws
+from torch_refs.diffusers.samplers import check, of_scheduler
 from torch_refs.diffusers.system import DiffusersSystem
 
 if TYPE_CHECKING:
@@ -63,12 +64,7 @@ class OwnCall:
         if type(pipeline) is not StableDiffusionXLPipeline:
             message = f"the pipeline is a {type(pipeline).__name__}; only StableDiffusionXLPipeline can be recorded"
             raise InputError(message)
-        if type(pipeline.scheduler) is not EulerAncestralDiscreteScheduler:
-            message = (
-                f"the scheduler is {type(pipeline.scheduler).__name__}; only EulerAncestralDiscreteScheduler can be "
-                "recorded, pipeline.scheduler = EulerAncestralDiscreteScheduler.from_config(pipeline.scheduler.config)"
-            )
-            raise InputError(message)
+        self._sampler = of_scheduler(pipeline.scheduler)
         if pipeline.watermark is not None:
             message = "the pipeline draws a watermark, which no candidate does; load it with add_watermarker=False"
             raise InputError(message)
@@ -168,7 +164,8 @@ class OwnCall:
         parameters = inspect.signature(StableDiffusionXLPipeline.__call__).parameters
         for name, value in given.items():
             default = parameters[name].default if name in parameters else None
-            if name not in _UNDERSTOOD and not _same(value, default):
+            understood = name in _UNDERSTOOD or name in self._sampler.options
+            if not understood and not _same(value, default):
                 message = (
                     f"the call has {name}={value!r:.80}, which a case cannot say; only the default can be recorded"
                 )
@@ -195,9 +192,11 @@ class OwnCall:
                 model=Model(folder=str(self._folder())),
                 prompt=Prompt(positive=positive, negative=[] if negative is None else _texts(negative, len(positive))),
                 sampling=Sampling(
+                    sampler=self._sampler.name,
                     steps=given.get("num_inference_steps", defaults["num_inference_steps"].default),
                     guidance=float(given.get("guidance_scale", defaults["guidance_scale"].default)),
                     seed=(generators[0].initial_seed() if generators else torch.initial_seed()) & (2**63 - 1),
+                    **self._settings(given),
                 ),
                 size=Size(
                     height=height,
@@ -212,13 +211,22 @@ class OwnCall:
         except (ValueError, msgspec.ValidationError) as error:
             message = f"the call is no case: {error}"
             raise CaseError(message) from error
+        check(pipeline.scheduler, case.sampling)
         sources = {
             f"{section}.{key}": _SOURCE
             for section in ("model", "prompt", "sampling", "size", "precision")
-            for key in getattr(case, section).__struct_fields__
+            for key in msgspec.to_builtins(getattr(case, section))
         }
         sources |= {f"encode.{key}": "default" for key in case.encode.__struct_fields__}
         return {"case": case, "sources": sources, "base": str(Path.cwd())}
+
+    def _settings(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Return what the call and its scheduler set of the sampler, where it is not the sampler's own."""
+        karras = "karras" in self._sampler.options and self._pipeline.scheduler.config["use_karras_sigmas"]
+        found: dict[str, Any] = {"karras": True} if karras else {}
+        if "eta" in self._sampler.options and given.get("eta"):
+            found["eta"] = float(given["eta"])
+        return found
 
     def _folder(self) -> Path:
         """Return the folder of the weights.

@@ -4,7 +4,7 @@
 in the working type, as its float64 twin, step by step, and module by module. Nothing is fetched from a
 network.
 
-Limits: text to image with EulerAncestral on diffusers' discretization; one pipeline call per case.
+Limits: text to image with the samplers of `torch_refs.diffusers.samplers`; one pipeline call per case.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from diffusers import StableDiffusionXLPipeline
 from parity.errors import CaseError, nearest
 from parity.frameworks.torch_ import TYPES
 from parity.frameworks.torch_policy_ import device_of
+from torch_refs.diffusers import samplers
 from torch_refs.diffusers.own_call import OwnCall
-from torch_refs.diffusers.samplers import of_case
 from torch_refs.diffusers.system import DiffusersSystem
 from torch_refs.quiet import quiet
 
@@ -74,11 +74,12 @@ def load_pipeline(resolved: Resolved, device: str, dtype: str) -> Any:
     if case.image is not None:
         message = "the case has [image], and the reference diffusers is text to image; record it with --reference sgm, or remove [image]"
         raise CaseError(message)
-    row, discretization = of_case(case.sampling.sampler), case.sampling.discretization
+    discretization = case.sampling.discretization
     if discretization not in _DISCRETIZATIONS:
         close = nearest(discretization, _DISCRETIZATIONS)
         message = f"sampling.discretization is {discretization!r}{close}; the reference diffusers has {', '.join(_DISCRETIZATIONS)}"
         raise CaseError(message)
+    samplers.of_case(case.sampling.sampler)
     folder = resolved.model_path
     if not (folder / "model_index.json").is_file():
         message = (
@@ -93,7 +94,7 @@ def load_pipeline(resolved: Resolved, device: str, dtype: str) -> Any:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         message = f"{folder} cannot be read as an SDXL pipeline: {error}"
         raise CaseError(message) from error
-    pipeline.scheduler = row.scheduler.from_config(pipeline.scheduler.config)
+    pipeline.scheduler = samplers.make(pipeline.scheduler.config, case.sampling)
     pipeline.set_progress_bar_config(disable=True)
     with quiet():
         return pipeline.to(place)

@@ -10,7 +10,7 @@ network's input, and step. `Lifted` puts a form behind the interface of a schedu
 drives it.
 
     >>> sorted(SAMPLERS)
-    ['EulerAncestral']
+    ['DDIM', 'DPMSolverMultistep', 'EulerAncestral', 'EulerDiscrete']
 
 Limits: a configuration that asks for what a form does not compute is refused before anything runs.
 
@@ -26,15 +26,23 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import numpy as np
 import torch
-from diffusers import EulerAncestralDiscreteScheduler
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+)
 from diffusers.utils.torch_utils import randn_tensor
+from msgspec import UNSET
 
-from parity.errors import CaseError, nearest
-from torch_refs.diffusers.schedule import levels, require, spaced, table
+from parity.errors import CaseError, InputError, nearest
+from torch_refs.diffusers.schedule import karras, levels, require, spaced, spaced_after_one, table, timesteps_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import ModuleType
+
+    from parity.case import Sampling
 
 __all__ = [
     "SAMPLERS",
@@ -42,7 +50,9 @@ __all__ = [
     "Lifted",
     "Sampler",
     "attributes",
+    "check",
     "drawing_modules",
+    "make",
     "memory",
     "of_case",
     "of_scheduler",
@@ -137,6 +147,132 @@ class EulerAncestral(_NoiseAdded):
         return moved if noise is None else moved + noise * up
 
 
+class EulerDiscrete(_NoiseAdded):
+    """Euler's method on the probability flow."""
+
+    known: ClassVar[dict[str, tuple[Any, ...]]] = Form.known | {
+        "interpolation_type": ("linear",), "use_exponential_sigmas": (False,), "use_beta_sigmas": (False,),
+        "sigma_min": (None,), "sigma_max": (None,), "timestep_type": ("discrete",),
+        "final_sigmas_type": ("zero", "sigma_min"),
+    }  # fmt: skip
+
+    def _schedule(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        known, timesteps = table(self.config), spaced(self.config, steps)
+        sigmas = levels(timesteps, known)
+        if self.config["use_karras_sigmas"]:
+            sigmas = karras(float(sigmas[0]), float(sigmas[-1]), steps)
+            timesteps = timesteps_of(sigmas, known)
+        return timesteps, np.append(sigmas, _last(self.config, known))
+
+    def step(
+        self, index: int, output: torch.Tensor, sample: torch.Tensor, noise: torch.Tensor | None, memory: Memory
+    ) -> torch.Tensor:
+        """Return the latents at the end of the step."""
+        del noise, memory
+        sigma, following = float(self.sigmas[index]), float(self.sigmas[index + 1])
+        return sample + (sample - self._denoised(index, output, sample)) / sigma * (following - sigma)
+
+
+class _UnitVariance(Form):
+    """Latents are a mean of clean latents and noise with unit variance: weights alpha and (1 - alpha^2)^(1/2)."""
+
+    def _initial(self) -> float:
+        return 1.0
+
+    def scaled(self, sample: torch.Tensor, index: int) -> torch.Tensor:
+        """Return the latents, which the network takes as they are."""
+        del index
+        return sample
+
+    def _parts(self, index: int, output: torch.Tensor, sample: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the clean latents and the noise that the network's output means."""
+        kept, added = _weights(float(self.sigmas[index]))
+        if self.config["prediction_type"] == "epsilon":
+            return (sample - added * output) / kept, output
+        return kept * sample - added * output, kept * output + added * sample
+
+
+def _weights(sigma: float) -> tuple[float, float]:
+    """Return the weights of clean latents and noise at a noise level."""
+    kept = 1.0 / math.sqrt(sigma**2 + 1.0)
+    return kept, sigma * kept
+
+
+def _last(config: Mapping[str, Any], known: np.ndarray) -> float:
+    """Return the noise level at which a run ends."""
+    return float(known[0]) if config["final_sigmas_type"] == "sigma_min" else 0.0
+
+
+class DDIM(_UnitVariance):
+    """Towards the clean latents that the prediction means, with a share `eta` of the noise drawn anew (Song et al. 2021)."""
+
+    known: ClassVar[dict[str, tuple[Any, ...]]] = Form.known | {"clip_sample": (False,), "thresholding": (False,)}
+
+    def _schedule(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        known = table(self.config)
+        timesteps = np.round(spaced(self.config, steps)).astype(np.int64)
+        last = 0.0 if self.config["set_alpha_to_one"] else float(known[0])
+        # A step ends a whole stride below its start, which is not where the next one starts if they are spaced otherwise.
+        ends = timesteps - len(known) // steps
+        self._ends = np.where(ends >= 0, known[np.maximum(ends, 0)], last)
+        return timesteps, np.append(known[timesteps], last)
+
+    def step(
+        self, index: int, output: torch.Tensor, sample: torch.Tensor, noise: torch.Tensor | None, memory: Memory
+    ) -> torch.Tensor:
+        """Return the latents at the end of the step."""
+        del memory
+        clean, predicted = self._parts(index, output, sample)
+        kept, added = _weights(float(self.sigmas[index]))
+        following, left = _weights(float(self._ends[index]))
+        drawn = self.eta * left / added * math.sqrt(1.0 - (kept / following) ** 2)
+        moved = following * clean + math.sqrt(left**2 - drawn**2) * predicted
+        return moved if noise is None else moved + drawn * noise
+
+
+class DPMSolverMultistep(_UnitVariance):
+    """DPM-Solver++ of second order, which extrapolates from the clean latents of the step before (Lu et al. 2022)."""
+
+    known: ClassVar[dict[str, tuple[Any, ...]]] = Form.known | {
+        "algorithm_type": ("dpmsolver++",), "solver_order": (2,), "solver_type": ("midpoint",),
+        "thresholding": (False,), "use_exponential_sigmas": (False,), "use_beta_sigmas": (False,),
+        "use_lu_lambdas": (False,), "use_flow_sigmas": (False,), "lambda_min_clipped": (-math.inf,),
+        "variance_type": (None,), "use_dynamic_shifting": (False,), "final_sigmas_type": ("zero", "sigma_min"),
+    }  # fmt: skip
+    _few: ClassVar[int] = 15  # a run of fewer steps ends in a step of first order, if so configured
+
+    def _schedule(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        known, timesteps = table(self.config), np.round(spaced_after_one(self.config, steps))
+        sigmas = levels(timesteps, known)
+        if self.config["use_karras_sigmas"]:
+            sigmas = karras(float(known[-1]), float(known[0]), steps)
+            timesteps = np.round(timesteps_of(sigmas, known))
+        return timesteps.astype(np.int64), np.append(sigmas, _last(self.config, known))
+
+    def step(
+        self, index: int, output: torch.Tensor, sample: torch.Tensor, noise: torch.Tensor | None, memory: Memory
+    ) -> torch.Tensor:
+        """Return the latents at the end of the step."""
+        del noise
+        sigma, following = float(self.sigmas[index]), float(self.sigmas[index + 1])
+        kept, left = _weights(following)
+        clean, before = self._parts(index, output, sample)[0], memory["old_denoised"]
+        if before is not None and index > 0 and not self._first_order(index):
+            ratio = math.log(float(self.sigmas[index - 1]) / sigma) / math.log(sigma / following)
+            clean = clean + (clean - before) / (2 * ratio)
+        return left / _weights(sigma)[1] * sample - kept * (following / sigma - 1.0) * clean
+
+    def _first_order(self, index: int) -> bool:
+        """Tell whether a step looks at no other for it is the last."""
+        steps, config = len(self.timesteps), self.config
+        few = config["lower_order_final"] and steps < self._few
+        return index == steps - 1 and (config["euler_at_final"] or few or config["final_sigmas_type"] == "zero")
+
+    def remembered(self, index: int, output: torch.Tensor, sample: torch.Tensor) -> Memory:
+        """Return the clean latents."""
+        return {"old_denoised": self._parts(index, output, sample)[0]}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sampler:
     """One row.
@@ -165,9 +301,19 @@ class Sampler:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     sigmas: Callable[[Any], torch.Tensor] = lambda scheduler: scheduler.sigmas
 
+    def eta_of(self, sampling: Sampling) -> float | None:
+        """Return the eta that is in force in a case."""
+        return self.eta if sampling.eta is UNSET else sampling.eta
+
     def drawing(self, eta: float) -> bool:
         """Tell whether its steps draw."""
         return self.draws == "always" or (self.draws == "with eta" and eta > 0)
+
+
+def _ddim_sigmas(scheduler: Any) -> torch.Tensor:
+    """Return the noise levels of DDIM's alphas, which is all that it holds."""
+    alphas = torch.cat([scheduler.alphas_cumprod[scheduler.timesteps.cpu()], scheduler.final_alpha_cumprod.reshape(1)])
+    return torch.sqrt((1.0 - alphas) / alphas)
 
 
 SAMPLERS: Final = {
@@ -179,6 +325,40 @@ SAMPLERS: Final = {
             form=EulerAncestral,
             draws="always",
             eta=1.0,  # diffusers has no setting for it; its formula is that of eta = 1
+        ),
+        Sampler(
+            name="EulerDiscrete",
+            scheduler=EulerDiscreteScheduler,
+            form=EulerDiscrete,
+            options=("karras",),
+            settings=("use_karras_sigmas", "final_sigmas_type"),
+        ),
+        Sampler(
+            name="DDIM",
+            scheduler=DDIMScheduler,
+            form=DDIM,
+            draws="with eta",
+            eta=0.0,
+            options=("eta",),
+            settings=("set_alpha_to_one", "clip_sample", "thresholding"),
+            defaults={"clip_sample": False},  # latents have no range; diffusers' default is meant for pixels
+            sigmas=_ddim_sigmas,
+        ),
+        Sampler(
+            name="DPMSolverMultistep",
+            scheduler=DPMSolverMultistepScheduler,
+            form=DPMSolverMultistep,
+            remembers={"old_denoised": lambda scheduler: scheduler.model_outputs[-1]},
+            options=("karras",),
+            settings=(
+                "use_karras_sigmas",
+                "final_sigmas_type",
+                "lower_order_final",
+                "euler_at_final",
+                "algorithm_type",
+                "solver_order",
+                "solver_type",
+            ),
         ),
     )
 }
@@ -260,17 +440,50 @@ def of_scheduler(scheduler: Any) -> Sampler:
     """Return the row of a scheduler of diffusers, or of what is lifted.
 
     Raises:
-        CaseError: there is none.
+        InputError: there is none.
     """
     if isinstance(scheduler, Lifted):
         return scheduler.row
     kind = type(scheduler)
-    found = next((row for row in SAMPLERS.values() if row.scheduler is kind), None)
-    if found is None:
-        known = ", ".join(row.scheduler.__name__ for row in SAMPLERS.values())
-        message = f"the scheduler is {kind.__name__}; there are {known}"
-        raise CaseError(message)
-    return found
+    for row in SAMPLERS.values():
+        if row.scheduler is kind:
+            return row
+    known = [row.scheduler.__name__ for row in SAMPLERS.values()]
+    message = (
+        f"the scheduler is {kind.__name__}; only {', '.join(known)} can be recorded, "
+        f"pipeline.scheduler = {known[0]}.from_config(pipeline.scheduler.config)"
+    )
+    raise InputError(message)
+
+
+def make(config: Mapping[str, Any], sampling: Sampling) -> Any:
+    """Return the scheduler of a case, from the configuration of the one in its folder.
+
+    Raises:
+        CaseError: there is no such sampler, the case sets what has no effect on it, or its form does not compute it.
+    """
+    row = of_case(sampling.sampler)
+    sampling.refuse(row.options, f"{row.name} of diffusers")
+    told = {name: value for name, value in row.defaults.items() if name not in config}
+    if sampling.karras is not UNSET:
+        told["use_karras_sigmas"] = sampling.karras
+    scheduler = row.scheduler.from_config(config, **told)
+    check(scheduler, sampling)
+    return scheduler
+
+
+def check(scheduler: Any, sampling: Sampling) -> None:
+    """Refuse, before anything runs, a scheduler that its form does not compute.
+
+    Raises:
+        CaseError: names the setting.
+    """
+    row = of_scheduler(scheduler)
+    try:
+        row.form(scheduler.config, sampling.steps, row.eta_of(sampling) or 0.0)
+    except CaseError as error:
+        message = f"{type(scheduler).__name__}: {error}"
+        raise CaseError(message) from error
 
 
 def schedule(scheduler: Any) -> dict[str, torch.Tensor]:

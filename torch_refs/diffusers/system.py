@@ -80,7 +80,8 @@ class DiffusersSystem:
         small = sum(parameter.numel() for parameter in pipeline.unet.parameters()) < _SMALL
         self._threads = 1 if small else torch.get_num_threads()
         self._workers = (os.cpu_count() or 1) if small else 1
-        self._eta = of_scheduler(pipeline.scheduler).eta
+        self._sampler = of_scheduler(pipeline.scheduler)
+        self._eta = self._sampler.eta_of(case.sampling)
         self._drawn = _Drawn()
         self._lifted: Any = None
 
@@ -195,6 +196,7 @@ class DiffusersSystem:
             replacement = ended(step, tensors["latents"])
             return {} if replacement is None else {"latents": replacement}
 
+        told = {"eta": self._eta} if "eta" in self._sampler.options else {}
         return pipeline(
             prompt=list(case.prompt.positive),
             negative_prompt=list(case.prompt.negative) or None,
@@ -208,6 +210,7 @@ class DiffusersSystem:
             generator=self._generator(),
             output_type="pt",
             callback_on_step_end=after,
+            **told,
         ).images
 
     def _generator(self) -> Any:

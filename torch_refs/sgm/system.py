@@ -124,9 +124,7 @@ class SgmSystem:
         numbers = run.drawn.numbers
         first = numbers["latents"][0].float().cpu().numpy()
         later = [tensor.float().cpu().numpy() for tensor in numbers.get("noise", [])]
-        return Outcome(
-            finals=finals, latents=first, noise=np.stack(later) if later else np.empty((0, *first.shape), np.float32)
-        )
+        return Outcome(finals=finals, latents=first, noise=np.stack(later) if later else None)
 
     def twin(self, taps: Taps, progress: Progress) -> list[Island]:
         """Run the case in float64 on the working run's draws; return the islands that are left."""

@@ -39,6 +39,16 @@ def test_a_batch_comes_back(tmp_path, images, steps):
         assert same(np.load(tmp_path / "init_noise_scheduler_0001.npy"), noise[:, 1:2])
 
 
+@pytest.mark.parametrize("images", [1, 2])
+def test_without_noise_there_is_no_file_of_it(tmp_path, images):
+    latents = batch(images)[0]
+    paths = write_injection(tmp_path, latents, None)
+    assert all(path.name.startswith("init_latent") for path in paths)
+    back = read_injection(tmp_path)
+    assert same(back.latents, latents)
+    assert back.noise is None
+
+
 @pytest.mark.parametrize(
     ("latents", "noise", "message"),
     [

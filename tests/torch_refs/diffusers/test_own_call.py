@@ -15,6 +15,7 @@ from parity.errors import CaseError, InputError, TraceError  # noqa: E402
 from parity.trace import Trace, read_injection  # noqa: E402
 from tests.conftest import run_parity  # noqa: E402
 from tests.torch_refs.support import ignore  # noqa: E402
+from torch_refs.diffusers.samplers import SAMPLERS  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -129,9 +130,36 @@ def test_a_recording_that_computes_something_else_says_so(pipeline, tmp_path):
     assert trace.manifest.checks.neutral is False
 
 
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_own_scheduler_of_every_sampler_is_the_case_s(pipeline, tmp_path, name):
+    row = SAMPLERS[name]
+    settings = {key: True for key in ("use_karras_sigmas",) if key in row.settings}
+    pipeline.scheduler = row.scheduler.from_config(pipeline.scheduler.config, **row.defaults, **settings)
+    call = {"eta": 0.7} if "eta" in row.options else {}
+    trace = short(pipeline, tmp_path / "trace", **call)
+    sampling = trace.manifest.case["sampling"]
+    wanted = {"sampler": name} | call | ({"karras": True} if settings else {})
+    assert sampling == sampling | wanted
+    assert (trace.manifest.checks.neutral, trace.manifest.checks.repeatable) == (True, True)
+    assert trace.manifest.attributes["scheduler"]["class"] == row.scheduler.__name__
+    draws = "scheduler.step@step=0:input.noise" in trace.run("float32")
+    assert draws is row.drawing(call.get("eta", 0.0))
+    assert (read_injection(trace.folder).noise is not None) is draws
+
+
+def test_a_scheduler_whose_settings_have_no_formula_is_refused_before_anything_runs(pipeline, tmp_path):
+    from diffusers import DPMSolverMultistepScheduler
+
+    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config, solver_order=3)
+    with pytest.raises(CaseError, match="DPMSolverMultistepScheduler: solver_order is 3; the float64 twin knows 2"):
+        short(pipeline, tmp_path / "trace")
+    assert not (tmp_path / "trace").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"eta": 0.7}, "eta=0.7, which a case cannot say"),
         ({"num_images_per_prompt": 2}, "num_images_per_prompt=2, which a case cannot say"),
         ({"prompt_2": "x"}, "prompt_2='x'"),
         ({"clip_skip": 1}, "clip_skip=1"),
@@ -166,7 +194,7 @@ def test_an_error_of_the_script_is_its_own_and_nothing_is_recorded(pipeline, tmp
 
 
 def test_pipelines_that_cannot_be_recorded_are_refused(pipeline, tmp_path):
-    from diffusers import EulerDiscreteScheduler
+    from diffusers import PNDMScheduler
 
     def refused(message):
         with pytest.raises(InputError, match=message), parity.recording(pipeline, tmp_path / "a"):
@@ -175,8 +203,8 @@ def test_pipelines_that_cannot_be_recorded_are_refused(pipeline, tmp_path):
     pipeline.watermark = object()
     refused("add_watermarker=False")
     pipeline.watermark = None
-    pipeline.scheduler = EulerDiscreteScheduler.from_config(pipeline.scheduler.config)
-    refused("the scheduler is EulerDiscreteScheduler")
+    pipeline.scheduler = PNDMScheduler.from_config(pipeline.scheduler.config)
+    refused("the scheduler is PNDMScheduler; only EulerAncestralDiscreteScheduler, EulerDiscreteScheduler, DDIM")
     pipeline = pipeline.unet
     refused("the pipeline is a UNet2DConditionModel")
 

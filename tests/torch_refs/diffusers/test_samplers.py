@@ -25,6 +25,19 @@ SDXL = {
 # What each row has beyond prediction, betas and spacing: at least one setting of every kind that its form computes.
 SETTINGS = {
     "EulerAncestral": [({}, 1.0)],
+    "EulerDiscrete": [({}, None), ({"use_karras_sigmas": True}, None), ({"final_sigmas_type": "sigma_min"}, None)],
+    "DDIM": [
+        ({"clip_sample": False}, 0.0),
+        ({"clip_sample": False}, 0.7),
+        ({"clip_sample": False, "set_alpha_to_one": False}, 1.0),
+    ],
+    "DPMSolverMultistep": [
+        ({}, None),
+        ({"use_karras_sigmas": True}, None),
+        ({"final_sigmas_type": "sigma_min"}, None),
+        ({"final_sigmas_type": "sigma_min", "lower_order_final": False}, None),
+        ({"final_sigmas_type": "sigma_min", "lower_order_final": False, "euler_at_final": True}, None),
+    ],
 }
 SPACINGS = [{"timestep_spacing": spacing} for spacing in ("leading", "linspace", "trailing")]
 CASES = [

@@ -208,6 +208,8 @@ def test_a_case_without_negative_prompts_gets_zeros_as_sdxl_does(folder, tmp_pat
     ("change", "message"),
     [
         ({"sampling.sampler": "EulerAncestrel"}, "did you mean 'EulerAncestral'"),
+        ({"sampling.eta": 0.7}, "sampling.eta has no effect on EulerAncestral of diffusers; it takes no such setting"),
+        ({"sampling.sampler": "DDIM", "sampling.karras": True}, "has no effect on DDIM of diffusers; it takes eta"),
         ({"sampling.discretization": "LegacyDDPM"}, "the reference diffusers has DiffusersDDPM"),
         ({"image.strength": 0.5}, r"the reference diffusers is text to image"),
         ({"model.folder": "."}, "no model_index.json"),
