@@ -16,7 +16,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Any, Final
 
-from parity.address import Address
+from parity.address import Address, place_of
 from parity.compare.limits import RMS_FACTOR
 from parity.errors import AddressError
 from parity.report.words import apart, count, largest, number, ratio, visible
@@ -160,7 +160,7 @@ def inputs_of(result: Result, pair: Pair) -> str:
         return "an audit has no inputs"
     if pair.mode == "layers":
         return "the inputs of this module match: both sides start from the recorded ones"
-    prefix = pair.address.rpartition(":")[0] + ":input"
+    prefix = place_of(pair.address) + ":input"
     run = (pair.question, pair.mode, pair.dtype)
     inputs = (other for other in result.pairs if other.address.startswith(prefix))
     found = [other for other in inputs if (other.question, other.mode, other.dtype) == run]
@@ -188,8 +188,10 @@ def only(address: str) -> str:
     >>> only("unet.mid_block@step=3:output")
     'unet\\.mid_block@step=3:.*'
     """
-    place = address.rpartition(":")[0] or address
-    return "".join(re.escape(letter) if letter.isprintable() else f"\\u{ord(letter):04x}" for letter in place) + ":.*"
+    return (
+        "".join(re.escape(letter) if letter.isprintable() else f"\\u{ord(letter):04x}" for letter in place_of(address))
+        + ":.*"
+    )
 
 
 def again(result: Result, pair: Pair) -> str:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from parity.address import path_of
 from parity.compare.limits import MAX_FACTOR, RMS_FACTOR
 from parity.report.summary import excused, verdict_of
 from parity.report.words import apart, compact, visible
@@ -109,9 +110,8 @@ def _addresses(pairs: list[Pair]) -> dict[str, Any]:
 
 def _split(address: str) -> tuple[str, str]:
     """Return the path and the rest of an address; together they are the address."""
-    ends = [place for place in (address.find("@"), address.rfind(":")) if place >= 0]
-    cut = min(ends, default=len(address))
-    return address[:cut], address[cut:]
+    path = path_of(address)
+    return path, address.removeprefix(path)
 
 
 def _indexed(texts: Iterable[str]) -> dict[str, Any]:

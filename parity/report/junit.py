@@ -12,11 +12,11 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 from xml.etree import ElementTree as ET
 
-from parity.address import STAGES
+from parity.address import STAGES, path_of
 from parity.compare.several import split
 from parity.report import card
 from parity.report.summary import FAILING, excess, excused, headline
-from parity.report.words import count, path_of, plain, visible
+from parity.report.words import count, plain, visible
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from parity.compare.plan import path_of
+from parity.address import path_of
 from parity.report.words import NOTHING, count, number, ratio, visible
 
 if TYPE_CHECKING:

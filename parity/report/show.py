@@ -16,12 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from parity import result as results
-from parity.address import matches
+from parity.address import matches, path_of
 from parity.compare.several import split
 from parity.dtypes import is_float, widen
 from parity.errors import AddressError, nearest
 from parity.report import card, summary, terminal
-from parity.report.words import FORMATS, NOTHING, path_of, plain, visible
+from parity.report.words import FORMATS, NOTHING, plain, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import msgspec
 
-from parity.address import STAGES
+from parity.address import STAGES, path_of
 from parity.compare.judge import limits_of
 from parity.compare.limits import RMS_FACTOR, SEMANTICS_RMS
 from parity.compare.summary import failing, is_excused
-from parity.report.words import as_float, count, largest, number, path_of, ratio, visible
+from parity.report.words import as_float, count, largest, number, ratio, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

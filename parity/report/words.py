@@ -25,7 +25,6 @@ __all__ = [
     "count",
     "largest",
     "number",
-    "path_of",
     "plain",
     "ratio",
     "visible",
@@ -40,16 +39,6 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-
-
-def path_of(address: str) -> str:
-    """Return the path of an address, or what is before its index; foreign text stays as it is.
-
-    >>> path_of("unet.conv_in@step=0:output"), path_of("unet.conv_in:weight"), path_of("unet.conv_in")
-    ('unet.conv_in', 'unet.conv_in', 'unet.conv_in')
-    """
-    before = address.partition("@")[0]
-    return before.rpartition(":")[0] or before
 
 
 def as_float(value: Number | None) -> float | None:

@@ -10,9 +10,9 @@ from collections import Counter
 import msgspec
 import numpy as np
 
+from parity.address import path_of
 from parity.compare import join
 from parity.report import images
-from parity.report.words import path_of
 from parity.result import Cause, Coverage, FirstDivergence, Pair, Result, number
 
 from .pairs import pairs

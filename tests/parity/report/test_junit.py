@@ -5,8 +5,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from parity.address import path_of
 from parity.report import junit
-from parity.report.words import path_of
 
 from . import made
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from parity.compare.plan import path_of
+from parity.address import path_of
 from parity.report import platform
 from parity.report.words import NOTHING
 
