@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 from parity.address import Address, place_of
 from parity.compare.limits import RMS_FACTOR
 from parity.errors import AddressError
-from parity.report.words import apart, count, largest, number, ratio, visible
+from parity.report.words import apart, count, joined, largest, number, ratio, visible
 
 if TYPE_CHECKING:
-    from parity.result import Pair, Result
+    from parity.result import FirstDivergence, Pair, Result
 
 __all__ = ["again", "first_pair", "inputs_of", "lines", "of", "only", "sides"]
 
@@ -32,6 +32,7 @@ _BASIS: Final = {
     "floor": "float64 twin",
     "model": "modelled floor",
 }
+_FIRST: Final = {True: "yes", False: "no", None: "not asked"}
 _PLAIN: Final = {
     "MATCH": "the values are equal",
     "MISMATCH": "the values differ",
@@ -57,101 +58,117 @@ def lines(
 def of(result: Result, pair: Pair) -> list[str]:
     """Return the five lines of a pair of `result`."""
     found = result.first_divergence
-    first = found is not None and (found.address, found.question, found.mode, found.dtype) == (
-        pair.address,
-        pair.question,
-        pair.mode,
-        pair.dtype,
-    )
+    first = found is not None and found.address == pair.address and _run(found) == _run(pair)
     return lines(pair, sides=sides(result), first=first, inputs=inputs_of(result, pair), again=again(result, pair))
 
 
+def _run(place: Pair | FirstDivergence) -> tuple[str, str, str | None]:
+    """Return under which question, in which replay and type something stands."""
+    return place.question, place.mode, place.dtype
+
+
 def first_pair(result: Result) -> Pair | None:
-    """Return the pair that the first divergence names, or None when there is none."""
+    """Return the pair that the first divergence names, or None when there is none.
+
+    A saved result may name a run that it holds no pair of; another pair at the address then stands for it.
+    """
     found = result.first_divergence
     if found is None:
         return None
     same = [pair for pair in result.pairs if pair.address == found.address and found.candidate in {"", pair.candidate}]
-    exact = [
-        pair for pair in same if (pair.question, pair.mode, pair.dtype) == (found.question, found.mode, found.dtype)
-    ]
-    return next(iter(exact or same), None)
+    for pair in same:
+        if _run(pair) == _run(found):
+            return pair
+    return same[0] if same else None
 
 
 def sides(result: Result) -> str:
     """Return `torch 2.13 -> mindspore 2.8` from the provenance, or the sides' roles where it is silent."""
-    return f"{_side(result.provenance, 'reference')} -> {_side(result.provenance, 'candidate')}"
+    return " -> ".join(_side(result.provenance.get(role), role) for role in ("reference", "candidate"))
 
 
-def _side(provenance: dict[str, Any], role: str) -> str:
+def _side(known: Any, role: str) -> str:
     """Return a side's framework with its major and minor version."""
-    known = provenance.get(role)
     if not isinstance(known, dict) or "framework" not in known:
         return role
     name = str(known["framework"])
+    version = re.match(r"\d+(\.\d+)?", _version(known, name))
+    return visible(f"{name} {version[0]}" if version else name)
+
+
+def _version(known: dict[str, Any], framework: str) -> str:
+    """Return a framework's version from the first place of the provenance that has it."""
     versions = known.get("versions")
-    version = (
-        known.get("framework_version")
-        or known.get(name)
-        or (versions.get(name) if isinstance(versions, dict) else None)
-    )
-    short = re.match(r"\d+(\.\d+)?", str(version or ""))
-    return visible(f"{name} {short[0]}" if short else name)
+    places = [known.get("framework_version"), known.get(framework)]
+    if isinstance(versions, dict):
+        places.append(versions.get(framework))
+    return str(next(filter(None, places), ""))
 
 
 def _title(pair: Pair, sides: str) -> str:
     """Line 1: where, the verdict, between what, in which type."""
     try:
         address = Address.parse(pair.address)
-        place = " ".join(part for part in (address.path, address.index, address.port) if part)
+        place = joined(address.path, address.index, address.port, by=" ")
     except AddressError:
         place = pair.address
-    dtype = f", {pair.dtype}" if pair.dtype else ""
-    return f"{visible(place)}   {pair.verdict}   {sides}{dtype}"
+    return joined(f"{visible(place)}   {pair.verdict}   {sides}", pair.dtype or "")
 
 
 def _distance(pair: Pair) -> str:
     """Line 2: how far apart, in multiples of the floor, and the limit with its basis."""
     if pair.verdict in {"MISSING", "UNEXPECTED"}:
         return _PLAIN[pair.verdict]
-    parts = []
-    if pair.rel_l2 is not None:
-        parts.append(f"rel_l2 {number(pair.rel_l2)}")
-    elif pair.max_abs is not None:
-        parts.append(f"max_abs {number(pair.max_abs)}")
-    if pair.ratio_to_floor is not None:
-        parts.append(f"{ratio(pair.ratio_to_floor, RMS_FACTOR)} its floor")
-    told = ", ".join(parts) or _PLAIN.get(pair.verdict, "not measured")
-    basis = _BASIS.get(pair.basis, visible(pair.basis))
-    judged = "; ".join(
-        part
-        for part in (f"tolerance {visible(pair.limit)}" if pair.limit else "", f"basis: {basis}" if basis else "")
-        if part
-    )
+    told = joined(_measured(pair), _over_floor(pair)) or _PLAIN[pair.verdict]
+    judged = joined(_named("tolerance ", pair.limit), _named("basis: ", _BASIS.get(pair.basis, pair.basis)), by="; ")
     return f"{told} ({judged})" if judged else told
+
+
+def _measured(pair: Pair) -> str:
+    """Return the relative distance, or the absolute one where there is no other."""
+    if pair.rel_l2 is not None:
+        return f"rel_l2 {number(pair.rel_l2)}"
+    return "" if pair.max_abs is None else f"max_abs {number(pair.max_abs)}"
+
+
+def _over_floor(pair: Pair) -> str:
+    """Return the distance in multiples of the floor, where there is one."""
+    return "" if pair.ratio_to_floor is None else f"{ratio(pair.ratio_to_floor, RMS_FACTOR)} its floor"
+
+
+def _named(name: str, text: str) -> str:
+    """Return a text after its name, or nothing without a text."""
+    return f"{name}{visible(text)}" if text else ""
 
 
 def _worst(pair: Pair) -> str:
     """Line 3: the worst element with both values, how many are outside, and where they sit."""
-    parts = []
-    if pair.worst is not None:
-        reference, candidate = apart(pair.worst.reference, pair.worst.candidate)
-        place = f"at [{', '.join(map(str, pair.worst.index))}]" if pair.worst.index else "value"
-        parts.append(f"worst {place}: ref {reference}, cand {candidate}")
-    if pair.outside is not None:
-        count, detail = f"{pair.outside} of {pair.size} outside", visible(pair.detail)
-        parts.append(detail if count in detail else ", ".join(filter(None, (count, detail))))
-    elif pair.detail:
-        parts.append(visible(pair.detail))
-    return "; ".join(parts) or "no element is recorded"
+    return joined(_element(pair), _outside(pair), by="; ") or "no element is recorded"
+
+
+def _element(pair: Pair) -> str:
+    """Return the worst element with both values."""
+    if pair.worst is None:
+        return ""
+    reference, candidate = apart(pair.worst.reference, pair.worst.candidate)
+    place = f"at [{', '.join(map(str, pair.worst.index))}]" if pair.worst.index else "value"
+    return f"worst {place}: ref {reference}, cand {candidate}"
+
+
+def _outside(pair: Pair) -> str:
+    """Return how many elements are outside, unless the detail says it itself, and the detail."""
+    detail = visible(pair.detail)
+    if pair.outside is None:
+        return detail
+    amount = f"{pair.outside} of {pair.size} outside"
+    return detail if amount in detail else joined(amount, detail)
 
 
 def _position(pair: Pair, *, first: bool | None, inputs: str) -> str:
     """Line 4: is it the first, under which question, and are its inputs right."""
-    answer = {True: "yes", False: "no", None: "not asked"}[first]
     asked = "audit" if pair.question == "audit" else f"{pair.question}, {pair.mode}"
-    flags = f"; flagged {', '.join(pair.flags)}" if pair.flags else ""
-    return f"first divergence: {answer} ({asked}); {inputs or 'its inputs are not recorded'}{flags}"
+    place = f"first divergence: {_FIRST[first]} ({asked})"
+    return joined(place, inputs or "its inputs are not recorded", _named("flagged ", ", ".join(pair.flags)), by="; ")
 
 
 def inputs_of(result: Result, pair: Pair) -> str:
@@ -160,23 +177,20 @@ def inputs_of(result: Result, pair: Pair) -> str:
         return "an audit has no inputs"
     if pair.mode == "layers":
         return "the inputs of this module match: both sides start from the recorded ones"
-    prefix = place_of(pair.address) + ":input"
-    run = (pair.question, pair.mode, pair.dtype)
-    inputs = (other for other in result.pairs if other.address.startswith(prefix))
-    found = [other for other in inputs if (other.question, other.mode, other.dtype) == run]
-    if not found:
+    prefix = f"{place_of(pair.address)}:input"
+    inputs = [other for other in result.pairs if other.address.startswith(prefix) and _run(other) == _run(pair)]
+    if not inputs:
         return _local(result, pair)
-    wrong = [other for other in found if other.verdict != "MATCH"]
-    if wrong:
-        worst = largest(other.rel_l2 for other in wrong)
-        return f"{count(len(wrong), 'input')} of {len(found)} differ already (rel_l2 {number(worst)})"
-    return "the inputs of this module match"
+    wrong = [other.rel_l2 for other in inputs if other.verdict != "MATCH"]
+    if not wrong:
+        return "the inputs of this module match"
+    return f"{count(len(wrong), 'input')} of {len(inputs)} differ already (rel_l2 {number(largest(wrong))})"
 
 
 def _local(result: Result, pair: Pair) -> str:
     """Say what the layer replay knows about a module whose inputs are not compared in the pair's mode."""
-    places = (other for other in result.pairs if other.address == pair.address and other.mode == "layers")
-    verdicts = {other.verdict for other in places if other.question == pair.question}
+    wanted = pair.address, pair.question, "layers"
+    verdicts = {other.verdict for other in result.pairs if (other.address, other.question, other.mode) == wanted}
     if not verdicts:
         return "its inputs are not compared in this mode"
     return f"given the reference's inputs this module {'matches' if verdicts == {'MATCH'} else 'fails too'}"
@@ -188,18 +202,20 @@ def only(address: str) -> str:
     >>> only("unet.mid_block@step=3:output")
     'unet\\.mid_block@step=3:.*'
     """
-    return (
-        "".join(re.escape(letter) if letter.isprintable() else f"\\u{ord(letter):04x}" for letter in place_of(address))
-        + ":.*"
-    )
+    return "".join(map(_escaped, place_of(address))) + ":.*"
+
+
+def _escaped(letter: str) -> str:
+    """Return a letter as a pattern that can be typed."""
+    return re.escape(letter) if letter.isprintable() else f"\\u{ord(letter):04x}"
 
 
 def again(result: Result, pair: Pair) -> str:
     """Return the command that measures this pair alone once more."""
+    replay, repeat = result.commands.get("replay"), result.commands.get("repeat", "")
     if pair.question == "audit":
-        return result.commands.get("compare") or result.commands.get("repeat", "")
-    command = result.commands.get("replay")
-    if command is None:
-        return result.commands.get("repeat", "")
+        return result.commands.get("compare") or repeat
+    if replay is None:
+        return repeat
     dtype = f" --dtype {pair.dtype}" if pair.dtype else ""
-    return f"{command} --mode {pair.mode}{dtype} --only {shlex.quote(only(pair.address))}"
+    return f"{replay} --mode {pair.mode}{dtype} --only {shlex.quote(only(pair.address))}"

@@ -6,14 +6,18 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from parity.report.card import first_pair
-from parity.report.words import NOTHING, count, plain, visible
+from parity.report.grouping import column_of
+from parity.report.words import NOTHING, count, joined, plain, some, visible
 
 if TYPE_CHECKING:
-    from parity.result import Result
+    from collections.abc import Collection, Sequence
+
+    from parity.result import Coverage, Result
 
 __all__ = ["coverage", "flat", "listed", "not_measured", "provenance"]
 
 _LISTED: Final = 12
+_REPLAYS: Final = ("layers", "steps", "free")
 _UNASKED: Final = {
     "semantics": "semantics: there is no float64 run of both sides, so what is computed was not judged by itself",
     "precision": "precision: there is no run in the working type",
@@ -31,58 +35,41 @@ def coverage(result: Result) -> list[tuple[str, str]]:
         ("modules that own a parameter", f"{found.parameter_owners_compared:,} of {found.parameter_owners:,}"),
         ("pairs", f"{len(result.pairs) - audits:,} of tensors and values, {count(audits, 'audit')}"),
     ]
-    reasons = Counter(found.not_compared.values())
-    rows += [(f"not compared: {visible(reason)}", f"{amount:,}") for reason, amount in sorted(reasons.items())]
+    rows += [(f"not compared: {reason}", f"{amount:,}") for reason, amount in _reasons(found)]
     if found.excluded:
-        rows.append(("excluded by the case", listed(list(found.excluded))))
+        rows.append(("excluded by the case", listed(found.excluded)))
     if found.unexplained:
         rows.append(("not compared, no reason", listed(found.unexplained)))
     return rows
 
 
-def listed(names: list[str]) -> str:
+def _reasons(found: Coverage) -> list[tuple[str, int]]:
+    """Return how many paths were not compared for each reason."""
+    amounts = Counter(found.not_compared.values())
+    return [(visible(reason), amounts[reason]) for reason in sorted(amounts)]
+
+
+def listed(names: Collection[str]) -> str:
     """Return the first names and how many more there are."""
-    more = len(names) - _LISTED
-    return ", ".join(visible(name) for name in names[:_LISTED]) + (f" and {more:,} more" if more > 0 else "")
+    first = ", ".join(map(visible, list(names)[:_LISTED]))
+    more = some(max(0, len(names) - _LISTED), "more")
+    return joined(first, more, by=" and ")
 
 
 def not_measured(result: Result) -> list[str]:
     """Return what this result cannot speak about, one sentence each; empty only when all was measured."""
-    reasons = Counter(result.coverage.not_compared.values())
-    gaps = _questions(result) + _checks(result)
-    gaps += [
-        f"stage {visible(stage)}: not measured" for stage, verdict in result.stages.items() if verdict == "not measured"
-    ]
-    gaps += [
-        f"{visible(reason)}: {count(amount, 'path')} of the reference" for reason, amount in sorted(reasons.items())
-    ]
-    if result.coverage.excluded:
-        gaps.append(f"excluded by the case: {count(len(result.coverage.excluded), 'address', 'addresses')}")
-    if result.coverage.unexplained:
-        gaps.append(f"without a reason: {listed(result.coverage.unexplained)}")
-    if not result.price:
-        gaps.append("the price at the final latents and the image")
-    if not result.images:
-        gaps.append("the pictures: this result holds none")
-    unconfirmed = sum(not cause.confirmed for cause in result.causes)
-    if unconfirmed:
-        gaps.append(f"{count(unconfirmed, 'cause')} not confirmed by a counterfactual replay")
-    if first_pair(result) is not None and not result.causes:
-        gaps.append("the cause of the first divergence; run parity diagnose")
-    return gaps
+    return [*_questions(result), *_checks(result), *_uncovered(result), *_left_out(result)]
 
 
 def _questions(result: Result) -> list[str]:
     """Return the questions and replays that have no pair."""
-    present = {(pair.question, pair.mode) for pair in result.pairs}
+    present = set(map(column_of, result.pairs))
     asked = {question for question, _ in present}
     gaps = [sentence for question, sentence in _UNASKED.items() if question not in asked]
-    return gaps + [
-        f"{question}, {mode}: this replay was not made"
-        for question in sorted(asked - {"audit"})
-        for mode in ("layers", "steps", "free")
-        if (question, mode) not in present
-    ]
+    for question in sorted(asked - {"audit"}):
+        missing = (mode for mode in _REPLAYS if (question, mode) not in present)
+        gaps += [f"{question}, {mode}: this replay was not made" for mode in missing]
+    return gaps
 
 
 def _checks(result: Result) -> list[str]:
@@ -90,34 +77,68 @@ def _checks(result: Result) -> list[str]:
     return [f"{sentence} was not checked" for check, sentence in _CHECKS.items() if result.checks.get(check) is None]
 
 
+def _uncovered(result: Result) -> list[str]:
+    """Return the stages, paths and addresses that were not compared."""
+    found = result.coverage
+    empty = [visible(stage) for stage, verdict in result.stages.items() if verdict == "not measured"]
+    gaps = [f"stage {stage}: not measured" for stage in empty]
+    gaps += [f"{reason}: {count(amount, 'path')} of the reference" for reason, amount in _reasons(found)]
+    if found.excluded:
+        gaps.append(f"excluded by the case: {count(len(found.excluded), 'address', 'addresses')}")
+    if found.unexplained:
+        gaps.append(f"without a reason: {listed(found.unexplained)}")
+    return gaps
+
+
+def _left_out(result: Result) -> list[str]:
+    """Return what the result has no price, picture or cause for."""
+    gaps = []
+    if not result.price:
+        gaps.append("the price at the final latents and the image")
+    if not result.images:
+        gaps.append("the pictures: this result holds none")
+    unconfirmed = sum(not cause.confirmed for cause in result.causes)
+    if unconfirmed:
+        gaps.append(f"{count(unconfirmed, 'cause')} not confirmed by a counterfactual replay")
+    if not result.causes and first_pair(result) is not None:
+        gaps.append("the cause of the first divergence; run parity diagnose")
+    return gaps
+
+
 def provenance(result: Result) -> list[tuple[str, str, str]]:
     """Return rows (what, reference, candidate); what belongs to neither side stands in the first of the two."""
-    known: dict[str, Any] = result.provenance
-    reference, candidate = (
-        flat(known[role] if isinstance(known.get(role), dict) else {}) for role in ("reference", "candidate")
-    )
-    rows = [
-        (key, reference.get(key, NOTHING), candidate.get(key, NOTHING))
-        for key in dict.fromkeys((*reference, *candidate))
-    ]
-    rest = flat({key: value for key, value in known.items() if key not in {"reference", "candidate"}})
-    return rows + [(key, value, "") for key, value in rest.items()]
+    rest: dict[str, Any] = dict(result.provenance)
+    reference, candidate = (flat(rest.pop(role, None)) for role in ("reference", "candidate"))
+    keys = dict.fromkeys((*reference, *candidate))
+    rows = [(key, reference.get(key, NOTHING), candidate.get(key, NOTHING)) for key in keys]
+    return rows + [(key, value, "") for key, value in flat(rest).items()]
 
 
-def flat(table: dict[str, Any], prefix: str = "", *, nothing: str = NOTHING) -> dict[str, str]:
-    """Return nested tables as dotted keys with text values; None reads `nothing`."""
+def flat(table: object, *, nothing: str = NOTHING) -> dict[str, str]:
+    """Return nested tables as dotted keys with text values; None reads `nothing`, and what is no table is empty."""
     found: dict[str, str] = {}
+    if not isinstance(table, dict):
+        return found
     for key, value in table.items():
-        name = prefix + visible(str(key))
+        name = visible(str(key))
         if isinstance(value, dict):
-            found.update(flat(value, name + ".", nothing=nothing))
+            below = flat(value, nothing=nothing)
+            found |= {f"{name}.{inner}": text for inner, text in below.items()}
         else:
-            words = _joined(name, value) if isinstance(value, (list, tuple)) else plain(value)
-            found[name] = nothing if value is None else words
+            found[name] = nothing if value is None else _text(name, value)
     return found
 
 
-def _joined(name: str, items: list[Any] | tuple[Any, ...]) -> str:
-    """Return a list as text: a command's words by spaces, texts by bars, because they may hold commas."""
+def _text(name: str, value: object) -> str:
+    """Return a value as text: a command's words joined by spaces, texts by bars, because they may hold commas."""
+    if not isinstance(value, (list, tuple)):
+        return plain(value)
+    return _separator(name, value).join(map(plain, value)) or "none"
+
+
+def _separator(name: str, items: Sequence[object]) -> str:
+    """Return what stands between the items of a list."""
+    if name.endswith("argv"):
+        return " "
     texts = all(isinstance(item, str) for item in items)
-    return (" " if name.endswith("argv") else " | " if texts else ", ").join(map(plain, items)) or "none"
+    return " | " if texts else ", "

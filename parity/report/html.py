@@ -13,14 +13,21 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from parity.compare.several import split
-from parity.report import card, charts, columns, facts, platform, price, several, several_charts, summary, words
+from parity.report import card, charts, columns, facts, headline, platform, several, several_charts, words
+from parity.report.grouping import COLUMNS, grouped
+from parity.report.price_table import price_tables
+from parity.report.stages import stages
+from parity.report.verdicts import worst_local
 from parity.result import MEASURES
 
 if TYPE_CHECKING:
+    from parity.report.axes import Figure
+    from parity.report.price_table import PriceTable
     from parity.result import Cause, Result
 
 __all__ = ["page", "write"]
@@ -33,6 +40,11 @@ _SEVERAL_READ: Final = {
     "steps": "The latents after each step: in the free run the error accumulates; in the step replay every step starts "
     "from the reference.",
 }
+_LOCAL: Final = (
+    ("semantics", "worst error, float64", "local, relative; limit 1e-9"),
+    ("precision", "worst error, working type", "local, of its floor; limit 3x"),
+)
+_PICTURES: Final = ("reference", "candidate", "difference")
 _PNG: Final = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+")
 _HINTS: Final = {
     "MATCH": "within its limit",
@@ -49,6 +61,18 @@ _HINTS: Final = {
 }
 
 
+class _View(msgspec.Struct, frozen=True, kw_only=True):
+    """What the page says of one candidate, as texts; the template leaves out what is empty."""
+
+    label: str
+    card: list[str]
+    causes: list[dict[str, Any]]
+    pictures: list[dict[str, str]]
+    unexplained: list[str]
+    gaps: list[str]
+    commands: dict[str, str]
+
+
 def write(result: Result, path: Path) -> None:
     """Write the page of `result`."""
     path.write_text(page(result), encoding="utf-8", newline="\n")
@@ -56,6 +80,13 @@ def write(result: Result, path: Path) -> None:
 
 def page(result: Result) -> str:
     """Return the page of `result`; several candidates stand side by side."""
+    if result.candidates:
+        return _rendered("several.html.j2", result, several_charts.figures(result), _several(result))
+    return _rendered("report.html.j2", result, charts.figures(result), _one(result))
+
+
+def _rendered(template: str, result: Result, figures: dict[str, dict[str, Figure]], texts: dict[str, Any]) -> str:
+    """Return a template filled with texts, figures, and what both pages have."""
     environment = Environment(
         loader=PackageLoader("parity.report", "templates"),
         autoescape=True,
@@ -64,19 +95,13 @@ def page(result: Result) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"visible": words.visible, "number": words.number, "plain": words.plain}
-    together = bool(result.candidates)
-    figures = several_charts.figures(result) if together else charts.figures(result)
-    return environment.get_template("several.html.j2" if together else "report.html.j2").render(
-        **(_together(result) if together else _summary(result)),
-        charts=[
-            {
-                "name": name,
-                "title": _CHART_TITLES[name],
-                "questions": list(by_question),
-                "read": _SEVERAL_READ.get(name),
-            }
-            for name, by_question in figures.items()
-        ],
+    return environment.get_template(template).render(
+        **texts,
+        result=result,
+        subject=headline.subject(result),
+        hints=_HINTS,
+        facts=_facts(result),
+        charts=list(map(_chart, figures, figures.values())),
         figures_json=Markup(columns.page_json(figures)),  # noqa: S704 - page_json leaves no markup
         pairs_json=Markup(columns.page_json(columns.columns(result.pairs))),  # noqa: S704 - page_json leaves no markup
         plotly=Markup(_plotly() if figures else ""),  # noqa: S704 - the installed package's own script
@@ -84,98 +109,97 @@ def page(result: Result) -> str:
     )
 
 
-def _together(result: Result) -> dict[str, Any]:
-    """Return everything in the page of several candidates that is text."""
-    views = split(result)
-    seen = {words.visible(label): view for label, view in views.items()}
-    firsts = {label: (view, card.first_pair(view)) for label, view in seen.items()}
-    coverages = [dict(facts.coverage(view)) for view in seen.values()]
-    rows = dict.fromkeys(what for coverage in coverages for what in coverage)
+def _chart(name: str, by_question: dict[str, Figure]) -> dict[str, Any]:
+    """Return what stands around a figure."""
     return {
-        "result": result,
+        "name": name,
+        "title": _CHART_TITLES[name],
+        "questions": list(by_question),
+        "read": _SEVERAL_READ.get(name),
+    }
+
+
+def _several(result: Result) -> dict[str, Any]:
+    """Return everything in the page of several candidates that is text."""
+    views = [_view(label, view) for label, view in split(result).items()]
+    return {
         "sides": words.count(len(views), "candidate"),
-        "subject": summary.subject(result),
         "lead": several.lead(result),
-        "labels": list(seen),
-        "hints": _HINTS,
+        "labels": [view.label for view in views],
+        "views": views,
         "overview": several.overview(result),
-        "cards": [(label, card.of(view, pair)) for label, (view, pair) in firsts.items() if pair is not None],
-        "causes": [(label, [_cause(cause) for cause in view.causes]) for label, view in seen.items() if view.causes],
         "stages": several.stages(result),
         "price": several.priced(result),
-        "pictures": [(label, found) for label, view in seen.items() if (found := _pictures(view))],
-        "coverage": [
-            several.Line(what=what, texts=[coverage.get(what, words.NOTHING) for coverage in coverages])
-            for what in rows
-        ],
-        "unexplained": [
-            (label, view.coverage.unexplained) for label, view in seen.items() if view.coverage.unexplained
-        ],
+        "coverage": several.coverage(result),
         "provenance": several.provenance(result),
-        "facts": _facts(result),
-        "gaps": [(label, facts.not_measured(view)) for label, view in seen.items()],
-        "commands": [
-            (name if not label else f"{name}, {label}", words.visible(command))
-            for label, commands in (("", result.commands), *((label, view.commands) for label, view in seen.items()))
-            for name, command in commands.items()
-            if not label or name != "repeat"
-        ],
+        "commands": _commands_of_all(result, views),
     }
 
 
-def _summary(result: Result) -> dict[str, Any]:
-    """Return everything in the page that is text."""
-    pair = card.first_pair(result)
+def _one(result: Result) -> dict[str, Any]:
+    """Return everything in the page of one candidate that is text."""
+    prices = price_tables(result)
     return {
-        "result": result,
         "sides": card.sides(result),
-        "subject": summary.subject(result),
-        "lead": summary.lead(result),
-        "tiles": _tiles(result),
+        "lead": headline.lead(result),
+        "view": _view("", result),
+        "tiles": _tiles(result, prices),
         "meters": _meters(result),
-        "card": card.of(result, pair) if pair is not None else None,
-        "causes": [_cause(cause) for cause in result.causes],
-        "stages": summary.stages(result),
-        "columns": summary.COLUMNS,
+        "stages": stages(result),
+        "columns": COLUMNS,
         "number_columns": [(known.name, known.column, "number") for known in MEASURES if known.column],
-        "hints": _HINTS,
-        "coverage": result.coverage,
-        "compared": summary.compared(result),
+        "compared": headline.compared(result),
         "reasons": _reasons(result),
-        "price": (prices := price.price(result)),
-        "measures": list(dict.fromkeys(name for table in prices for line in table.lines for name in line.measures)),
-        "pictures": _pictures(result),
-        "gaps": facts.not_measured(result),
+        "price": prices,
+        "measures": _measures(prices),
         "provenance": facts.provenance(result),
-        "facts": _facts(result),
         "platform": platform.costs(result.platform),
         "blamed": platform.flagged(result),
-        "islands": [facts.flat(island) for island in result.islands],
-        "commands": {words.visible(name): words.visible(command) for name, command in result.commands.items()},
+        "islands": list(map(facts.flat, result.islands)),
     }
 
 
-def _tiles(result: Result) -> list[dict[str, str]]:
+def _view(label: str, result: Result) -> _View:
+    """Return what the page says of one candidate."""
+    pair = card.first_pair(result)
+    return _View(
+        label=words.visible(label),
+        card=[] if pair is None else card.of(result, pair),
+        causes=list(map(_cause, result.causes)),
+        pictures=_pictures(result),
+        unexplained=result.coverage.unexplained,
+        gaps=facts.not_measured(result),
+        commands=_commands(result),
+    )
+
+
+def _commands(result: Result) -> dict[str, str]:
+    """Return the commands that give the result again."""
+    return {words.visible(name): words.visible(command) for name, command in result.commands.items()}
+
+
+def _commands_of_all(result: Result, views: list[_View]) -> dict[str, str]:
+    """Return the commands of the whole, then those of each candidate; one command repeats them all."""
+    commands = _commands(result)
+    for view in views:
+        commands |= {f"{name}, {view.label}": text for name, text in view.commands.items() if name != "repeat"}
+    return commands
+
+
+def _tiles(result: Result, prices: list[PriceTable]) -> list[dict[str, str]]:
     """Return the numbers that stand under the verdict."""
-    told = summary.failures(result).replace(f" of {words.count(len(result.pairs), 'pair')}", "")
+    told = headline.failures(result).replace(f" of {words.count(len(result.pairs), 'pair')}", "")
     tiles = [_tile("pairs compared", f"{len(result.pairs):,}", told)]
-    for question, label, note in (
-        ("semantics", "worst error, float64", "local, relative; limit 1e-9"),
-        ("precision", "worst error, working type", "local, of its floor; limit 3x"),
-    ):
-        worst = summary.worst(pair for pair in result.pairs if (pair.question, pair.mode) == (question, "layers"))
+    for question, label, note in _LOCAL:
+        worst = worst_local(result.pairs, question)
         if worst:
             tiles.append(_tile(label, worst, note))
-    covered = result.coverage
+    covered, unexplained = result.coverage, len(result.coverage.unexplained)
     tiles.append(
-        _tile(
-            "paths compared",
-            f"{covered.compared:,} of {covered.paths:,}",
-            f"{len(covered.unexplained):,} without a reason",
-        )
+        _tile("paths compared", f"{covered.compared:,} of {covered.paths:,}", f"{unexplained:,} without a reason")
     )
-    for table in price.price(result):
-        if "float64" not in table.what:
+    for table in prices:
+        if not table.exact:
             value, name, _ = table.shortest
             tiles.append(_tile(f"price: {table.what}", value, name))
     return tiles
@@ -199,6 +223,15 @@ def _meters(result: Result) -> list[dict[str, Any]]:
     ]
 
 
+def _measures(prices: list[PriceTable]) -> list[str]:
+    """Return the names of all measures that the price has, as heads of columns."""
+    names: dict[str, None] = {}
+    for table in prices:
+        for line in table.lines:
+            names |= dict.fromkeys(line.measures)
+    return list(names)
+
+
 def _facts(result: Result) -> list[tuple[str, dict[str, str]]]:
     """Return the tables that are folded under the provenance."""
     return [
@@ -216,7 +249,7 @@ def _cause(cause: Cause) -> dict[str, Any]:
         "address": words.visible(cause.address),
         "confirmed": cause.confirmed,
         "confidence": f"{cause.confidence:.0%}",
-        "evidence": [words.visible(sentence) for sentence in cause.evidence],
+        "evidence": list(map(words.visible, cause.evidence)),
         "before": words.number(cause.before) if cause.before is not None else "",
         "after": words.number(cause.after) if cause.after is not None else "",
         "repair": words.visible(cause.repair),
@@ -224,20 +257,19 @@ def _cause(cause: Cause) -> dict[str, Any]:
     }
 
 
-def _reasons(result: Result) -> list[tuple[str, list[str]]]:
+def _reasons(result: Result) -> dict[str, list[str]]:
     """Return each reason why paths were not compared, with those paths."""
-    by_reason: dict[str, list[str]] = {}
-    for path, reason in sorted(result.coverage.not_compared.items()):
-        by_reason.setdefault(words.visible(reason), []).append(words.visible(path))
-    return sorted(by_reason.items())
+    left_out = result.coverage.not_compared
+    by_reason = grouped(sorted(left_out), key=lambda path: words.visible(left_out[path]))
+    return {reason: list(map(words.visible, by_reason[reason])) for reason in sorted(by_reason)}
 
 
 def _pictures(result: Result) -> list[dict[str, str]]:
     """Return the image rows that are complete and are PNG data, in order."""
     pictures = []
     for place in range(len(result.images)):
-        row = {name: result.images.get(f"{name}_{place}", "") for name in ("reference", "candidate", "difference")}
-        if all(_PNG.fullmatch(uri) for uri in row.values()):
+        row = {name: result.images.get(f"{name}_{place}", "") for name in _PICTURES}
+        if all(map(_PNG.fullmatch, row.values())):
             caption = words.visible(result.images.get(f"caption_{place}", ""))
             pictures.append({**row, "caption": caption, "place": str(place)})
     return pictures

@@ -8,15 +8,16 @@ that reason, so that the number of failures is the number of places to look at.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from xml.etree import ElementTree as ET
 
-from parity.address import STAGES, path_of
+from parity.address import path_of
 from parity.compare.several import split
 from parity.report import card
-from parity.report.summary import FAILING, excess, excused, headline
-from parity.report.words import count, plain, visible
+from parity.report.grouping import grouped, in_order
+from parity.report.headline import headline
+from parity.report.verdicts import FAILING, excess, excused
+from parity.report.words import count, joined, plain, visible
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +27,30 @@ if TYPE_CHECKING:
 __all__ = ["document", "write"]
 
 _CARDS_PER_CASE: Final = 3
-Group = tuple[str, str, str, str]
+
+
+class _Group(NamedTuple):
+    """What the pairs of one case share."""
+
+    path: str
+    question: str
+    mode: str
+    dtype: str
+
+    @property
+    def title(self) -> str:
+        """The name of the case."""
+        mode = self.mode if self.mode != self.question else ""
+        return f"{visible(self.path)} [{joined(self.question, mode, self.dtype)}]"
+
+
+class _Tally(NamedTuple):
+    """How many cases there are, how many failed, and how many were skipped; none is an error."""
+
+    tests: int
+    failures: int
+    skipped: int
+    errors: int = 0
 
 
 def write(result: Result, path: Path) -> None:
@@ -38,32 +62,23 @@ def document(result: Result) -> bytes:
     """Return the document as UTF-8 XML; the same result gives the same bytes."""
     root = ET.Element("testsuites", name="parity")
     _properties(root, result)
-    sums = []
+    tallies: list[_Tally] = []
     for label, view in split(result).items():
-        suites: dict[str, dict[Group, list[Pair]]] = defaultdict(lambda: defaultdict(list))
-        for pair in view.pairs:
-            suites[pair.stage][path_of(pair.address), pair.question, pair.mode, pair.dtype or ""].append(pair)
-        known = [stage for stage in STAGES if stage in suites]
-        prefix = f"{label}: " if label else ""
-        mine = [
-            _suite(root, view, prefix + stage, suites[stage]) for stage in [*known, *sorted(set(suites) - set(known))]
-        ]
-        sums += [*mine, _whole(root, view, prefix, any(failures for _, failures, _ in mine))]
-    for place, name in enumerate(("tests", "failures", "skipped")):
-        root.set(name, str(sum(amounts[place] for amounts in sums)))
-    root.set("errors", "0")
+        tallies += _candidate(root, view, f"{label}: " if label else "")
+    total = _Tally(*map(sum, zip(*tallies, strict=True)))
+    for name, amount in total._asdict().items():
+        root.set(name, str(amount))
     ET.indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(root, encoding="unicode")}\n'.encode()
 
 
 def _text(text: str) -> str:
     """Return text that XML 1.0 can hold, lines kept: `visible` also escapes lone surrogates and non-characters."""
-    return "\n".join(visible(line) for line in text.split("\n"))
+    return "\n".join(map(visible, text.split("\n")))
 
 
 def _properties(root: ET.Element, result: Result) -> None:
     """Write the verdict, the first divergence and both sides' provenance."""
-    properties = ET.SubElement(root, "properties")
     values = {
         "verdict": result.verdict,
         "headline": headline(result),
@@ -72,72 +87,91 @@ def _properties(root: ET.Element, result: Result) -> None:
     }
     for role in ("reference", *(result.candidates or ("candidate",))):
         side = result.provenance.get(role)
-        for key, value in side.items() if isinstance(side, dict) else ():
-            values[f"{role}.{key}"] = plain(value)
+        if isinstance(side, dict):
+            values |= {f"{role}.{key}": plain(value) for key, value in side.items()}
     values |= {f"{label}.verdict": view.verdict for label, view in result.candidates.items()}
+    properties = ET.SubElement(root, "properties")
     for name, value in values.items():
         ET.SubElement(properties, "property", name=_text(visible(name)), value=visible(value))
 
 
-def _suite(root: ET.Element, result: Result, name: str, groups: dict[Group, list[Pair]]) -> tuple[int, int, int]:
-    """Write one suite; return how many cases it has, how many failed, how many were skipped."""
+def _candidate(root: ET.Element, view: Result, prefix: str) -> list[_Tally]:
+    """Write the suites of one candidate, the last one for the verdict itself; return what each counts."""
+    by_stage = grouped(view.pairs, key=lambda pair: pair.stage)
+    tallies = [_suite(root, view, prefix + stage, by_stage[stage]) for stage in in_order(by_stage)]
+    failed = any(tally.failures for tally in tallies)
+    gaps = _gaps(view, told_elsewhere=failed)
+    return [*tallies, _verdict(root, view, prefix, gaps)]
+
+
+def _suite(root: ET.Element, result: Result, name: str, pairs: list[Pair]) -> _Tally:
+    """Write the suite of one stage; return what it counts."""
     suite = ET.SubElement(root, "testsuite", name=visible(name))
-    failures = skipped = 0
-    for (path, question, mode, dtype), pairs in groups.items():
-        title = (
-            visible(path)
-            + " ["
-            + ", ".join(part for part in (question, mode if mode != question else "", dtype) if part)
-            + "]"
-        )
-        case = ET.SubElement(suite, "testcase", classname=f"parity.{visible(name)}", name=title)
-        wrong = [pair for pair in pairs if pair.verdict in FAILING]
-        counted = [pair for pair in wrong if not excused(pair)]
-        if counted:
-            failures += 1
-            _failure(case, result, counted, len(pairs))
-        elif wrong:
-            skipped += 1
-            flags = ", ".join(sorted({flag for pair in wrong for flag in pair.flags}))
-            ET.SubElement(
-                case,
-                "skipped",
-                message=f"{count(len(wrong), 'pair')} of {len(pairs)} explained by another one: {flags}",
-            )
-    for key, value in (("tests", len(groups)), ("failures", failures), ("errors", 0), ("skipped", skipped)):
-        suite.set(key, str(value))
-    return len(groups), failures, skipped
+    written: list[str] = []
+    for group, members in grouped(pairs, key=_group).items():
+        case = ET.SubElement(suite, "testcase", classname=f"parity.{visible(name)}", name=group.title)
+        written.append(_outcome(case, result, members))
+    tally = _Tally(tests=len(written), failures=written.count("failure"), skipped=written.count("skipped"))
+    for key in ("tests", "failures", "errors", "skipped"):
+        suite.set(key, str(getattr(tally, key)))
+    return tally
+
+
+def _group(pair: Pair) -> _Group:
+    """Return which case a pair belongs to."""
+    return _Group(path_of(pair.address), pair.question, pair.mode, pair.dtype or "")
+
+
+def _outcome(case: ET.Element, result: Result, pairs: list[Pair]) -> str:
+    """Write under a case why it failed or was skipped; return which, or nothing for one that passed."""
+    wrong = [pair for pair in pairs if pair.verdict in FAILING]
+    alone = [pair for pair in wrong if not excused(pair)]
+    if alone:
+        _failure(case, result, alone, len(pairs))
+        return "failure"
+    if wrong:
+        flags = set().union(*(pair.flags for pair in wrong))
+        explained = f"{count(len(wrong), 'pair')} of {len(pairs)} explained by another one"
+        ET.SubElement(case, "skipped", message=f"{explained}: {', '.join(sorted(flags))}")
+        return "skipped"
+    return ""
 
 
 def _failure(case: ET.Element, result: Result, wrong: list[Pair], total: int) -> None:
     """Write the failure of one case: the cards of its worst pairs."""
-    ranked = sorted(wrong, key=lambda pair: (pair.verdict != "INCOMPARABLE", -(excess(pair) or 0.0), pair.order))
-    kind = ranked[0].verdict
-    failure = ET.SubElement(
-        case,
-        "failure",
-        type=kind,
-        message=f"{count(len(wrong), 'pair')} of {total}: {visible(ranked[0].address)} {kind}",
-    )
+    ranked = sorted(wrong, key=_gravity)
+    first = ranked[0]
+    message = f"{count(len(wrong), 'pair')} of {total}: {visible(first.address)} {first.verdict}"
+    failure = ET.SubElement(case, "failure", type=first.verdict, message=message)
     cards = ["\n".join(card.of(result, pair)) for pair in ranked[:_CARDS_PER_CASE]]
     if len(ranked) > len(cards):
         cards.append(f"and {count(len(ranked) - len(cards), 'more pair')} of this module")
     failure.text = _text("\n" + "\n\n".join(cards) + "\n")
 
 
-def _whole(root: ET.Element, result: Result, prefix: str, failed: bool) -> tuple[int, int, int]:  # noqa: FBT001 - one caller
+def _gravity(pair: Pair) -> tuple[bool, float, int]:
+    """Return what failing pairs are sorted by: what cannot be compared, then the furthest over its limit."""
+    return pair.verdict != "INCOMPARABLE", -(excess(pair) or 0.0), pair.order
+
+
+def _verdict(root: ET.Element, result: Result, prefix: str, gaps: list[str]) -> _Tally:
     """Write the suite of the verdict itself, which fails for what belongs to no pair, such as an uncompared path."""
-    suite = ET.SubElement(root, "testsuite", name=visible(f"{prefix}verdict"), tests="1", errors="0", skipped="0")
-    case = ET.SubElement(
-        suite, "testcase", classname=visible(f"parity.{prefix}verdict"), name="every path is compared or has a reason"
-    )
-    gaps = [f"{visible(path)}: not compared, no reason" for path in result.coverage.unexplained]
-    if not result.pairs:
-        gaps.append("nothing was compared")
-    if result.verdict != "MATCH" and not failed and not gaps:
-        gaps.append(headline(result))
+    name = visible(f"{prefix}verdict")
+    suite = ET.SubElement(root, "testsuite", name=name, tests="1", errors="0", skipped="0")
+    case = ET.SubElement(suite, "testcase", classname=f"parity.{name}", name="every path is compared or has a reason")
     if gaps:
         failure = ET.SubElement(case, "failure", type=result.verdict, message=gaps[0])
         failure.text = _text("\n".join(gaps))
-    suite.set("failures", str(int(bool(gaps))))
-    return 1, int(bool(gaps)), 0
+    tally = _Tally(tests=1, failures=min(len(gaps), 1), skipped=0)
+    suite.set("failures", str(tally.failures))
+    return tally
+
+
+def _gaps(result: Result, *, told_elsewhere: bool) -> list[str]:
+    """Return what keeps the whole from a match and belongs to no pair, or else whatever does and no case tells."""
+    gaps = [f"{visible(path)}: not compared, no reason" for path in result.coverage.unexplained]
+    if not result.pairs:
+        gaps.append("nothing was compared")
+    if result.verdict != "MATCH" and not told_elsewhere and not gaps:
+        gaps.append(headline(result))
+    return gaps

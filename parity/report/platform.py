@@ -6,13 +6,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from parity.address import path_of
+from parity.report.grouping import grouped
 from parity.report.words import NOTHING, count, number, ratio, visible
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from parity.result import Result
 
 __all__ = ["costs", "flagged"]
@@ -20,36 +22,46 @@ __all__ = ["costs", "flagged"]
 
 def costs(platform: dict[str, Any]) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """Return (column names, rows): rel_l2 of every operator in every type on each side, and how it compares with the first."""
-    sides = {name: dict(_errors(table)) for name, table in platform.items()}
-    names = [name for name, errors in sides.items() if errors]
-    operators = dict.fromkeys(operator for name in names for operator in sides[name])
-    rows = []
-    for operator in operators:
-        errors = [sides[name].get(operator) for name in names]
-        first = errors[0]
-        against = [ratio(error / first) if first and error is not None else NOTHING for error in errors[1:]]
-        rows.append((visible(operator), [*map(number, errors), *against]))
-    shown = [visible(name) for name in names]
-    return [*shown, *(f"{name} / {shown[0]}" for name in shown[1:])], rows
+    sides = {visible(name): dict(_errors(table)) for name, table in platform.items()}
+    measured = {name: errors for name, errors in sides.items() if errors}
+    operators: dict[str, None] = {}
+    for errors in measured.values():
+        operators |= dict.fromkeys(errors)
+    rows = [(visible(operator), _row([errors.get(operator) for errors in measured.values()])) for operator in operators]
+    first, *others = measured or [""]
+    return [*measured, *(f"{name} / {first}" for name in others)], rows
 
 
-def _errors(table: Any) -> list[tuple[str, float]]:
-    """Return (operator and type, rel_l2) of one side's table; nothing of what is no table."""
-    return [
-        (f"{kind} \N{MIDDLE DOT} {dtype}", float(numbers["rel_l2"]))
-        for kind, by in (table.items() if isinstance(table, dict) else ())
-        for dtype, numbers in (by.items() if isinstance(by, dict) else ())
-        if isinstance(numbers, dict) and isinstance(numbers.get("rel_l2"), float)
-    ]
+def _row(errors: list[float | None]) -> list[str]:
+    """Return the errors of one operator, then those of the other sides in multiples of the first one's."""
+    first, *others = errors
+    return [*map(number, errors), *(_multiple(error, first) for error in others)]
+
+
+def _multiple(error: float | None, of: float | None) -> str:
+    """Return how many times an error is another one, where both were measured and it can be said."""
+    return NOTHING if error is None or not of else ratio(error / of)
+
+
+def _errors(table: Any) -> Iterator[tuple[str, float]]:
+    """Yield (operator and type, rel_l2) of one side's table; nothing of what is no table."""
+    for operator, by_type in _items(table):
+        for dtype, numbers in _items(by_type):
+            error = dict(_items(numbers)).get("rel_l2")
+            if isinstance(error, float):
+                yield f"{operator} \N{MIDDLE DOT} {dtype}", error
+
+
+def _items(table: Any) -> list[tuple[str, Any]]:
+    """Return the items of a table; nothing of what is no table."""
+    return list(table.items()) if isinstance(table, dict) else []
 
 
 def flagged(result: Result) -> list[str]:
     """Return one line for each module whose pairs match with some operator in float64 alone."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for pair in result.pairs:
-        if "platform-precision" in pair.flags:
-            found[path_of(pair.address)].append(pair.mode)
-    return [
-        f"{visible(path)}: {count(len(modes), 'pair')} ({', '.join(dict.fromkeys(modes))})"
-        for path, modes in found.items()
-    ]
+    pairs = [pair for pair in result.pairs if "platform-precision" in pair.flags]
+    lines = []
+    for path, found in grouped(pairs, key=lambda pair: path_of(pair.address)).items():
+        modes = dict.fromkeys(pair.mode for pair in found)
+        lines.append(f"{visible(path)}: {count(len(found), 'pair')} ({', '.join(modes)})")
+    return lines

@@ -1,27 +1,34 @@
 """What a report of several candidates says: the same lines for each, side by side.
 
-Every candidate's own result is worded by the modules that word one alone (`summary`, `card`, `price`, `facts`);
-here their words become the rows of tables with a column for each candidate. The terminal and the page draw them.
+Every candidate's own result is worded by the modules that word one alone (`headline`, `stages`, `card`, `price_table`,
+`facts`); here their words become the rows of tables with a column for each candidate. The terminal and the page draw
+them.
 """
 
 from __future__ import annotations
 
+from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from parity.address import STAGES
 from parity.compare.several import split
-from parity.report import card, facts, price, summary
-from parity.report.words import NOTHING, count, visible
+from parity.report import card, facts
+from parity.report.grouping import in_order
+from parity.report.headline import headline
+from parity.report.price_table import price_tables
+from parity.report.stages import stages as stages_of
+from parity.report.verdicts import Shown, fails_alone, worst_local
+from parity.report.words import NOTHING, SURE, count, joined, some, visible
 
 if TYPE_CHECKING:
-    from parity.report.summary import Shown
+    from collections.abc import Callable, Sequence
+
+    from parity.report.stages import StageRow
     from parity.result import Result
 
-__all__ = ["Line", "StageLine", "lead", "overview", "priced", "provenance", "stages"]
-
-_PLACES: Final = {"final_latents": "final latents", "image": "image"}
+__all__ = ["Line", "StageCell", "StageLine", "coverage", "lead", "overview", "priced", "provenance", "stages"]
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,43 +38,41 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     texts: list[str]
 
 
+class StageCell(msgspec.Struct, frozen=True, kw_only=True):
+    """A stage of one candidate: its verdict, and in words how many of its pairs fail with the worst local errors."""
+
+    verdict: Shown
+    told: str
+
+
 class StageLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One stage: for each candidate its verdict and what of it fails; None where it has no such stage."""
+    """One stage: a cell for each candidate; None where it has no such stage."""
 
     stage: str
-    cells: list[tuple[Shown, str] | None]
+    cells: list[StageCell | None]
 
 
 def lead(result: Result) -> str:
     """Return how many candidates match, and each one that does not with its first divergence."""
     matching = sum(view.verdict == "MATCH" for view in result.candidates.values())
-    sentences = [
-        f"{matching} of {count(len(result.candidates), 'candidate')} {'match' if matching != 1 else 'matches'}."
-    ]
+    match = "matches" if matching == 1 else "match"
+    sentences = [f"{matching} of {count(len(result.candidates), 'candidate')} {match}."]
     for label, view in split(result).items():
         if view.verdict != "MATCH":
-            found = view.first_divergence
-            where = f"first diverges at {visible(found.address)}" if found else summary.headline(view)
-            sentences.append(f"{visible(label)}: {where}.")
+            sentences.append(f"{visible(label)}: {_outcome(view)}.")
     return " ".join(sentences)
+
+
+def _outcome(view: Result) -> str:
+    """Return where a candidate first diverges, or why else it does not match."""
+    found = view.first_divergence
+    return headline(view) if found is None else f"first diverges at {visible(found.address)}"
 
 
 def overview(result: Result) -> list[Line]:
     """Return what a person asks first of each candidate: verdict, where, why, how far, at which price."""
-    views = list(split(result).values())
-    rows: list[tuple[str, list[str]]] = [
-        ("verdict", [view.verdict for view in views]),
-        ("first divergence", [_divergence(view) for view in views]),
-        ("cause", [_cause(view) for view in views]),
-        ("pairs that fail by themselves", [_failures(view) for view in views]),
-        ("worst local error in float64, limit 1e-9", [_worst(view, "semantics") for view in views]),
-        ("worst local error in the working type, limit 3x its floor", [_worst(view, "precision") for view in views]),
-        *((f"{words}, from the reference", [_cost(view, place) for view in views]) for place, words in _PLACES.items()),
-        ("paths compared", [f"{view.coverage.compared:,} of {view.coverage.paths:,}" for view in views]),
-        ("without a reason", [f"{len(view.coverage.unexplained):,}" for view in views]),
-        ("between", [card.sides(view) for view in views]),
-    ]
-    return [Line(what=what, texts=texts) for what, texts in rows]
+    views = split(result).values()
+    return [Line(what=what, texts=list(map(tell, views))) for what, tell in _OVERVIEW.items()]
 
 
 def _divergence(view: Result) -> str:
@@ -83,71 +88,97 @@ def _cause(view: Result) -> str:
     """Return the first cause and how sure it is, or a dash."""
     if not view.causes:
         return NOTHING
-    first, more = view.causes[0], len(view.causes) - 1
-    sure = "confirmed" if first.confirmed else "not confirmed"
-    return f"{visible(first.slug)}, {sure}" + (f", and {more} more" if more else "")
+    first, *others = view.causes
+    more = f"and {len(others)} more" if others else ""
+    return joined(visible(first.slug), SURE[first.confirmed], more)
 
 
 def _failures(view: Result) -> str:
     """Return how many pairs fail by themselves of how many."""
-    own = sum(pair.verdict in summary.FAILING and not summary.excused(pair) for pair in view.pairs)
-    return f"{own:,} of {len(view.pairs):,}"
+    return f"{sum(map(fails_alone, view.pairs)):,} of {len(view.pairs):,}"
 
 
-def _worst(view: Result, question: str) -> str:
-    """Return the worst error of a question in the layer replay."""
-    return summary.worst(pair for pair in view.pairs if (pair.question, pair.mode) == (question, "layers")) or NOTHING
+def _worst(question: str, view: Result) -> str:
+    """Return the worst local error under a question."""
+    return worst_local(view.pairs, question) or NOTHING
 
 
-def _cost(view: Result, place: str) -> str:
+def _cost(place: str, view: Result) -> str:
     """Return how far the working type's free run ends from the reference at a place."""
-    tables = [
-        table for table in price.price(view) if table.what.startswith(_PLACES[place]) and "float64" not in table.what
-    ]
-    if not tables:
-        return NOTHING
-    value, name, _ = tables[0].shortest
-    return f"{value} {name}"
+    for table in price_tables(view):
+        if table.names[0] == place and not table.exact:
+            value, name, _ = table.shortest
+            return f"{value} {name}"
+    return NOTHING
+
+
+def _paths(view: Result) -> str:
+    """Return how many paths are compared."""
+    return f"{view.coverage.compared:,} of {view.coverage.paths:,}"
+
+
+def _unexplained(view: Result) -> str:
+    """Return how many paths are not compared without a reason."""
+    return f"{len(view.coverage.unexplained):,}"
+
+
+_OVERVIEW: Final[dict[str, Callable[[Result], str]]] = {
+    "verdict": attrgetter("verdict"),
+    "first divergence": _divergence,
+    "cause": _cause,
+    "pairs that fail by themselves": _failures,
+    "worst local error in float64, limit 1e-9": partial(_worst, "semantics"),
+    "worst local error in the working type, limit 3x its floor": partial(_worst, "precision"),
+    "final latents, from the reference": partial(_cost, "final latents"),
+    "image, from the reference": partial(_cost, "image"),
+    "paths compared": _paths,
+    "without a reason": _unexplained,
+    "between": card.sides,
+}
 
 
 def stages(result: Result) -> list[StageLine]:
     """Return the stages in order with a cell for each candidate."""
-    views = split(result).values()
-    rows = [{row.stage: row for row in summary.stages(view)} for view in views]
-    known = dict.fromkeys(stage for by_stage in rows for stage in by_stage)
-    order: list[str] = [stage for stage in STAGES if stage in known]
-    order += [stage for stage in known if stage not in order]
-    return [StageLine(stage=stage, cells=[_stage(by_stage.get(stage)) for by_stage in rows]) for stage in order]
+    views = [{row.stage: _stage(row) for row in stages_of(view)} for view in split(result).values()]
+    known: set[str] = set().union(*views)
+    return [StageLine(stage=stage, cells=[view.get(stage) for view in views]) for stage in in_order(known)]
 
 
-def _stage(row: summary.StageRow | None) -> tuple[Shown, str] | None:
+def _stage(row: StageRow) -> StageCell:
     """Return a stage's verdict, and how many of its pairs fail with the worst local errors."""
-    if row is None:
-        return None
-    cells = dict(zip(summary.COLUMNS, row.cells, strict=True))
-    wrong = sum(cell.failed for cell in row.cells if cell) or sum(cell.explained for cell in row.cells if cell)
-    told = f"{wrong:,} of {row.pairs:,}" if wrong else f"{row.pairs:,}"
-    local = [cell.worst for column in summary.COLUMNS if "layers" in column and (cell := cells[column]) and cell.worst]
-    return row.verdict, "; ".join([told, *([f"worst {', '.join(local)}"] if local else [])])
+    alone = sum(cell.failed for cell in row.measured)
+    wrong = alone or sum(cell.explained for cell in row.measured)
+    told = joined(some(wrong, "of"), f"{row.pairs:,}", by=" ")
+    local = joined(*row.local)
+    return StageCell(verdict=row.verdict, told=f"{told}; worst {local}" if local else told)
 
 
 def priced(result: Result) -> list[Line]:
     """Return the price: a row for each place, type and distance; the working type, which differs, is not named."""
-    rows: dict[str, dict[str, str]] = {}
-    views = split(result)
-    for label, view in views.items():
-        for table in price.price(view):
-            place, _, dtype = table.what.rpartition(", ")
-            what = f"{place}, {dtype if dtype == 'float64' else 'working type'}" if place else table.what
-            for line in table.lines:
-                told = ", ".join(f"{name} {value}" for name, value in line.measures.items())
-                rows.setdefault(f"{what}: {line.who}", {})[label] = told
-    return [Line(what=what, texts=[texts.get(label, NOTHING) for label in views]) for what, texts in rows.items()]
+    columns: list[dict[str, str]] = []
+    for view in split(result).values():
+        column: dict[str, str] = {}
+        for table in price_tables(view):
+            *place, dtype = table.names
+            what = joined(*place, dtype if table.exact or not place else "working type")
+            column |= {f"{what}: {line.who}": line.named for line in table.lines}
+        columns.append(column)
+    return _side_by_side(columns)
+
+
+def coverage(result: Result) -> list[Line]:
+    """Return how much of the reference was compared with each candidate."""
+    return _side_by_side([dict(facts.coverage(view)) for view in split(result).values()])
 
 
 def provenance(result: Result) -> list[Line]:
     """Return what the numbers depend on: the reference first, then each candidate."""
-    known = [result.provenance.get(side) for side in ("reference", *result.candidates)]
-    sides = [facts.flat(each if isinstance(each, dict) else {}) for each in known]
-    keys = dict.fromkeys(key for side in sides for key in side)
-    return [Line(what=key, texts=[side.get(key, NOTHING) for side in sides]) for key in keys]
+    return _side_by_side([facts.flat(result.provenance.get(side)) for side in ("reference", *result.candidates)])
+
+
+def _side_by_side(columns: Sequence[dict[str, str]]) -> list[Line]:
+    """Return a row for each key that any column has."""
+    keys: dict[str, None] = {}
+    for column in columns:
+        keys |= dict.fromkeys(column)
+    return [Line(what=key, texts=[column.get(key, NOTHING) for column in columns]) for key in keys]

@@ -7,12 +7,11 @@ address; an exact address always wins. Data go to stdout; `json` prints the same
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import msgspec
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from parity import result as results
@@ -20,12 +19,17 @@ from parity.address import matches, path_of
 from parity.compare.several import split
 from parity.dtypes import is_float, widen
 from parity.errors import AddressError, nearest
-from parity.report import card, summary, terminal
-from parity.report.words import FORMATS, NOTHING, plain, visible
+from parity.report import card, terminal
+from parity.report.grouping import grouped
+from parity.report.headline import headline
+from parity.report.verdicts import FAILING, excused, shown
+from parity.report.words import FORMATS, NOTHING, plain, some, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
+
+    from rich.table import Table
 
     from parity.result import Cause, Pair, Result
     from parity.trace import Record, RunReader, Trace
@@ -35,6 +39,10 @@ __all__ = ["explain", "show", "statistics"]
 _ROWS: Final = 40
 _FIRST_VALUES: Final = 6
 _COLUMNS: Final = [known for known in results.MEASURES if known.column]
+_HEADS: Final = (
+    *("address", "question", "replay", "type", "verdict"), *(known.column for known in _COLUMNS), *("limit", "detail"),
+)  # fmt: skip
+_Held = TypeVar("_Held", "Pair", "Record")
 
 
 def show(folder: Path, address: str | None = None, *, json: bool = False, console: Console | None = None) -> None:
@@ -74,7 +82,8 @@ def _explain(result: Result, address: str | None, console: Console) -> None:
         terminal.say(console, f"{result.verdict}: no divergence to explain; name an address")
         return
     path = path_of(address)
-    reason = result.coverage.not_compared.get(path) or result.coverage.not_compared.get(address)
+    left_out = result.coverage.not_compared
+    reason = left_out.get(path) or left_out.get(address)
     if reason is not None:
         terminal.say(console, f"{address} is not compared: {reason}")
         return
@@ -82,25 +91,26 @@ def _explain(result: Result, address: str | None, console: Console) -> None:
     _cards(result, pairs, console)
     console.print()
     terminal.table(console, _pair_table(pairs))
-    causes = [cause for cause in result.causes if path in {path_of(place) for place in (cause.address, *cause.others)}]
+    causes = [cause for cause in result.causes if path in map(path_of, (cause.address, *cause.others))]
     for cause in causes:
         console.print()
         _cause(console, cause)
-    if not causes and any(pair.verdict in summary.FAILING for pair in pairs):
+    wrong = [pair for pair in pairs if pair.verdict in FAILING]
+    if wrong and not causes:
         console.print()
-        terminal.say(console, "no cause is known for this address" + _upstream(result, pairs))
+        terminal.say(console, f"no cause is known for this address{_upstream(result, wrong)}")
 
 
-def _cards(result: Result, pairs: Sequence[Pair], console: Console) -> None:
-    """Print the five lines of the gravest pair of each question."""
-    seen: set[str] = set()
-    for pair in sorted(pairs, key=lambda pair: (pair.verdict == "MATCH", summary.excused(pair))):
-        if pair.question not in seen and (pair.verdict != "MATCH" or not seen):
-            if seen:
-                console.print()
-            seen.add(pair.question)
-            for line in card.of(result, pair):
-                terminal.say(console, line)
+def _cards(result: Result, pairs: Iterable[Pair], console: Console) -> None:
+    """Print the five lines of the gravest pair of each question; of those that match only where nothing fails."""
+    ranked = sorted(pairs, key=lambda pair: (pair.verdict == "MATCH", excused(pair)))
+    gravest = [asked[0] for asked in grouped(ranked, key=lambda pair: pair.question).values()]
+    told = [pair for pair in gravest if pair.verdict != "MATCH"] or gravest[:1]
+    for place, pair in enumerate(told):
+        if place:
+            console.print()
+        for line in card.of(result, pair):
+            terminal.say(console, line)
 
 
 def _cause(console: Console, cause: Cause) -> None:
@@ -109,10 +119,9 @@ def _cause(console: Console, cause: Cause) -> None:
     terminal.say(console, f"  explained in docs/causes/{cause.slug}.md")
 
 
-def _upstream(result: Result, pairs: Sequence[Pair]) -> str:
-    """Name the first divergence where all failures of these pairs are inherited from it."""
-    wrong = [pair for pair in pairs if pair.verdict in summary.FAILING]
-    if result.first_divergence is None or not all(map(summary.excused, wrong)):
+def _upstream(result: Result, wrong: Iterable[Pair]) -> str:
+    """Name the first divergence where all of these failures are inherited from it."""
+    if result.first_divergence is None or not all(map(excused, wrong)):
         return "; run parity diagnose"
     return f": it fails only because of others; the first divergence is {result.first_divergence.address}"
 
@@ -123,19 +132,31 @@ def _chosen(result: Result, address: str) -> list[Pair]:
     Raises:
         AddressError: there are none.
     """
-    found = [pair for pair in result.pairs if pair.address == address]
-    found = found or [pair for pair in result.pairs if path_of(pair.address) == address]
-    found = found or [pair for pair in result.pairs if matches(address, pair.address)]
+    found = _at(result.pairs, address)
     if not found:
-        close = nearest(
-            address,
-            dict.fromkeys(
-                [*(pair.address for pair in result.pairs), *(path_of(pair.address) for pair in result.pairs)]
-            ),
-        )
-        message = f"no pair has the address {visible(address)!r}{close}; a pattern must match the whole address"
-        raise AddressError(message)
+        known = [pair.address for pair in result.pairs]
+        _refuse("no pair has the address", address, [*known, *map(path_of, known)])
     return found
+
+
+def _at(held: Sequence[_Held], address: str) -> list[_Held]:
+    """Return what is held of an address, else of a path, else of a pattern."""
+    return (
+        [each for each in held if each.address == address]
+        or [each for each in held if path_of(each.address) == address]
+        or [each for each in held if matches(address, each.address)]
+    )
+
+
+def _refuse(nothing: str, address: str, known: Iterable[str]) -> NoReturn:
+    """Say that nothing has an address, and the nearest one that something has.
+
+    Raises:
+        AddressError: always.
+    """
+    close = nearest(address, dict.fromkeys(known))
+    message = f"{nothing} {visible(address)!r}{close}; a pattern must match the whole address"
+    raise AddressError(message)
 
 
 def _show_result(result: Result, address: str | None, console: Console, *, json: bool) -> None:
@@ -143,51 +164,42 @@ def _show_result(result: Result, address: str | None, console: Console, *, json:
     if address is not None:
         pairs = _chosen(result, address)
     else:
-        pairs = [pair for pair in result.pairs if pair.verdict in summary.FAILING] or result.pairs
+        pairs = [pair for pair in result.pairs if pair.verdict in FAILING] or result.pairs
     if json:
         _write(pairs)
         return
-    terminal.say(console, summary.headline(result))
+    terminal.say(console, headline(result))
     terminal.table(console, _pair_table(pairs[:_ROWS]))
     _more(console, len(pairs), "pairs")
 
 
-def _pair_table(pairs: Iterable[Pair]) -> Table:
+def _pair_table(pairs: Sequence[Pair]) -> Table:
     """Return pairs as a table, named by their candidate where there are several."""
-    pairs = list(pairs)
-    several = any(pair.candidate for pair in pairs)
-    table = _table(
-        *(("candidate",) if several else ()),
-        *("address", "question", "replay", "type", "verdict"),
-        *(known.column for known in _COLUMNS),
-        *("limit", "detail"),
-    )
+    if not any(pair.candidate for pair in pairs):
+        table = terminal.empty_table(*_HEADS)
+        for pair in pairs:
+            table.add_row(*_pair_row(pair))
+        return table
+    table = terminal.empty_table("candidate", *_HEADS)
     for pair in pairs:
-        shown = summary.verdict_of(pair)
-        numbers = [FORMATS[known.format](known.read(pair)) for known in _COLUMNS]
-        texts = [visible(pair.address), pair.question, pair.mode, pair.dtype or NOTHING]
-        if several:
-            texts.insert(0, visible(pair.candidate))
-        table.add_row(
-            *map(Text, texts),
-            Text(shown, style=terminal.STYLES[shown]),
-            *map(Text, (*numbers, visible(pair.limit), visible(pair.detail))),
-        )
+        table.add_row(Text(visible(pair.candidate)), *_pair_row(pair))
     return table
 
 
-def _table(*titles: str) -> Table:
-    """Return an empty table that folds what is too wide."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for title in titles:
-        table.add_column(title, overflow="fold")
-    return table
+def _pair_row(pair: Pair) -> list[Text]:
+    """Return a pair as cells under `_HEADS`."""
+    verdict = shown(pair)
+    texts = visible(pair.address), pair.question, pair.mode, pair.dtype or NOTHING
+    numbers = [FORMATS[known.format](known.read(pair)) for known in _COLUMNS]
+    judged = *numbers, visible(pair.limit), visible(pair.detail)
+    return [*map(Text, texts), Text(verdict, style=terminal.STYLES[verdict]), *map(Text, judged)]
 
 
 def _more(console: Console, total: int, noun: str) -> None:
     """Say how many rows were left out."""
-    if total > _ROWS:
-        terminal.say(console, f"and {total - _ROWS:,} more {noun}; give a pattern, or --json for all")
+    more = some(max(0, total - _ROWS), f"more {noun}")
+    if more:
+        terminal.say(console, f"and {more}; give a pattern, or --json for all")
 
 
 def _write(value: object) -> None:
@@ -197,71 +209,78 @@ def _write(value: object) -> None:
 
 def _show_trace(trace: Trace, address: str | None, console: Console, *, json: bool) -> None:
     """Print the runs of a trace, or the records of an address in every run."""
-    if address is None:
-        _runs(trace, console, json=json)
-        return
-    found = [(run, record) for name in trace.runs for run in (trace.run(name),) for record in _records(run, address)]
+    if address is None and json:
+        _write(_summary(trace))
+    elif address is None:
+        _runs(trace, console)
+    elif json:
+        _write([_row(run, record) for run, record in _recorded(trace, address)])
+    else:
+        _records(trace, address, console)
+
+
+def _recorded(trace: Trace, address: str) -> list[tuple[RunReader, Record]]:
+    """Return the records of an address, of a path or of a pattern in every run.
+
+    Raises:
+        AddressError: there are none.
+    """
+    runs = [trace.run(name) for name in trace.runs]
+    found: list[tuple[RunReader, Record]] = []
+    for run in runs:
+        records = [run.record(address)] if address in run else _at(list(run.records), address)
+        found += [(run, record) for record in records]
     if not found:
-        known = dict.fromkeys(known for name in trace.runs for known in trace.run(name))
-        close = nearest(address, known)
-        message = f"{trace.folder} has no record of {visible(address)!r}{close}; a pattern must match the whole address"
-        raise AddressError(message)
-    rows = [_row(run, record) for run, record in (found if json else found[:_ROWS])]
-    if json:
-        _write(rows)
-        return
-    table = _table("run", *(name for name in rows[0] if name != "run"))
+        known = [known for run in runs for known in run]
+        _refuse(f"{trace.folder} has no record of", address, known)
+    return found
+
+
+def _records(trace: Trace, address: str, console: Console) -> None:
+    """Print the records of an address in every run, the first ones of many."""
+    found = _recorded(trace, address)
+    rows = [_row(run, record) for run, record in found[:_ROWS]]
+    table = terminal.empty_table(*rows[0])
     for row in rows:
         table.add_row(*(Text(_shown(value)) for value in row.values()))
     terminal.table(console, table)
     _more(console, len(found), "records")
 
 
-def _records(run: RunReader, address: str) -> list[Record]:
-    """Return the records of a run: the address itself, those of a path, or those that match a pattern."""
-    if address in run:
-        return [run.record(address)]
-    return [record for record in run.records if path_of(record.address) == address] or [
-        record for record in run.records if matches(address, record.address)
-    ]
-
-
-def _runs(trace: Trace, console: Console, *, json: bool) -> None:
-    """Print the manifest's summary and one line per run."""
+def _summary(trace: Trace) -> dict[str, Any]:
+    """Return what the manifest says of the whole trace."""
     manifest = trace.manifest
-    if json:
-        _write(
-            {
-                "side": manifest.side,
-                "name": manifest.name,
-                "status": manifest.status,
-                "case": manifest.case,
-                "checks": manifest.checks,
-                "runs": manifest.runs,
-            }
-        )
-        return
-    told = (
+    return {
+        "side": manifest.side,
+        "name": manifest.name,
+        "status": manifest.status,
+        "case": manifest.case,
+        "checks": manifest.checks,
+        "runs": manifest.runs,
+    }
+
+
+def _runs(trace: Trace, console: Console) -> None:
+    """Print the manifest's summary and one line per run."""
+    manifest, checks = trace.manifest, trace.manifest.checks
+    made = (
         f"{manifest.side} {manifest.name}, {manifest.status}, store {manifest.store}, policy {manifest.policy or '?'}"
     )
-    terminal.say(console, f"{trace.folder}: {told}")
-    checks = manifest.checks
-    terminal.say(
-        console, f"recording changes nothing: {plain(checks.neutral)}; the run repeats: {plain(checks.repeatable)}"
-    )
-    table = _table("run", "mode", "type", "records", "recorded", "stored", "seconds", "complete")
+    proven = f"recording changes nothing: {plain(checks.neutral)}; the run repeats: {plain(checks.repeatable)}"
+    terminal.say(console, f"{trace.folder}: {made}")
+    terminal.say(console, proven)
+    table = terminal.empty_table("run", "mode", "type", "records", "recorded", "stored", "seconds", "complete")
     for name, info in manifest.runs.items():
-        sizes = f"{info.bytes_recorded / 1e6:,.1f} MB", f"{info.bytes_stored / 1e6:,.1f} MB"
-        texts = (
-            visible(name),
-            info.mode,
-            info.dtype,
-            f"{info.records:,}",
-            *sizes,
-            f"{info.wall_s:.1f}",
-            plain(info.complete),
+        table.add_row(
+            Text(visible(name)),
+            Text(info.mode),
+            Text(info.dtype),
+            Text(f"{info.records:,}"),
+            Text(f"{info.bytes_recorded / 1e6:,.1f} MB"),
+            Text(f"{info.bytes_stored / 1e6:,.1f} MB"),
+            Text(f"{info.wall_s:.1f}"),
+            Text(plain(info.complete)),
         )
-        table.add_row(*map(Text, texts))
     terminal.table(console, table)
 
 
@@ -285,31 +304,34 @@ def statistics(array: np.ndarray, dtype: str) -> dict[str, Any]:
         array: In its storage type.
         dtype: Its true type; bfloat16 is stored as uint16.
     """
-    values = (
-        widen(array, dtype)
-        if is_float(dtype)
-        else np.abs(array)
-        if np.iscomplexobj(array)
-        else array.astype(np.float64)
-    )
+    values = _real(array, dtype)
     finite = values[np.isfinite(values)]
     found: dict[str, Any] = {"min": None, "max": None, "mean": None, "rms": None}
     if finite.size:
+        # Divided by the largest value first: a square of 1e300 would be infinite.
         scale = float(np.abs(finite).max()) or 1.0
-        rms = scale * float(np.sqrt(np.mean(np.square(finite / scale))))
         found = {
             "min": float(finite.min()),
             "max": float(finite.max()),
             "mean": scale * float((finite / scale).mean()),
-            "rms": rms,
+            "rms": scale * float(np.sqrt(np.mean(np.square(finite / scale)))),
         }
     zeros = int(values.size - np.count_nonzero(values))
     first = [results.number(float(value)) for value in values.reshape(-1)[:_FIRST_VALUES]]
     return found | {"zeros": zeros, "not_finite": int(values.size - finite.size), "first": first}
 
 
+def _real(array: np.ndarray, dtype: str) -> np.ndarray:
+    """Return an array as real numbers in float64; complex ones by their magnitude."""
+    if is_float(dtype):
+        return widen(array, dtype)
+    return np.abs(array) if np.iscomplexobj(array) else array.astype(np.float64)
+
+
 def _shown(value: Any) -> str:
     """Return a cell of the table of records."""
+    if value is None:
+        return NOTHING
     if isinstance(value, list) and all(isinstance(item, int) for item in value):
         return "x".join(map(str, value)) or "0-d"
-    return NOTHING if value is None else plain(value)
+    return plain(value)

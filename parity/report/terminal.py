@@ -13,16 +13,21 @@ from rich.table import Table
 from rich.text import Text
 
 from parity.compare.several import split
-from parity.report import card, facts, price, several, summary
-from parity.report.words import number, visible
+from parity.report import card, facts, several
+from parity.report.grouping import COLUMNS
+from parity.report.headline import compared, headline
+from parity.report.price_table import price_tables
+from parity.report.stages import stages
+from parity.report.words import SURE, joined, number, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from parity.report.stages import Cell, StageRow
     from parity.result import Cause, Result
 
-__all__ = ["STYLES", "cause", "render", "say", "table"]
+__all__ = ["STYLES", "cause", "empty_table", "render", "say", "table"]
 
 STYLES: Final = {
     "MATCH": "bold cyan", "MISMATCH": "bold red", "INCOMPARABLE": "bold magenta", "MISSING": "bold magenta",
@@ -31,6 +36,7 @@ STYLES: Final = {
     "equivalent": "cyan", "not measured": "dim",
 }  # fmt: skip
 _MARKS: Final = {"MATCH": "=", "equivalent": "=", "MISMATCH": "x", "inherited": "~", "contains": "~"}
+_NO_GAP: Final = ["nothing is left out"]
 
 _PIPE_COLUMNS: Final = 150
 _LEGEND: Final = (
@@ -40,29 +46,32 @@ _LEGEND: Final = (
 
 def render(result: Result, console: Console, files: Iterable[Path] = ()) -> None:
     """Print the result; `files` are those written, named at the end."""
-    say(console, summary.headline(result), STYLES[result.verdict])
+    say(console, headline(result), STYLES[result.verdict])
     if result.candidates:
         _several(result, console)
-        _section(console, "written", [str(path) for path in files])
-        return
+    else:
+        _one(result, console)
+    _section(console, "written", map(str, files))
+
+
+def _one(result: Result, console: Console) -> None:
+    """Print what is known of one candidate, under the headline."""
     pair = card.first_pair(result)
     if pair is not None:
         console.print()
-        for line in card.of(result, pair):
-            say(console, line)
+        _lines(console, card.of(result, pair))
     for found in result.causes:
         console.print()
         cause(console, found)
-    _section(console, "compared", summary.compared(result))
+    _section(console, "compared", compared(result))
     if result.pairs or result.stages:
         console.print()
-        table(console, _stage_table(result))
+        table(console, _stage_table(stages(result)))
         say(console, _LEGEND, "dim")
-    _section(console, "coverage", [f"{what}: {amount}" for what, amount in facts.coverage(result)])
-    _section(console, "price", [price.told(table) for table in price.price(result)])
-    _section(console, "not measured", facts.not_measured(result) or ["nothing is left out"])
-    _section(console, "again", [command for name, command in result.commands.items() if name == "repeat"])
-    _section(console, "written", [str(path) for path in files])
+    _section(console, "coverage", map(": ".join, facts.coverage(result)))
+    _section(console, "price", [prices.told for prices in price_tables(result)])
+    _section(console, "not measured", facts.not_measured(result) or _NO_GAP)
+    _section(console, "again", _repeat(result))
 
 
 def _several(result: Result, console: Console) -> None:
@@ -70,41 +79,53 @@ def _several(result: Result, console: Console) -> None:
     views = split(result)
     labels = [visible(label) for label in views]
     console.print()
-    table(
-        console,
-        _side_by_side(
-            "", labels, [(line.what, [Text(text) for text in line.texts]) for line in several.overview(result)]
-        ),
-    )
+    overview = empty_table("", *labels)
+    for line in several.overview(result):
+        overview.add_row(*map(Text, (line.what, *line.texts)))
+    table(console, overview)
+    gaps: list[str] = []
     for label, view in views.items():
         pair = card.first_pair(view)
         _section(console, visible(label), card.of(view, pair) if pair is not None else [])
         for found in view.causes:
             cause(console, found)
+        gaps += [f"{label}: {gap}" for gap in facts.not_measured(view)]
     console.print()
-    rows = [
-        (line.stage, [Text(" ".join(cell), style=STYLES[cell[0]]) if cell else Text("") for cell in line.cells])
-        for line in several.stages(result)
-    ]
-    table(console, _side_by_side("stage", labels, rows))
-    gaps = [f"{label}: {gap}" for label, view in views.items() for gap in facts.not_measured(view)]
-    _section(console, "not measured", gaps or ["nothing is left out"])
-    _section(console, "again", [command for name, command in result.commands.items() if name == "repeat"])
+    by_stage = empty_table("stage", *labels)
+    for row in several.stages(result):
+        by_stage.add_row(Text(row.stage), *map(_stage, row.cells))
+    table(console, by_stage)
+    _section(console, "not measured", gaps or _NO_GAP)
+    _section(console, "again", _repeat(result))
 
 
-def _side_by_side(what: str, labels: Iterable[str], rows: Iterable[tuple[str, list[Text]]]) -> Table:
-    """Return a table with a column for each candidate."""
-    drawn = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for title in (what, *labels):
-        drawn.add_column(title, overflow="fold")
-    for name, texts in rows:
-        drawn.add_row(Text(name), *texts)
-    return drawn
+def _stage(cell: several.StageCell | None) -> Text:
+    """Return a stage of one candidate: its verdict, and what of it fails."""
+    return Text("") if cell is None else Text(f"{cell.verdict} {cell.told}", style=STYLES[cell.verdict])
+
+
+def _repeat(result: Result) -> list[str]:
+    """Return the command that gives the whole result again, where it is known."""
+    return [command for name, command in result.commands.items() if name == "repeat"]
 
 
 def say(console: Console, line: str, style: str = "") -> None:
     """Print one line as it is: no markup, no wrapping, no cutting."""
     console.print(Text(visible(line), style=style), soft_wrap=True)
+
+
+def _lines(console: Console, lines: Iterable[str], indent: str = "") -> None:
+    """Print several lines."""
+    for line in lines:
+        say(console, indent + line)
+
+
+def empty_table(*titles: str) -> Table:
+    """Return a table without rows that folds what is too wide."""
+    drawn = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for title in titles:
+        drawn.add_column(title, overflow="fold")
+    return drawn
 
 
 def table(console: Console, drawn: Table) -> None:
@@ -114,52 +135,45 @@ def table(console: Console, drawn: Table) -> None:
     console.print(drawn)
 
 
-def _section(console: Console, title: str, lines: list[str]) -> None:
+def _section(console: Console, title: str, lines: Iterable[str]) -> None:
     """Print a titled list, or nothing when it is empty."""
+    lines = list(lines)
     if lines:
         console.print()
         say(console, title, "bold")
-        for line in lines:
-            say(console, f"  {line}")
+        _lines(console, lines, indent="  ")
 
 
 def cause(console: Console, found: Cause) -> None:
     """Print one cause: what, where, how sure, the evidence and the repair."""
-    sure = (
-        "confirmed by a counterfactual replay"
-        if found.confirmed
-        else f"not confirmed, confidence {found.confidence:.0%}"
-    )
+    sure = "confirmed by a counterfactual replay"
+    if not found.confirmed:
+        sure = f"{SURE[False]}, confidence {found.confidence:.0%}"
     say(console, f"cause: {found.slug} at {found.address} ({sure})", "bold")
-    for sentence in found.evidence:
-        say(console, f"  - {visible(sentence)}")
+    _lines(console, found.evidence, indent="  - ")
     if found.before is not None or found.after is not None:
         say(console, f"  - rel_l2 {number(found.before)} before the repair, {number(found.after)} after it")
-    say(console, f"  repair: {visible(found.repair)}")
+    say(console, f"  repair: {found.repair}")
     if found.others:
         say(console, f"  also at: {facts.listed(found.others)}")
 
 
-def _stage_table(result: Result) -> Table:
+def _stage_table(rows: list[StageRow]) -> Table:
     """Return the stages as a table: verdict, pairs, and failures of each question and mode with the worst number."""
-    rows = summary.stages(result)
-    used = [place for place, _ in enumerate(summary.COLUMNS) if any(row.cells[place] for row in rows)]
-    drawn = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    drawn.add_column("stage", overflow="fold")
-    drawn.add_column("verdict", overflow="fold")
-    for place in used:
-        question, mode = summary.COLUMNS[place]
+    by_column = dict(zip(COLUMNS, zip(*(row.cells for row in rows), strict=True), strict=True))
+    used = [column for column, cells in by_column.items() if any(cells)]
+    drawn = empty_table("stage", "verdict")
+    for question, mode in used:
         drawn.add_column(question if question == mode else f"{question}\n{mode}", justify="right")
-    for row in rows:
-        cells = [_cell(row.cells[place]) for place in used]
-        drawn.add_row(Text(row.stage), Text(row.verdict, style=STYLES.get(row.verdict, "")), *cells)
+    for place, row in enumerate(rows):
+        cells = [_cell(by_column[column][place]) for column in used]
+        drawn.add_row(Text(row.stage), Text(row.verdict, style=STYLES[row.verdict]), *cells)
     return drawn
 
 
-def _cell(cell: summary.Cell | None) -> Text:
+def _cell(cell: Cell | None) -> Text:
     """Return `2/40 x 3.1e-02`: failed (or, without those, explained) of all, a mark, and the worst number."""
     if cell is None:
         return Text("")
-    wrong = cell.failed or cell.explained
-    told = f"{wrong}/{cell.total}" if wrong else f"{cell.total}"
-    return Text(f"{told} {_MARKS.get(cell.verdict, '?')} {cell.worst}".rstrip(), style=STYLES[cell.verdict])
+    told = f"{cell.wrong}/{cell.total}" if cell.wrong else f"{cell.total}"
+    return Text(joined(told, _MARKS.get(cell.verdict, "?"), cell.worst, by=" "), style=STYLES[cell.verdict])

@@ -4,6 +4,8 @@ r"""Numbers and foreign text as a person reads them, the same on the terminal, i
 ('3.1e-02', '41x', 'a\\nb')
 >>> apart(1.2043, 1.2353), apart(1.00000001, 1.00000002)
 (('1.2043', '1.2353'), ('1.00000001', '1.00000002'))
+>>> joined("port", "", "float32"), some(1200, "more"), some(0, "more")
+('port, float32', '1,200 more', '')
 """
 
 from __future__ import annotations
@@ -19,26 +21,53 @@ if TYPE_CHECKING:
 __all__ = [
     "FORMATS",
     "NOTHING",
+    "SURE",
     "apart",
     "as_float",
     "compact",
     "count",
+    "joined",
     "largest",
     "number",
     "plain",
     "ratio",
+    "some",
     "visible",
 ]
 
 NOTHING: Final = "\N{EN DASH}"
+SURE: Final = {True: "confirmed", False: "not confirmed"}
 _EXACT_DIGITS: Final = 17
+_FIRST_DIGITS: Final = 5
+_WHOLE: Final = (100, 1e4)
+"""Multiples that are written without a point and without a power."""
 
 
 def visible(text: str) -> str:
     """Return `text` on one line: whatever is not printable is written as an escape."""
     if text.isprintable():
         return text
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return "".join(map(_printable, text))
+
+
+def _printable(letter: str) -> str:
+    """Return a letter, or the escape that Python writes for it."""
+    return letter if letter.isprintable() else repr(letter)[1:-1]
+
+
+def joined(*parts: str, by: str = ", ") -> str:
+    """Return on one line the parts that say anything."""
+    return by.join(filter(None, parts))
+
+
+def count(amount: int, noun: str, plural: str | None = None) -> str:
+    """Return `1 pair`, `12,000 pairs`."""
+    return f"{amount:,} {noun if amount == 1 else plural or noun + 's'}"
+
+
+def some(amount: int, what: str) -> str:
+    """Return `12,000 without effect`, or nothing for none, as a part for `joined`."""
+    return f"{amount:,} {what}" if amount else ""
 
 
 def as_float(value: Number | None) -> float | None:
@@ -53,7 +82,9 @@ def largest(values: Iterable[Number | None]) -> float | None:
     (nan, None, inf)
     """
     found = [float(value) for value in values if value is not None]
-    return math.nan if any(map(math.isnan, found)) else max(found, default=None)
+    if any(map(math.isnan, found)):
+        return math.nan
+    return max(found, default=None)
 
 
 def number(value: Number | None, digits: int = 2) -> str:
@@ -61,9 +92,9 @@ def number(value: Number | None, digits: int = 2) -> str:
     found = as_float(value)
     if found is None:
         return NOTHING
-    if not math.isfinite(found):
-        return str(found)
-    return "0" if found == 0 else f"{found:.{digits - 1}e}"
+    if found == 0:
+        return "0"
+    return f"{found:.{digits - 1}e}"
 
 
 def plain(value: object) -> str:
@@ -75,9 +106,10 @@ def plain(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, (list, tuple)):
-        return ", ".join(plain(item) for item in value)
+        return ", ".join(map(plain, value))
     if isinstance(value, dict):
-        return "; ".join(f"{visible(str(key))} {plain(item)}" for key, item in value.items())
+        items = (f"{visible(str(key))} {plain(item)}" for key, item in value.items())
+        return "; ".join(items)
     return visible(str(value))
 
 
@@ -86,25 +118,22 @@ def ratio(value: Number | None, limit: float | None = None) -> str:
     found = as_float(value)
     if found is None:
         return NOTHING
-    if not math.isfinite(found):
-        return f"{found}x"
+    lowest, highest = _WHOLE
+    if lowest <= abs(found) < highest:
+        return f"{found:.0f}x"
     digits = 2
-    while digits < _EXACT_DIGITS and limit is not None and found != limit and float(f"{found:.{digits}g}") == limit:
+    while digits < _EXACT_DIGITS and found != limit and float(f"{found:.{digits}g}") == limit:
         digits += 1
-    text = f"{found:.{digits}g}"
-    magnitude = abs(found)
-    if 100 <= magnitude < 1e4:  # noqa: PLR2004 - plain digits where they stay readable
-        text = f"{found:.0f}"
-    return f"{text}x"
+    return f"{found:.{digits}g}x"
 
 
 def apart(reference: Number | str, candidate: Number | str) -> tuple[str, str]:
     """Return both values with as many digits as it takes to tell them apart."""
-    if not isinstance(reference, float | int) or not isinstance(candidate, float | int):
+    if isinstance(reference, str) or isinstance(candidate, str):
         return visible(str(reference)), visible(str(candidate))
     if isinstance(reference, int) and isinstance(candidate, int):
         return str(reference), str(candidate)
-    for digits in range(5, _EXACT_DIGITS + 1):
+    for digits in range(_FIRST_DIGITS, _EXACT_DIGITS + 1):
         texts = f"{reference:#.{digits}g}", f"{candidate:#.{digits}g}"
         if texts[0] != texts[1]:
             return texts
@@ -118,16 +147,13 @@ def compact(value: Number | None) -> str:
     ('1.23e-7', '0.5', 'nan', '')
     """
     found = as_float(value)
-    if found is None or not math.isfinite(found):
-        return "" if found is None else str(found)
-    plain_text, (mantissa, _, power) = f"{found:.3g}", f"{found:.2e}".partition("e")
+    if found is None:
+        return ""
+    if not math.isfinite(found):
+        return str(found)
+    mantissa, _, power = f"{found:.2e}".partition("e")
     short = f"{mantissa.rstrip('0').rstrip('.')}e{int(power)}"
-    return min(plain_text.removesuffix(".0"), short, key=len)
-
-
-def count(amount: int, noun: str, plural: str | None = None) -> str:
-    """Return `1 pair`, `12,000 pairs`."""
-    return f"{amount:,} {noun if amount == 1 else plural or noun + 's'}"
+    return min(f"{found:.3g}", short, key=len)
 
 
 def _digits(value: Number | None) -> str:

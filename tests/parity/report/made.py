@@ -143,6 +143,19 @@ def base(made, **changes):
     return Result(**(values | changes))
 
 
+def found(verdict, *flags, **changes):
+    """One pair with a verdict and flags."""
+    values = {
+        "address": "unet@step=0:output",
+        "stage": "unet",
+        "question": "semantics",
+        "mode": "free",
+        "verdict": verdict,
+        "flags": list(flags),
+    }
+    return Pair(**(values | changes))
+
+
 def transposed(folder):
     made = pairs(steps=4, wrong="text_encoder_2.text_projection")
     made[0] = Pair(

@@ -2,17 +2,17 @@
 
 import pytest
 
-from parity.report import price
+from parity.report.price_table import price_tables
 
 from . import made
 
 
 def tables(value):
-    return price.price(made.base([], price=value))
+    return price_tables(made.base([], price=value))
 
 
 def test_each_place_and_type_is_a_table_of_three_distances(tmp_path):
-    found = price.price(made.make("transposed", tmp_path))
+    found = price_tables(made.make("transposed", tmp_path))
     assert [table.what for table in found] == [
         "final latents, float64",
         "final latents, float32",
@@ -42,11 +42,11 @@ def test_a_limit_beside_the_distances_is_judged(limit, within):
 
 def test_a_distance_that_could_not_be_measured_is_said():
     (found,) = tables({"image": {"float32": {"address": "postprocess:output", "candidate": None}}})
-    assert "not measured" in price.told(found)
+    assert "not measured" in found.told
 
 
 @pytest.mark.parametrize("value", [0.5, "none", {"psnr_db": 31.0}, {}, None])
 def test_any_other_form_is_shown_as_it_is(value):
     for found in tables({"image": value}):
-        assert price.told(found).startswith("image")
+        assert found.told.startswith("image")
         assert len(found.shortest) == 3

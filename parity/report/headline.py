@@ -1,0 +1,163 @@
+"""The sentences above everything else: what was run, what came out, why, and what was compared."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from parity.address import path_of
+from parity.report.grouping import grouped, rank
+from parity.report.verdicts import FAILING, GRAVITY, shown, worst
+from parity.report.words import SURE, count, joined, some, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from parity.result import Cause, FirstDivergence, Pair, Result
+
+__all__ = ["compared", "failures", "headline", "lead", "scope", "subject"]
+
+
+def headline(result: Result) -> str:
+    """Return the first line: the first divergence, address first; else the verdict first."""
+    if result.first_divergence is not None:
+        return _diverges(result, result.first_divergence)
+    return f"{result.verdict}: {_outcome(result)}"
+
+
+def _diverges(result: Result, found: FirstDivergence) -> str:
+    """Return where the result first diverges, and why."""
+    whose = f" of {visible(found.candidate)}" if found.candidate else ""
+    where = f"{visible(found.address)}: {result.verdict}; first divergence{whose}"
+    return joined(f"{where}, stage {visible(found.stage)}, {found.question}", _known_cause(result, found), by="; ")
+
+
+def _known_cause(result: Result, found: FirstDivergence) -> str:
+    """Return the cause at the path of the first divergence, where one is known."""
+    wanted = path_of(found.address), found.candidate
+    for cause in result.causes:
+        if (path_of(cause.address), cause.candidate) == wanted:
+            return f"{visible(cause.slug)}, {SURE[cause.confirmed]}"
+    return ""
+
+
+def _outcome(result: Result) -> str:
+    """Return what a result without a divergence rests on, or what keeps it from a verdict."""
+    if result.verdict == "MATCH":
+        return f"{_agreement(result.pairs)}: {scope(result)}"
+    if not result.pairs:
+        return "nothing was compared"
+    unexplained = len(result.coverage.unexplained)
+    records = joined(_told(result.counts, "MISSING"), _told(result.counts, "UNEXPECTED"))
+    paths = f"{count(unexplained, 'path')} not compared without a reason" if unexplained else ""
+    return joined(records, paths, by="; ") or "see the pairs that fail"
+
+
+def _told(counts: dict[str, int], verdict: str) -> str:
+    """Return how many pairs have a verdict, or nothing for none."""
+    amount = counts.get(verdict, 0)
+    return f"{amount} {verdict.lower()}" if amount else ""
+
+
+def _agreement(pairs: Sequence[Pair]) -> str:
+    """Return how many pairs agree within their limits, and how many are beyond them by the platform's precision."""
+    coarse = sum("platform-precision" in pair.flags for pair in pairs)
+    agree = f"{count(len(pairs) - coarse, 'pair')} agree within their limits"
+    return joined(agree, some(coarse, "are beyond them by the platform's precision alone"))
+
+
+def scope(result: Result) -> str:
+    """Return under which questions, replays and types the pairs stand."""
+    modes: dict[str, dict[str, None]] = {}
+    for question, mode, dtype in _runs(result.pairs):
+        name = "audits" if question == "audit" else f"{question} in {dtype}"
+        modes.setdefault(name, {})[mode] = None
+    told = (name if name == "audits" else f"{name} ({', '.join(replays)})" for name, replays in modes.items())
+    return "; ".join(told)
+
+
+def compared(result: Result) -> list[str]:
+    """Return one sentence per (question, mode, type): how many pairs, how many of each verdict."""
+    runs = _runs(result.pairs)
+    sentences = []
+    for run in sorted(runs, key=lambda run: (rank(run[:2]), run)):
+        question, mode, dtype = run
+        name = "audits" if question == "audit" else f"{question}, {mode}"
+        sentences.append(f"{joined(name, dtype)}: {joined(_tally(runs[run]), _worst(runs[run]), by='; ')}")
+    return sentences
+
+
+def _runs(pairs: Iterable[Pair]) -> dict[tuple[str, str, str], list[Pair]]:
+    """Return the pairs of each question, replay and type, in the order of the stage table's columns."""
+    runs = grouped(pairs, key=_run_of)
+    return {run: runs[run] for run in sorted(runs, key=lambda run: rank(run[:2]))}
+
+
+def _run_of(pair: Pair) -> tuple[str, str, str]:
+    """Return question, replay and type of a pair; the audits, which have no replay, stand together."""
+    return pair.question, pair.mode, "" if pair.question == "audit" else pair.dtype or ""
+
+
+def _tally(pairs: Iterable[Pair]) -> str:
+    """Return how many pairs read as each verdict, the least grave first."""
+    tally = Counter(map(shown, pairs))
+    return joined(*(some(tally[verdict], verdict) for verdict in reversed(GRAVITY)))
+
+
+def _worst(pairs: Iterable[Pair]) -> str:
+    """Return `worst 1.3x`, or nothing where nothing was measured."""
+    told = worst(pairs)
+    return f"worst {told}" if told else ""
+
+
+def failures(result: Result) -> str:
+    """Return how many pairs fail by themselves and how many only because of others, as one sentence."""
+    tally = Counter(map(shown, result.pairs))
+    alone = sum(tally[verdict] for verdict in FAILING)
+    fail, them = ("fails by itself", "it") if alone == 1 else ("fail by themselves", "them")
+    return joined(
+        f"{alone:,} of {count(len(result.pairs), 'pair')} {fail}",
+        some(tally["inherited"] + tally["contains"], f"only because of {them}"),
+        some(tally["equivalent"], "without effect"),
+        some(tally["undecided"], "cannot be decided without a float64 run"),
+    )
+
+
+def lead(result: Result) -> str:
+    """Return two or three sentences for the top of the page: what happened, why, and what follows from it."""
+    found = result.first_divergence
+    if found is None:
+        sentences = [f"{_outcome(result)}."]
+    else:
+        where = f"{visible(found.address)} (stage {visible(found.stage)}, {found.question})"
+        sentences = [f"The first divergence is {where}."]
+    if result.causes:
+        sentences.append(_because(result.causes))
+    if any(pair.verdict in FAILING for pair in result.pairs):
+        sentences.append(f"{failures(result)}.")
+    return " ".join(sentences)
+
+
+def _because(causes: Sequence[Cause]) -> str:
+    """Return the sentence about the first cause, and how many there are."""
+    first = causes[0]
+    sure = "confirmed by running the candidate again with the repair" if first.confirmed else SURE[False]
+    which = "Its cause" if len(causes) == 1 else f"{len(causes)} causes were found; the first"
+    return f"{which} is {visible(first.slug)}, {sure}."
+
+
+def subject(result: Result) -> str:
+    """Return what was run, from the case: the model, the sampler and its steps, the size."""
+    model, sampling, size = (_section(result.case, name) for name in ("model", "sampling", "size"))
+    parts = [str(model.get("folder") or model.get("file") or "")]
+    if "sampler" in sampling:
+        parts.append(f"{sampling['sampler']}, {sampling.get('steps', '?')} steps")
+    if {"width", "height"} <= set(size):
+        parts.append(f"{size['width']} x {size['height']} pixels")
+    return joined(*map(visible, parts), by=" \N{MIDDLE DOT} ")
+
+
+def _section(case: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a section of the case; nothing where it holds none of this name."""
+    found = case.get(name)
+    return found if isinstance(found, dict) else {}
