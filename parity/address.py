@@ -1,10 +1,10 @@
-r"""Where a tensor was seen: path, step, call, port, and the stage that the path belongs to.
+r"""Where a tensor was seen: path, step, call, port, and the order of the stages.
 
     >>> a = Address.parse("unet.conv_in@step=3,call=0:input.sample")
     >>> a.path, a.step, a.call, a.port
     ('unet.conv_in', 3, 0, 'input.sample')
-    >>> str(a), a.stage
-    ('unet.conv_in@step=3,call=0:input.sample', 'unet')
+    >>> str(a)
+    'unet.conv_in@step=3,call=0:input.sample'
     >>> matches(r"unet\..*:output", "unet.conv_in@step=0:output")
     True
 
@@ -25,7 +25,6 @@ __all__ = [
     "STAGES",
     "Address",
     "component_of",
-    "contains",
     "index_of",
     "is_input",
     "is_output",
@@ -34,7 +33,6 @@ __all__ = [
     "pattern",
     "place_of",
     "port_of",
-    "stage_of",
     "step_of",
 ]
 
@@ -45,28 +43,6 @@ STAGES: Final = (
     "batch", "loss", "gradients", "clipped", "update", "ema",
 )  # fmt: skip
 
-_STAGE_OF_COMPONENT: Final = {
-    "tokenizer": "tokens",
-    "tokenizer_2": "tokens",
-    "text_encoder": "conditioning",
-    "text_encoder_2": "conditioning",
-    "encode_prompt": "conditioning",
-    "add_time_ids": "conditioning",
-    "scheduler.set_timesteps": "schedule",
-    "prepare_latents": "schedule",
-    "unet": "unet",
-    "guidance": "guidance",
-    "scheduler.scale_model_input": "sampler",
-    "scheduler.step": "sampler",
-    "scheduler": "schedule",
-    "vae": "vae",
-    "postprocess": "image",
-    "pipeline": "image",
-}
-_MODULES_OF_FUNCTION: Final = {
-    "vae.decode": ("vae.post_quant_conv", "vae.decoder"),
-    "vae.encode": ("vae.encoder", "vae.quant_conv"),
-}
 _FORM = re.compile(r"(?P<path>[^@:]+)(?:@(?:step=(?P<step>\d+))?,?(?:call=(?P<call>\d+))?)?:(?P<port>[^@:]+)")
 
 
@@ -109,31 +85,6 @@ class Address:
         """The part between path and port: `@step=3,call=0`, or nothing."""
         parts = [f"{key}={value}" for key, value in (("step", self.step), ("call", self.call)) if value is not None]
         return "@" + ",".join(parts) if parts else ""
-
-    @property
-    def stage(self) -> str:
-        """The stage of the port or else of the path."""
-        return stage_of(self.path, self.port)
-
-
-@lru_cache(maxsize=_CACHED)
-def stage_of(path: str, port: str = "output") -> str:
-    """Return the stage of a path and port.
-
-    Raises:
-        AddressError: the path belongs to no known component.
-    """
-    if port.startswith("attribute."):
-        return "attributes"
-    if not port.startswith(("input", "output")):
-        return "weights"
-    parts = path.split(".")
-    for length in range(len(parts), 0, -1):
-        stage = _STAGE_OF_COMPONENT.get(".".join(parts[:length]))
-        if stage is not None:
-            return stage
-    message = f"{path!r} belongs to no known component; components are {', '.join(_STAGE_OF_COMPONENT)}"
-    raise AddressError(message)
 
 
 # A comparison asks for parts of some hundred thousand addresses, so these cut the text instead of parsing it.
@@ -206,17 +157,6 @@ def is_output(address: str) -> bool:
 def is_input(address: str) -> bool:
     """Tell whether an address is of something given."""
     return port_of(address).startswith("input")
-
-
-def contains(path: str, other: str) -> bool:
-    """Tell whether the module or named function at `path` runs the one at `other` as a part of it.
-
-    >>> contains("unet.mid_block", "unet.mid_block.resnets.0"), contains("vae.decode", "vae.decoder.conv_in")
-    (True, True)
-    """
-    if other.startswith(path + ".") or (path == "pipeline" and other != path):
-        return True
-    return any(other == part or other.startswith(part + ".") for part in _MODULES_OF_FUNCTION.get(path, ()))
 
 
 def pattern(text: str) -> re.Pattern[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from parity.address import contains, path_of, port_of
+from parity.address import path_of, port_of
 from parity.diagnose.counterfactual import replay_with
 from parity.diagnose.evidence import worst_of
 from parity.diagnose.hypothesis import PROVEN
@@ -125,13 +125,15 @@ def _flag_containers(result: Result, now: Mapping[str, Pair]) -> None:
     """Flag `contains` on failing modules that match once a failing descendant of theirs is repaired."""
     failing = [pair for pair in result.pairs if pair.mode == "layers" and pair.verdict == "MISMATCH"]
     paths = {path_of(pair.address) for pair in failing}
+    program = result.program
     for pair in failing:
-        holds = any(contains(path_of(pair.address), other) for other in paths)
+        holds = any(program.contains(path_of(pair.address), other) for other in paths)
         if holds and _matches(now.get(pair.address)) and "contains" not in pair.flags:
             pair.flags = [*pair.flags, "contains"]
 
 
 def _end(reference: Trace) -> list[str]:
-    """Return the addresses of the final latents and the image."""
-    steps = int(reference.manifest.case["sampling"]["steps"])
-    return [f"scheduler.step@step={steps - 1}:output", "postprocess:output"]
+    """Return the addresses of the final latents, where the case has steps, and of the image."""
+    steps = int(reference.manifest.case.get("sampling", {}).get("steps", 0))
+    latents = [f"scheduler.step@step={steps - 1}:output"] if steps else []
+    return [*latents, "postprocess:output"]

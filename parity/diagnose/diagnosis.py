@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity import mapping
-from parity.address import STAGES, path_of, port_of, stage_of
+from parity.address import STAGES, path_of, port_of
 from parity.compare.several import folder_name, join, split
 from parity.compare.summary import summarize
 from parity.diagnose.confirmation import can_confirm, confirm
@@ -19,6 +19,7 @@ from parity.trace import Trace
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from parity.components import Components
     from parity.result import Cause, Result
 
     Progress = Callable[[str, int, int], None]
@@ -56,7 +57,7 @@ def _diagnosed(result: Result, folder: Path, progress: Progress) -> Result:
         progress("replay with the repairs", 0, 1)
         confirm(result, evidence, causes, folder)
         progress("replay with the repairs", 1, 1)
-    result.causes = sorted([*causes, *platform], key=_order)
+    result.causes = sorted([*causes, *platform], key=lambda cause: _order(cause, reference.manifest.program))
     summarize(result)
     return result
 
@@ -71,9 +72,9 @@ def _traces(result: Result) -> tuple[Trace, list[Trace]]:
     return reference, candidates
 
 
-def _order(cause: Cause) -> tuple[int, float, str]:
+def _order(cause: Cause, program: Components) -> tuple[int, float, str]:
     """Order causes by stage, then by confidence."""
     stage = "weights"
     if BY_SLUG[cause.slug].weight is None:
-        stage = stage_of(path_of(cause.address), port_of(cause.address) or "output")
+        stage = program.stage_of(path_of(cause.address), port_of(cause.address) or "output")
     return STAGES.index(stage), -cause.confidence, cause.address

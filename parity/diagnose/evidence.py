@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from parity.address import Address, contains, path_of, place_of, port_of
+from parity.address import Address, path_of, place_of, port_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -203,11 +203,12 @@ class Evidence:
 
     def suspects(self) -> Iterator[Suspect]:
         """Yield the innermost failing paths, in order of completion."""
+        program = self.reference.manifest.program
         by_path: dict[str, list[Pair]] = defaultdict(list)
         for pair in self.failing:
             by_path[path_of(pair.address)].append(pair)
         for path, pairs in by_path.items():
-            if not any(contains(path, other) for other in by_path):
+            if not any(program.contains(path, other) for other in by_path):
                 yield Suspect(path=path, pairs=tuple(pairs), evidence=self)
 
     def inputs(self, place: str) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
-from parity.address import contains, path_of, place_of
+from parity.address import path_of, place_of
 from parity.diagnose.evidence import Recordings
 from parity.diagnose.hypotheses import settings, weights
 from parity.diagnose.hypothesis import PROVEN
@@ -21,6 +21,7 @@ from parity.result import Cause
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from parity.components import Components
     from parity.diagnose.evidence import Evidence, Suspect, Weight
     from parity.diagnose.hypothesis import Hypothesis
     from parity.diagnose.kinds import Kind
@@ -59,7 +60,8 @@ def causes_of(evidence: Evidence) -> list[Cause]:
     suspects = {suspect.path: suspect for suspect in evidence.suspects()}
     _add_fits(audited, suspects)
     explained = {place for cause in audited for place in (path_of(cause.address), *cause.others)}
-    left = [suspect for path, suspect in suspects.items() if not _holds(path, explained)]
+    program = evidence.reference.manifest.program
+    left = [suspect for path, suspect in suspects.items() if not _holds(program, path, explained)]
     return [*audited, *_of_suspects(left)]
 
 
@@ -132,9 +134,9 @@ def _of_suspects(suspects: Iterable[Suspect]) -> Iterable[Cause]:
     return found.values()
 
 
-def _holds(path: str, places: set[str]) -> bool:
-    """Tell whether a path is or contains one of these places."""
-    return path in places or any(contains(path, place) for place in places)
+def _holds(program: Components, path: str, places: set[str]) -> bool:
+    """Tell whether a path of the program is or contains one of these places."""
+    return path in places or any(program.contains(path, place) for place in places)
 
 
 def _add_fits(audited: Iterable[Cause], suspects: dict[str, Suspect]) -> None:

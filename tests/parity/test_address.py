@@ -1,10 +1,10 @@
-"""Addresses: their text form, stage and patterns."""
+"""Addresses: their text form and patterns."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parity.address import Address, matches, stage_of
+from parity.address import Address, matches
 from parity.errors import AddressError
 
 names = st.from_regex(r"[a-z_][a-z0-9_]{0,8}(\.[a-z0-9_]{1,5}){0,3}", fullmatch=True)
@@ -23,27 +23,6 @@ def test_an_address_survives_its_text_form(path, port, step, call):
 def test_what_is_no_address_is_refused_with_an_example(text):
     with pytest.raises(AddressError, match="write PATH"):
         Address.parse(text)
-
-
-@pytest.mark.parametrize(
-    ("path", "port", "stage"),
-    [
-        ("unet.mid_block.resnets.0", "output", "unet"),
-        ("text_encoder_2.text_projection", "output", "conditioning"),
-        ("text_encoder_2.text_projection", "weight", "weights"),
-        ("unet.conv_norm_out", "attribute.eps", "attributes"),
-        ("scheduler.step", "input.noise", "sampler"),
-        ("scheduler.set_timesteps", "output.sigmas", "schedule"),
-        ("vae.decode", "output", "vae"),
-    ],
-)
-def test_the_stage_follows_from_path_and_port(path, port, stage):
-    assert stage_of(path, port) == stage
-
-
-def test_an_unknown_component_has_no_stage():
-    with pytest.raises(AddressError, match="no known component"):
-        stage_of("somewhere.else")
 
 
 def test_a_pattern_must_match_the_whole_address():

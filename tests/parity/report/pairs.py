@@ -6,7 +6,7 @@ from itertools import product
 import msgspec
 import numpy as np
 
-from parity.address import stage_of
+from parity.components import UNDECLARED
 from parity.result import Pair, Worst
 
 from .paths import places
@@ -68,7 +68,7 @@ def pair(place, run, rng, local=0.0):
     value = float(rng.normal(0, scale))
     made = Pair(
         address=f"{path}{'' if step is None else f'@step={step}'}:output",
-        stage=stage_of(path),
+        stage=UNDECLARED.stage_of(path),
         question=question,
         mode=mode,
         verdict="MATCH",
