@@ -17,6 +17,7 @@ from scipy import special
 
 from parity.address import Address
 from parity.align import Calls
+from parity.components import Components
 from parity.dtypes import is_float
 from parity.frameworks.floors import measure
 from parity.record import Outcome
@@ -110,6 +111,16 @@ def levels(steps: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
     timesteps = np.linspace(900, 100, steps).astype(dtype)
     sigmas = np.append(np.geomspace(8.0, 0.4, steps), 0.0).astype(dtype)
     return timesteps, sigmas
+
+
+COMPONENTS = Components(
+    stages={
+        "tokenizer": "tokens", "text_encoder": "conditioning", "scheduler": "sampler",
+        "scheduler.set_timesteps": "schedule", "prepare_latents": "schedule", "unet": "unet", "guidance": "guidance",
+        "vae": "vae", "postprocess": "image",
+    },
+    functions={"vae.decode": ("vae.decoder",)},
+)  # fmt: skip
 
 
 # The parts: each takes the program, its own path, and its inputs by name.
@@ -301,6 +312,8 @@ class Program:
 
 class System:
     """The loaded program as the recorder drives it."""
+
+    components = COMPONENTS
 
     def __init__(self, resolved, dtype):
         case, state = resolved.case, read_weights(resolved.model_path)
