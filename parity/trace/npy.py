@@ -11,7 +11,7 @@ import math
 import os
 from functools import lru_cache
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -38,6 +38,7 @@ FOLDER = "npy"
 _FORMAT: Any = npy_format
 _MANY_FILES = 64
 _MAGIC = 8  # bytes of the magic string and the version
+_LONGEST_HEADER = 1 << 20  # a compressed file may claim any length
 _LENGTH = {(1, 0): 2, (2, 0): 4}  # by version: bytes of the header's length
 
 
@@ -151,7 +152,7 @@ def array_of(data: Content, record: Record, where: str) -> NDArray[Any]:
     return np.asarray(array, dtype=wanted, order="C")
 
 
-def read_header(file: BinaryIO | mmap, where: str) -> tuple[np.dtype[np.generic], tuple[int, ...], bool, int]:
+def read_header(file: IO[bytes] | mmap, where: str) -> tuple[np.dtype[np.generic], tuple[int, ...], bool, int]:
     """Return type, shape, whether in Fortran order, and the offset of the elements.
 
     Raises:
@@ -163,7 +164,7 @@ def read_header(file: BinaryIO | mmap, where: str) -> tuple[np.dtype[np.generic]
             message = f"its format is {version[0]}.{version[1]}; expected 1.0 or 2.0"
             raise ValueError(message)  # noqa: TRY301 - it joins what numpy finds wrong
         length = file.read(_LENGTH[version])
-        header = file.read(int.from_bytes(length, "little"))
+        header = file.read(min(int.from_bytes(length, "little"), _LONGEST_HEADER))
         shape, fortran, dtype = _parsed(version, length + header)
     except Exception as error:
         message = f"{where} is no .npy file: {error}"

@@ -26,7 +26,7 @@ from parity.trace.stores import files_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from parity.trace.schema import Manifest
+    from parity.trace.schema import Manifest, Record
 
 __all__ = ["Trace", "Verified"]
 
@@ -157,15 +157,21 @@ class Trace:
         """
         records = tensors = size = 0
         for run in self._runs.values():
-            checked: set[tuple[str | None, int | None, str, str, tuple[int, ...]]] = set()
+            records += len(run)
+            distinct: dict[tuple[object, ...], Record] = {}
             for record in run.records:
-                records += 1
-                key = (record.shard, record.offset, record.digest, record.dtype, record.shape)
-                if record.kind == "tensor" and key not in checked:
-                    checked.add(key)
-                    tensors += 1
-                    size += run.tensor(record.address, check=True).nbytes
+                if record.kind == "tensor":
+                    distinct.setdefault(_bytes_of(record), record)
+            tensors += len(distinct)
+            size += sum(run.tensor(record.address, check=True).nbytes for record in distinct.values())
         return Verified(runs=len(self._runs), records=records, tensors=tensors, size_bytes=size)
+
+
+def _bytes_of(record: Record) -> tuple[object, ...]:
+    """Return what two records share that stand for the same bytes; where only its format knows them, its address."""
+    if record.offset is None and not record.digest:
+        return (record.address,)
+    return record.shard, record.offset, record.digest, record.dtype, record.shape
 
 
 def _runs(folder: Path, manifest: Manifest) -> dict[str, RunReader]:

@@ -107,7 +107,7 @@ def place(name: str) -> tuple[str, str]:
         address = Address.parse(unquote(name, errors="strict"))
         return str(address), UNDECLARED.stage_of(address.path, address.port)
     except (AddressError, UnicodeDecodeError):
-        path = quoted(name)
+        path = quoted(name) or "%"
     return f"{path}:output", stage_or_unet(path)
 
 

@@ -105,45 +105,33 @@ def read_msprobe(folder: Path, names: Sequence[str]) -> Dump | None:
 FORMAT: Final = Format(name="msprobe", suffix="", asked=1, read=read_msprobe, found_by="msprobe's dump.json")
 
 
-def _parts(folder: Path, names: Sequence[str]) -> Iterator[_Part]:
-    """Yield the dumps below a folder: its own, or else one of each step's rank.
+def _parts(folder: Path, names: Sequence[str]) -> list[_Part]:
+    """Return the dumps below a folder: its own, or else one of each step's rank.
 
     Raises:
         TraceError: a step has the dumps of several ranks.
     """
     if (folder / FILE).is_file():
-        yield _Part(None, "")
-        return
+        return [_Part(None, "")]
     steps = [name for name in names if _STEP.fullmatch(name) and (folder / name).is_dir()]
-    if not steps:
-        yield from _of_one_rank(folder, _ranks(folder, None, ""))
-        return
-    by_number: dict[int, list[_Part]] = {}
-    for name in steps:
-        step = int(name.removeprefix("step"))
-        by_number.setdefault(step, []).extend(_ranks(folder, step, f"{name}/"))
-    for parts in by_number.values():
-        yield from _of_one_rank(folder, parts)
-
-
-def _ranks(folder: Path, step: int | None, inside: str) -> list[_Part]:
-    """Return the dumps of the ranks in one step's folder."""
-    entries = sorted((folder / inside).iterdir(), key=lambda entry: natural(entry.name))
-    ranks = [entry for entry in entries if _RANK.fullmatch(entry.name)]
-    return [_Part(step, f"{inside}{entry.name}/") for entry in ranks if (entry / FILE).is_file()]
-
-
-def _of_one_rank(folder: Path, parts: list[_Part]) -> list[_Part]:
-    """Return the dumps of one step if there is at most one.
-
-    Raises:
-        TraceError: there are several.
-    """
-    if len(parts) > 1:
-        found = ", ".join(part.folder for part in parts)
-        message = f"{folder} holds the dumps {found}; a trace is of one rank, give its own folder"
-        raise TraceError(message)
+    ranks: dict[int | None, list[str]] = {}
+    for name in steps or [""]:
+        step = int(name.removeprefix("step")) if name else None
+        ranks.setdefault(step, []).extend(_ranks(folder, name))
+    parts = []
+    for step, found in ranks.items():
+        if len(found) > 1:
+            message = f"{folder} holds the dumps {', '.join(found)}; a trace is of one rank, give its own folder"
+            raise TraceError(message)
+        parts += [_Part(step, rank) for rank in found]
     return parts
+
+
+def _ranks(folder: Path, name: str) -> list[str]:
+    """Return the folders of ranks in one step's folder that hold a dump, relative to `folder`."""
+    entries = [entry for entry in (folder / name).iterdir() if _RANK.fullmatch(entry.name)]
+    ranks = [entry.relative_to(folder).as_posix() for entry in entries if (entry / FILE).is_file()]
+    return [f"{rank}/" for rank in sorted(ranks, key=natural)]
 
 
 def _read(folder: Path, name: str) -> _File:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["FORMAT", "SUFFIX", "npy_record"]
+    import numpy as np
+
+__all__ = ["FORMAT", "SUFFIX", "npy_record", "type_of"]
 
 SUFFIX: Final = ".npy"
 
@@ -49,9 +51,19 @@ def npy_record(folder: Path, name: str, address: str, stage: str) -> Record:
     with os.fdopen(open_inside(folder, name), "rb") as file:
         dtype, shape, _, offset = read_header(file, where)
         size = os.fstat(file.fileno()).st_size
+    name_of_type = type_of(dtype, where)
+    record = Record(address=address, stage=stage, shape=shape, dtype=name_of_type, shard=name, native=name)
+    checked_end(record, offset, size, where)
+    return record
+
+
+def type_of(dtype: np.dtype[np.generic], where: str) -> str:
+    """Return the name of the type that a `.npy` header tells.
+
+    Raises:
+        TraceError: it is none of a tensor's.
+    """
     if dtype.name not in get_args(TypeName):
         message = f"{where} holds {dtype}; expected one of {', '.join(get_args(TypeName))}"
         raise TraceError(message)
-    record = Record(address=address, stage=stage, shape=shape, dtype=dtype.name, shard=name, native=name)
-    checked_end(record, offset, size, where)
-    return record
+    return dtype.name

@@ -21,26 +21,15 @@ if TYPE_CHECKING:
 
     from parity.trace.dumps.dump import Dump, Format
 
-__all__ = ["format_of_file", "formats", "read_foreign"]
+__all__ = ["formats", "read_foreign"]
 
 
 @cache
 def formats() -> tuple[Format, ...]:
     """Return all formats, in the order in which they are asked."""
-    found: list[Format] = []
-    for info in iter_modules(dumps.__path__, f"{dumps.__name__}."):
-        module = import_module(info.name)
-        if hasattr(module, "FORMAT"):
-            found.append(module.FORMAT)
+    modules = [import_module(info.name) for info in iter_modules(dumps.__path__, f"{dumps.__name__}.")]
+    found: list[Format] = [module.FORMAT for module in modules if hasattr(module, "FORMAT")]
     return tuple(sorted(found, key=lambda each: each.asked))
-
-
-def format_of_file(path: Path) -> Format | None:
-    """Return the format of which a file with this name is a dump by itself."""
-    for each in formats():
-        if each.alone and path.name.endswith(each.suffix):
-            return each
-    return None
 
 
 def read_foreign(path: Path) -> Dump:
@@ -49,31 +38,35 @@ def read_foreign(path: Path) -> Dump:
     Raises:
         TraceError: it is of no known kind, or is damaged.
     """
-    if not path.is_dir():
-        return _read_file(path)
+    dump = _in_folder(path) if path.is_dir() else _alone(path)
+    if dump is not None:
+        return dump
+    *most, last = sorted(each.found_by for each in formats() if each.found_by)
+    message = f"{path} is no trace: it has neither manifest.json nor {', '.join(most)} or {last}"
+    raise TraceError(message)
+
+
+def _in_folder(path: Path) -> Dump | None:
+    """Return the dump in a folder, as the first format reads it that knows it."""
     names = sorted((entry.name for entry in path.iterdir()), key=natural)
     for each in formats():
         files = [name for name in names if name.endswith(each.suffix)]
         dump = each.read(path, files) if files else None
         if dump is not None:
             return dump
-    *most, last = sorted(each.found_by for each in formats() if each.found_by)
-    message = f"{path} is no trace: it has neither manifest.json nor {', '.join(most)} or {last}"
-    raise TraceError(message)
+    return None
 
 
-def _read_file(path: Path) -> Dump:
+def _alone(path: Path) -> Dump | None:
     """Return the dump that is one file."""
-    known = format_of_file(path)
-    if known is None:
+    for each in formats():
+        if each.alone and path.name.endswith(each.suffix):
+            break
+    else:
         message = f"{path} is not a folder; give the folder that `parity record --out` wrote"
         raise TraceError(message)
     if not path.is_file():
-        message = f"{path} is not there; give a trace's folder or a {known.name} file"
+        message = f"{path} is not there; give a trace's folder or a {each.name} file"
         raise TraceError(message)
     file = path.resolve()  # the user named it, and caches of checkpoints are full of links
-    dump = known.read(file.parent, [file.name])
-    if dump is None:
-        message = f"{path} is no {known.name} file"
-        raise TraceError(message)
-    return dump
+    return each.read(file.parent, [file.name])

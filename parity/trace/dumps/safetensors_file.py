@@ -98,7 +98,7 @@ def _record(name: str, where: str, tensor: str, entry: _Entry, start: int, size:
     if entry.dtype not in _TYPES:
         message = f"{where}: {tensor!r} is {entry.dtype}; expected one of {', '.join(_TYPES)}"
         raise TraceError(message)
-    address, stage = place(tensor) if tensor else ("%:output", "unet")
+    address, stage = place(tensor)
     record = Record(
         address=address, stage=stage, shape=entry.shape, dtype=_TYPES[entry.dtype], shard=name, native=tensor
     )

@@ -11,9 +11,12 @@ import math
 import pickletools
 import struct
 import zipfile
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
+from parity.dtypes import storage
 from parity.errors import TraceError
+from parity.trace.dumps.zipped import start_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,20 +24,14 @@ if TYPE_CHECKING:
 __all__ = ["read_layout"]
 
 _LONGEST_PICKLE: Final = 1 << 16
-_LOCAL_HEADER: Final = struct.Struct("<4s22xHH")
 _STORAGES: Final = {
     "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
     "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8",
     "ByteStorage": "uint8", "BoolStorage": "bool", "ComplexFloatStorage": "complex64",
     "ComplexDoubleStorage": "complex128",
 }  # fmt: skip
-_ITEM_SIZES: Final = {
-    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2, "int8": 1,
-    "uint8": 1, "bool": 1, "complex64": 8, "complex128": 16,
-}  # fmt: skip
 _MARK: Final = object()
 _CONSTANTS: Final = {"MARK": _MARK, "NEWTRUE": True, "NEWFALSE": False, "NONE": None, "EMPTY_TUPLE": ()}
-_LITERALS: Final = frozenset({"BINUNICODE", "SHORT_BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1"})
 
 
 class _Name(NamedTuple):
@@ -91,9 +88,9 @@ def _layout(archive: zipfile.ZipFile, file: BinaryIO) -> tuple[str, tuple[int, .
         raise ValueError(message)
     tensor = _interpreted(_content(archive, entries[pickles[0]]))
     entry = entries[f"{root}data/{tensor.storage.key}"]
-    item = _ITEM_SIZES[tensor.storage.dtype]
-    count = math.prod(tensor.shape)
-    if not _contiguous(tensor) or tensor.offset < 0 or (tensor.offset + count) * item > entry.file_size:
+    item = storage(tensor.storage.dtype).itemsize
+    end = tensor.offset + math.prod(tensor.shape)
+    if not _contiguous(tensor) or tensor.offset < 0 or end * item > entry.file_size:
         message = (
             f"shape {list(tensor.shape)}, strides {list(tensor.strides)} at element {tensor.offset} of a storage of "
             f"{entry.file_size} bytes is no contiguous {tensor.storage.dtype} tensor; save it contiguous and unsliced"
@@ -111,28 +108,124 @@ def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
 
 
 def _start(file: BinaryIO, entry: zipfile.ZipInfo) -> int:
-    """Return where in the file an uncompressed entry's bytes begin."""
+    """Return where in the file an entry's bytes begin, which torch.save never compresses."""
     if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
         message = f"{entry.filename} is compressed or encrypted; torch.save stores plainly"
         raise ValueError(message)
-    file.seek(entry.header_offset)
-    signature, name, extra = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
-    if signature != b"PK\3\4":
-        message = f"{entry.filename} is not where the archive says"
-        raise ValueError(message)
-    return entry.header_offset + _LOCAL_HEADER.size + int(name) + int(extra)
+    return start_of(file, entry)
 
 
 def _contiguous(tensor: _Tensor) -> bool:
-    """Tell whether the elements lie in C order without gaps."""
+    """Tell whether the elements lie in C order without gaps; the stride of a single element may be any."""
     if len(tensor.shape) != len(tensor.strides):
         return False
-    step = 0 if 0 in tensor.shape else 1
+    if 0 in tensor.shape:
+        return True
+    step = 1
     for length, stride in zip(reversed(tensor.shape), reversed(tensor.strides), strict=True):
-        if step and length > 1 and stride != step:
+        if length > 1 and stride != step:
             return False
         step *= length
     return True
+
+
+@dataclass
+class _Machine:
+    """What the opcodes work on: the stack, and what was put aside under a number."""
+
+    stack: list[Any] = field(default_factory=list)
+    memo: dict[Any, Any] = field(default_factory=dict)
+
+    def push(self, value: Any) -> None:
+        """Put a value on the stack."""
+        self.stack.append(value)
+
+    def keep(self, number: Any) -> None:
+        """Put the topmost value aside."""
+        self.memo[number] = self.stack[-1]
+
+    def recall(self, number: Any) -> None:
+        """Put on the stack what was put aside."""
+        self.push(self.memo[number])
+
+    def name(self, argument: Any) -> None:
+        """Put on the stack what the pickle would import, as a name."""
+        self.push(_Name(*str(argument).split(" ", 1)))
+
+    def gather(self, count: int) -> None:
+        """Make a tuple of the topmost values."""
+        self.push(tuple(reversed([self.stack.pop() for _ in range(count)])))
+
+    def gather_marked(self, _argument: Any) -> None:
+        """Make a tuple of the values above the mark."""
+        items: list[Any] = []
+        while (item := self.stack.pop()) is not _MARK:
+            items.append(item)
+        self.push(tuple(reversed(items)))
+
+    def find_storage(self, _argument: Any) -> None:
+        """Put on the stack the storage that a persistent identity names.
+
+        Raises:
+            ValueError: it names anything else.
+        """
+        kind, typed, key, _location, _count = self.stack.pop()
+        if kind != "storage" or not isinstance(typed, _Name) or typed.module != "torch" or typed.name not in _STORAGES:
+            message = f"its storage is {typed!r:.80}; expected one of torch's {', '.join(_STORAGES)}"
+            raise ValueError(message)
+        self.push(_Storage(_STORAGES[typed.name], str(key)))
+
+    def call(self, _argument: Any) -> None:
+        """Put on the stack what one of the two allowed functions would return: a tensor, or no hooks.
+
+        Raises:
+            ValueError: it is another function, or another argument.
+        """
+        arguments, function = self.stack.pop(), self.stack.pop()
+        if function == _Name("collections", "OrderedDict") and arguments == ():
+            self.push(None)
+            return
+        tensor = _rebuilt(arguments) if function == _Name("torch._utils", "_rebuild_tensor_v2") else None
+        if tensor is None:
+            message = f"its pickle would call {function!r:.80}; only a tensor is read and nothing is unpickled"
+            raise ValueError(message)
+        self.push(tensor)
+
+
+def _rebuilt(arguments: Any) -> _Tensor | None:
+    """Return the tensor of the arguments of torch's function, or None where they are none of one."""
+    of, offset, shape, strides, *_ = arguments
+    numbers = (offset, *shape, *strides)
+    if isinstance(of, _Storage) and all(type(each) is int for each in numbers):
+        return _Tensor(of, offset, tuple(shape), tuple(strides))
+    return None
+
+
+def _pushes(value: Any) -> Callable[[_Machine, Any], None]:
+    """Return an opcode that puts a constant on the stack."""
+    return lambda machine, _: machine.push(value)
+
+
+def _gathers(count: int) -> Callable[[_Machine, Any], None]:
+    """Return an opcode that makes a tuple of so many values."""
+    return lambda machine, _: machine.gather(count)
+
+
+def _nothing(_machine: _Machine, _argument: Any) -> None:
+    """Do nothing."""
+
+
+_OPCODES: Final[dict[str, Callable[[_Machine, Any], None]]] = {
+    "PROTO": _nothing, "STOP": _nothing,
+    **{name: _pushes(value) for name, value in _CONSTANTS.items()},
+    "BINUNICODE": _Machine.push, "SHORT_BINUNICODE": _Machine.push,
+    "BININT": _Machine.push, "BININT1": _Machine.push, "BININT2": _Machine.push, "LONG1": _Machine.push,
+    "BINPUT": _Machine.keep, "LONG_BINPUT": _Machine.keep, "BINGET": _Machine.recall, "LONG_BINGET": _Machine.recall,
+    "TUPLE1": _gathers(1), "TUPLE2": _gathers(2), "TUPLE3": _gathers(3),
+    "TUPLE": _Machine.gather_marked,
+    "GLOBAL": _Machine.name, "BINPERSID": _Machine.find_storage, "REDUCE": _Machine.call,
+}  # fmt: skip
+"""All opcodes that the pickle of one tensor needs."""
 
 
 def _interpreted(data: bytes) -> _Tensor:
@@ -141,68 +234,14 @@ def _interpreted(data: bytes) -> _Tensor:
     Raises:
         ValueError: it describes anything else.
     """
-    stack: list[Any] = []
-    memo: dict[Any, Any] = {}
+    machine = _Machine()
     for opcode, argument, _ in pickletools.genops(data):
-        name = opcode.name
-        if name == "GLOBAL":
-            stack.append(_Name(*str(argument).split(" ", 1)))
-        elif name in _CONSTANTS:
-            stack.append(_CONSTANTS[name])
-        elif name in _LITERALS:
-            stack.append(argument)
-        elif name in {"BINPUT", "LONG_BINPUT"}:
-            memo[argument] = stack[-1]
-        elif name in {"BINGET", "LONG_BINGET"}:
-            stack.append(memo[argument])
-        elif name in _COMBINATIONS:
-            stack.append(_COMBINATIONS[name](stack))
-        elif name not in {"PROTO", "STOP"}:
-            message = f"its pickle has the opcode {name}, which no single tensor needs; nothing is unpickled"
+        step = _OPCODES.get(opcode.name)
+        if step is None:
+            message = f"its pickle has the opcode {opcode.name}, which no single tensor needs; nothing is unpickled"
             raise ValueError(message)
-    if len(stack) != 1 or not isinstance(stack[0], _Tensor):
-        message = f"it holds {stack!r:.80}, which is no tensor"
+        step(machine, argument)
+    if len(machine.stack) != 1 or not isinstance(machine.stack[0], _Tensor):
+        message = f"it holds {machine.stack!r:.80}, which is no tensor"
         raise ValueError(message)
-    return stack[0]
-
-
-def _marked(stack: list[Any]) -> tuple[Any, ...]:
-    """Take a tuple's items from the stack, down to the mark."""
-    items: list[Any] = []
-    while (item := stack.pop()) is not _MARK:
-        items.append(item)
-    return tuple(reversed(items))
-
-
-def _last(count: int) -> Callable[[list[Any]], tuple[Any, ...]]:
-    """Return what takes a tuple of `count` items from the stack."""
-    return lambda stack: tuple(reversed([stack.pop() for _ in range(count)]))
-
-
-def _storage(stack: list[Any]) -> _Storage:
-    """Return the storage that the persistent identity on the stack names."""
-    identity = stack.pop()
-    kind, typed, key, _location, _count = identity
-    if kind != "storage" or not isinstance(typed, _Name) or typed.module != "torch" or typed.name not in _STORAGES:
-        message = f"its storage is {typed!r:.80}; expected one of torch's {', '.join(_STORAGES)}"
-        raise ValueError(message)
-    return _Storage(_STORAGES[typed.name], str(key))
-
-
-def _called(stack: list[Any]) -> Any:
-    """Return what one of the two allowed functions would: a tensor, or an empty dictionary of hooks."""
-    arguments, function = stack.pop(), stack.pop()
-    if function == _Name("torch._utils", "_rebuild_tensor_v2"):
-        storage, offset, shape, strides, *_ = arguments
-        numbers = (offset, *shape, *strides)
-        if isinstance(storage, _Storage) and all(type(each) is int for each in numbers):
-            return _Tensor(storage, offset, tuple(shape), tuple(strides))
-    elif function == _Name("collections", "OrderedDict") and arguments == ():
-        return None
-    message = f"its pickle would call {function!r:.80}; only a tensor is read and nothing is unpickled"
-    raise ValueError(message)
-
-
-_COMBINATIONS: Final[dict[str, Callable[[list[Any]], Any]]] = {
-    "TUPLE": _marked, "TUPLE1": _last(1), "TUPLE2": _last(2), "TUPLE3": _last(3), "BINPERSID": _storage, "REDUCE": _called,
-}  # fmt: skip
+    return machine.stack[0]

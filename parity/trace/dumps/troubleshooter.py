@@ -45,7 +45,7 @@ def read_saved(folder: Path, files: Sequence[str]) -> Dump | None:
         TraceError: a file is no plain tensor.
     """
     named = _in_order(files)
-    if named is None or any((folder / file).lstat().st_mode & stat.S_IWUSR for file in files):
+    if named is None or _one_is_writable(folder, files):
         return None
     often = Counter(named.values())
     calls: defaultdict[str, int] = defaultdict(int)
@@ -62,14 +62,17 @@ def read_saved(folder: Path, files: Sequence[str]) -> Dump | None:
 FORMAT: Final = Format(name="TroubleShooter", suffix=SUFFIX, asked=2, read=read_saved)
 
 
+def _one_is_writable(folder: Path, files: Sequence[str]) -> bool:
+    """Tell whether somebody may have changed a file since it was saved."""
+    modes = [(folder / file).lstat().st_mode for file in files]
+    return any(mode & stat.S_IWUSR for mode in modes)
+
+
 def _in_order(files: Sequence[str]) -> dict[str, str] | None:
     """Return file -> name saved under, in the order of the counters; None where they are no counters."""
     for form in _FORMS:
-        counted: dict[int, tuple[str, str]] = {}
-        for file in files:
-            match = form.fullmatch(file)
-            if match is not None:
-                counted[int(match["count"])] = (file, match["name"])
+        matches = filter(None, map(form.fullmatch, files))
+        counted = {int(match["count"]): match for match in matches}
         if len(counted) == len(files):  # each has a counter of its own
-            return dict(counted[count] for count in sorted(counted))
+            return {match[0]: match["name"] for _, match in sorted(counted.items())}
     return None

@@ -36,6 +36,15 @@ def content(folder: Path) -> Content:
     return tuple(found)
 
 
+def raised_by(folder: Path) -> str:
+    """Return the error of reading everything, or nothing."""
+    try:
+        content(folder)
+    except TraceError as error:
+        return str(error)
+    return ""
+
+
 def flip(draw: random.Random, path: Path, _: list[Path]) -> None:
     """Flip one bit."""
     data = bytearray(path.read_bytes())

@@ -16,7 +16,7 @@ from parity.compare import compare
 from parity.errors import TraceError
 from parity.trace import Trace, pack
 from tests.parity.trace.helpers import example, same
-from tests.parity.trace.mutations import content, mutate, restore, snapshot
+from tests.parity.trace.mutations import content, mutate, raised_by, restore, snapshot
 
 from .made import SAFE_TYPES, STORAGES, Msprobe, network, pickled, write_pt, write_safetensors
 
@@ -319,15 +319,6 @@ def written(folder, tool):
     if tool == "TroubleShooter":
         return saved(folder, ["0_a", "1_b", "2_a"])
     return network(folder, tool)
-
-
-def raised_by(folder):
-    """Return the error of reading everything, or nothing."""
-    try:
-        content(folder)
-    except TraceError as error:
-        return str(error)
-    return ""
 
 
 @pytest.mark.parametrize("tool", ["pytorch", "mindspore", "safetensors", "TroubleShooter"])
