@@ -3,7 +3,7 @@
 A candidate is two objects. `Candidate` is cheap: its name, and the alignment that it derives from the model's
 configuration without importing a framework. `System` is one loaded model in one type: it runs free, stage by
 stage or one layer at a time on inputs that this module hands to it, and reports what it computes through a
-`Tap`. The tap maps native calls to addresses of the reference and writes the records; a system that knows
+`Reporter`. The reporter maps native calls to addresses of the reference and writes the records; a system that knows
 nothing of addresses can still be compared.
 
 Modes (DESIGN section 4): `free` gets the initial latents and the noise; `steps` gets the reference's tensors at
@@ -46,9 +46,9 @@ __all__ = [
     "Given",
     "Options",
     "Parameter",
+    "Reporter",
     "Request",
     "System",
-    "Tap",
     "check",
     "find",
     "given_of",
@@ -113,11 +113,11 @@ class System(provenance.Described, Protocol):
     def native(self, array: np.ndarray) -> Any:
         """Return a native tensor, floats in the system's type."""
 
-    def free(self, given: Given, tap: Tap) -> None:
+    def free(self, given: Given, reporter: Reporter) -> None:
         """Run everything from prompts, latents and noise."""
 
-    def steps(self, given: Given, tap: Tap) -> None:
-        """Run every stage and step from the reference's tensors at its start; it may skip what `tap.wants` not."""
+    def steps(self, given: Given, reporter: Reporter) -> None:
+        """Run every stage and step from the reference's tensors at its start; it may skip what `reporter.wants` not."""
 
     def layer(
         self, rows: Sequence[Row], inputs: Mapping[str, Any], given: Given, step: int | None
@@ -245,7 +245,7 @@ class Given:
         return self._noise
 
 
-class Tap:
+class Reporter:
     """Receives what a system computes and writes it at the reference's addresses."""
 
     def __init__(self, run: RunWriter, given: Given, alignment: Alignment, system: System, only: str | None) -> None:
@@ -358,9 +358,9 @@ def replay(
         )
         for mode in options.modes:
             with writer.run(f"{mode}-{dtype}", mode=mode, dtype=dtype, only=options.only) as run:
-                tap = Tap(run, given, alignment, system, options.only)
-                tap.substituting(options.repairs.edits)
-                _run_mode(mode, system, given, tap, alignment, progress)
+                reporter = Reporter(run, given, alignment, system, options.only)
+                reporter.substituting(options.repairs.edits)
+                _run_mode(mode, system, given, reporter, alignment, progress)
     writer.manifest.wall_s = time.perf_counter() - started
     writer.manifest.reference_digest = (options.follow.end(trace) if options.follow else reference).digest
     writer.finish()
@@ -427,7 +427,7 @@ def _apply(system: System, repairs: Repairs) -> dict[str, str]:
     refused: dict[str, str] = {}
     for edit in repairs.edits:
         if isinstance(edit, (NoiseEdit, SubstituteEdit)):
-            continue  # the tap and the given noise take these
+            continue  # the reporter and the given noise take these
         try:
             system.apply(edit)
         except RepairError as error:
@@ -437,18 +437,20 @@ def _apply(system: System, repairs: Repairs) -> dict[str, str]:
     return refused
 
 
-def _run_mode(mode: Mode, system: System, given: Given, tap: Tap, alignment: Alignment, progress: Any) -> None:
+def _run_mode(
+    mode: Mode, system: System, given: Given, reporter: Reporter, alignment: Alignment, progress: Any
+) -> None:
     """Run one mode of one system."""
     if mode == "layers":
-        _layers(system, given, tap, alignment, progress)
+        _layers(system, given, reporter, alignment, progress)
         return
     progress(f"{mode} {given.dtype}", 0, 1)
-    with system.observe(alignment.natives, tap.cell):
-        (system.free if mode == "free" else system.steps)(given, tap)
+    with system.observe(alignment.natives, reporter.cell):
+        (system.free if mode == "free" else system.steps)(given, reporter)
     progress(f"{mode} {given.dtype}", 1, 1)
 
 
-def _layers(system: System, given: Given, tap: Tap, alignment: Alignment, progress: Any) -> None:
+def _layers(system: System, given: Given, reporter: Reporter, alignment: Alignment, progress: Any) -> None:
     """Replay every recorded call of every aligned path on its recorded inputs."""
     calls = given.calls.order
     for done, (path, step, call) in enumerate(calls):
@@ -457,12 +459,12 @@ def _layers(system: System, given: Given, tap: Tap, alignment: Alignment, progre
         outputs = [
             str(Address(path=path, step=step, call=call, port=port)) for port in ports if port.startswith("output")
         ]
-        if not rows or not any(tap.wanted(text) for text in outputs):
+        if not rows or not any(reporter.wanted(text) for text in outputs):
             continue
         if done % 50 == 0:
             progress(f"layers {given.dtype}", done, len(calls))
         arrays = system.layer(rows, given.inputs(path, step, call), given, step)
-        tap.write(path, arrays, step, call or 0, rows[0])
+        reporter.write(path, arrays, step, call or 0, rows[0])
     progress(f"layers {given.dtype}", len(calls), len(calls))
 
 

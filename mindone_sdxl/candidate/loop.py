@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from mindspore import Tensor
-    from parity.replay import Given, Tap
+    from parity.replay import Given, Reporter
 
     from mindone_sdxl.candidate.system import PortSystem
     from mindone_sdxl.conditioning import Conditioning
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 __all__ = ["memory", "noises", "restart", "run"]
 
 
-def run(system: PortSystem, given: Given, tap: Tap, start: Tensor, conditioning: Conditioning) -> Tensor:
+def run(system: PortSystem, given: Given, reporter: Reporter, start: Tensor, conditioning: Conditioning) -> Tensor:
     """Run the whole loop from the latents of its first step; return clean latents."""
-    watched = Watched(system, tap)
-    sampler = watched_sampler(system, watched, tap)
+    watched = Watched(system, reporter)
+    sampler = watched_sampler(system, watched, reporter)
     latents = watched.denoise(sampler, start, conditioning, guider=system.guider, noises=noises(system, given))
-    tap.step(None)
+    reporter.step(None)
     return latents
 
 
-def restart(system: PortSystem, given: Given, tap: Tap, conditioning: Conditioning) -> None:
+def restart(system: PortSystem, given: Given, reporter: Reporter, conditioning: Conditioning) -> None:
     """Run the steps of which something is wanted, each from the reference's latents and memory."""
-    watched = Watched(system, tap)
-    sampler, denoiser = watched_sampler(system, watched, tap), watched.denoiser(system.schedule)
+    watched = Watched(system, reporter)
+    sampler, denoiser = watched_sampler(system, watched, reporter), watched.denoiser(system.schedule)
 
     def predict(latents: Tensor, sigma: Any) -> Tensor:
         return watched.predict_noise(latents, sigma, conditioning, system.guider, denoiser)
 
-    for index in filter(tap.wants, range(system.schedule.steps)):
+    for index in filter(reporter.wants, range(system.schedule.steps)):
         inputs = given.inputs("scheduler.step", index, None)
         latents = system.native(inputs["sample"], system.pipeline.latents_dtype)
         sampler.recall(index, memory(system, inputs))
         latents, sigma = sampler.prepare(index, latents)
         sampler.step(index, latents, predict(latents, sigma), noises(system, given), predict)
-    tap.step(None)
+    reporter.step(None)
 
 
 def noises(system: PortSystem, given: Given) -> np.ndarray | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from mindspore import Tensor
-    from parity.replay import Given, Tap
+    from parity.replay import Given, Reporter
 
     from mindone_sdxl.candidate.system import PortSystem
 
@@ -28,10 +28,10 @@ __all__ = ["Stages"]
 class Stages:
     """What one run of a system computes before and after its loop, and what the reference recorded there."""
 
-    def __init__(self, system: PortSystem, given: Given, tap: Tap) -> None:
-        """Run in `system` and report to `tap`."""
+    def __init__(self, system: PortSystem, given: Given, reporter: Reporter) -> None:
+        """Run in `system` and report to `reporter`."""
         self._system, self._pipeline = system, system.pipeline
-        self._given, self._tap = given, tap
+        self._given, self._reporter = given, reporter
 
     def texts(self) -> list[list[str]]:
         """Return the texts of each call of the text encoders."""
@@ -44,8 +44,8 @@ class Stages:
     def tokenize(self, texts: Sequence[str], call: int) -> tuple[np.ndarray, np.ndarray]:
         """Tokenize and report."""
         ids, ids_2 = self._pipeline.tokenize(texts)
-        self._tap.function("tokenizer", {"output.input_ids": ids}, call)
-        self._tap.function("tokenizer_2", {"output.input_ids": ids_2}, call)
+        self._reporter.function("tokenizer", {"output.input_ids": ids}, call)
+        self._reporter.function("tokenizer_2", {"output.input_ids": ids_2}, call)
         return ids, ids_2
 
     def recorded_ids(self) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -69,8 +69,8 @@ class Stages:
             report |= {
                 "output.negative_prompt_embeds": negative.context, "output.negative_pooled_prompt_embeds": negative.pooled,
             }  # fmt: skip
-        self._tap.function("encode_prompt", {port: tensor.asnumpy() for port, tensor in report.items()})
-        self._tap.function("add_time_ids", {"output": self._system.guided_time_ids()})
+        self._reporter.function("encode_prompt", {port: tensor.asnumpy() for port, tensor in report.items()})
+        self._reporter.function("add_time_ids", {"output": self._system.guided_time_ids()})
         ids_of_sizes = self._system.time_ids()
         if guided:
             conditioning = self._pipeline.join(negative, positive, ids_of_sizes)
@@ -79,7 +79,7 @@ class Stages:
             conditioning = Conditioning(context=positive.context, vector=vector)
         if self._system.stability:
             for call, part in enumerate(self._size_parts(conditioning)):
-                self._tap.function(SIZES, {"output": part}, call)
+                self._reporter.function(SIZES, {"output": part}, call)
         return conditioning
 
     def _size_parts(self, conditioning: Conditioning) -> Iterator[np.ndarray]:
@@ -100,7 +100,7 @@ class Stages:
 
     def schedule(self) -> None:
         """Report the noise levels."""
-        self._tap.function("scheduler.set_timesteps", self._system.schedule_outputs())
+        self._reporter.function("scheduler.set_timesteps", self._system.schedule_outputs())
 
     def encode(self) -> Tensor | None:
         """Encode the case's image, report, and return its latents, unscaled; None where the reference encoded none."""
@@ -109,7 +109,7 @@ class Stages:
         dtype = self._pipeline.model.vae.dtype
         image, noise = (self._recorded(f"vae.encode:input.{key}", dtype) for key in ("x", "noise"))
         found = self._system.encoded(image, noise)
-        self._tap.function("vae.encode", found)
+        self._reporter.function("vae.encode", found)
         return self._system.native(found["output.sample"], self._pipeline.latents_dtype)
 
     def prepare(self, encoded: Tensor | None) -> Tensor:
@@ -122,7 +122,7 @@ class Stages:
             latents = self._pipeline.initial_latents(noise, schedule)
         else:
             latents = self._pipeline.noised_latents(self._clean(encoded), noise, schedule)
-        self._tap.function("prepare_latents", {"output": latents.asnumpy()})
+        self._reporter.function("prepare_latents", {"output": latents.asnumpy()})
         return latents
 
     def _clean(self, encoded: Tensor | None) -> Tensor:
@@ -134,8 +134,8 @@ class Stages:
     def decode(self, latents: Tensor) -> None:
         """Decode and report."""
         image = self._pipeline.decode(latents)
-        self._tap.function("vae.decode", {"output": image.asnumpy()})
-        self._tap.function("postprocess", {"output": self._pipeline.unit_range(image)})
+        self._reporter.function("vae.decode", {"output": image.asnumpy()})
+        self._reporter.function("postprocess", {"output": self._pipeline.unit_range(image)})
 
     def recorded_latents(self) -> Tensor:
         """Return what the reference's last step gave."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from mindspore import Tensor
     from parity.repair import AttributeEdit, WeightEdit
-    from parity.replay import Given, Parameter, Request, Tap
+    from parity.replay import Given, Parameter, Reporter, Request
     from parity.trace.schema import Row
 
     from mindone_sdxl.conditioning import Conditioning
@@ -80,28 +80,28 @@ class PortSystem(MindSporeSystem):
         """Return every parameter by its name in the model."""
         return dict(self.pipeline.model.parameters_and_names())
 
-    def free(self, given: Given, tap: Tap) -> None:
+    def free(self, given: Given, reporter: Reporter) -> None:
         """Run everything from prompts, latents and noise."""
-        stages = Stages(self, given, tap)
+        stages = Stages(self, given, reporter)
         ids = [stages.tokenize(texts, call) for call, texts in enumerate(stages.texts())]
         conditioning = stages.condition(ids)
         stages.schedule()
         start = stages.prepare(stages.encode())
-        latents = loop.run(self, given, tap, start, conditioning)
+        latents = loop.run(self, given, reporter, start, conditioning)
         stages.decode(latents)
 
-    def steps(self, given: Given, tap: Tap) -> None:
+    def steps(self, given: Given, reporter: Reporter) -> None:
         """Run every stage and step of which something is wanted from the reference's tensors at its start."""
-        stages = Stages(self, given, tap)
-        if tap.wants(None):
+        stages = Stages(self, given, reporter)
+        if reporter.wants(None):
             for call, texts in enumerate(stages.texts()):
                 stages.tokenize(texts, call)
             stages.condition(stages.recorded_ids())
             stages.schedule()
             stages.encode()
             stages.prepare(None)
-        loop.restart(self, given, tap, stages.recorded_conditioning())
-        if tap.wants(None):
+        loop.restart(self, given, reporter, stages.recorded_conditioning())
+        if reporter.wants(None):
             stages.decode(stages.recorded_latents())
 
     def layer(

@@ -9,7 +9,7 @@ from mindone_sdxl.pipeline import StableDiffusionXL
 
 if TYPE_CHECKING:
     from mindspore import Tensor
-    from parity.replay import Tap
+    from parity.replay import Reporter
 
     from mindone_sdxl.candidate.system import PortSystem
     from mindone_sdxl.conditioning import Conditioning
@@ -21,19 +21,19 @@ __all__ = ["Watched", "watched_sampler"]
 class Watched(StableDiffusionXL):
     """The same pipeline on the same model, which reports every evaluation of the network within a step."""
 
-    def __init__(self, system: PortSystem, tap: Tap) -> None:
+    def __init__(self, system: PortSystem, reporter: Reporter) -> None:
         """Share everything with the system's pipeline."""
         self.__dict__.update(system.pipeline.__dict__)
-        self._system, self._tap, self._evaluation = system, tap, 0
+        self._system, self._reporter, self._evaluation = system, reporter, 0
 
     def begin(self, index: int) -> None:
         """Enter a step."""
-        self._tap.step(index)
+        self._reporter.step(index)
         self._evaluation = 0
 
     def denoiser(self, schedule: Any) -> Any:
         """Return the denoiser, reporting the scaled input."""
-        return _WatchedDenoiser(super().denoiser(schedule), self._tap, self)
+        return _WatchedDenoiser(super().denoiser(schedule), self._reporter, self)
 
     @property
     def evaluation(self) -> int:
@@ -49,17 +49,17 @@ class Watched(StableDiffusionXL):
         the network gives.
         """
         if not self._system.stability:
-            self._tap.function(SIZES, {"output": self._system.size_embeddings(conditioning)}, self._evaluation)
+            self._reporter.function(SIZES, {"output": self._system.size_embeddings(conditioning)}, self._evaluation)
         watched: Any = _WatchedGuider(guider)
         predicted = super().predict_noise(latents, sigma, conditioning, watched, denoiser)
         if guider.halves > 1:
             output = predicted if self._system.stability else watched.guided
-            self._tap.function("guidance", {"output": output.asnumpy()}, self._evaluation)
+            self._reporter.function("guidance", {"output": output.asnumpy()}, self._evaluation)
         self._evaluation += 1
         return predicted
 
 
-def watched_sampler(system: PortSystem, watched: Watched, tap: Tap) -> Sampler:
+def watched_sampler(system: PortSystem, watched: Watched, reporter: Reporter) -> Sampler:
     """Return a sampler of the system's class that tells where it is and reports each step."""
     kind = type(system.sampler)
 
@@ -71,7 +71,7 @@ def watched_sampler(system: PortSystem, watched: Watched, tap: Tap) -> Sampler:
 
         def step(self, *arguments: Any) -> Tensor:
             latents = super().step(*arguments)
-            tap.function("scheduler.step", {"output": latents.asnumpy()})
+            reporter.function("scheduler.step", {"output": latents.asnumpy()})
             return latents
 
     reporting: Sampler = Reporting(system.schedule)
@@ -93,8 +93,8 @@ class _WatchedGuider:
 class _WatchedDenoiser:
     """Reports the scaled input; everything else is the denoiser's own."""
 
-    def __init__(self, denoiser: Any, tap: Tap, watched: Watched) -> None:
-        self._denoiser, self._tap, self._watched = denoiser, tap, watched
+    def __init__(self, denoiser: Any, reporter: Reporter, watched: Watched) -> None:
+        self._denoiser, self._reporter, self._watched = denoiser, reporter, watched
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._denoiser, name)
@@ -102,5 +102,5 @@ class _WatchedDenoiser:
     def network_input(self, latents: Tensor, sigma: float) -> Tensor:
         scaled = self._denoiser.network_input(latents, sigma)
         outputs = {"output": scaled.asnumpy()}
-        self._tap.function("scheduler.scale_model_input", outputs, self._watched.evaluation)
+        self._reporter.function("scheduler.scale_model_input", outputs, self._watched.evaluation)
         return scaled

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mindspore import Tensor
 
     from ms_candidates.gm.system import GmSystem
-    from parity.replay import Given, Tap
+    from parity.replay import Given, Reporter
 
 __all__ = ["Loop", "scale_steps", "single_step"]
 
@@ -34,9 +34,9 @@ __all__ = ["Loop", "scale_steps", "single_step"]
 class Loop:
     """One run of the sampler's loop."""
 
-    def __init__(self, system: GmSystem, tap: Tap, given: Given, *, restart: bool) -> None:
+    def __init__(self, system: GmSystem, reporter: Reporter, given: Given, *, restart: bool) -> None:
         """Watch the sampler of `system`; with `restart` every step begins from the reference's latents."""
-        self._system, self._tap, self._given, self._restart = system, tap, given, restart
+        self._system, self._reporter, self._given, self._restart = system, reporter, given, restart
         self._sampler, self._engine = system.sampler, system.engine
         self._step = 0
         self._begun = False
@@ -47,7 +47,7 @@ class Loop:
     def openai_input_warpper(self, cond: dict[str, Any]) -> dict[str, Any]:  # the name is the original's
         """Return the network's conditioning, and report the embedded sizes in it."""
         found: dict[str, Any] = self._engine.openai_input_warpper(cond)
-        self._tap.function(SIZES, {"output": self._system.size_embeddings(found["y"])})
+        self._reporter.function(SIZES, {"output": self._system.size_embeddings(found["y"])})
         return found
 
     def run(self, noise: Tensor, noises: Tensor | None, cond: dict[str, Any], uc: dict[str, Any] | None) -> Tensor:
@@ -56,7 +56,7 @@ class Loop:
             latents = self._sampler(self, noise, cond=cond, uc=uc, init_noise_scheduler=noises)
         if not hasattr(self._sampler, "sampler_step"):
             self._ended(latents)
-        self._tap.step(None)
+        self._reporter.step(None)
         return latents
 
     @contextmanager
@@ -84,7 +84,7 @@ class Loop:
         def steps(num_sigmas: int) -> Iterator[int]:
             for index in original(num_sigmas):
                 self._step, self._begun = index, False
-                self._tap.step(index)
+                self._reporter.step(index)
                 yield index
 
         return steps
@@ -108,9 +108,9 @@ class Loop:
                 self._x = x
                 return original(x, model, sigma, *arguments, **keywords)
             if not self._begun and self._step:
-                self._tap.step(self._step - 1)
+                self._reporter.step(self._step - 1)
                 self._ended(x)
-                self._tap.step(self._step)
+                self._reporter.step(self._step)
             self._begun = True
             self._own, self._start = x, self._recorded(self._step) if self._restart else x
             self._x = self._start
@@ -124,12 +124,12 @@ class Loop:
         self._report(self._start + (x - self._own) if self._restart else x)
 
     def _report(self, latents: Tensor) -> None:
-        self._tap.function("scheduler.step", {"output": latents.asnumpy()})
+        self._reporter.function("scheduler.step", {"output": latents.asnumpy()})
 
     def _guided(self, denoised: Tensor, sigma: Tensor) -> None:
         if self._system.guided:
             noise = self._system.module("modules.diffusionmodules.sampling_utils").to_d(self._x, sigma, denoised)
-            self._tap.function("guidance", {"output": noise.asnumpy()})
+            self._reporter.function("guidance", {"output": noise.asnumpy()})
 
     def _recorded(self, step: int) -> Tensor:
         return self._system.native(self._given.tensor(f"scheduler.step@step={step}:input.sample"))

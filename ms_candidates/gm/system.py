@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from mindone_sdxl.config import SDXLConfig
     from parity.repair import AttributeEdit, WeightEdit
-    from parity.replay import Given, Parameter, Request, Tap
+    from parity.replay import Given, Parameter, Reporter, Request
     from parity.trace.schema import Row
 
 __all__ = ["GmSystem", "Loaded"]
@@ -96,26 +96,26 @@ class GmSystem(MindSporeSystem):
             "source": str(self.folder), "types_named_in_source": casts, "unused_tensors": self._loaded.unused,
         }  # fmt: skip
 
-    def free(self, given: Given, tap: Tap) -> None:
+    def free(self, given: Given, reporter: Reporter) -> None:
         """Run everything from prompts, latents and noise."""
         with checkout.quiet():
-            cond, uc = self._condition(given, tap)
-            start = self._encode(given, tap) if self.case.get("image") else None
-            self._sample(given, tap, (cond, uc, start), restart=False)
+            cond, uc = self._condition(given, reporter)
+            start = self._encode(given, reporter) if self.case.get("image") else None
+            self._sample(given, reporter, (cond, uc, start), restart=False)
             if start is None:
-                self._encode(given, tap)
+                self._encode(given, reporter)
 
-    def steps(self, given: Given, tap: Tap) -> None:
+    def steps(self, given: Given, reporter: Reporter) -> None:
         """Run every stage and step from the reference's tensors at its start."""
         with checkout.quiet():
-            cond, uc = self._condition(given, tap)
+            cond, uc = self._condition(given, reporter)
             cond = cond | self._recorded_conditioning(given, "", cond["vector"])
             if self.guided:
                 uc = uc | self._recorded_conditioning(given, "negative_", uc["vector"])
-            self._encode(given, tap)
+            self._encode(given, reporter)
             recorded = "prepare_latents:input.init_latents"
             start = self.native(given.tensor(recorded)) if recorded in given.run else None
-            self._sample(given, tap, (cond, uc, start), restart=True)
+            self._sample(given, reporter, (cond, uc, start), restart=True)
 
     def layer(
         self, rows: Sequence[Row], inputs: Mapping[str, Any], given: Given, step: int | None
@@ -245,12 +245,12 @@ class GmSystem(MindSporeSystem):
             "vector": ops.concat((ops.zeros_like(pooled), sizes), 1),
         }
 
-    def _condition(self, given: Given, tap: Tap) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _condition(self, given: Given, reporter: Reporter) -> tuple[dict[str, Any], dict[str, Any]]:
         """Embed the prompts as the original does, and report tokens, embeddings and sizes."""
         prompt, conditioner = self.case["prompt"], self.engine.conditioner
         batch = self.batch(prompt["positive"])
         negative = prompt["negative"] or [""] * len(batch["txt"])
-        with self._reporting(tap):
+        with self._reporting(reporter):
             if self.guided and (prompt["negative"] or "tokenizer@call=1:output.input_ids" in given.run):
                 zeros = [] if prompt["negative"] else ["txt"]
                 cond, uc = conditioner.get_unconditional_conditioning(batch, self.batch(negative), zeros)
@@ -258,8 +258,8 @@ class GmSystem(MindSporeSystem):
                 cond = conditioner.tokenize_embedding(batch)
                 uc = self._zeros(cond) if self.guided else {}
         ids = np.concatenate([value.asnumpy() for name, value in batch.items() if name != "txt"], axis=1)
-        tap.function("encode_prompt", self.prompt_outputs(cond, uc))
-        tap.function("add_time_ids", {"output": np.concatenate([ids] * (2 if self.guided else 1))})
+        reporter.function("encode_prompt", self.prompt_outputs(cond, uc))
+        reporter.function("add_time_ids", {"output": np.concatenate([ids] * (2 if self.guided else 1))})
         return cond, uc
 
     def prompt_outputs(self, cond: Mapping[str, Tensor], uc: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
@@ -273,7 +273,7 @@ class GmSystem(MindSporeSystem):
         return found
 
     @contextmanager
-    def _reporting(self, tap: Tap) -> Iterator[None]:
+    def _reporting(self, reporter: Reporter) -> Iterator[None]:
         """Report tokens and the state that is pooled."""
         first, second = self.engine.conditioner.embedders[0], self.embedder_2
         calls = {"tokenizer": 0, "tokenizer_2": 0, POOLED: 0}
@@ -281,14 +281,14 @@ class GmSystem(MindSporeSystem):
         def tokenize(name: str, original: Any) -> Any:
             def watched(*arguments: Any, **keywords: Any) -> Any:
                 tokens, lengths = original(*arguments, **keywords)
-                tap.function(name, {"output.input_ids": tokens}, calls[name])
+                reporter.function(name, {"output.input_ids": tokens}, calls[name])
                 calls[name] += 1
                 return tokens, lengths
 
             return watched
 
         def pool(last: Tensor, ids: Tensor) -> Tensor:
-            tap.function(POOLED, {"output.pooler_output": self.pooled_state(last, ids)}, calls[POOLED])
+            reporter.function(POOLED, {"output.pooler_output": self.pooled_state(last, ids)}, calls[POOLED])
             calls[POOLED] += 1
             return type(second).pool(second, last, ids)
 
@@ -317,27 +317,29 @@ class GmSystem(MindSporeSystem):
             vector, _, _ = self.engine.conditioner.embedding(None, None, *sizes)
         return vector
 
-    def _sample(self, given: Given, tap: Tap, begin: tuple[Any, Any, Tensor | None], *, restart: bool) -> None:
+    def _sample(
+        self, given: Given, reporter: Reporter, begin: tuple[Any, Any, Tensor | None], *, restart: bool
+    ) -> None:
         """Run the sampler's loop and decode what it gives; `begin` has both conditionings and an image's latents."""
         cond, uc, start = begin
-        tap.function("scheduler.set_timesteps", self.schedule_outputs())
+        reporter.function("scheduler.set_timesteps", self.schedule_outputs())
         noise = self.native(given.tensor("prepare_latents:input.noise"))
-        tap.function("prepare_latents", {"output": self.initial_latents(noise, start).asnumpy()})
+        reporter.function("prepare_latents", {"output": self.initial_latents(noise, start).asnumpy()})
         noises = self.native(given.noise) if self.takes_noise else None
-        latents = Loop(self, tap, given, restart=restart).run(self.begun(noise, start), noises, cond, uc or None)
+        latents = Loop(self, reporter, given, restart=restart).run(self.begun(noise, start), noises, cond, uc or None)
         if restart:
             latents = self.native(given.tensor(f"scheduler.step@step={given.step_count - 1}:output"))
         image = self.decoded(latents)
-        tap.function("vae.decode", {"output": image.asnumpy()})
-        tap.function("postprocess", {"output": self.postprocessed(image.asnumpy())})
+        reporter.function("vae.decode", {"output": image.asnumpy()})
+        reporter.function("postprocess", {"output": self.postprocessed(image.asnumpy())})
 
-    def _encode(self, given: Given, tap: Tap) -> Tensor | None:
+    def _encode(self, given: Given, reporter: Reporter) -> Tensor | None:
         """Encode the case's image, report, and return its scaled latents."""
         if "vae.encode:input.x" not in given.run:
             return None
         image, noise = (self.native(given.tensor(f"vae.encode:input.{key}")) for key in ("x", "noise"))
         outputs = self.encoded(image, noise)
-        tap.function("vae.encode", outputs)
+        reporter.function("vae.encode", outputs)
         return self.engine.scale_factor * self.native(outputs["output.sample"])
 
 

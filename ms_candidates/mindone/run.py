@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mindspore import Tensor
 
     from ms_candidates.mindone.system import MindoneSystem
-    from parity.replay import Given, Tap
+    from parity.replay import Given, Reporter
 
 __all__ = ["EMBEDDINGS", "arguments", "drawing", "encoded", "run", "shadowed"]
 
@@ -28,9 +28,9 @@ _SCHEDULING: Final = "mindone.diffusers.schedulers.scheduling_euler_ancestral_di
 _POSTERIOR: Final = "mindone.diffusers.models.autoencoders.vae"
 
 
-def run(system: MindoneSystem, given: Given, tap: Tap, *, restart: bool) -> None:
+def run(system: MindoneSystem, given: Given, reporter: Reporter, *, restart: bool) -> None:
     """Run the pipeline and the encoder; with `restart` from the reference's tensors at each stage and step."""
-    watch = _Watch(system, given, tap, restart=restart)
+    watch = _Watch(system, given, reporter, restart=restart)
     prompt = system.case["prompt"]
     with watch.shadows():
         system.pipeline(
@@ -42,7 +42,7 @@ def run(system: MindoneSystem, given: Given, tap: Tap, *, restart: bool) -> None
         )
     if "vae.encode:input.x" in given.run:
         image, noise = (system.native(given.tensor(f"vae.encode:input.{key}"), "vae") for key in ("x", "noise"))
-        tap.function("vae.encode", encoded(system, image, noise))
+        reporter.function("vae.encode", encoded(system, image, noise))
 
 
 def arguments(system: MindoneSystem) -> dict[str, Any]:
@@ -101,9 +101,9 @@ def step_drawing(noise: Callable[[], Tensor]) -> Any:
 class _Watch:
     """One watched call of the pipeline."""
 
-    def __init__(self, system: MindoneSystem, given: Given, tap: Tap, *, restart: bool) -> None:
-        """Report to `tap`."""
-        self._system, self._given, self._tap, self._restart = system, given, tap, restart
+    def __init__(self, system: MindoneSystem, given: Given, reporter: Reporter, *, restart: bool) -> None:
+        """Report to `reporter`."""
+        self._system, self._given, self._reporter, self._restart = system, given, reporter, restart
         self._step = -1
         self._calls: dict[str, int] = {}
 
@@ -158,7 +158,7 @@ class _Watch:
         """Report one more call of a function outside the loop."""
         call = self._calls.get(name, 0)
         self._calls[name] = call + 1
-        self._tap.function(name, outputs, call)
+        self._reporter.function(name, outputs, call)
 
     def _encode_prompt(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Report the embeddings."""
@@ -186,26 +186,26 @@ class _Watch:
     def _scale_model_input(self, original: Callable[..., Any], *args: Any) -> Any:
         """Report the scaling; it is the first thing that happens in a step."""
         self._step += 1
-        self._tap.step(self._step)
+        self._reporter.step(self._step)
         result = original(*args)
-        self._tap.function("scheduler.scale_model_input", {"output": result.asnumpy()})
+        self._reporter.function("scheduler.scale_model_input", {"output": result.asnumpy()})
         return result
 
     def _unet(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Report, once, the time ids that the UNet gets."""
         if self._step == 0:
-            self._tap.step(None)
-            self._tap.function("add_time_ids", {"output": kwargs["added_cond_kwargs"]["time_ids"].asnumpy()})
-            self._tap.step(0)
+            self._reporter.step(None)
+            self._reporter.function("add_time_ids", {"output": kwargs["added_cond_kwargs"]["time_ids"].asnumpy()})
+            self._reporter.step(0)
         return original(*args, **kwargs)
 
     def _scheduler_step(self, original: Callable[..., Any], model_output: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Report guidance and step; the step ends here."""
         if self._system.guided:
-            self._tap.function("guidance", {"output": model_output.asnumpy()})
+            self._reporter.function("guidance", {"output": model_output.asnumpy()})
         result = original(model_output, *args, **kwargs)
-        self._tap.function("scheduler.step", {"output": result[0].asnumpy()})
-        self._tap.step(None)
+        self._reporter.function("scheduler.step", {"output": result[0].asnumpy()})
+        self._reporter.step(None)
         return result
 
     def _decode(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from parity.repair import AttributeEdit, WeightEdit
-    from parity.replay import Given, Request, Tap
+    from parity.replay import Given, Reporter, Request
     from parity.trace.schema import Row
 
 __all__ = ["MindoneSystem", "build"]
@@ -167,17 +167,17 @@ class MindoneSystem(MindSporeSystem):
             return ms.float32
         return self.pipeline.vae.dtype if path.startswith(("vae", "postprocess")) else self.type
 
-    def free(self, given: Given, tap: Tap) -> None:
+    def free(self, given: Given, reporter: Reporter) -> None:
         """Run everything from prompts, latents and noise."""
         from ms_candidates.mindone.run import run
 
-        run(self, given, tap, restart=False)
+        run(self, given, reporter, restart=False)
 
-    def steps(self, given: Given, tap: Tap) -> None:
+    def steps(self, given: Given, reporter: Reporter) -> None:
         """Run every stage and step from the reference's tensors at its start."""
         from ms_candidates.mindone.run import run
 
-        run(self, given, tap, restart=True)
+        run(self, given, reporter, restart=True)
 
     def layer(
         self, rows: Sequence[Row], inputs: Mapping[str, Any], given: Given, step: int | None

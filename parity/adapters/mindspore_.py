@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from parity.adapters.cells import CellCandidate
     from parity.repair import AttributeEdit, Edit, WeightEdit
-    from parity.replay import Given, Request, Tap
+    from parity.replay import Given, Reporter, Request
     from parity.trace.schema import Row
 
 __all__ = ["CellSystem"]
@@ -75,23 +75,23 @@ class CellSystem(MindSporeSystem):
             return tuple(self.native(each, dtype) for each in value)
         return super().native(value, dtype)
 
-    def free(self, given: Given, tap: Tap) -> None:
+    def free(self, given: Given, reporter: Reporter) -> None:
         """Run the program on the reference's inputs."""
-        handles = self._stepping(tap)
+        handles = self._stepping(reporter)
         try:
             result = self._generate(given.inputs(WHOLE, None, None))
         finally:
             for handle in handles:
                 handle.remove()
-        tap.function(WHOLE, _ports(result))
+        reporter.function(WHOLE, _ports(result))
 
-    def steps(self, given: Given, tap: Tap) -> None:
+    def steps(self, given: Given, reporter: Reporter) -> None:
         """Run each part of which something is wanted from what the reference gave to it."""
         for path, step, call in given.calls.order:
-            if path in self.parts and tap.wants(step):
-                tap.step(step)
+            if path in self.parts and reporter.wants(step):
+                reporter.step(step)
                 self._call(path, given.inputs(path, step, call))
-        tap.step(None)
+        reporter.step(None)
 
     def layer(
         self, rows: Sequence[Row], inputs: Mapping[str, Any], given: Given, step: int | None
@@ -153,17 +153,17 @@ class CellSystem(MindSporeSystem):
             nested = {name: nested.get(name) for name in names[: last + 1]}
         return cell(*(self.native(each) for each in nested.values()))
 
-    def _stepping(self, tap: Tap) -> list[Any]:
-        """Tell the tap where a call of the loop's part begins and ends."""
+    def _stepping(self, reporter: Reporter) -> list[Any]:
+        """Tell the reporter where a call of the loop's part begins and ends."""
         loop, count = self.candidate.loop, iter(range(1 << 30))
         if loop is None:
             return []
 
         def begins(_cell: Any, _inputs: Any) -> None:
-            tap.step(next(count))
+            reporter.step(next(count))
 
         def ended(_cell: Any, _inputs: Any, _output: Any) -> None:
-            tap.step(None)
+            reporter.step(None)
 
         cell = self.parts[loop]
         return [cell.register_forward_pre_hook(begins), cell.register_forward_hook(ended)]
