@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -26,12 +26,11 @@ from parity.errors import TraceError
 from parity.result import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from parity.compare.plan import Job
-    from parity.compare.work import Found
     from parity.result import Pair
-    from parity.trace import Trace
+    from parity.trace import RunReader, Trace
 
 __all__ = ["compare"]
 
@@ -67,50 +66,116 @@ def compare(
         if is_reference(trace):
             prepare(reference, trace)
     case = reference.manifest.case
-    left_out = Excludes([*excludes, *(case.get("exclude") or [])])
-    book = RuleBook([*tolerances, *(msgspec.convert(table, ToleranceRule) for table in case.get("tolerance") or [])])
-    threads = jobs or os.cpu_count() or 1
+    of_case = [msgspec.convert(table, ToleranceRule) for table in case.get("tolerance") or []]
+    comparison = _Comparison(
+        reference,
+        Excludes([*excludes, *(case.get("exclude") or [])]),
+        RuleBook([*tolerances, *of_case]),
+        threads=jobs or os.cpu_count() or 1,
+        progress=progress,
+    )
     views: dict[str, Result] = {}
     for name, traces in named(candidates).items():
-        pairs = _judged(reference, traces, left_out, book, threads, progress)
+        pairs = comparison.judged(traces)
         for label, mine in by_type(name, pairs).items():
-            whole = [*_audits(reference, _first(traces, label), left_out, book), *mine]
-            relate(whole, reference.manifest.program)
-            views[label] = _result(reference, traces, whole, left_out)
-    _refuse_unused(reference, candidates, left_out, book)
-    result = join(views or {"": _result(reference, (), [], left_out)})
+            views[label] = comparison.result(traces, [*comparison.audits(_own_first(traces, label)), *mine])
+    comparison.refuse_unused(candidates)
+    result = join(views or {"": comparison.result((), [])})
     result.wall_s = {"compare": time.perf_counter() - started}
     return result
 
 
-def _judged(
-    reference: Trace, candidates: Sequence[Trace], excludes: Excludes, book: RuleBook, threads: int,
-    progress: Callable[[int, int], None] | None,
-) -> list[Pair]:  # fmt: skip
-    """Return the judged pairs of one candidate."""
-    pairs: list[Pair] = []
-    work: list[tuple[Pair, Job]] = []
-    planned: list[tuple[Pairing, list[Job]]] = []
-    for trace in candidates:
-        for name in runs_of(trace):
-            run = describe_run(reference, trace, name)
-            plan = plan_run(run, excludes)
-            pairs += plan.pairs
-            planned.append(
-                (Pairing(run, reference.manifest), of_outputs(plan.jobs) if is_reference(trace) else plan.jobs)
-            )
-    found = measure_jobs([job for _, listed in planned for job in listed], threads, progress)
-    start = 0
-    for pairing, listed in planned:
-        mine: Sequence[Found] = found[start : start + len(listed)]
-        start += len(listed)
-        measured = pairs_of(pairing, listed, mine)
-        work += zip(measured, listed, strict=True)
+class _Planned(NamedTuple):
+    """A run whose jobs are to be measured."""
+
+    pairing: Pairing
+    jobs: list[Job]
+
+
+class _Comparison:
+    """One reference, and how it is compared with each of its candidates."""
+
+    def __init__(
+        self, reference: Trace, excludes: Excludes, book: RuleBook, *, threads: int,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:  # fmt: skip
+        """Keep what all candidates are compared with."""
+        self.reference = reference
+        self.excludes = excludes
+        self.book = book
+        self.threads = threads
+        self.progress = progress
+
+    def judged(self, candidates: Sequence[Trace]) -> list[Pair]:
+        """Plan, measure, look again, judge: return the pairs of one candidate."""
+        pairs: list[Pair] = []
+        planned: list[_Planned] = []
+        for trace in candidates:
+            for name in runs_of(trace):
+                run = describe_run(self.reference, trace, name)
+                plan = plan_run(run, self.excludes)
+                pairs += plan.pairs
+                jobs = of_outputs(plan.jobs) if is_reference(trace) else plan.jobs
+                planned.append(_Planned(Pairing(run, self.reference.manifest), jobs))
+        # All runs are measured at once, so that the threads run dry once and not at the end of every run.
+        jobs = [job for run in planned for job in run.jobs]
+        found = iter(measure_jobs(jobs, self.threads, self.progress))
+        measured: list[Pair] = []
+        for run in planned:
+            measured += pairs_of(run.pairing, run.jobs, [next(found) for _ in run.jobs])
+        examine_all(zip(measured, jobs, strict=True), self.threads, self.book)
         pairs += measured
-    examine_all(work, threads, book)
-    for pair in pairs:
-        decide(pair, book)
-    return pairs
+        for pair in pairs:
+            decide(pair, self.book)
+        return pairs
+
+    def audits(self, candidates: Sequence[Trace]) -> list[Pair]:
+        """Return weights and attributes of the first trace that reports them, judged."""
+        pairs: list[Pair] = []
+        mine = self.reference.manifest
+        with_weights = next((trace for trace in candidates if trace.manifest.weights), None)
+        if with_weights is not None:
+            pairs += audit_weights(mine, with_weights.manifest)
+        with_attributes = next((trace for trace in candidates if trace.manifest.attributes), None)
+        if with_attributes is not None:
+            pairs += audit_attributes(mine, with_attributes.manifest)
+        pairs = [pair for pair in pairs if self.excludes.reason(pair.address) is None]
+        for pair in pairs:
+            decide(pair, self.book)
+        return pairs
+
+    def result(self, candidates: Sequence[Trace], pairs: list[Pair]) -> Result:
+        """Relate the pairs of one candidate to each other, and put its result together."""
+        relate(pairs, self.reference.manifest.program)
+        reference, manifest = self.reference, self.reference.manifest
+        sides = {"reference": reference} | dict(_numbered("candidate", candidates))
+        result = Result(
+            verdict="INCOMPLETE",
+            counts={},
+            first_divergence=None,
+            causes=[],
+            pairs=pairs,
+            coverage=coverage_of(reference, candidates, pairs, self.excludes.found),
+            platform={trace.manifest.name: trace.manifest.floors for trace in sides.values() if trace.manifest.floors},
+            provenance={side: trace.manifest.provenance for side, trace in sides.items()},
+            case=manifest.case,
+            functions=manifest.functions,
+            checks=_checks(reference, candidates, pairs),
+            islands=[msgspec.to_builtins(island) for island in manifest.islands],
+            price=_price(reference, candidates, pairs),
+            traces={"reference": str(reference.folder)}
+            | {f"candidate_{number}": str(trace.folder) for number, trace in enumerate(candidates)},
+        )
+        summarize(result)
+        return result
+
+    def refuse_unused(self, candidates: Sequence[Trace]) -> None:
+        """Raise for excludes and rules that match nothing."""
+        addresses = [record.address for run in _runs((self.reference, *candidates)) for record in run.records]
+        self.excludes.refuse_unused(addresses)
+        if any(run.info.only is not None for run in _runs(candidates)):
+            self.book.note(addresses)
+        self.book.refuse_unused()
 
 
 def _check(reference: Trace, candidates: Sequence[Trace]) -> None:
@@ -122,10 +187,8 @@ def _check(reference: Trace, candidates: Sequence[Trace]) -> None:
     for traces in named(candidates).values():
         _check_runs(traces)
     for trace in candidates:
-        for part in (reference, trace):
-            if part.manifest.status != "complete" or not all(info.complete for info in part.manifest.runs.values()):
-                message = f"{part.folder} is not complete; continue it with --resume, or record it again"
-                raise TraceError(message)
+        _check_complete(reference)
+        _check_complete(trace)
         if not (reference.plain or trace.plain or is_reference(trace)):
             _check_origin(reference, trace)
 
@@ -142,6 +205,14 @@ def _check_runs(traces: Sequence[Trace]) -> None:
                 )
                 raise TraceError(message)
             seen[name] = trace.folder
+
+
+def _check_complete(trace: Trace) -> None:
+    """Refuse a trace whose recorder has not finished."""
+    manifest = trace.manifest
+    if manifest.status != "complete" or not all(info.complete for info in manifest.runs.values()):
+        message = f"{trace.folder} is not complete; continue it with --resume, or record it again"
+        raise TraceError(message)
 
 
 def _check_origin(reference: Trace, trace: Trace) -> None:
@@ -162,76 +233,43 @@ def _check_origin(reference: Trace, trace: Trace) -> None:
         raise TraceError(message)
 
 
-def _first(candidates: Sequence[Trace], label: str) -> list[Trace]:
+def _own_first(candidates: Sequence[Trace], label: str) -> list[Trace]:
     """Return a candidate's traces, those with a run in the type of this column first: their audit is the column's."""
     dtype = label.rpartition(" ")[2]
-    return sorted(candidates, key=lambda trace: all(trace.run(name).info.dtype != dtype for name in trace.runs))
+    return sorted(candidates, key=lambda trace: all(run.info.dtype != dtype for run in _runs([trace])))
 
 
-def _audits(reference: Trace, candidates: Sequence[Trace], excludes: Excludes, book: RuleBook) -> list[Pair]:
-    """Return weights and attributes of the first trace that reports them, judged."""
-    pairs: list[Pair] = []
-    for kind, audit in (("weights", audit_weights), ("attributes", audit_attributes)):
-        for trace in candidates:
-            if getattr(trace.manifest, kind):
-                pairs += [
-                    pair for pair in audit(reference.manifest, trace.manifest) if excludes.reason(pair.address) is None
-                ]
-                break
-    for pair in pairs:
-        decide(pair, book)
-    return pairs
+def _runs(traces: Iterable[Trace]) -> Iterator[RunReader]:
+    """Yield every run of every trace."""
+    for trace in traces:
+        for name in trace.runs:
+            yield trace.run(name)
 
 
-def _refuse_unused(reference: Trace, candidates: Sequence[Trace], excludes: Excludes, book: RuleBook) -> None:
-    """Raise for excludes and rules that match nothing."""
-    traces = (reference, *candidates)
-    addresses = [record.address for trace in traces for name in trace.runs for record in trace.run(name).records]
-    excludes.refuse_unused(addresses)
-    if any(trace.run(name).info.only is not None for trace in candidates for name in trace.runs):
-        book.note(addresses)
-    book.refuse_unused()
+def _numbered(side: str, traces: Sequence[Trace]) -> Iterator[tuple[str, Trace]]:
+    """Yield traces by their side, the second and further ones with their number."""
+    for number, trace in enumerate(traces):
+        yield f"{side} {number}" if number else side, trace
 
 
-def _result(reference: Trace, candidates: Sequence[Trace], pairs: list[Pair], excludes: Excludes) -> Result:
-    """Put the result together."""
-    manifest = reference.manifest
-    sides = {"reference": reference} | {
-        f"candidate {number}" if number else "candidate": trace for number, trace in enumerate(candidates)
-    }
+def _price(reference: Trace, candidates: Sequence[Trace], pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Return what the differences cost in the types of these pairs."""
     types = {pair.dtype for pair in pairs if pair.mode == "free"}
-    price = price_of(reference, candidates)
-    result = Result(
-        verdict="INCOMPLETE",
-        counts={},
-        first_divergence=None,
-        causes=[],
-        pairs=pairs,
-        coverage=coverage_of(reference, candidates, pairs, excludes.found),
-        platform={
-            trace.manifest.name: trace.manifest.floors for trace in (reference, *candidates) if trace.manifest.floors
-        },
-        provenance={side: trace.manifest.provenance for side, trace in sides.items()},
-        case=manifest.case,
-        functions=manifest.functions,
-        checks=_checks(reference, candidates, pairs),
-        islands=[msgspec.to_builtins(island) for island in manifest.islands],
-        price={what: {dtype: entry for dtype, entry in by.items() if dtype in types} for what, by in price.items()},
-        traces={"reference": str(reference.folder)}
-        | {f"candidate_{number}": str(trace.folder) for number, trace in enumerate(candidates)},
-    )
-    summarize(result)
-    return result
+    found: dict[str, Any] = {}
+    for what, by_type_ in price_of(reference, candidates).items():
+        found[what] = {dtype: entry for dtype, entry in by_type_.items() if dtype in types}
+    return found
 
 
 def _checks(reference: Trace, candidates: Sequence[Trace], pairs: Sequence[Pair]) -> dict[str, Any]:
     """Return what the recorder proved, whether the order is one of execution, and which questions were answered."""
-    checks = reference.manifest.checks
-    asked = {pair.question for pair in pairs}
-    questions = ("semantics", "precision")
-    return {
-        "neutral": checks.neutral,
-        "repeatable": checks.repeatable,
+    proved = reference.manifest.checks
+    found: dict[str, Any] = {
+        "neutral": proved.neutral,
+        "repeatable": proved.repeatable,
         "ordered": all(trace.ordered for trace in (reference, *candidates)),
-        **{question: "measured" if question in asked else "not measured" for question in questions},
     }
+    asked = {pair.question for pair in pairs}
+    for question in ("semantics", "precision"):
+        found[question] = "measured" if question in asked else "not measured"
+    return found

@@ -1,8 +1,13 @@
-"""A second look at pairs that fail or come near their limit: place, ulp, and the grid of a half type."""
+"""A second look at pairs that fail or come near their limit: place, ulp, and the grid of a half type.
+
+The first pass adds numbers up and forgets where they came from; what is wrong with a pair costs more than that it is
+wrong, so it is worked out here, for few of them.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from parity.compare.floor import model_floor, ulp
 from parity.compare.judge import limits_of
@@ -22,36 +27,57 @@ from parity.result import MEASURES, Worst, measured, number
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from parity.compare.judge import Limits
     from parity.compare.plan import Job
     from parity.compare.rules import RuleBook
-    from parity.distance.tensor import Tensor
+    from parity.compare.work import Tensors
     from parity.distance.where import Place
     from parity.result import Pair
 
 __all__ = ["examine_all"]
 
-_Limits = tuple[float, float]
-_Group = tuple["Tensor", "Tensor", "Tensor | None"]
 _TOGETHER: Final = BLOCK // LARGEST
 _HALVES: Final = frozenset({"float16", "bfloat16"})
 _SECOND: Final = frozenset(known.name for known in MEASURES if known.source == "second look")
 
 
+class _Item(NamedTuple):
+    """A pair to look at again, with the limits that it has before."""
+
+    pair: Pair
+    job: Job
+    limits: Limits
+    counts_ulps: bool
+
+
+class _Findings(NamedTuple):
+    """What a look finds: the place of the error, the largest distance in ulp, whether all lies on the grid of a half type.
+
+    None for what was not worked out.
+    """
+
+    place: Place
+    ulps: float | None
+    on_grid: bool | None
+
+
 def examine_all(work: Iterable[tuple[Pair, Job]], threads: int, book: RuleBook) -> None:
     """Look again at every pair that needs it, several at once; a rule on cosine or ulp needs it too."""
-    large: list[tuple[Pair, Job, _Limits, bool]] = []
-    small: list[tuple[Pair, Job, _Limits, bool]] = []
-    batches: dict[tuple[int, int, str, str], list[tuple[Pair, Job, _Limits]]] = {}
+    large: list[_Item] = []
+    small: list[_Item] = []
+    batches: defaultdict[tuple[int, int, str, str, str], list[_Item]] = defaultdict(list)
     for pair, job in work:
         limits = limits_of(pair)
-        asked = bool(book) and _asks_more(pair, book)
-        if not (asked or _needs(pair, limits)):
+        asked = _is_asked(pair, book)
+        if not asked and not _needs(pair, limits):
             continue
-        types = job.exact.dtype, job.candidate.dtype
-        if pair.ground != "exact" and pair.size <= LARGEST and is_float(types[0]) and is_float(types[1]):
-            batches.setdefault((id(job.run), id(job.exact_run), *types), []).append((pair, job, limits))
+        item = _Item(pair, job, limits, counts_ulps=asked or pair.size <= MOST_ULPS)
+        if _fits_batch(pair, job):
+            batches[job.kind].append(item)
+        elif pair.size < THREADED:
+            small.append(item)
         else:
-            (small if pair.size < THREADED else large).append((pair, job, limits, asked or pair.size <= MOST_ULPS))
+            large.append(item)
     for _ in each(_examine, large, small, threads):
         pass
     for batch in batches.values():
@@ -59,119 +85,131 @@ def examine_all(work: Iterable[tuple[Pair, Job]], threads: int, book: RuleBook) 
             _examine_many(batch[start : start + _TOGETHER])
 
 
-def _needs(pair: Pair, limits: _Limits) -> bool:
+def _fits_batch(pair: Pair, job: Job) -> bool:
+    """Tell whether a pair is small, of floating types, and not judged by equality."""
+    if pair.ground == "exact" or pair.size > LARGEST:
+        return False
+    return is_float(job.expected.dtype) and is_float(job.candidate.dtype)
+
+
+def _has_numbers(pair: Pair) -> bool:
+    """Tell whether a pair was measured."""
+    return bool(pair.ground) and pair.error_max is not None
+
+
+def _needs(pair: Pair, limits: Limits) -> bool:
     """Tell whether a pair with numbers fails or comes near its limit."""
-    if not pair.ground or pair.error_max is None:
+    if not _has_numbers(pair):
         return False
     if pair.ground == "exact":
         return bool(pair.outside)
-    rms_limit, max_limit = limits
-    near = measured(pair.error_rms) <= NEAR * rms_limit and measured(pair.error_max) <= NEAR * max_limit
-    return not near or bool(pair.hard)
+    if pair.hard:
+        return True
+    return not limits.allow(measured(pair.error_rms), measured(pair.error_max), share=NEAR)
 
 
-def _asks_more(pair: Pair, book: RuleBook) -> bool:
+def _is_asked(pair: Pair, book: RuleBook) -> bool:
     """Tell whether the pair's rule looks at a number that only a second look gives."""
-    found = book.find(pair) if pair.ground and pair.error_max is not None else None
+    if not book or not _has_numbers(pair):
+        return False
+    found = book.find(pair)
     return found is not None and not _SECOND.isdisjoint(found[1].names)
 
 
-def _examine(item: tuple[Pair, Job, _Limits, bool]) -> None:
-    """Fill in where the error of a pair sits; the last item says whether to count ulp."""
-    pair, job, limits, with_ulps = item
-    group = exact, candidate, _ = tensors(job)
+def _examine(item: _Item) -> None:
+    """Fill in where the error of a pair sits."""
+    pair, job = item.pair, item.job
+    group = tensors(job)
     if pair.ground == "exact":
-        index, first, second, words = locate_exact(exact, candidate)
+        index, first, second, words = locate_exact(group.expected, group.candidate)
         pair.worst, pair.detail = Worst(index=index, reference=_shown(first), candidate=_shown(second)), words
         return
-    limit, cosine = _limit_of(pair, limits), None if pair.cosine is None else measured(pair.cosine)
-    place = locate(exact, candidate, limit, cosine, measured(pair.error_max))
-    steps = largest_ulps(exact, candidate) if with_ulps and has_ulps(candidate.dtype) else None
-    _settle(pair, job, limits, place, steps, coarse=None, group=group)
+    place = locate(group.expected, group.candidate, _limit_of(item), _cosine_of(pair), measured(pair.error_max))
+    ulps = None
+    if item.counts_ulps and has_ulps(job.candidate.dtype):
+        ulps = largest_ulps(group.expected, group.candidate)
+    _settle(item, _Findings(place, ulps, on_grid=None), group)
 
 
-def _examine_many(items: Sequence[tuple[Pair, Job, _Limits]]) -> None:
+def _examine_many(items: Sequence[_Item]) -> None:
     """Do the same for small pairs of the same runs and types, none of them exact."""
-    outer = [_limit_of(pair, limits) for pair, _, limits in items]
-    cosines = [None if pair.cosine is None else measured(pair.cosine) for pair, _, _ in items]
-    layout, exact, candidate = laid([job for _, job, _ in items])
+    layout, expected, candidate = laid([item.job for item in items])
+    limits = [_limit_of(item) for item in items]
+    cosines = [_cosine_of(item.pair) for item in items]
+    places, ulps, on_grid = look_many(layout, expected, candidate, limits, cosines)
     unknown = [None] * len(items)
-    places, ulps, coarse = look_many(layout, exact, candidate, outer, cosines)
-    for item, place, steps, on_grid in zip(items, places, ulps or unknown, coarse or unknown, strict=True):
-        _settle(*item, place, steps, coarse=on_grid)
+    for item, found in zip(items, map(_Findings, places, ulps or unknown, on_grid or unknown), strict=True):
+        _settle(item, found)
 
 
-def _limit_of(pair: Pair, limits: _Limits) -> float:
+def _limit_of(item: _Item) -> float:
     """Return the limit beyond which an element of a pair is outside: that of the maximum unless only the rms fails."""
-    rms_limit, max_limit = limits
-    only_rms = measured(pair.error_rms) > rms_limit and measured(pair.error_max) <= max_limit
-    return rms_limit if only_rms else max_limit
+    pair, limits = item.pair, item.limits
+    if measured(pair.error_rms) > limits.rms and measured(pair.error_max) <= limits.max:
+        return limits.rms
+    return limits.max
 
 
-def _settle(
-    pair: Pair, job: Job, limits: _Limits, place: Place, steps: float | None, *, coarse: bool | None,
-    group: _Group | None = None,
-) -> None:  # fmt: skip
-    """Fill in what was found.
+def _cosine_of(pair: Pair) -> float | None:
+    """Return the cosine of a pair where the first pass knows it."""
+    return None if pair.cosine is None else measured(pair.cosine)
 
-    Args:
-        pair: What to fill in.
-        job: Where its tensors are.
-        limits: Those of the pair before this look.
-        place: Where the error sits.
-        steps: The largest distance in ulp; None: not counted.
-        coarse: Whether the candidate lies on the grid of a half type; None: unknown.
-        group: The tensors, where they were read already.
-    """
+
+def _settle(item: _Item, found: _Findings, group: Tensors | None = None) -> None:
+    """Fill in what was found; `group` is the pair's tensors, where they were read already."""
+    pair, job, place = item.pair, item.job, found.place
     pair.worst = Worst(index=place.at, reference=_shown(place.reference), candidate=_shown(place.candidate))
     pair.cosine, pair.outside = number(place.cosine), place.outside
-    if place.outside and _only_large_elements(pair, job, group, limits[1], place.reference):
-        pair.floor_max = model_floor(
-            coarser(job.exact.dtype, job.candidate.dtype), measured(pair.scale), measured(pair.error_max)
-        ).max
+    if place.outside and _only_large_elements(item, place.reference, group):
+        output_type = coarser(job.expected.dtype, job.candidate.dtype)
+        pair.floor_max = model_floor(output_type, measured(pair.scale), measured(pair.error_max)).max
         pair.outside = 0
     elif place.words:
-        pair.detail = f"{pair.detail}; {place.words}" if pair.detail else place.words
-    if steps is not None:
-        pair.max_ulp = number(steps)
-    if coarse is not False and pair.dtype in WORDS and _is_rounded(pair, job, group):
+        pair.detail = "; ".join(filter(None, (pair.detail, place.words)))
+    if found.ulps is not None:
+        pair.max_ulp = number(found.ulps)
+    if found.on_grid is not False and _grid_shows(pair, job) and _is_rounded(group or tensors(job)):
         pair.flags.append("half-precision-grid")
         pair.hard = pair.hard or "half-precision grid"
 
 
-def _only_large_elements(pair: Pair, job: Job, group: _Group | None, limit: float, worst: complex) -> bool:
+def _only_large_elements(item: _Item, worst: complex, group: Tensors | None) -> bool:
     """Tell whether every element beyond the modelled limit is off by a few ulp of its own; the worst one first."""
+    pair, job, limit = item.pair, item.job, item.limits.max
     if pair.ground != "model" or pair.hard or isinstance(worst, complex):
         return False
-    name = coarser(job.exact.dtype, job.candidate.dtype)
-    if measured(pair.error_max) > max(limit, MODEL_ULPS * ulp(name, worst)):
+    output_type = coarser(job.expected.dtype, job.candidate.dtype)
+    if measured(pair.error_max) > max(limit, MODEL_ULPS * ulp(output_type, worst)):
         return False
-    exact, candidate, _ = group or tensors(job)
-    return not some_beyond_ulps(exact, candidate, limit, name, MODEL_ULPS)
+    group = group or tensors(job)
+    return not some_beyond_ulps(group.expected, group.candidate, limit, output_type, MODEL_ULPS)
 
 
 def _shown(value: complex) -> float | str:
     """Return a number of a tensor as a result can hold it."""
-    return str(value) if isinstance(value, complex) else number(float(value)) or 0.0
+    if isinstance(value, complex):
+        return str(value)
+    return number(float(value)) or 0.0
 
 
-def _is_rounded(pair: Pair, job: Job, group: _Group | None) -> bool:
-    """Tell whether the candidate's values all are numbers of a half type, the reference's are not, and it shows.
+def _grid_shows(pair: Pair, job: Job) -> bool:
+    """Tell whether values rounded to a half type would show: float16 by their number, a wider type by the error.
 
     In a run of a half type a wider tensor is made from numbers of that type and may lie on its grid by right, so there
     only an error beyond the limits shows it.
     """
-    delivered = job.candidate.dtype
-    if delivered not in WORDS or (job.own or job.exact).dtype not in WORDS:
+    delivered, recorded = job.candidate.dtype, (job.working or job.expected).dtype
+    if not {pair.dtype, delivered, recorded} <= WORDS.keys():
         return False
     if delivered == "float16":
-        shows = pair.size >= GRID_MIN_SIZE
-    elif pair.dtype in _HALVES:
-        rms_limit, max_limit = limits_of(pair)  # of the floor that a few large elements may have raised
-        shows = measured(pair.error_rms) > rms_limit or measured(pair.error_max) > max_limit
-    else:
-        shows = measured(pair.error_max) >= GRID_MIN_REL * measured(pair.scale)
-    if not shows:
-        return False
-    exact, candidate, own = group or tensors(job)
-    return on_half_grid(candidate) and not on_half_grid(own or exact)
+        return pair.size >= GRID_MIN_SIZE
+    error, peak = measured(pair.error_rms), measured(pair.error_max)
+    if pair.dtype in _HALVES:
+        limits = limits_of(pair)  # of the floor that a few large elements may have raised
+        return error > limits.rms or peak > limits.max
+    return peak >= GRID_MIN_REL * measured(pair.scale)
+
+
+def _is_rounded(group: Tensors) -> bool:
+    """Tell whether the candidate's values all are numbers of a half type, and the reference's are not."""
+    return on_half_grid(group.candidate) and not on_half_grid(group.working or group.expected)

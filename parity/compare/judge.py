@@ -8,7 +8,7 @@ result, so tolerances may change after the tensors are gone.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from parity.compare.rules import Predicate, Rule
     from parity.result import Pair, Result
 
-__all__ = ["decide", "judge", "limits_of"]
+__all__ = ["Limits", "decide", "judge", "limits_of"]
 
 _FLOAT64_LIMIT: Final = f"rel_l2 <= {SEMANTICS_RMS:g}, max <= {SEMANTICS_MAX:g} of the rms"
 _FLOOR_LIMIT: Final = f"rms <= {RMS_FACTOR:g} x %.3g, max <= {MAX_FACTOR:g} x %.3g"
@@ -47,13 +47,25 @@ _FIRST_PASS: Final = [
 _ALWAYS: Final = f"{', '.join(_FIRST_PASS[:-1])} or {_FIRST_PASS[-1]}"
 
 
-def limits_of(pair: Pair) -> tuple[float, float]:
+class Limits(NamedTuple):
+    """The largest rms error and the largest error of one element that a pair may have."""
+
+    rms: float
+    max: float
+
+    def allow(self, rms: float, peak: float, share: float = 1.0) -> bool:
+        """Tell whether errors stay within this share of the limits; what is not a number does not."""
+        return rms <= share * self.rms and peak <= share * self.max
+
+
+def limits_of(pair: Pair) -> Limits:
     """Return the limits of the rms error and of the largest error of a pair, without any rule."""
-    if pair.ground == "float64":
-        scale = measured(pair.scale)
-        rms, peak = (ISLAND_RMS, ISLAND_MAX) if "island" in pair.flags else (SEMANTICS_RMS, SEMANTICS_MAX)
-        return rms * scale, peak * scale
-    return RMS_FACTOR * measured(pair.floor_rms), MAX_FACTOR * measured(pair.floor_max)
+    if pair.ground != "float64":
+        return Limits(RMS_FACTOR * measured(pair.floor_rms), MAX_FACTOR * measured(pair.floor_max))
+    scale = measured(pair.scale)
+    if "island" in pair.flags:
+        return Limits(ISLAND_RMS * scale, ISLAND_MAX * scale)
+    return Limits(SEMANTICS_RMS * scale, SEMANTICS_MAX * scale)
 
 
 def decide(pair: Pair, book: RuleBook) -> None:
@@ -77,13 +89,12 @@ def decide(pair: Pair, book: RuleBook) -> None:
 def _by_limits(pair: Pair) -> None:
     """Judge by the float64 limit or by the floor."""
     pair.basis = pair.ground
-    error, peak = measured(pair.error_rms), measured(pair.error_max)
-    rms_limit, max_limit = limits_of(pair)
-    pair.verdict = "MATCH" if error <= rms_limit and peak <= max_limit else "MISMATCH"
+    error, peak, limits = measured(pair.error_rms), measured(pair.error_max), limits_of(pair)
+    pair.verdict = "MATCH" if limits.allow(error, peak) else "MISMATCH"
     if pair.ground == "float64":
         pair.limit = _ISLAND_LIMIT if "island" in pair.flags else _FLOAT64_LIMIT
         return
-    floor_rms, floor_max = rms_limit / RMS_FACTOR, max_limit / MAX_FACTOR
+    floor_rms, floor_max = limits.rms / RMS_FACTOR, limits.max / MAX_FACTOR
     pair.limit = _FLOOR_LIMIT % (floor_rms, floor_max)
     pair.ratio_to_floor = number(max(ratio(error, floor_rms), ratio(peak, floor_max) / BETWEEN_PEAKS))
 

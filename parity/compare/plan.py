@@ -4,58 +4,69 @@
 answer precision and are held against `forced` (layers), `steps` or `float64` (free), with the reference's own
 working run beside them. Where the reference has no such run, its working run is all there is.
 
-Every tensor output of the exact run is expected, but what the candidate does not compare, the case excludes,
-or a partial replay leaves out; in steps mode only addresses inside the loop.
+The candidate has to have every tensor output of the run that it is held against, but what it does not compare, the
+case excludes, or a partial replay leaves out; in steps mode only addresses inside the loop.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from parity.address import pattern
+from parity.address import is_output, path_of, pattern, step_of
 from parity.errors import AddressError, CaseError, TraceError
 from parity.result import Pair
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from parity.result import Ground, PairMode, Question, Verdict
     from parity.trace import Manifest, Record, RunReader, Trace
 
-__all__ = ["Excludes", "Job", "Plan", "RunPlan", "describe_run", "path_of", "plan_run", "port_of"]
+__all__ = ["Excludes", "Job", "Plan", "RunPlan", "blank", "describe_run", "is_same_tensor", "plan_run"]
 
-_EXACT_RUN: Final = {"layers": "forced", "steps": "steps", "free": "float64"}
+_EXPECTED_RUN: Final = {"layers": "forced", "steps": "steps", "free": "float64"}
 _TWIN: Final = "float64"
 
 
-class Job(msgspec.Struct, frozen=True, gc=False):
-    """One pair to measure. `own` is the reference's record in its working type, where the exact one is another."""
-
-    address: str
-    order: int
-    exact: Record
-    candidate: Record
-    own: Record | None
-    run: RunPlan
-    exact_run: RunReader
-    ground: Ground
-
-
 class RunPlan(NamedTuple):
-    """One run of a candidate with the runs that it is held against."""
+    """One run of a candidate with the runs that it is held against.
+
+    Attributes:
+        expected: The reference's run that says what the candidate should be: a float64 one where there is one.
+        working: The reference's own run in its working type, where `expected` is another.
+    """
 
     candidate: RunReader
     manifest: Manifest
     question: Question
     mode: PairMode
     dtype: str
-    exact: RunReader
-    own: RunReader | None
+    expected: RunReader
+    working: RunReader | None
     ground: Ground
+
+
+class Job(msgspec.Struct, frozen=True, gc=False):
+    """One pair to measure; `working` is the reference's record in its working type, where the expected one is another."""
+
+    address: str
+    order: int
+    expected: Record
+    candidate: Record
+    working: Record | None
+    run: RunPlan
+    expected_run: RunReader
+    ground: Ground
+
+    @property
+    def kind(self) -> tuple[int, int, str, str, str]:
+        """What jobs have in common whose tensors may be read and measured end to end: their runs and types."""
+        working = "" if self.working is None else self.working.dtype
+        return id(self.run), id(self.expected_run), self.expected.dtype, self.candidate.dtype, working
 
 
 class Plan(NamedTuple):
@@ -66,7 +77,7 @@ class Plan(NamedTuple):
 
 
 class Excludes:
-    """The case's `[[exclude]]` tables; every one must match an address."""
+    """The case's `[[exclude]]` tables; every one must match an address. `found` are those that one did, with its reason."""
 
     def __init__(self, tables: Sequence[dict[str, str]]) -> None:
         """Compile the patterns.
@@ -75,22 +86,22 @@ class Excludes:
             CaseError: one is not a regular expression.
         """
         try:
-            self._rules = [(pattern(table["address"]), table["reason"]) for table in tables]
+            self._tables = [(pattern(table["address"]), table["reason"]) for table in tables]
         except AddressError as error:
             raise CaseError(str(error)) from error
-        self._used = [False] * len(self._rules)
+        self._unused = set(range(len(self._tables)))
         self.found: dict[str, str] = {}
 
     def reason(self, address: str) -> str | None:
         """Return why an address is excluded, or None."""
-        if not self._rules:
+        if not self._tables:
             return None
         known = self.found.get(address)
         if known is not None:
             return known
-        for number, (expression, reason) in enumerate(self._rules):
+        for number, (expression, reason) in enumerate(self._tables):
             if expression.fullmatch(address):
-                self._used[number] = True
+                self._unused.discard(number)
                 self.found[address] = reason
                 return reason
         return None
@@ -103,25 +114,14 @@ class Excludes:
         """
         for address in addresses:
             self.reason(address)
-        for (expression, reason), used in zip(self._rules, self._used, strict=True):
-            if not used:
-                message = (
-                    f"the exclude {expression.pattern!r} ({reason}) matches no address; "
-                    "a pattern matches the whole address, port included"
-                )
-                raise CaseError(message)
-
-
-@lru_cache(maxsize=65536)
-def path_of(address: str) -> str:
-    """Return the path of an address."""
-    return address.rpartition(":")[0].partition("@")[0]
-
-
-@lru_cache(maxsize=65536)
-def port_of(address: str) -> str:
-    """Return the port of an address."""
-    return address.rpartition(":")[2]
+        if not self._unused:
+            return
+        expression, reason = self._tables[min(self._unused)]
+        message = (
+            f"the exclude {expression.pattern!r} ({reason}) matches no address; "
+            "a pattern matches the whole address, port included"
+        )
+        raise CaseError(message)
 
 
 def describe_run(reference: Trace, candidate: Trace, name: str) -> RunPlan:
@@ -131,87 +131,103 @@ def describe_run(reference: Trace, candidate: Trace, name: str) -> RunPlan:
         TraceError: the reference has no run to hold it against.
     """
     run = candidate.run(name)
-    recorded = run.info.mode
-    mode: PairMode = recorded if recorded in {"steps", "layers"} else "free"
-    dtype = run.info.dtype
-    own = _working_run(reference, dtype)
+    mode, dtype = _mode_of(run), run.info.dtype
+    plan = partial(RunPlan, candidate=run, manifest=candidate.manifest, mode=mode, dtype=dtype)
     if dtype == _TWIN and _TWIN in reference.runs:
-        return RunPlan(run, candidate.manifest, "semantics", mode, dtype, reference.run(_TWIN), None, "float64")
-    exact = _EXACT_RUN[mode]
-    if exact in reference.runs and own is not None:
-        return RunPlan(run, candidate.manifest, "precision", mode, dtype, reference.run(exact), own, "floor")
-    if own is None:
+        return plan(question="semantics", expected=reference.run(_TWIN), working=None, ground="float64")
+    working = _working_run(reference, dtype)
+    if working is None:
         runs = ", ".join(reference.runs) or "none"
         message = f"{reference.folder} has no run that {name!r} can be held against; its runs are {runs}"
         raise TraceError(message)
-    return RunPlan(run, candidate.manifest, "precision", mode, dtype, own, None, "model")
+    expected = _EXPECTED_RUN[mode]
+    if expected in reference.runs:
+        return plan(question="precision", expected=reference.run(expected), working=working, ground="floor")
+    return plan(question="precision", expected=working, working=None, ground="model")
+
+
+def _mode_of(run: RunReader) -> PairMode:
+    """Return the mode of a replay; a run that is none was left to itself."""
+    mode = run.info.mode
+    return mode if mode in {"steps", "layers"} else "free"
 
 
 def _working_run(reference: Trace, dtype: str) -> RunReader | None:
-    """Return the reference's run in a type, else its only working run."""
-    runs = [reference.run(name) for name in reference.runs if reference.run(name).info.mode == "run"]
-    same = [run for run in runs if run.info.dtype == dtype and run.name != _TWIN]
-    others = [run for run in runs if run.name != _TWIN]
-    found = same or others or runs
-    return found[0] if found else None
+    """Return the reference's run in a type, else its first working run, else what it has."""
+    runs = [reference.run(name) for name in reference.runs]
+    whole = [run for run in runs if run.info.mode == "run"]
+    working = [run for run in whole if run.name != _TWIN]
+    same = [run for run in working if run.info.dtype == dtype]
+    return next(iter(same or working or whole), None)
 
 
 def plan_run(run: RunPlan, excludes: Excludes) -> Plan:
     """List the jobs of a run, and its pairs that are missing or unexpected."""
-    only = None if run.candidate.info.only is None else pattern(run.candidate.info.only)
-    left_out = run.manifest.not_compared
-    order = {record.address: position for position, record in enumerate(run.exact.records)}
-    jobs: list[Job] = []
-    pairs: list[Pair] = []
+    plan = Plan([], [])
+    places = {record.address: place for place, record in enumerate(run.expected.records)}
     for record in run.candidate.records:
-        address = record.address
-        if path_of(address) in left_out or excludes.reason(address) is not None:
+        if _is_left_out(record.address, run, excludes):
             continue
-        job = _job(run, record, order)
+        job = _job(run, record, places)
         if job is not None:
-            jobs.append(job)
-        elif port_of(address).startswith("output"):
-            pairs.append(_bare(run, record, "UNEXPECTED", len(order), "the reference has no such address"))
-    pairs += [
-        _bare(run, record, "MISSING", order[record.address], "the candidate recorded nothing here")
-        for record in run.exact.records
-        if record.address not in run.candidate
-        and _is_expected(run, record, only)
-        and path_of(record.address) not in left_out
-        and excludes.reason(record.address) is None
-    ]
-    return Plan(jobs, pairs)
+            plan.jobs.append(job)
+        elif is_output(record.address):
+            plan.pairs.append(
+                blank(run, record, record.native, len(places), "UNEXPECTED", "the reference has no such address")
+            )
+    only = run.candidate.info.only
+    asked = None if only is None else pattern(only)
+    for record in run.expected.records:
+        address = record.address
+        if address in run.candidate or not _has_to_be_there(record, run, asked):
+            continue
+        if not _is_left_out(address, run, excludes):
+            plan.pairs.append(
+                blank(run, record, record.native, places[address], "MISSING", "the candidate recorded nothing here")
+            )
+    return plan
 
 
-def _is_expected(run: RunPlan, record: Record, only: re.Pattern[str] | None) -> bool:
-    """Tell whether the candidate has to have this address."""
+def _is_left_out(address: str, run: RunPlan, excludes: Excludes) -> bool:
+    """Tell whether the candidate or the case says that an address is not compared."""
+    return path_of(address) in run.manifest.not_compared or excludes.reason(address) is not None
+
+
+def _has_to_be_there(record: Record, run: RunPlan, asked: re.Pattern[str] | None) -> bool:
+    """Tell whether a record of the reference is one that the candidate has to have too."""
     address = record.address
-    if record.kind != "tensor" or not port_of(address).startswith("output"):
+    if record.kind != "tensor" or not is_output(address):
         return False
-    if run.mode == "steps" and "@step=" not in address:
+    if run.mode == "steps" and step_of(address) is None:
         return False
-    return only is None or only.fullmatch(address) is not None
+    return asked is None or asked.fullmatch(address) is not None
 
 
-def _job(run: RunPlan, record: Record, order: dict[str, int]) -> Job | None:
-    """Pair a candidate's record with the exact one, else with the working run's."""
+def _job(run: RunPlan, record: Record, places: Mapping[str, int]) -> Job | None:
+    """Pair a candidate's record with the expected one, else with the working run's."""
     address = record.address
-    own = None if run.own is None else run.own.find(address)
-    exact = run.exact.find(address)
-    if exact is not None:
-        usable = own if own is not None and own.kind == exact.kind == "tensor" and own.shape == exact.shape else None
-        ground: Ground = run.ground if usable is not None or run.ground != "floor" else "model"
-        return Job(address, order[address], exact, record, usable, run, run.exact, ground)
-    if own is not None and run.own is not None:
-        return Job(address, len(order), own, record, None, run, run.own, "model")
-    return None
+    expected = run.expected.find(address)
+    working = None if run.working is None else run.working.find(address)
+    if expected is None:
+        if working is None or run.working is None:
+            return None
+        return Job(address, len(places), working, record, None, run, run.working, "model")
+    if working is not None and not is_same_tensor(working, expected):
+        working = None
+    ground: Ground = "model" if run.ground == "floor" and working is None else run.ground
+    return Job(address, places[address], expected, record, working, run, run.expected, ground)
 
 
-def _bare(run: RunPlan, record: Record, verdict: Verdict, order: int, detail: str) -> Pair:
-    """Make a pair without numbers."""
+def is_same_tensor(first: Record, second: Record) -> bool:
+    """Tell whether two records are of tensors of one shape."""
+    return first.kind == second.kind == "tensor" and first.shape == second.shape
+
+
+def blank(run: RunPlan, record: Record, native: str | None, order: int, verdict: Verdict, detail: str = "") -> Pair:
+    """Return a pair without numbers: a record, and what the candidate calls its place."""
     return Pair(
         address=record.address,
-        native=record.native,
+        native=native,
         stage=record.stage,
         question=run.question,
         mode=run.mode,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from parity.compare.plan import describe_run, port_of
+from parity.address import is_output
+from parity.compare.plan import describe_run, is_same_tensor
 from parity.distance.measure import measure
 from parity.distance.tensor import Tensor
 from parity.result import number
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from parity.compare.plan import RunPlan
     from parity.trace import RunReader, Trace
@@ -24,55 +25,57 @@ _IMAGE: Final = "postprocess:output"
 def price_of(reference: Trace, candidates: Sequence[Trace]) -> dict[str, Any]:
     """Return for `final_latents` and `image`, per type of the free runs, each distance as two numbers.
 
-    `candidate` is against the exact run, `reference` is the reference's own error, `between` is the candidate
+    `candidate` is against the expected run, `reference` is the reference's own error, `between` is the candidate
     against the reference's working run.
     """
     price: dict[str, Any] = {}
     for trace in candidates:
-        for name in trace.runs:
-            if trace.run(name).info.mode != "free":
-                continue
-            run = describe_run(reference, trace, name)
-            for what, address in (("final_latents", _last_latents(run.exact)), ("image", _image(run.exact))):
+        for run in _free_runs(reference, trace):
+            for what, address in _results_of(run.expected):
                 entry = _entry(run, address)
                 if entry is not None:
                     price.setdefault(what, {})[run.dtype] = entry
     return price
 
 
-def _last_latents(run: RunReader) -> str | None:
-    """Return the address of the last step's latents."""
-    found = [
-        record.address
-        for record in run.records
-        if record.address.startswith(_LATENTS) and port_of(record.address).startswith("output")
-    ]
-    return found[-1] if found else None
+def _free_runs(reference: Trace, trace: Trace) -> list[RunPlan]:
+    """Return a candidate's free runs with those that they are held against."""
+    free = [name for name in trace.runs if trace.run(name).info.mode == "free"]
+    return [describe_run(reference, trace, name) for name in free]
 
 
-def _image(run: RunReader) -> str | None:
-    """Return the address of the image."""
-    found = [record.address for record in run.records if record.address.startswith(_IMAGE) and record.kind == "tensor"]
-    return found[0] if found else None
+def _results_of(run: RunReader) -> Iterator[tuple[str, str]]:
+    """Yield name and address of what a run is made for: the last step's latents, and the image."""
+    latents = image = None
+    for record in run.records:
+        address = record.address
+        if address.startswith(_LATENTS) and is_output(address):
+            latents = address
+        elif image is None and address.startswith(_IMAGE) and record.kind == "tensor":
+            image = address
+    if latents is not None:
+        yield "final_latents", latents
+    if image is not None:
+        yield "image", image
 
 
-def _entry(run: RunPlan, address: str | None) -> dict[str, Any] | None:
+def _entry(run: RunPlan, address: str) -> dict[str, Any] | None:
     """Measure one address three ways."""
-    if address is None or address not in run.candidate:
+    if address not in run.candidate:
         return None
-    entry: dict[str, Any] = {"address": address, "candidate": _distance(run.exact, run.candidate, address)}
-    if run.own is not None and address in run.own:
-        entry["reference"] = _distance(run.exact, run.own, address)
-        entry["between"] = _distance(run.own, run.candidate, address)
+    entry: dict[str, Any] = {"address": address, "candidate": _distance(run.expected, run.candidate, address)}
+    if run.working is not None and address in run.working:
+        entry["reference"] = _distance(run.expected, run.working, address)
+        entry["between"] = _distance(run.working, run.candidate, address)
     return entry
 
 
-def _distance(exact: RunReader, other: RunReader, address: str) -> dict[str, Any] | None:
+def _distance(expected: RunReader, other: RunReader, address: str) -> dict[str, Any] | None:
     """Return the largest difference relative to the largest value, and rel_l2; None when they cannot be measured."""
-    first, second = exact.record(address), other.record(address)
-    if first.kind != "tensor" or second.kind != "tensor" or first.shape != second.shape or 0 in first.shape:
+    first, second = expected.record(address), other.record(address)
+    if not is_same_tensor(first, second) or 0 in first.shape:
         return None
-    found = measure(Tensor(exact.tensor(address), first.dtype), Tensor(other.tensor(address), second.dtype))
+    found = measure(Tensor(expected.tensor(address), first.dtype), Tensor(other.tensor(address), second.dtype))
     if found.problem == "nan":
         return None
     relative = found.error_max / found.largest if found.largest else found.max_rel

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from parity.address import Address
-from parity.compare.plan import port_of
+from parity.address import is_output, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,31 +28,33 @@ def is_reference(trace: Trace) -> bool:
 
 def runs_of(trace: Trace) -> list[str]:
     """Return the runs that are compared: all of a replay, the whole runs of a recording."""
-    names = list(trace.runs)
-    return [name for name in names if trace.run(name).info.mode == "run"] if is_reference(trace) else names
+    return _whole_runs(trace) if is_reference(trace) else list(trace.runs)
 
 
 def prepare(reference: Trace, other: Trace) -> None:
     """List the paths of two recordings that have no counterpart, as the second one's reason for not comparing them."""
     mine, theirs = _outputs(reference), _outputs(other)
-    paths = [path for path in (*mine, *theirs) if mine.get(path) != theirs.get(path)]
-    owners = {address.partition(":")[0] for side in (reference, other) for address in side.manifest.weights}
-    unseen = [owner for owner in owners if owner not in mine or owner not in theirs]
-    other.manifest.not_compared = dict.fromkeys((*paths, *unseen), "no counterpart")
+    lonely = [path for path in (*mine, *theirs) if mine.get(path) != theirs.get(path)]
+    owners = {path_of(address) for side in (reference, other) for address in side.manifest.weights}
+    unseen = owners - (mine.keys() & theirs.keys())
+    other.manifest.not_compared = dict.fromkeys((*lonely, *unseen), "no counterpart")
 
 
 def of_outputs(jobs: Sequence[Job]) -> list[Job]:
     """Return the jobs of outputs: what a module is handed may have another form in another program."""
-    return [job for job in jobs if port_of(job.address).startswith("output")]
+    return [job for job in jobs if is_output(job.address)]
 
 
-def _outputs(trace: Trace) -> dict[str, frozenset[str]]:
+def _whole_runs(trace: Trace) -> list[str]:
+    """Return the runs of a recording that are not made of another one's inputs."""
+    return [name for name in trace.runs if trace.run(name).info.mode == "run"]
+
+
+def _outputs(trace: Trace) -> dict[str, set[str]]:
     """Return path -> the output addresses of the trace's whole runs."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for name in trace.runs:
-        if trace.run(name).info.mode == "run":
-            for record in trace.run(name).records:
-                address = Address.parse(record.address)
-                if record.kind == "tensor" and address.port.startswith("output"):
-                    found[address.path].add(record.address)
-    return {path: frozenset(addresses) for path, addresses in found.items()}
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for name in _whole_runs(trace):
+        for record in trace.run(name).records:
+            if record.kind == "tensor" and is_output(record.address):
+                found[path_of(record.address)].add(record.address)
+    return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from parity.distance.batch import LARGEST, measure_many
 from parity.distance.exact import Exact, is_exact, measure_exact
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from parity.result import Verdict
     from parity.trace import Record, RunReader
 
-__all__ = ["THREADED", "Found", "each", "laid", "measure_jobs", "obstacle", "tensors"]
+__all__ = ["THREADED", "Found", "Tensors", "each", "laid", "measure_jobs", "obstacle", "tensors"]
 
 Item = TypeVar("Item")
 
@@ -39,27 +39,40 @@ _BATCH: Final = 1 << 15
 _REPORTED: Final = 256
 
 
+class Tensors(NamedTuple):
+    """The tensors of a job; `working` is the reference's own in its working type, where the expected one is another."""
+
+    expected: Tensor
+    candidate: Tensor
+    working: Tensor | None
+
+
 def obstacle(job: Job) -> tuple[Verdict, str] | None:
-    """Return the verdict and the reason of a pair of tensors that cannot be measured, or None."""
-    exact, candidate = job.exact, job.candidate
-    if exact.kind != candidate.kind:
-        return "INCOMPARABLE", f"the reference recorded a {exact.kind}, the candidate a {candidate.kind}"
-    if exact.kind == "value":
+    """Return the verdict and the reason of a pair that cannot be measured, or None."""
+    expected, candidate = job.expected, job.candidate
+    if expected.kind != candidate.kind:
+        return "INCOMPARABLE", f"the reference recorded a {expected.kind}, the candidate a {candidate.kind}"
+    if expected.kind == "value":
         return None
-    if exact.shape != candidate.shape:
-        return "INCOMPARABLE", f"shape {list(candidate.shape)}; the reference has {list(exact.shape)}"
-    if exact.dtype != candidate.dtype and exact.dtype.startswith("complex") != candidate.dtype.startswith("complex"):
-        return "INCOMPARABLE", f"{candidate.dtype}; the reference has {exact.dtype}"
-    if 0 in exact.shape:
+    if expected.shape != candidate.shape:
+        return "INCOMPARABLE", f"shape {list(candidate.shape)}; the reference has {list(expected.shape)}"
+    if expected.dtype != candidate.dtype and _is_complex(expected) != _is_complex(candidate):
+        return "INCOMPARABLE", f"{candidate.dtype}; the reference has {expected.dtype}"
+    if 0 in expected.shape:
         return "MISSING", "empty on both sides; nothing was compared"
     return None
+
+
+def _is_complex(record: Record) -> bool:
+    """Tell whether a record's tensor holds complex numbers."""
+    return record.dtype.startswith("complex")
 
 
 def measure_jobs(jobs: Sequence[Job], threads: int, progress: Callable[[int, int], None] | None = None) -> list[Found]:
     """Measure all jobs, in the order given; `progress` hears how many are done, of how many."""
     found: list[Found] = [None] * len(jobs)
-    batches, single, large = _sorted(jobs)
-    total = sum(map(len, batches)) + len(single) + len(large)
+    shares = _shared_out(jobs)
+    total = sum(map(len, (*shares.batches, *shares.single, *shares.large)))
     done = 0
 
     def report(count: int) -> None:
@@ -72,11 +85,11 @@ def measure_jobs(jobs: Sequence[Job], threads: int, progress: Callable[[int, int
         for number in numbers:
             found[number] = _measure_one(jobs[number])
 
-    shares = [single[start : start + _REPORTED] for start in range(0, len(single), _REPORTED)]
-    for share in each(work, [[number] for number in large], shares, threads):
+    for share in each(work, shares.large, shares.single, threads):
         report(len(share))
-    for batch in batches:
-        _measure_batch(jobs, batch, found)
+    for batch in shares.batches:
+        for number, measured in zip(batch, _measure_batch([jobs[number] for number in batch]), strict=True):
+            found[number] = measured
         report(len(batch))
     return found
 
@@ -98,47 +111,79 @@ def each(work: Callable[[Item], Any], large: Sequence[Item], small: Sequence[Ite
             yield item
 
 
-def _sorted(jobs: Sequence[Job]) -> tuple[list[list[int]], list[int], list[int]]:
-    """Sort the jobs into batches of small tensors of the same runs and types, single ones, and large ones, largest first."""
-    batches: list[list[int]] = []
-    filling: dict[tuple[int, int, str, str, str], tuple[list[int], int]] = {}
+class _Shares(NamedTuple):
+    """The numbers of jobs as they are measured together, for a thread, or one after the other."""
+
+    batches: list[list[int]]
+    single: list[list[int]]
+    large: list[list[int]]
+
+
+class _Batches:
+    """Batches of small tensors of the same runs and types, each closed when it holds enough elements."""
+
+    def __init__(self) -> None:
+        """Start without any."""
+        self._closed: list[list[int]] = []
+        self._open: dict[tuple[int, int, str, str, str], list[int]] = {}
+        self._sizes: dict[tuple[int, int, str, str, str], int] = {}
+
+    def add(self, number: int, job: Job, size: int) -> None:
+        """Put a job into the open batch of its kind."""
+        kind = job.kind
+        self._open.setdefault(kind, []).append(number)
+        self._sizes[kind] = self._sizes.get(kind, 0) + size
+        if self._sizes[kind] >= _BATCH:
+            self._closed.append(self._open.pop(kind))
+            self._sizes[kind] = 0
+
+    def all(self) -> list[list[int]]:
+        """Return all batches, those that never filled last."""
+        return [*self._closed, *self._open.values()]
+
+
+def _shared_out(jobs: Sequence[Job]) -> _Shares:
+    """Sort out which jobs are measured in batches, which by themselves, and which are worth a thread, largest first."""
+    batches = _Batches()
     single: list[int] = []
     large: list[tuple[int, int]] = []
     for number, job in enumerate(jobs):
-        if job.exact.kind == "value" or obstacle(job) is not None:
+        if job.expected.kind == "value" or obstacle(job) is not None:
             continue
-        size = math.prod(job.exact.shape)
-        exact, candidate = job.exact.dtype, job.candidate.dtype
+        size = math.prod(job.expected.shape)
         if size >= THREADED:
             large.append((size, number))
-        elif size > LARGEST or exact.startswith("complex") or is_exact(exact, candidate):
-            single.append(number)
+        elif size <= LARGEST and _fits_batch(job):
+            batches.add(number, job, size)
         else:
-            key = (id(job.run), id(job.exact_run), exact, candidate, "" if job.own is None else job.own.dtype)
-            numbers, before = filling.get(key, ([], 0))
-            numbers.append(number)
-            filling[key] = numbers, before + size
-            if before + size >= _BATCH:
-                batches.append(filling.pop(key)[0])
-    batches += [numbers for numbers, _ in filling.values()]
-    return batches, single, [number for _, number in sorted(large, reverse=True)]
+            single.append(number)
+    large.sort(reverse=True)
+    parts = [single[start : start + _REPORTED] for start in range(0, len(single), _REPORTED)]
+    return _Shares(batches.all(), parts, [[number] for _, number in large])
 
 
-def _measure_batch(jobs: Sequence[Job], numbers: Sequence[int], found: list[Found]) -> None:
-    """Measure the jobs of one batch into their places."""
-    batch = [jobs[number] for number in numbers]
-    layout, exact, candidate = laid(batch)
-    owns = [job.own for job in batch if job.own is not None]
-    own = _flat(batch[0].run.own, owns, layout) if owns and batch[0].run.own is not None else None
-    for number, measured in zip(numbers, measure_many(layout, exact, candidate, own), strict=True):
-        found[number] = measured
+def _fits_batch(job: Job) -> bool:
+    """Tell whether a job's tensors may be measured end to end with others: real ones, and not by equality."""
+    return not (_is_complex(job.expected) or is_exact(job.expected.dtype, job.candidate.dtype))
+
+
+def _measure_batch(batch: Sequence[Job]) -> list[Measure]:
+    """Measure jobs of one kind together."""
+    layout, expected, candidate = laid(batch)
+    working = None
+    records = [job.working for job in batch if job.working is not None]
+    run = batch[0].run.working
+    if records and run is not None:
+        working = _flat(run, records, layout)
+    return measure_many(layout, expected, candidate, working)
 
 
 def laid(jobs: Sequence[Job]) -> tuple[Layout, Tensor, Tensor]:
-    """Read the exact and the candidate's tensors of jobs of the same runs and types, end to end."""
-    layout = Layout.of([job.exact.shape for job in jobs])
-    exact = _flat(jobs[0].exact_run, [job.exact for job in jobs], layout)
-    return layout, exact, _flat(jobs[0].run.candidate, [job.candidate for job in jobs], layout)
+    """Read the expected and the candidate's tensors of jobs of one kind, end to end."""
+    layout = Layout.of([job.expected.shape for job in jobs])
+    expected = _flat(jobs[0].expected_run, [job.expected for job in jobs], layout)
+    candidate = _flat(jobs[0].run.candidate, [job.candidate for job in jobs], layout)
+    return layout, expected, candidate
 
 
 def _flat(run: RunReader, records: Sequence[Record], layout: Layout) -> Tensor:
@@ -148,17 +193,18 @@ def _flat(run: RunReader, records: Sequence[Record], layout: Layout) -> Tensor:
     return Tensor(run.flat(records, layout.sizes), records[0].dtype)
 
 
-def tensors(job: Job) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Read the exact tensor, the candidate's, and the reference's own or None."""
-    own = None
-    if job.own is not None and job.run.own is not None:
-        own = Tensor(job.run.own.tensor(job.address), job.own.dtype)
-    exact = Tensor(job.exact_run.tensor(job.address), job.exact.dtype)
-    return exact, Tensor(job.run.candidate.tensor(job.address), job.candidate.dtype), own
+def tensors(job: Job) -> Tensors:
+    """Read the tensors of a job."""
+    expected = Tensor(job.expected_run.tensor(job.address), job.expected.dtype)
+    candidate = Tensor(job.run.candidate.tensor(job.address), job.candidate.dtype)
+    working = None
+    if job.working is not None and job.run.working is not None:
+        working = Tensor(job.run.working.tensor(job.address), job.working.dtype)
+    return Tensors(expected, candidate, working)
 
 
 def _measure_one(job: Job) -> Found:
     """Measure one pair by itself."""
-    if is_exact(job.exact.dtype, job.candidate.dtype):
+    if is_exact(job.expected.dtype, job.candidate.dtype):
         return measure_exact(*tensors(job))
     return measure(*tensors(job))
