@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -118,11 +119,11 @@ class _Comparison:
                 jobs = of_outputs(plan.jobs) if is_reference(trace) else plan.jobs
                 planned.append(_Planned(Pairing(run, self.reference.manifest), jobs))
         # All runs are measured at once, so that the threads run dry once and not at the end of every run.
-        jobs = [job for run in planned for job in run.jobs]
+        jobs = [job for part in planned for job in part.jobs]
         found = iter(measure_jobs(jobs, self.threads, self.progress))
         measured: list[Pair] = []
-        for run in planned:
-            measured += pairs_of(run.pairing, run.jobs, [next(found) for _ in run.jobs])
+        for part in planned:
+            measured += pairs_of(part.pairing, part.jobs, list(islice(found, len(part.jobs))))
         examine_all(zip(measured, jobs, strict=True), self.threads, self.book)
         pairs += measured
         for pair in pairs:
