@@ -4,6 +4,9 @@
 
 An unknown key is an error that names the nearest valid one. Paths in a case are relative to the folder
 that holds the case, then to the folders above it, so `fixtures/tiny` works from `fixtures/cases/`.
+
+The sections of `DIFFUSION` describe a run of a diffusion model. Every one has its defaults here, but a trace keeps those
+of the sections that its reference needs alone: a case of another model holds what somebody has set.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
 __all__ = [
+    "DIFFUSION",
     "Case",
     "Encode",
     "Exclude",
@@ -39,7 +43,11 @@ __all__ = [
 ]
 
 Reason = Literal["never called", "container", "identity", "no counterpart", "excluded by the case"]
-_SECTIONS = ("model", "prompt", "sampling", "size", "precision", "encode", "image")
+
+DIFFUSION: Final = ("prompt", "sampling", "size", "encode", "image")
+"""The sections that a reference of a diffusion model needs."""
+
+_DEFAULT: Final = "default"
 
 
 class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -167,7 +175,7 @@ class Case(_Strict, frozen=True, kw_only=True):
 
     schema: Literal[1]
     model: Model
-    prompt: Prompt
+    prompt: Prompt = Prompt(positive=[])
     sampling: Sampling = Sampling()
     size: Size = Size()
     precision: Precision = Precision()
@@ -178,28 +186,44 @@ class Case(_Strict, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Check what types cannot say."""
-        count = len(self.prompt.positive)
-        if count == 0:
-            message = "prompt.positive is empty; give at least one prompt"
+        _check_prompt(self.prompt)
+        _check_model(self.model)
+        _check_pixels("size", self.size)
+        _check_pixels("encode", self.encode)
+
+
+def _check_model(model: Model) -> None:
+    """Raise if there are not one folder, or one file with its configuration."""
+    if (model.folder is None) == (model.file is None):
+        message = "model needs either folder, or file with config"
+        raise ValueError(message)
+    if (model.file is None) != (model.config is None):
+        message = "model.file and model.config go together: the checkpoint and its YAML configuration"
+        raise ValueError(message)
+
+
+def _check_prompt(prompt: Prompt) -> None:
+    """Raise if there are negative texts and not as many as positive ones."""
+    negative, positive = len(prompt.negative), len(prompt.positive)
+    if negative and negative != positive:
+        message = f"prompt.negative has {negative} texts and prompt.positive {positive}; give one each, or none"
+        raise ValueError(message)
+
+
+def _check_pixels(section: str, area: Size | Encode) -> None:
+    """Raise if the encoder cannot halve an area three times."""
+    for side in ("height", "width"):
+        pixels = getattr(area, side)
+        if pixels <= 0 or pixels % 8:
+            message = f"{section}.{side} is {pixels}; it must be a positive multiple of 8"
             raise ValueError(message)
-        if self.prompt.negative and len(self.prompt.negative) != count:
-            message = f"prompt.negative has {len(self.prompt.negative)} texts and prompt.positive {count}; give one each, or none"
-            raise ValueError(message)
-        if (self.model.folder is None) == (self.model.file is None):
-            message = "model needs either folder, or file with config"
-            raise ValueError(message)
-        if (self.model.file is None) != (self.model.config is None):
-            message = "model.file and model.config go together: the checkpoint and its YAML configuration"
-            raise ValueError(message)
-        for name, pixels in (
-            ("size.height", self.size.height),
-            ("size.width", self.size.width),
-            ("encode.height", self.encode.height),
-            ("encode.width", self.encode.width),
-        ):
-            if pixels <= 0 or pixels % 8:
-                message = f"{name} is {pixels}; it must be a positive multiple of 8"
-                raise ValueError(message)
+
+
+_SECTIONS: Final[dict[str, type[_Strict]]] = {
+    "model": Model, "prompt": Prompt, "sampling": Sampling, "size": Size, "precision": Precision, "encode": Encode,
+    "image": Image,
+}  # fmt: skip
+_LISTS: Final[dict[str, type[_Strict]]] = {"exclude": Exclude, "tolerance": ToleranceRule}
 
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
@@ -238,6 +262,40 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
         file = None if self.case.image is None else self.case.image.file
         return None if file is None else _find(file, Path(self.base), "image")
 
+    def require(self, sections: Collection[str], who: str) -> None:
+        """Refuse a case without a prompt, the one section that has no default, where it is needed.
+
+        Raises:
+            CaseError: it is, and `who` needs it.
+        """
+        if "prompt" in sections and not self.case.prompt.positive:
+            message = f"the case has no [prompt], and the reference {who} needs one; give prompt.positive, a text for each image"
+            raise CaseError(message)
+
+    def plain(self, needed: Collection[str]) -> dict[str, Any]:
+        """Return the case as a trace keeps it; of sections of `DIFFUSION` that are not needed, what somebody has set."""
+        found: dict[str, Any] = msgspec.to_builtins(self.case)
+        for section in DIFFUSION:
+            if section not in needed:
+                values = found.pop(section) or {}
+                chosen = {key: value for key, value in values.items() if self._is_set(f"{section}.{key}")}
+                if chosen:
+                    found[section] = chosen
+        return found
+
+    def told(self, needed: Collection[str]) -> dict[str, str]:
+        """Return the sources of what `plain` returns."""
+        left_out = set(DIFFUSION) - set(needed)
+        return {
+            key: source
+            for key, source in self.sources.items()
+            if source != _DEFAULT or key.partition(".")[0] not in left_out
+        }
+
+    def _is_set(self, key: str) -> bool:
+        """Tell whether somebody has set a key."""
+        return self.sources.get(key, _DEFAULT) != _DEFAULT
+
 
 def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Resolved:
     """Read a case file; `overrides` holds the command line's values by dotted key.
@@ -246,70 +304,100 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Resolv
         CaseError: the file is not there, is not TOML, has an unknown key or a wrong value.
     """
     path = Path(path)
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        message = f"{path} is not there; give the path of a case, for example fixtures/cases/tiny.toml"
-        raise CaseError(message) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        message = f"{path} cannot be read as TOML: {error}"
-        raise CaseError(message) from error
-    sources = {
-        f"{section}.{key}": str(path)
-        for section in _SECTIONS
-        if isinstance(raw.get(section), dict)
-        for key in raw[section]
-    }
+    raw = _read(path)
+    sources = dict.fromkeys(_keys(raw), str(path))
     for dotted, value in _environment().items():
         _put(raw, dotted, value)
         sources[dotted] = "environment"
     for dotted, value in (overrides or {}).items():
         _put(raw, dotted, value)
         sources[dotted] = "command line"
-    return Resolved(case=_convert(raw, path), sources=_with_defaults(sources), base=str(path.resolve().parent))
+    return Resolved(case=_convert(raw, path), sources=_defaults() | sources, base=str(path.resolve().parent))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return a file's plain TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        message = f"{path} is not there; give the path of a case, for example fixtures/cases/tiny.toml"
+        raise CaseError(message) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        message = f"{path} cannot be read as TOML: {error}"
+        raise CaseError(message) from error
+
+
+def _keys(raw: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the dotted keys of all sections of a plain case."""
+    for section in _SECTIONS:
+        table = raw.get(section)
+        if isinstance(table, dict):
+            yield from (f"{section}.{key}" for key in table)
 
 
 def _convert(raw: dict[str, Any], path: Path) -> Case:
     """Turn plain TOML into a `Case`, or say which key is wrong."""
     _refuse_unknown(raw, path)
     try:
-        return msgspec.convert(raw, Case, strict=True)
-    except msgspec.ValidationError as error:
+        case = msgspec.convert(raw, Case, strict=True)
+        _check_given_prompt(raw, case.prompt)
+    except (msgspec.ValidationError, ValueError) as error:
         message = f"{path}: {error}; the keys of a case are described in docs/case.md"
         raise CaseError(message) from error
+    return case
+
+
+def _check_given_prompt(raw: Mapping[str, Any], prompt: Prompt) -> None:
+    """Raise for a section without a text: who has no prompt leaves the section out."""
+    if "prompt" in raw and not prompt.positive:
+        message = "prompt.positive is empty; give at least one prompt"
+        raise ValueError(message)
 
 
 def _refuse_unknown(raw: Mapping[str, Any], path: Path) -> None:
     """Raise for a key that no section has, with the nearest one that exists."""
-    types: dict[str, type[msgspec.Struct]] = {
-        "model": Model, "prompt": Prompt, "sampling": Sampling, "size": Size, "precision": Precision,
-        "encode": Encode, "image": Image, "exclude": Exclude, "tolerance": ToleranceRule,
-    }  # fmt: skip
-    for key, value in raw.items():
-        if key not in Case.__struct_fields__:
-            message = f"{path}: unknown key {key!r}{nearest(key, Case.__struct_fields__)}; the sections are {', '.join(Case.__struct_fields__)}"
+    known = Case.__struct_fields__
+    for section, content in raw.items():
+        if section not in known:
+            message = f"{path}: unknown key {section!r}{nearest(section, known)}; the sections are {', '.join(known)}"
             raise CaseError(message)
-        for table in value if isinstance(value, list) else [value]:
-            fields = types[key].__struct_fields__ if key in types else ()
-            for name in table if isinstance(table, dict) else ():
-                if name not in fields:
-                    message = f"{path}: unknown key {name!r} in [{key}]{nearest(name, fields)}; [{key}] has {', '.join(fields)}"
-                    raise CaseError(message)
+        if section in _SECTIONS:
+            _refuse_unknown_keys(section, content, _SECTIONS[section].__struct_fields__, path)
+        elif section in _LISTS and isinstance(content, list):
+            for table in content:
+                _refuse_unknown_keys(section, table, _LISTS[section].__struct_fields__, path)
+
+
+def _refuse_unknown_keys(section: str, table: object, known: tuple[str, ...], path: Path) -> None:
+    """Raise for a key of one table that it does not have; what is no table is refused when it is converted."""
+    if not isinstance(table, dict):
+        return
+    for key in table:
+        if key not in known:
+            message = (
+                f"{path}: unknown key {key!r} in [{section}]{nearest(key, known)}; [{section}] has {', '.join(known)}"
+            )
+            raise CaseError(message)
 
 
 def _environment() -> dict[str, Any]:
-    """Read `PARITY_SECTION_KEY` variables as TOML values, or as text where they are none."""
+    """Return the values of `PARITY_SECTION_KEY` variables by dotted key."""
     found: dict[str, Any] = {}
     for section in _SECTIONS:
         prefix = f"PARITY_{section.upper()}_"
         for name, text in os.environ.items():
             if name.startswith(prefix):
-                try:
-                    value = tomllib.loads(f"value = {text}")["value"]
-                except tomllib.TOMLDecodeError:
-                    value = text
-                found[f"{section}.{name.removeprefix(prefix).lower()}"] = value
+                key = name.removeprefix(prefix).lower()
+                found[f"{section}.{key}"] = _as_toml(text)
     return found
+
+
+def _as_toml(text: str) -> Any:
+    """Read a variable as a TOML value, or as text where it is none."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _put(raw: dict[str, Any], dotted: str, value: object) -> None:
@@ -318,20 +406,15 @@ def _put(raw: dict[str, Any], dotted: str, value: object) -> None:
     raw.setdefault(section, {})[key] = value
 
 
-def _with_defaults(sources: dict[str, str]) -> dict[str, str]:
-    """Add `default` for every key that nobody set."""
-    types: dict[str, type[msgspec.Struct]] = {
-        "model": Model, "prompt": Prompt, "sampling": Sampling, "size": Size, "precision": Precision, "encode": Encode,
-    }  # fmt: skip
-    every = {f"{section}.{key}": "default" for section, kind in types.items() for key in _with_value(kind)}
-    return every | sources
-
-
-def _with_value(kind: type[msgspec.Struct]) -> Iterator[str]:
-    """Yield the keys of a section that have a value unless somebody sets one."""
-    for key in msgspec.structs.fields(kind):
-        if key.default is not UNSET:
-            yield key.name
+def _defaults() -> dict[str, str]:
+    """Return the source of every key that nobody sets; [image] is there only if somebody does."""
+    found = {}
+    for section, kind in _SECTIONS.items():
+        for key in msgspec.structs.fields(kind):
+            # A key without a value of its own, such as `sampling.eta`, is not there unless it is set.
+            if section != "image" and key.default is not UNSET:
+                found[f"{section}.{key.name}"] = _DEFAULT
+    return found
 
 
 def _find(name: str, base: Path, what: str) -> Path:

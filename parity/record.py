@@ -164,9 +164,10 @@ class System(provenance.Described, Protocol):
 
 
 class Reference(Protocol):
-    """A trusted side."""
+    """A trusted side; `sections` are those of a case whose defaults it uses, see `parity.case.DIFFUSION`."""
 
     name: str
+    sections: Collection[str]
 
     def load(self, resolved: Resolved, *, device: str, dtype: str, source: Path | None = None) -> System:
         """Load the case's model in a type; `source` is a checkout of a reference that is no package."""
@@ -198,6 +199,7 @@ def record(
     started = time.perf_counter()
     options = options or Options()
     check(resolved, out, options)
+    resolved.require(reference.sections, reference.name)
     working, wanted = options.working(resolved), options.wanted
     tell = progress or _silent
     tell("load", 0, 1)
@@ -395,14 +397,14 @@ def _check_steps(resolved: Resolved, options: Options) -> None:
 
 def _manifest(resolved: Resolved, reference: Reference, system: System, options: Options) -> Manifest:
     """Return the manifest before the first run."""
-    case = msgspec.to_builtins(resolved.case)
+    case = resolved.plain(reference.sections)
     canonical = msgspec.json.encode(case, order="sorted")
     return Manifest(
         side="reference",
         name=reference.name,
         case=case,
         case_digest=xxhash.xxh3_128_hexdigest(canonical),
-        sources=resolved.sources,
+        sources=resolved.told(reference.sections),
         provenance=provenance.describe(system.provenance()) | _paths(resolved),
         policy=system.policy(),
         components=dict(system.components.stages),

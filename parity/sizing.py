@@ -83,6 +83,7 @@ def predict(short: Resolved, reference: Reference, options: Options, *, loop: in
         AddressError: the pattern `options.taps` matches nothing.
         CaseError, InputError: the case cannot be run.
     """
+    short.require(reference.sections, reference.name)
     working, wanted, store = options.working(short), options.wanted, options.store
     system = reference.load(short, device=options.device, dtype=working, source=options.source)
     seen = _Seen(system.components)

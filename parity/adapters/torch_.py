@@ -57,6 +57,7 @@ class ModuleReference:
     name: ClassVar[str]
     stages: ClassVar[Mapping[str, str]]  # part -> its stage, one of parity.address.STAGES
     loop: ClassVar[str | None] = None  # the part whose every call is one step
+    sections: ClassVar[Collection[str]] = ()  # of a case, whose defaults the program uses; others hold what is set
 
     def pipeline(self, resolved: Resolved) -> Any:
         """Load the program, its parameters in float32."""

@@ -17,6 +17,7 @@ from scipy import special
 
 from parity.address import Address
 from parity.align import Calls
+from parity.case import DIFFUSION
 from parity.components import Components
 from parity.dtypes import is_float
 from parity.frameworks.floors import measure
@@ -443,6 +444,7 @@ class Reference:
     """Loads the program; a test may give it another system."""
 
     name = "numpy program"
+    sections = DIFFUSION
     system = System
 
     def load(self, resolved, *, device, dtype, source=None):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from parity.address import Address
+from parity.case import DIFFUSION
 from parity.components import Components
 from parity.record import Outcome
 from parity.taps import Call
@@ -125,6 +126,7 @@ class Reference:
     """Loads the system with what the test asks for."""
 
     name = "numpy"
+    sections = DIFFUSION
 
     def __init__(self, **options):
         self._options = options

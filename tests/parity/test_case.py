@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from parity import case as cases
@@ -140,3 +141,38 @@ def test_a_setting_that_the_sampler_does_not_take_is_refused(taken, message):
     cases.Sampling().refuse((), "X")
     with pytest.raises(CaseError, match=message):
         sampling.refuse(taken, "X")
+
+
+def test_a_case_of_a_model_without_a_prompt_keeps_what_is_set_and_no_defaults_of_diffusion(tmp_path, monkeypatch):
+    monkeypatch.setenv("PARITY_SIZE_WIDTH", "64")
+    path = write(tmp_path, 'schema = 1\n[model]\nfolder = "m"\n[sampling]\nsteps = 4\n')
+    resolved = cases.load(path, {"sampling.seed": 7, "precision.dtype": "float16"})
+    assert resolved.plain(()) == {
+        "schema": 1,
+        "model": {"folder": "m", "file": None, "config": None},
+        "sampling": {"steps": 4, "seed": 7},
+        "size": {"width": 64},
+        "precision": {"dtype": "float16"},
+        "exclude": [],
+        "tolerance": [],
+    }
+    assert resolved.told(()) == {
+        "model.folder": str(path), "model.file": "default", "model.config": "default", "sampling.steps": str(path),
+        "sampling.seed": "command line", "size.width": "environment", "precision.dtype": "command line",
+    }  # fmt: skip
+
+
+def test_a_case_of_a_diffusion_model_keeps_every_default_and_needs_a_prompt(tmp_path):
+    resolved = cases.load(write(tmp_path, MINIMAL))
+    assert resolved.plain(cases.DIFFUSION) == msgspec.to_builtins(resolved.case)
+    assert resolved.told(cases.DIFFUSION) == resolved.sources
+    resolved.require(cases.DIFFUSION, "diffusers")
+    without = cases.load(write(tmp_path, 'schema = 1\n[model]\nfolder = "m"\n'))
+    without.require(("sampling",), "swirl")
+    with pytest.raises(CaseError, match=r"the case has no \[prompt\], and the reference diffusers needs one"):
+        without.require(cases.DIFFUSION, "diffusers")
+
+
+def test_a_prompt_section_without_a_text_is_refused(tmp_path):
+    with pytest.raises(CaseError, match=r"case\.toml: prompt\.positive is empty; give at least one prompt; the keys"):
+        cases.load(write(tmp_path, MINIMAL.replace('["a"]', "[]")))

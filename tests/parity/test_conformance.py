@@ -238,7 +238,7 @@ def test_an_incomplete_protocol_is_refused():
     assert "lacks of System: attributes, floors, forced, policy, provenance" in of_reference(
         check, reference, system(modules={})
     )
-    assert "lacks of Reference: load, name" in of_reference(check, SimpleNamespace(), None)
+    assert "lacks of Reference: load, name, sections" in of_reference(check, SimpleNamespace(), None)
     nameless = type("Nameless", (numpy_program.Reference,), {"name": ""})()
     assert "the reference's name is ''" in of_reference(check, nameless, numpy_program.System)
     assert "lacks of Candidate: alignment, build, name" in of_candidate(check, SimpleNamespace(), None)

@@ -224,6 +224,14 @@ def test_the_stage_of_a_record_is_what_the_reference_declares_and_the_manifest_k
     }  # fmt: skip
 
 
+def test_a_case_without_a_prompt_is_refused_where_the_reference_needs_one(resolved, tmp_path):
+    del resolved
+    (tmp_path / "case.toml").write_text('schema = 1\n[model]\nfolder = "weights"\n')
+    with pytest.raises(CaseError, match=r"no \[prompt\], and the reference numpy needs one"):
+        record(load(tmp_path / "case.toml"), reference, tmp_path / "trace")
+    assert not (tmp_path / "trace").exists()
+
+
 def test_a_reference_is_found_by_module_and_attribute():
     assert find("tests.parity.numpy_reference:reference") is reference
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from parity.case import DIFFUSION
 from parity.dtypes import widen
 
 
@@ -36,6 +37,7 @@ class Loaded:
     """A reference whose system is there already."""
 
     name = "loaded"
+    sections = DIFFUSION
 
     def __init__(self, system):
         self._system = system

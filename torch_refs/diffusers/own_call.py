@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from diffusers import StableDiffusionXLPipeline
 
-from parity.case import Case, Model, Precision, Prompt, Resolved, Sampling, Size
+from parity.case import DIFFUSION, Case, Model, Precision, Prompt, Resolved, Sampling, Size
 from parity.errors import CaseError, InputError
 from parity.frameworks.torch_ import TYPES, to_numpy
 from parity.frameworks.torch_policy_ import exact_float32
@@ -54,6 +54,7 @@ class OwnCall:
     """A reference made of a pipeline in memory and the one call of it that was watched."""
 
     name = "diffusers"
+    sections = DIFFUSION
 
     def __init__(self, pipeline: Any, model: str | Path | None = None) -> None:
         """Take a pipeline; `model` is the folder that it was loaded from, where the pipeline does not know it.

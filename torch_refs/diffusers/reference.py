@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffusers import StableDiffusionXLPipeline
 
+from parity.case import DIFFUSION
 from parity.errors import CaseError, nearest
 from parity.frameworks.torch_ import TYPES
 from parity.frameworks.torch_policy_ import device_of
@@ -35,6 +36,7 @@ class DiffusersReference:
     """Loads diffusers' StableDiffusionXLPipeline."""
 
     name = "diffusers"
+    sections = DIFFUSION
 
     def load(self, resolved: Resolved, *, device: str, dtype: str, source: Path | None = None) -> DiffusersSystem:
         """Return a system on the case's folder, in the working type `dtype`.

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from parity.case import DIFFUSION
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -25,6 +27,7 @@ class SgmReference:
     """Loads Stability-AI's DiffusionEngine."""
 
     name = "sgm"
+    sections = DIFFUSION
 
     def load(self, resolved: Resolved, *, device: str, dtype: str, source: Path | None = None) -> SgmSystem:
         """Return a system on the case's checkpoint, in the working type `dtype`.

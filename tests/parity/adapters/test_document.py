@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from parity import result as results
+from parity.trace import Trace
 
 ROOT = Path(__file__).parents[3]
 DOCUMENT = (ROOT / "docs" / "adapters.md").read_text(encoding="utf-8")
@@ -67,6 +68,19 @@ def test_the_documents_commands_end_in_match(healthy):
     assert [command.split()[1] for command in COMMANDS] == ["record", "replay", "compare"]
     assert [done.returncode for done in healthy] == [0, 0, 0], healthy[-1].stderr + healthy[-1].stdout
     assert "MATCH" in healthy[-1].stdout
+
+
+def test_nothing_is_said_of_a_diffusion_model(folder, healthy):
+    assert healthy[0].returncode == 0
+    manifest = Trace.open(folder / "reference").manifest
+    assert set(manifest.case) == {"schema", "model", "sampling", "precision", "exclude", "tolerance"}
+    assert manifest.case["sampling"] == {"steps": 4, "seed": 7}
+    assert manifest.components == {"words": "conditioning", "denoiser": "unet", "pipeline": "image"}
+    done = run(folder, f"{COMMANDS[2]} --out page")
+    assert done.returncode == 0, done.stderr
+    told = done.stdout + (folder / "page" / "report.html").read_text(encoding="utf-8")
+    for word in ("EulerAncestral", "DiffusersDDPM", "1024 x 1024", "guidance scale"):
+        assert word not in told, word
 
 
 def test_the_documents_conformance_tests_pass(folder, healthy):
