@@ -69,9 +69,11 @@ def propose(trace: Path, candidate: Path, *, out: Path | None, values: bool, nam
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
         say(f"wrote {out}")
-    doubtful = [pair for pair in proposal.pairs if not proposal.judged(pair) and pair.path not in proposal.not_compared]
+    doubtful = [
+        pair for pair in proposal.counterparts if not proposal.judged(pair) and pair.path not in proposal.not_compared
+    ]
     say(
-        f"{len(proposal.pairs)} outputs: {sum(map(proposal.judged, proposal.pairs))} pairs from {proposal.threshold:g} up, "
+        f"{len(proposal.counterparts)} outputs: {sum(map(proposal.judged, proposal.counterparts))} pairs from {proposal.threshold:g} up, "
         f"{sum(bool(pair.native) for pair in doubtful)} below, {sum(not pair.native for pair in doubtful)} without a counterpart"
     )
     for pair in doubtful[:_SHOWN]:

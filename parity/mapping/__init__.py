@@ -6,6 +6,6 @@ needs scipy.optimize, which takes longer to import than the rest of a comparison
 """
 
 from parity.mapping.mapped import excluded, explain, mapped
-from parity.mapping.table import THRESHOLD, Mapping, Pair, encode, read
+from parity.mapping.table import THRESHOLD, Counterpart, Mapping, encode, read
 
-__all__ = ["THRESHOLD", "Mapping", "Pair", "encode", "excluded", "explain", "mapped", "read"]
+__all__ = ["THRESHOLD", "Counterpart", "Mapping", "encode", "excluded", "explain", "mapped", "read"]

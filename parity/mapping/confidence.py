@@ -1,4 +1,4 @@
-"""From evidence to a choice: one counterpart for each unit of the reference, and how sure that is.
+"""From likeness to a choice: one counterpart for each unit of the reference, and how sure that is.
 
 1. The posterior by content: the smaller of a pair's share in its row and in its column, "none" counting as one.
 2. The posterior by order (`order`): its share in all alignments that keep the order of execution. Where only the order
@@ -23,7 +23,7 @@ from parity.mapping.units import marks_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from parity.mapping.evidence import Evidence
+    from parity.mapping.likeness import Likeness
     from parity.mapping.units import Unit
 
 __all__ = ["ORDER_ALONE", "Choice", "choose"]
@@ -46,18 +46,20 @@ class Choice:
     order: np.ndarray
 
 
-def choose(evidence: Evidence, mine: Sequence[Unit], theirs: Sequence[Unit]) -> Choice:
+def choose(likeness: Likeness, mine: Sequence[Unit], theirs: Sequence[Unit]) -> Choice:
     """Return the choice for the units of the reference (rows) among those of the candidate (columns)."""
-    odds = evidence.total
+    odds = likeness.total
     classes = _classes(mine), _classes(theirs)
-    shares = _share(odds, axis=1), _share(odds, axis=0)
-    content = np.minimum(np.minimum(_pooled(shares[0].T, classes[1]).T, _pooled(shares[1], classes[0])), 1.0)
+    in_row, in_column = _share(odds, axis=1), _share(odds, axis=0)
+    pooled = np.minimum(_pooled(in_row.T, classes[1]).T, _pooled(in_column, classes[0]))
+    content = np.minimum(pooled, 1.0)
     order = posterior(odds)
     # Within a class of identical outputs content does not tell which: names and order choose, nothing is lost.
-    score = np.maximum(content, ORDER_ALONE * order) + 1e-3 * (np.minimum(*shares) + order)
-    chosen = dict(zip(*(each.tolist() for each in linear_sum_assignment(-score)), strict=True))
+    score = np.maximum(content, ORDER_ALONE * order) + 1e-3 * (np.minimum(in_row, in_column) + order)
+    rows, assigned = linear_sum_assignment(-score)
+    chosen: dict[int, int] = dict(zip(rows.tolist(), assigned.tolist(), strict=True))
     confidence = _confidences(score, chosen, classes)
-    _lower_exchanged(confidence, chosen, evidence)
+    _lower_exchanged(confidence, chosen, likeness)
     columns = {row: column for row, column in chosen.items() if confidence[row] >= _LEAST}
     return Choice(columns=columns, confidence=np.round(confidence, 3), content=content, order=order)
 
@@ -101,12 +103,12 @@ def _confidences(score: np.ndarray, chosen: dict[int, int], classes: tuple[np.nd
     return found
 
 
-def _lower_exchanged(confidence: np.ndarray, chosen: dict[int, int], evidence: Evidence) -> None:
+def _lower_exchanged(confidence: np.ndarray, chosen: dict[int, int], likeness: Likeness) -> None:
     """Halve the confidence of two pairs that break the order, could be exchanged, and whose names argue for it."""
     rows = np.array([row for row in chosen if confidence[row] > _SURE], int)
     columns = np.array([chosen[row] for row in rows], int)
     crossed = (columns[:, None] - columns[None, :]) * (rows[:, None] - rows[None, :]) < 0
-    fits, names = evidence.same_size[np.ix_(rows, columns)], evidence.names[np.ix_(rows, columns)]
+    fits, names = likeness.same_size[np.ix_(rows, columns)], likeness.names[np.ix_(rows, columns)]
     own = np.diag(names)
     argued = crossed & fits & fits.T & (names + names.T > own[:, None] + own[None, :] + _NAMES_ARGUE)
     confidence[rows[argued.any(axis=1)]] *= 0.5

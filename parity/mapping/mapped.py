@@ -1,6 +1,6 @@
 """A candidate's trace under the reference's names, as a mapping says: what the comparer reads instead of the original.
 
-Only pairs that are judged appear in it. Everything else of the reference stays without a counterpart, so the comparer
+Only outputs that are judged appear in it. Everything else of the reference stays without a counterpart, so the comparer
 finds it missing and the verdict is INCOMPLETE; `explain` says at each such pair what the mapping proposed.
 """
 
@@ -13,46 +13,51 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from parity.address import Address
+from parity.address import Address, path_of, place_of, port_of
 from parity.align import transform, transformed
 from parity.errors import AlignmentError, nearest
-from parity.mapping.units import owners
+from parity.mapping.units import WHOLE, owners, part
 from parity.trace import Row, Trace
 from parity.trace.files import Tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping as Table
 
     from numpy.typing import NDArray
 
-    from parity.mapping.table import Mapping, Pair
-    from parity.result import Pair as Judged
+    from parity.mapping.table import Counterpart, Mapping
+    from parity.mapping.units import Part
+    from parity.result import Pair
     from parity.trace import Record, RunReader, WeightDigests
 
 __all__ = ["excluded", "explain", "mapped"]
 
-_Places = dict[tuple[str, str], list["Record"]]
+_SLICE = re.compile(r"slice:(?P<index>[0-9]+)/(?P<count>[1-9][0-9]*)")
+_Outputs = dict[tuple[str, str], list["Record"]]
+"""(path, port) -> the records of an output in order."""
 
 
 class _Source(NamedTuple):
-    """Where a tensor comes from: the native record, and the transform from its layout to the reference's."""
+    """A record under the reference's address, the native one that its tensor is read from, and the transform between."""
 
     record: Record
+    native: Record
     transform: str | None
 
 
 class _Transformed(Tensors):
     """Tensors of a native run in the reference's layout."""
 
-    def __init__(self, native: RunReader, sources: dict[str, _Source]) -> None:
-        """Read from `native`; `sources` is by the new address."""
+    def __init__(self, native: RunReader, sources: Table[str, _Source]) -> None:
+        """Read from `native`; `sources` is by the reference's address."""
         self._native = native
         self._sources = sources
 
     def read(self, record: Record) -> NDArray[Any]:
         """Return a tensor in the reference's layout."""
         source = self._sources[record.address]
-        array = self._native.tensor(source.record.address)
+        array = self._native.tensor(source.native.address)
         moved = transform(source.transform, array, record.shape, record.dtype)
         return np.ascontiguousarray(moved).reshape(record.shape)
 
@@ -67,28 +72,31 @@ def mapped(candidate: Trace, mapping: Mapping, reference: Trace) -> Trace:
     if candidate.manifest.alignment is not None:
         message = f"{candidate.folder} has an alignment table of its own; compare it without --mapping"
         raise AlignmentError(message)
-    judged = [pair for pair in mapping.pairs if mapping.judged(pair)]
-    known = _places(_whole_run(reference))
+    judged = [each for each in mapping.counterparts if mapping.judged(each)]
+    known = _outputs(_whole_run(reference))
     _check_known(mapping, reference, known)
-    runs: dict[str, RunReader] = {}
-    for name in candidate.runs:
-        run = candidate.run(name)
-        places = _places(run)
-        records: list[Record] = []
-        sources: dict[str, _Source] = {}
-        for pair in judged:
-            for new, old in _calls(pair, known, places, candidate):
-                records.append(_renamed(pair, new, old))
-                sources[new.address] = _Source(old, pair.transform)
-        order = {record.address: number for number, record in enumerate(run.records)}
-        records.sort(key=lambda each: order[sources[each.address].record.address])
-        runs[name] = run.with_records(records, _Transformed(run, sources))
+    runs = {name: _mapped_run(candidate, name, judged, known) for name in candidate.runs}
+    whole_paths = {name: reason for name, reason in mapping.not_compared.items() if not port_of(name)}
     manifest = msgspec.structs.replace(
-        candidate.manifest, alignment=[_row(pair) for pair in judged],
-        not_compared={name: reason for name, reason in mapping.not_compared.items() if ":" not in name},
+        candidate.manifest,
+        alignment=[_row(each) for each in judged],
+        not_compared=whole_paths,
         weights=_weights(judged, reference, candidate),
-    )  # fmt: skip
+    )
     return Trace(candidate.folder, manifest, runs, plain=False)
+
+
+def _mapped_run(candidate: Trace, name: str, judged: Iterable[Counterpart], known: _Outputs) -> RunReader:
+    """Return a run under the reference's addresses, in the order in which the candidate ran."""
+    run = candidate.run(name)
+    outputs = _outputs(run)
+    sources: dict[str, _Source] = {}
+    for each in judged:
+        for mine, native in _calls(each, known, outputs, candidate):
+            sources[mine.address] = _Source(_renamed(each, mine, native), native, each.transform)
+    order = {record.address: number for number, record in enumerate(run.records)}
+    in_order = sorted(sources.values(), key=lambda source: order[source.native.address])
+    return run.with_records([source.record for source in in_order], _Transformed(run, sources))
 
 
 def _whole_run(reference: Trace) -> RunReader:
@@ -100,9 +108,9 @@ def _whole_run(reference: Trace) -> RunReader:
     raise AlignmentError(message)
 
 
-def _places(run: RunReader) -> _Places:
-    """Return (path, port) -> its output records in order."""
-    found: _Places = {}
+def _outputs(run: RunReader) -> _Outputs:
+    """Return the outputs of a run."""
+    found: _Outputs = {}
     for record in run.records:
         address = Address.parse(record.address)
         if address.port.startswith("output"):
@@ -110,25 +118,31 @@ def _places(run: RunReader) -> _Places:
     return found
 
 
-def _check_known(mapping: Mapping, reference: Trace, known: _Places) -> None:
-    """Refuse paths that the reference does not have.
+def _check_known(mapping: Mapping, reference: Trace, known: _Outputs) -> None:
+    """Refuse paths that the reference does not have, and what is both judged and left out.
 
     Raises:
         AlignmentError: there is one.
     """
     paths = {path for path, _ in known} | set(reference.manifest.modules) | set(owners(reference))
     outputs = {f"{path}:{port}" for path, port in known}
-    for name in (*(pair.path for pair in mapping.pairs), *mapping.not_compared):
-        if name not in paths | outputs:
+    judged: set[str] = set()
+    named = []
+    for each in mapping.counterparts:
+        named.append(each.path)
+        if mapping.judged(each):
+            judged |= {each.path, f"{each.path}:{each.port}"}
+    for name in (*named, *mapping.not_compared):
+        if name not in paths and name not in outputs:
             message = f"the mapping names {name!r}, which the reference does not have{nearest(name, paths)}"
             raise AlignmentError(message)
     for name in mapping.not_compared:
-        if any(name in {pair.path, f"{pair.path}:{pair.port}"} and mapping.judged(pair) for pair in mapping.pairs):
+        if name in judged:
             message = f"{name} has a pair that is judged and is listed as not compared; remove one"
             raise AlignmentError(message)
 
 
-def _calls(pair: Pair, known: _Places, places: _Places, candidate: Trace) -> list[tuple[Record, Record]]:
+def _calls(each: Counterpart, known: _Outputs, outputs: _Outputs, candidate: Trace) -> Sequence[tuple[Record, Record]]:
     """Return the reference's record of each call with the candidate's.
 
     Equally many calls correspond in their order, whether or not the candidate told its steps; else those of the same
@@ -137,25 +151,31 @@ def _calls(pair: Pair, known: _Places, places: _Places, candidate: Trace) -> lis
     Raises:
         AlignmentError: the candidate has no such path or port.
     """
-    mine = _of_call(known.get((pair.path, pair.port), []), pair.call)
-    if (pair.native, pair.take) not in places:
-        ports = sorted(port for path, port in places if path == pair.native)
-        if ports:
-            message = f"the mapping takes {pair.take!r} of {pair.native!r}, whose outputs are {', '.join(ports)}"
-        else:
-            paths = {path for path, _ in places}
-            message = f"the mapping names {pair.native!r}, which {candidate.folder} does not have{nearest(pair.native, paths)}"
-        raise AlignmentError(message)
-    theirs = _of_call(places[pair.native, pair.take], pair.native_call)
+    if (each.native, each.take) not in outputs:
+        raise AlignmentError(_no_output(each, outputs, candidate))
+    mine = _of_call(known.get((each.path, each.port), []), each.call)
+    theirs = _of_call(outputs[each.native, each.take], each.native_call)
     if len(mine) == len(theirs):
         return list(zip(mine, theirs, strict=True))
     by_call = {_step_and_call(record): record for record in theirs}
-    return [(record, by_call[_step_and_call(record)]) for record in mine if _step_and_call(record) in by_call]
+    both = [(record, by_call.get(_step_and_call(record))) for record in mine]
+    return [(record, other) for record, other in both if other is not None]
 
 
-def _of_call(records: Iterable[Record], call: int | None) -> list[Record]:
+def _no_output(each: Counterpart, outputs: _Outputs, candidate: Trace) -> str:
+    """Return what is wrong with a counterpart that the candidate does not have."""
+    ports = sorted(port for path, port in outputs if path == each.native)
+    if ports:
+        return f"the mapping takes {each.take!r} of {each.native!r}, whose outputs are {', '.join(ports)}"
+    paths = {path for path, _ in outputs}
+    return f"the mapping names {each.native!r}, which {candidate.folder} does not have{nearest(each.native, paths)}"
+
+
+def _of_call(records: list[Record], call: int | None) -> list[Record]:
     """Return the records of one call within the step, or all."""
-    return [record for record in records if call is None or (Address.parse(record.address).call or 0) == call]
+    if call is None:
+        return records
+    return [record for record in records if _step_and_call(record)[1] == call]
 
 
 def _step_and_call(record: Record) -> tuple[int | None, int]:
@@ -164,90 +184,107 @@ def _step_and_call(record: Record) -> tuple[int | None, int]:
     return address.step, address.call or 0
 
 
-def _renamed(pair: Pair, new: Record, old: Record) -> Record:
+def _renamed(each: Counterpart, mine: Record, native: Record) -> Record:
     """Return the candidate's record under the reference's address and in its layout."""
-    if old.kind != "tensor":
-        return msgspec.structs.replace(old, address=new.address, stage=new.stage, native=pair.native)
-    shape = transformed(pair.transform, old.shape, new.shape)
-    both_integers = {old.dtype[:3], new.dtype[:3]} <= {"int", "uin"}
-    dtype = new.dtype if pair.transform == "integer-width" and both_integers else old.dtype
-    return msgspec.structs.replace(
-        old, address=new.address, stage=new.stage, shape=shape, dtype=dtype, native=pair.native,
-        digest=old.digest if pair.transform is None else "",
-    )  # fmt: skip
+    named = msgspec.structs.replace(native, address=mine.address, stage=mine.stage, native=each.native)
+    if native.kind != "tensor" or each.transform is None:
+        return named
+    shape = transformed(each.transform, native.shape, mine.shape)
+    both_integers = {native.dtype[:3], mine.dtype[:3]} <= {"int", "uin"}
+    dtype = mine.dtype if each.transform == "integer-width" and both_integers else native.dtype
+    return msgspec.structs.replace(named, shape=shape, dtype=dtype, digest="")
 
 
-def _row(pair: Pair) -> Row:
-    """Return a pair as a row of an alignment."""
+def _row(each: Counterpart) -> Row:
+    """Return a counterpart as a row of an alignment."""
     return Row(
-        path=pair.path, native=pair.native, port=pair.port, call=pair.call, native_call=pair.native_call,
-        output=pair.transform, take=pair.take.removeprefix("output").removeprefix("."),
+        path=each.path, native=each.native, port=each.port, call=each.call, native_call=each.native_call,
+        output=each.transform, take=each.take.removeprefix("output").removeprefix("."),
     )  # fmt: skip
 
 
-def _weights(judged: Iterable[Pair], reference: Trace, candidate: Trace) -> dict[str, WeightDigests]:
-    """Return the candidate's parameters under the reference's names, in its layout as the mapping declares it."""
+def _weights(judged: Iterable[Counterpart], reference: Trace, candidate: Trace) -> dict[str, WeightDigests]:
+    """Return the candidate's parameters under the reference's names, in its layout as the mapping declares it.
+
+    Raises:
+        AlignmentError: a side has no such parameter.
+    """
     mine, theirs = owners(reference), owners(candidate)
-    separator = ":" if any(":" in name for name in reference.manifest.weights) else "."
+    separator = ":" if any(map(port_of, reference.manifest.weights)) else "."
     found: dict[str, WeightDigests] = {}
-    for pair in judged:
-        for name, told in pair.weights.items():
+    for each in judged:
+        for name, told in each.weights.items():
             native, _, layout = told.partition(" ")
-            wanted, held = mine.get(pair.path, {}).get(name), theirs.get(pair.native, {}).get(native)
-            if wanted is None or held is None:
-                side, owner, missing = (
-                    ("reference", pair.path, name) if wanted is None else ("candidate", pair.native, native)
-                )
-                message = f"the mapping names the parameter {missing!r} of {owner!r}, which the {side} does not have"
-                raise AlignmentError(message)
-            found[f"{pair.path}{separator}{name}"] = _pulled_back(wanted, held, layout, pair, native)
+            wanted = _parameter(mine, each.path, name, "reference")
+            held = _parameter(theirs, each.native, native, "candidate")
+            pulled = _pulled_back(wanted, held, layout, _part_of(each.transform))
+            found[f"{each.path}{separator}{name}"] = msgspec.structs.replace(pulled, native=f"{each.native}.{native}")
     return found
 
 
-def _pulled_back(wanted: WeightDigests, held: WeightDigests, layout: str, pair: Pair, native: str) -> WeightDigests:
+def _parameter(known: Table[str, Table[str, WeightDigests]], path: str, name: str, side: str) -> WeightDigests:
+    """Return a parameter of one side.
+
+    Raises:
+        AlignmentError: there is none of this name.
+    """
+    found = known.get(path, {}).get(name)
+    if found is None:
+        message = f"the mapping names the parameter {name!r} of {path!r}, which the {side} does not have"
+        raise AlignmentError(message)
+    return found
+
+
+def _part_of(taken: str | None) -> Part:
+    """Return the part of a fused projection that a transform takes of its output."""
+    found = _SLICE.fullmatch(taken or "")
+    return WHOLE if found is None else part(int(found["index"]), int(found["count"]))
+
+
+def _pulled_back(wanted: WeightDigests, held: WeightDigests, layout: str, share: Part) -> WeightDigests:
     """Return a native parameter as the reference has it: its share of a fused one, in its type and layout."""
-    index, _, count = (pair.transform or "").removeprefix("slice:").partition("/")
-    stem = f"part{index}of{count}" if count and (pair.transform or "").startswith("slice:") else "identity"
-    digest = held.digests.get(f"{stem}/{wanted.dtype}") or held.digests.get(f"{stem}/own", "")
+    digest = held.digests.get(f"{share.layout}/{wanted.dtype}") or held.digests.get(f"{share.layout}/own", "")
     if layout and digest and digest == wanted.digests.get(f"{layout}/own"):
         digest = wanted.digests["identity/own"]
-    size = math.prod(held.shape) // (int(count) if stem != "identity" else 1)
-    return msgspec.structs.replace(
-        held, shape=wanted.shape if size == math.prod(wanted.shape) else held.shape, digests={"identity/own": digest},
-        native=f"{pair.native}.{native}",
-    )  # fmt: skip
+    same_size = math.prod(held.shape) // share.count == math.prod(wanted.shape)
+    shape = wanted.shape if same_size else held.shape
+    return msgspec.structs.replace(held, shape=shape, digests={"identity/own": digest})
 
 
 def excluded(mapping: Mapping) -> list[dict[str, str]]:
     r"""Return the single outputs of `not_compared` as excludes for the comparer.
 
     >>> from parity.mapping import Mapping
-    >>> excluded(Mapping(pairs=[], not_compared={"unet.act:output": "identity"}))[0]["address"]
+    >>> excluded(Mapping(counterparts=[], not_compared={"unet.act:output": "identity"}))[0]["address"]
     'unet\.act(@[^:]*)?:output'
     """
     tables = []
     for name, reason in mapping.not_compared.items():
-        path, _, port = name.partition(":")
-        if port:
-            tables.append({"address": f"{re.escape(path)}(@[^:]*)?:{re.escape(port)}", "reason": reason})
+        if port_of(name):
+            pattern = f"{re.escape(place_of(name))}(@[^:]*)?:{re.escape(port_of(name))}"
+            tables.append({"address": pattern, "reason": reason})
     return tables
 
 
-def explain(pairs: Iterable[Judged], mapping: Mapping) -> None:
+def explain(pairs: Iterable[Pair], mapping: Mapping) -> None:
     """Say at every missing pair what the mapping proposed, and what a person can do."""
-    unjudged = [pair for pair in mapping.pairs if not mapping.judged(pair)]
-    by_output = {(pair.path, pair.port): pair for pair in unjudged}
-    by_path = {pair.path: pair for pair in unjudged}
-    known = {pair.path for pair in mapping.pairs}
-    for judged in pairs:
-        if judged.verdict != "MISSING":
+    unjudged = [each for each in mapping.counterparts if not mapping.judged(each)]
+    by_output = {(each.path, each.port): each for each in unjudged}
+    by_path = {each.path: each for each in unjudged}
+    known = {each.path for each in mapping.counterparts}
+    for pair in pairs:
+        if pair.verdict != "MISSING":
             continue
-        place, _, port = judged.address.rpartition(":")
-        path = place.partition("@")[0]
-        pair = by_path.get(path) if judged.mode == "audit" else by_output.get((path, port))
-        if pair is not None and pair.native:
-            judged.detail = f"not judged: {pair.native} has confidence {pair.confidence:g} below {mapping.threshold:g}; accept or correct it in the mapping"
-        elif pair is not None:
-            judged.detail = "not judged: the mapping has no counterpart; name one, or give a reason under not_compared"
-        elif judged.mode == "audit" and path in known:
-            judged.detail = "not judged: the mapping does not say which parameter this is; name it under weights"
+        path = path_of(pair.address)
+        each = by_path.get(path) if pair.mode == "audit" else by_output.get((path, port_of(pair.address)))
+        if each is not None:
+            pair.detail = _why_not_judged(each, mapping)
+        elif pair.mode == "audit" and path in known:
+            pair.detail = "not judged: the mapping does not say which parameter this is; name it under weights"
+
+
+def _why_not_judged(each: Counterpart, mapping: Mapping) -> str:
+    """Return why an output is not judged, and what a person can do."""
+    if not each.native:
+        return "not judged: the mapping has no counterpart; name one, or give a reason under not_compared"
+    return f"not judged: {each.native} has confidence {each.confidence:g} below {mapping.threshold:g}; accept or correct it in the mapping"

@@ -25,7 +25,7 @@ from parity.errors import AlignmentError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["THRESHOLD", "Mapping", "Pair", "encode", "read"]
+__all__ = ["THRESHOLD", "Counterpart", "Mapping", "encode", "read"]
 
 THRESHOLD: Final = 0.9
 """Confidence from which a pair is judged without a person's word."""
@@ -40,7 +40,7 @@ _HEAD: Final = """\
 """
 
 
-class Pair(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Counterpart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One output of a module of the reference and its counterpart.
 
     Attributes:
@@ -71,17 +71,17 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Mapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A whole mapping; `candidate_only` are native paths that stand for nothing in the reference."""
+    """A whole mapping, in the order of execution; `candidate_only` are native paths that stand for nothing in the reference."""
 
-    pairs: list[Pair] = msgspec.field(name="pair")
+    counterparts: list[Counterpart] = msgspec.field(name="pair")
     schema: int = 1
     threshold: float = THRESHOLD
     not_compared: dict[str, str] = {}
     candidate_only: list[str] = []
 
-    def judged(self, pair: Pair) -> bool:
-        """Tell whether a pair is judged."""
-        return bool(pair.native) and (pair.accepted or pair.confidence >= self.threshold)
+    def judged(self, each: Counterpart) -> bool:
+        """Tell whether an output is judged by its counterpart."""
+        return bool(each.native) and (each.accepted or each.confidence >= self.threshold)
 
 
 def encode(mapping: Mapping, title: str) -> str:
@@ -90,9 +90,9 @@ def encode(mapping: Mapping, title: str) -> str:
     lines += [f"schema = {mapping.schema}", f"threshold = {mapping.threshold}"]
     lines += ["", "[not_compared]"]
     lines += [f"{_text(path)} = {_text(reason)}" for path, reason in mapping.not_compared.items()]
-    for pair in mapping.pairs:
+    for each in mapping.counterparts:
         lines += ["", "[[pair]]"]
-        fields: dict[str, Any] = msgspec.to_builtins(pair)
+        fields: dict[str, Any] = msgspec.to_builtins(each)
         lines += [f"{name} = {_value(fields[name])}" for name in _ORDER if name in fields]
     if mapping.candidate_only:
         lines += ["", "# Of the candidate, these stand for nothing in the reference:"]
@@ -108,7 +108,8 @@ def _text(text: str) -> str:
 def _value(value: object) -> str:
     """Return a TOML value."""
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{_text(key)} = {_text(each)}" for key, each in value.items()) + " }"
+        parts = [f"{_text(key)} = {_text(each)}" for key, each in value.items()]
+        return f"{{ {', '.join(parts)} }}"
     return _text(value) if isinstance(value, str) else json.dumps(value)
 
 
@@ -134,20 +135,20 @@ def _check(mapping: Mapping, path: Path) -> None:
     """Refuse what cannot be meant.
 
     Raises:
-        AlignmentError: a pair occurs twice, a number is out of range, or a reason is not of the list.
+        AlignmentError: an output occurs twice, a number is out of range, or a reason is not of the list.
     """
     if not 0.0 <= mapping.threshold <= 1.0:
         message = f"{path}: threshold is {mapping.threshold}; it is a confidence, 0 to 1"
         raise AlignmentError(message)
     seen: set[tuple[str, str, int | None]] = set()
-    for pair in mapping.pairs:
-        key = pair.path, pair.port, pair.call
-        if key in seen or ((pair.path, pair.port, None) in seen and pair.call is not None):
-            message = f"{path}: {pair.path}:{pair.port} has two pairs for one call; remove one"
+    for each in mapping.counterparts:
+        # One of all calls and one of a single call would both say what that call is.
+        if not seen.isdisjoint({(each.path, each.port, each.call), (each.path, each.port, None)}):
+            message = f"{path}: {each.path}:{each.port} has two pairs for one call; remove one"
             raise AlignmentError(message)
-        seen.add(key)
-        if not 0.0 <= pair.confidence <= 1.0:
-            message = f"{path}: {pair.path} has confidence {pair.confidence}; it is 0 to 1"
+        seen.add((each.path, each.port, each.call))
+        if not 0.0 <= each.confidence <= 1.0:
+            message = f"{path}: {each.path} has confidence {each.confidence}; it is 0 to 1"
             raise AlignmentError(message)
     for name, reason in mapping.not_compared.items():
         if reason not in REASONS:

@@ -11,18 +11,19 @@ fingerprint whatever their rounding, and two different tensors have not.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from parity.address import Address
+from parity.address import Address, place_of, port_of
 from parity.align import transform
 from parity.dtypes import widen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from parity.trace import Record, RunReader, Trace, WeightDigests
 
@@ -30,13 +31,17 @@ __all__ = [
     "LAYOUTS",
     "PARTS",
     "SAMPLES",
+    "WHOLE",
     "Occurrence",
+    "Part",
     "Unit",
     "fingerprint",
     "fingerprints",
+    "is_of_layout",
     "marks_of",
     "owners",
-    "part_of",
+    "part",
+    "parts_of",
     "units_of",
     "with_parts",
 ]
@@ -52,12 +57,42 @@ _IMAGE, _TOKENS = 4, 3
 
 
 @dataclass(frozen=True, slots=True)
-class Occurrence:
-    """One call: its step and number, and its output records by port."""
+class Part:
+    """One of `count` equal parts: of an output along its last axis, of a parameter along its first.
 
+    Attributes:
+        count: How many there are; 1 of what is not cut.
+        layout: What the digests of such a part of a parameter are kept under.
+        transform: The layout transform that takes such a part of an output.
+    """
+
+    count: int
+    layout: str
+    transform: str | None
+
+
+WHOLE: Final = Part(1, "identity", None)
+"""The only part of what is not cut."""
+
+
+def part(index: int, count: int) -> Part:
+    """Return one of the equal parts of a fused projection."""
+    return Part(count, f"part{index}of{count}", f"slice:{index}/{count}")
+
+
+def parts_of(count: int) -> list[Part]:
+    """Return all of them, in order."""
+    return [part(index, count) for index in range(count)]
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """One call: its path, step and number, and its output records by port."""
+
+    path: str
     step: int | None
     call: int
-    ports: dict[str, Record]
+    ports: dict[str, Record] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,18 +102,16 @@ class Unit:
     Attributes:
         path: Its path.
         call: Which call within a step; None for all of them.
-        order: Its place in the order of completion.
         occurrences: Its calls, in order.
         weights: Its own parameters by name.
-        part: (index, count) where it is a part of the outputs of a fused projection.
+        part: Which part of the outputs of a fused projection it is.
     """
 
     path: str
     call: int | None
-    order: int
     occurrences: tuple[Occurrence, ...]
     weights: dict[str, WeightDigests]
-    part: tuple[int, int] | None = None
+    part: Part = WHOLE
 
     @property
     def port(self) -> str:
@@ -94,14 +127,16 @@ class Unit:
     def shape(self) -> tuple[int, ...]:
         """The shape of the first output; of a part, its share of the last axis."""
         shape = self.record.shape
-        return shape if self.part is None else (*shape[:-1], shape[-1] // self.part[1])
+        return shape if self.part is WHOLE else (*shape[:-1], shape[-1] // self.part.count)
 
 
 def owners(trace: Trace) -> dict[str, dict[str, WeightDigests]]:
     """Return path -> parameter name -> digests."""
     found: dict[str, dict[str, WeightDigests]] = {}
     for name, digests in trace.manifest.weights.items():
-        path, _, parameter = name.rpartition(":" if ":" in name else ".")
+        path, parameter = place_of(name), port_of(name)
+        if not parameter:
+            path, _, parameter = name.rpartition(".")
         found.setdefault(path, {})[parameter] = digests
     return found
 
@@ -109,36 +144,28 @@ def owners(trace: Trace) -> dict[str, dict[str, WeightDigests]]:
 def units_of(trace: Trace, run: RunReader) -> list[Unit]:
     """Return the units of a run in order of completion."""
     weights = owners(trace)
-    calls: dict[tuple[str, int | None, int], dict[str, Record]] = {}
+    grouped: dict[tuple[str, int | None], list[Occurrence]] = {}
+    for each in _occurrences(run):
+        whole = each.path in weights or each.step is None
+        grouped.setdefault((each.path, None if whole else each.call), []).append(each)
+    often = Counter(path for path, _ in grouped)
+    units = []
+    for (path, number), occurrences in grouped.items():
+        call = number if often[path] > 1 else None
+        unit = Unit(path=path, call=call, occurrences=tuple(occurrences), weights=weights.get(path, {}))
+        units.append(unit)
+    return units
+
+
+def _occurrences(run: RunReader) -> Iterable[Occurrence]:
+    """Return the calls of a run by which something came out, in order of completion."""
+    found: dict[tuple[str, int | None, int], Occurrence] = {}
     for record in run.records:
         address = Address.parse(record.address)
-        if address.port.startswith("output") and record.kind == "tensor" and record.shape.count(0) == 0:
-            calls.setdefault((address.path, address.step, address.call or 0), {})[address.port] = record
-    grouped: dict[tuple[str, int | None], tuple[int, list[Occurrence]]] = {}
-    for order, ((path, step, call), ports) in enumerate(calls.items()):
-        key = (path, None if path in weights or step is None else call)
-        grouped.setdefault(key, (order, []))[1].append(Occurrence(step, call, ports))
-    single = _called_once(grouped)
-    return [
-        Unit(
-            path=path, call=None if path in single else call, order=order, occurrences=tuple(occurrences),
-            weights=weights.get(path, {}),
-        )
-        for (path, call), (order, occurrences) in grouped.items()
-    ]  # fmt: skip
-
-
-def _called_once(keys: Iterable[tuple[str, int | None]]) -> set[str]:
-    """Return the paths that are one unit."""
-    counts: dict[str, int] = {}
-    for path, _ in keys:
-        counts[path] = counts.get(path, 0) + 1
-    return {path for path, count in counts.items() if count == 1}
-
-
-def part_of(array: np.ndarray, part: tuple[int, int] | None) -> np.ndarray:
-    """Return a part of the last axis, or everything."""
-    return array if part is None else transform("slice:{}/{}".format(*part), array, ())
+        if address.port.startswith("output") and record.kind == "tensor" and 0 not in record.shape:
+            place = address.path, address.step, address.call or 0
+            found.setdefault(place, Occurrence(*place)).ports[address.port] = record
+    return found.values()
 
 
 def fingerprints(run: RunReader, units: Sequence[Unit]) -> np.ndarray:
@@ -146,30 +173,31 @@ def fingerprints(run: RunReader, units: Sequence[Unit]) -> np.ndarray:
 
     A layout that a tensor cannot have is NaN.
     """
-    found = [fingerprint(run, unit, unit.port) for unit in units]
-    return np.stack(found) if found else np.empty((0, len(LAYOUTS), 2 * SAMPLES))
+    if not units:
+        return np.empty((0, len(LAYOUTS), 2 * SAMPLES))
+    return np.stack([fingerprint(run, unit, unit.port) for unit in units])
 
 
 def fingerprint(run: RunReader, unit: Unit, port: str) -> np.ndarray:
     """Return `[layouts, 2 * SAMPLES]` of one output."""
-    found = np.full((len(LAYOUTS), 2 * SAMPLES), np.nan)
+    found = np.full((len(LAYOUTS), 2, SAMPLES), np.nan)
     for half, occurrence in enumerate((unit.occurrences[0], unit.occurrences[-1])):
         record = occurrence.ports.get(port)
         if record is None:
             continue
-        array = part_of(run.tensor(record.address), unit.part)
-        for layout, view in enumerate(_layouts(array)):
-            if view is not None:
-                found[layout, half * SAMPLES : (half + 1) * SAMPLES] = _sample(view, record.dtype)
-    return found
+        array = transform(unit.part.transform, run.tensor(record.address), ())
+        for layout, view in _layouts(array).items():
+            found[layout, half] = _sample(view, record.dtype)
+    return found.reshape(len(LAYOUTS), 2 * SAMPLES)
 
 
-def _layouts(array: np.ndarray) -> tuple[np.ndarray | None, ...]:
-    """Return views of `array` in the layouts of `LAYOUTS`."""
-    tokens = np.moveaxis(array, 1, -1) if array.ndim == _IMAGE else None
-    image = np.moveaxis(array, -1, 1) if array.ndim == _TOKENS else None
-    sequence = np.swapaxes(array, 0, 1) if array.ndim == _TOKENS else None
-    return array, tokens, image, sequence
+def _layouts(array: np.ndarray) -> dict[int, np.ndarray]:
+    """Return views of `array` in those of `LAYOUTS` that it can have, by their index."""
+    if array.ndim == _IMAGE:
+        return {0: array, 1: np.moveaxis(array, 1, -1)}
+    if array.ndim == _TOKENS:
+        return {0: array, 2: np.moveaxis(array, -1, 1), 3: np.swapaxes(array, 0, 1)}
+    return {0: array}
 
 
 def _sample(view: np.ndarray, dtype: str) -> np.ndarray:
@@ -191,8 +219,14 @@ def _places(size: int) -> np.ndarray:
 
 def marks_of(unit: Unit, port: str) -> tuple[str, ...]:
     """Return the digests of an output in all calls; empty where one is not known."""
-    marks = tuple(each.ports[port].digest if port in each.ports else "" for each in unit.occurrences)
-    return marks if all(marks) else ()
+    records = [each.ports.get(port) for each in unit.occurrences]
+    marks = tuple(record.digest for record in records if record is not None and record.digest)
+    return marks if len(marks) == len(records) else ()
+
+
+def is_of_layout(key: str, layout: str) -> bool:
+    """Tell whether a key `LAYOUT/ROUNDING` of digests is of this layout, whatever the rounding."""
+    return key.startswith(f"{layout}/")
 
 
 def with_parts(reference: Sequence[Unit], candidate: Sequence[Unit]) -> list[Unit]:
@@ -200,18 +234,28 @@ def with_parts(reference: Sequence[Unit], candidate: Sequence[Unit]) -> list[Uni
 
     One is fused when each part of a parameter is one of the reference's and the whole is none: by digest, else by size.
     """
-    known = {value for unit in reference for each in unit.weights.values() for value in each.digests.values()}
+    known: set[str] = set()
+    for unit in reference:
+        for each in unit.weights.values():
+            known.update(each.digests.values())
     sizes = {_sizes(unit) for unit in reference}
     found: list[Unit] = []
     for unit in candidate:
         found.append(unit)
         for count in PARTS:
-            fits = bool(unit.weights) and bool(unit.record.shape) and not unit.record.shape[-1] % count
-            if fits and (
-                (_sizes(unit) not in sizes and _sizes(unit, count) in sizes) or _holds_parts(unit, count, known)
-            ):
-                found += [replace(unit, part=(index, count)) for index in range(count)]
+            if _is_fused(unit, count, sizes, known):
+                found += [replace(unit, part=each) for each in parts_of(count)]
     return found
+
+
+def _is_fused(unit: Unit, count: int, sizes: set[tuple[float, ...]], known: set[str]) -> bool:
+    """Tell whether a candidate's unit is `count` units of the reference in one; these have `sizes` and are `known`."""
+    shape = unit.record.shape
+    if not unit.weights or not shape or shape[-1] % count:
+        return False
+    if _sizes(unit) not in sizes and _sizes(unit, count) in sizes:
+        return True
+    return any(_holds_parts(each.digests, count, known) for each in unit.weights.values())
 
 
 def _sizes(unit: Unit, count: int = 1) -> tuple[float, ...]:
@@ -219,11 +263,12 @@ def _sizes(unit: Unit, count: int = 1) -> tuple[float, ...]:
     return tuple(sorted(math.prod(each.shape) / count for each in unit.weights.values()))
 
 
-def _holds_parts(unit: Unit, count: int, known: set[str]) -> bool:
-    """Tell whether every part of some parameter is a parameter of the reference, and the whole is none."""
-    for each in unit.weights.values():
-        stems = [f"part{index}of{count}/" for index in range(count)]
-        parts = [{value for key, value in each.digests.items() if key.startswith(stem)} for stem in stems]
-        if all(part & known for part in parts) and each.digests.get("identity/own") not in known:
-            return True
-    return False
+def _holds_parts(digests: Mapping[str, str], count: int, known: set[str]) -> bool:
+    """Tell whether every part of a parameter is a parameter of the reference, and the whole is none."""
+    if digests.get("identity/own") in known:
+        return False
+    for each in parts_of(count):
+        held = {value for key, value in digests.items() if is_of_layout(key, each.layout)}
+        if held.isdisjoint(known):
+            return False
+    return True

@@ -123,7 +123,7 @@ def reproduced(mapping, table, owners, names):
     """Share of the owners that the mapping pairs as the table does, and the judged pairs that it contradicts."""
     told = defaultdict(set)
     wrong = []
-    for pair in mapping.pairs:
+    for pair in mapping.counterparts:
         path = names.get(pair.path, pair.path)
         part = pair.transform if (pair.transform or "").startswith("slice") else None
         if path in owners:
@@ -155,7 +155,7 @@ def test_order_and_shapes_alone_are_never_sure(reference, native, table, shuffle
     assert share >= 0.98
     assert wrong == []
     if shuffled:
-        assert not [pair for pair in mapping.pairs if names[pair.path] in owners and mapping.judged(pair)]
+        assert not [pair for pair in mapping.counterparts if names[pair.path] in owners and mapping.judged(pair)]
 
 
 class _Rounded(Tensors):
@@ -195,7 +195,7 @@ def test_whatever_cells_are_gone_no_other_tensor_is_judged_in_their_place(refere
     mapping = propose(trace, lacking(native, seed, rounded=rounded))
     known = msgspec.structs.replace(
         mapping,
-        pairs=[msgspec.structs.replace(pair, path=names.get(pair.path, pair.path), weights={}) for pair in mapping.pairs],
+        counterparts=[msgspec.structs.replace(pair, path=names.get(pair.path, pair.path), weights={}) for pair in mapping.counterparts],
         not_compared={},
     )  # fmt: skip
     (name,) = native.runs
@@ -236,7 +236,7 @@ def test_what_is_judged_through_the_mapping_is_what_the_table_finds(reference, n
         assert failing == []
         assert result.verdict == "INCOMPLETE"  # the port makes no tensor of a few outputs, and nobody has said so yet
         assert result.coverage.parameter_owners_compared == result.coverage.parameter_owners
-        none = {f"{pair.path}:{pair.port}": "no counterpart" for pair in mapping.pairs if not pair.native}
+        none = {f"{pair.path}:{pair.port}": "no counterpart" for pair in mapping.counterparts if not pair.native}
         assert len(none) <= 6
         accepted = msgspec.structs.replace(mapping, not_compared=mapping.not_compared | none)
         result = compare(reference, [mapped(native, accepted, reference)], excludes=excluded(accepted))

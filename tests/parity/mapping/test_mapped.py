@@ -33,8 +33,8 @@ def judged(reference, candidate, mapping):
 
 def changed(mapping, place, **fields):
     """The mapping with other fields in the pairs of one path."""
-    pairs = [msgspec.structs.replace(pair, **fields) if pair.path == place else pair for pair in mapping.pairs]
-    return msgspec.structs.replace(mapping, pairs=pairs)
+    pairs = [msgspec.structs.replace(pair, **fields) if pair.path == place else pair for pair in mapping.counterparts]
+    return msgspec.structs.replace(mapping, counterparts=pairs)
 
 
 def test_a_healthy_candidate_matches_under_its_proposed_mapping(both):
@@ -202,7 +202,7 @@ def test_a_candidate_with_a_table_of_its_own_needs_no_mapping(both):
 
 def test_an_empty_mapping_judges_nothing(both):
     reference, candidate = both
-    result = judged(reference, candidate, Mapping(pairs=[]))
+    result = judged(reference, candidate, Mapping(counterparts=[]))
     assert result.verdict == "INCOMPLETE"
     assert result.counts["MATCH"] == 0
 

@@ -25,14 +25,14 @@ def fresh(tmp_path):
 def names_of(mapping, back=None):
     """(path, call) -> (native, transform)."""
     back = {} if back is None else back
-    return {(back.get(pair.path, pair.path), pair.call): (pair.native, pair.transform) for pair in mapping.pairs}
+    return {(back.get(pair.path, pair.path), pair.call): (pair.native, pair.transform) for pair in mapping.counterparts}
 
 
 def wrong_and_sure(mapping, reference, candidate):
     """Judged pairs whose tensors are not the same ones: what must never be."""
     mine, theirs = reference.run("float64"), candidate.run("free-float64")
     found = []
-    for pair in filter(mapping.judged, mapping.pairs):
+    for pair in filter(mapping.judged, mapping.counterparts):
         for step in range(made.STEPS):
             address = f"{pair.path}@step={step}" + (f",call={pair.call}" if pair.call is not None else "") + ":output"
             wanted = mine.tensor(address)
@@ -48,15 +48,15 @@ def test_every_pair_of_the_network_is_found_with_its_layout(fresh):
     reference = made.reference_trace(fresh(), network)
     mapping = propose(reference, made.candidate_trace(fresh(), network, reference))
     assert names_of(mapping) == made.truth(3)
-    assert all(map(mapping.judged, mapping.pairs))
-    assert mapping.pairs[0].path == "unet.blocks.0.norm"  # in order of execution
+    assert all(map(mapping.judged, mapping.counterparts))
+    assert mapping.counterparts[0].path == "unet.blocks.0.norm"  # in order of execution
 
 
 def test_fused_transposed_and_reshaped_weights_are_told(fresh):
     network = made.compute(2, 0)
     reference = made.reference_trace(fresh(), network)
     mapping = propose(reference, made.candidate_trace(fresh(), network, reference))
-    told = {pair.path: pair.weights for pair in mapping.pairs}
+    told = {pair.path: pair.weights for pair in mapping.counterparts}
     assert told["unet.blocks.0.norm"] == {"weight": "gamma"}
     assert told["unet.blocks.1.attn.to_k"] == {"weight": "weight"}
     assert told["unet.blocks.0.attn.to_out"] == {"weight": "weight transpose"}
@@ -72,7 +72,7 @@ def test_meaningless_names_change_nothing(tmp_path_factory, depth, seed):
     reference = made.reference_trace(folder / "reference", network, names)
     mapping = propose(reference, made.candidate_trace(folder / "candidate", network, reference))
     assert names_of(mapping, {new: old for old, new in names.items()}) == made.truth(depth)
-    assert all(map(mapping.judged, mapping.pairs))
+    assert all(map(mapping.judged, mapping.counterparts))
 
 
 @pytest.mark.parametrize("without", ["weights", "values", "steps", "both"])
@@ -90,7 +90,9 @@ def test_less_evidence_still_finds_them_but_order_alone_is_never_sure(fresh, wit
     if without == "weights":  # nobody says that one projection is three, so those three have no counterpart
         assert {key for key in owned if key[0].rpartition("_")[2] not in {"q", "k", "v"}} <= right.keys()
     if without == "both":
-        assert not any(mapping.judged(pair) for pair in mapping.pairs if pair.path in {path for path, _ in owned})
+        assert not any(
+            mapping.judged(pair) for pair in mapping.counterparts if pair.path in {path for path, _ in owned}
+        )
 
 
 @several
@@ -102,7 +104,7 @@ def test_a_block_that_the_candidate_lacks_makes_nothing_confidently_wrong(tmp_pa
     network = made.compute(depth, seed, without=lacking)
     candidate = made.candidate_trace(folder / "candidate", network, reference)
     mapping = propose(reference, candidate)
-    for pair in mapping.pairs:
+    for pair in mapping.counterparts:
         if pair.path.startswith(f"unet.blocks.{lacking}"):
             assert not mapping.judged(pair), pair
         elif mapping.judged(pair):
@@ -121,7 +123,7 @@ def test_layers_with_the_same_weights_are_right_or_not_sure(tmp_path_factory, de
     assert wrong_and_sure(mapping, reference, candidate) == []
     blind = propose(reference, candidate, values=False, names=named)
     back = {} if names is None else {new: old for old, new in names.items()}
-    for pair in filter(blind.judged, blind.pairs):
+    for pair in filter(blind.judged, blind.counterparts):
         assert pair.native == made.truth(depth)[back.get(pair.path, pair.path), pair.call][0]
 
 
@@ -134,7 +136,7 @@ def test_a_missing_one_of_identical_layers_is_never_confidently_wrong(tmp_path_f
     candidate = made.candidate_trace(folder / "candidate", network, reference)
     assert wrong_and_sure(propose(reference, candidate), reference, candidate) == []
     blind = propose(reference, candidate, values=False)
-    assert not [pair for pair in blind.pairs if _owns(pair) and blind.judged(pair)]
+    assert not [pair for pair in blind.counterparts if _owns(pair) and blind.judged(pair)]
 
 
 _SLICES = tuple(f"slice:{index}/3" for index in range(3))
@@ -149,7 +151,7 @@ def test_identical_layers_without_a_tensor_are_not_sure(fresh):
     names = made.shuffled(1, 3)
     reference = made.reference_trace(fresh(), network, names)
     mapping = propose(reference, made.candidate_trace(fresh(), network, reference), values=False)
-    assert not any(map(mapping.judged, mapping.pairs))
+    assert not any(map(mapping.judged, mapping.counterparts))
 
 
 def test_another_order_of_calls_is_found_by_weights_and_values(fresh):
@@ -172,7 +174,7 @@ def test_exchanged_weights_whose_names_say_otherwise_are_left_to_a_person(fresh)
     reference = made.reference_trace(fresh(), made.compute(2, 7))
     other = made.reference_trace(fresh(), made.compute(2, 7, exchanged=True))
     mapping = propose(reference, as_candidate(other, reference))
-    for pair in mapping.pairs:
+    for pair in mapping.counterparts:
         if pair.path.endswith((".attn.to_q", ".attn.to_k")):
             assert not mapping.judged(pair), pair
         elif _owns(pair):
@@ -186,8 +188,8 @@ def test_exchanged_names_do_not_outweigh_weights_values_and_order(fresh):
     names = {"unet.blocks.0.attn.to_q": "unet.blocks.0.attn.to_k", "unet.blocks.0.attn.to_k": "unet.blocks.0.attn.to_q"}
     other = made.reference_trace(fresh(), network, names)
     mapping = propose(reference, as_candidate(other, reference))
-    assert {pair.path: pair.native for pair in mapping.pairs}.items() >= names.items()
-    assert all(map(mapping.judged, mapping.pairs))
+    assert {pair.path: pair.native for pair in mapping.counterparts}.items() >= names.items()
+    assert all(map(mapping.judged, mapping.counterparts))
 
 
 def test_a_defect_does_not_hide_behind_the_mapping(fresh):
@@ -198,7 +200,7 @@ def test_a_defect_does_not_hide_behind_the_mapping(fresh):
     reference = made.reference_trace(fresh(), made.compute(4, 8))
     broken = made.compute(4, 8, change=lambda role, block, x: 1.3 * x if (role, block) == ("out", 1) else x)
     mapping = propose(reference, made.candidate_trace(fresh(), broken, reference))
-    owned = [pair for pair in mapping.pairs if _owns(pair)]
+    owned = [pair for pair in mapping.counterparts if _owns(pair)]
     assert all(mapping.judged(pair) for pair in owned if pair.transform in {None, *_SLICES})
     assert {(pair.path, pair.call): pair.native for pair in owned}.items() <= {
         key: native for key, (native, _) in made.truth(4).items()

@@ -8,28 +8,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parity.errors import AlignmentError
-from parity.mapping import Mapping, Pair, encode, read
+from parity.mapping import Counterpart, Mapping, encode, read
 
 NAMES = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="@:"), min_size=1, max_size=20)
 
 
 @given(path=NAMES, native=NAMES, evidence=st.text(max_size=30).filter(lambda text: "\ud800" not in text))
 def test_what_is_written_reads_back(tmp_path_factory, path, native, evidence):
-    pair = Pair(
+    pair = Counterpart(
         path=path, native=native, confidence=0.25, call=1, native_call=0, transform="slice:1/3", accepted=True,
         port="output.1", take="output.0", weights={"weight": "gamma transpose"}, evidence=evidence,
     )  # fmt: skip
-    mapping = Mapping(pairs=[pair], not_compared={f"{path}x": "identity"}, threshold=0.5)
+    mapping = Mapping(counterparts=[pair], not_compared={f"{path}x": "identity"}, threshold=0.5)
     file = tmp_path_factory.mktemp("table") / "mapping.toml"
     file.write_bytes(encode(mapping, "made").encode("utf-8", "surrogatepass"))
     assert read(file) == mapping
 
 
 def test_a_pair_is_judged_from_the_threshold_up_or_when_accepted():
-    sure, unsure, none = (Pair(path="a", native=name, confidence=c) for name, c in (("b", 0.9), ("b", 0.89), ("", 1.0)))
-    accepted = Pair(path="a", native="b", confidence=0.0, accepted=True)
-    mapping = Mapping(pairs=[sure, unsure, none, accepted])
-    assert [mapping.judged(pair) for pair in mapping.pairs] == [True, False, False, True]
+    sure, unsure, none = (
+        Counterpart(path="a", native=name, confidence=c) for name, c in (("b", 0.9), ("b", 0.89), ("", 1.0))
+    )
+    accepted = Counterpart(path="a", native="b", confidence=0.0, accepted=True)
+    mapping = Mapping(counterparts=[sure, unsure, none, accepted])
+    assert [mapping.judged(pair) for pair in mapping.counterparts] == [True, False, False, True]
 
 
 PAIR = '[[pair]]\npath = "a"\nnative = "b"\nconfidence = 1.0\n'

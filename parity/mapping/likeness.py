@@ -1,6 +1,6 @@
 """How much speaks for pairing two units: log odds from weights, values, shapes, calls and names, as matrices.
 
-Every kind of evidence is a matrix `[reference units, candidate units]` of natural log odds; their sum decides.
+Each is a matrix `[reference units, candidate units]` of natural log odds; their sum decides.
 
 weights
     +12 where all of a module's parameters are found on the other side by digest: as they are, transposed, rounded, or as
@@ -29,15 +29,15 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from parity.mapping.units import LAYOUTS
+from parity.mapping.units import LAYOUTS, is_of_layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
     from parity.mapping.units import Unit
     from parity.trace import WeightDigests
 
-__all__ = ["Evidence", "distance", "distances", "name_similarity", "parameter_of", "weigh"]
+__all__ = ["Likeness", "distance", "distances", "name_similarity", "parameter_of", "weigh"]
 
 _BASE: Final = -2.0
 _EQUAL, _SOME, _SIZES, _OTHER = 12.0, 4.0, -1.0, -12.0
@@ -50,7 +50,7 @@ _WORD = re.compile(r"[A-Za-z]+|\d+")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class Likeness:
     """The matrices `[reference units, candidate units]`, and what they sum to.
 
     Attributes:
@@ -72,26 +72,42 @@ class Evidence:
 
 def weigh(
     reference: Sequence[Unit], candidate: Sequence[Unit], prints: tuple[np.ndarray, np.ndarray] | None, *, names: bool
-) -> Evidence:
-    """Return the evidence for every pair; without `prints` values say nothing, without `names` names do not."""
-    sizes = [np.array([math.prod(unit.shape) for unit in units]) for units in (reference, candidate)]
-    same_size = sizes[0][:, None] == sizes[1][None, :]
-    shapes = {shape: number for number, shape in enumerate({unit.shape for unit in (*reference, *candidate)})}
-    first, second = (np.array([shapes[unit.shape] for unit in units]) for units in (reference, candidate))
+) -> Likeness:
+    """Return what speaks for every pair; without `prints` values say nothing, without `names` names do not."""
+    same_size = _agree(_size, reference, candidate)
     shape = np.where(same_size, _SAME_SIZE, _OTHER_SIZE)
-    shape[first[:, None] == second[None, :]] = _SAME_SHAPE
-    counts = [np.array([len(unit.occurrences) for unit in units]) for units in (reference, candidate)]
-    calls = np.where(counts[0][:, None] == counts[1][None, :], 0.0, _OTHER_CALLS)
+    shape[_agree(lambda unit: unit.shape, reference, candidate)] = _SAME_SHAPE
+    calls = np.where(_agree(lambda unit: len(unit.occurrences), reference, candidate), 0.0, _OTHER_CALLS)
     weights = _weights(reference, candidate)
-    if prints is None:
-        distance, layout = np.full(same_size.shape, np.nan), np.zeros(same_size.shape, int)
-    else:
-        distance, layout = distances(*prints, sizes)
-    similar = name_similarity(_paths(reference), _paths(candidate)) if names else np.zeros(same_size.shape)
-    with np.errstate(invalid="ignore"):
-        value = np.clip(-2.0 * np.log10(np.maximum(distance, _CLOSEST)) - 1.0, _VALUE_LEAST, _VALUE_MOST)
-    total = _BASE + weights + np.nan_to_num(value, nan=0.0) + shape + calls + _NAMES * similar
-    return Evidence(total=total, weights=weights, distance=distance, layout=layout, names=similar, same_size=same_size)
+    apart, layout = np.full(same_size.shape, np.nan), np.zeros(same_size.shape, int)
+    if prints is not None:
+        apart, layout = distances(*prints, [_sizes(reference), _sizes(candidate)])
+    similar = np.zeros(same_size.shape)
+    if names:
+        similar = name_similarity(_paths(reference), _paths(candidate))
+    total = _BASE + weights + _values(apart) + shape + calls + _NAMES * similar
+    return Likeness(total=total, weights=weights, distance=apart, layout=layout, names=similar, same_size=same_size)
+
+
+def _agree(of: Callable[[Unit], Hashable], reference: Iterable[Unit], candidate: Iterable[Unit]) -> np.ndarray:
+    """Return for every pair whether both units have the same of something."""
+    numbers: dict[Hashable, int] = {}
+    sides = []
+    for units in (reference, candidate):
+        side = [numbers.setdefault(of(unit), len(numbers)) for unit in units]
+        sides.append(np.array(side, int))
+    same: np.ndarray = sides[0][:, None] == sides[1][None, :]
+    return same
+
+
+def _size(unit: Unit) -> int:
+    """Return how many elements the first output has."""
+    return math.prod(unit.shape)
+
+
+def _sizes(units: Iterable[Unit]) -> np.ndarray:
+    """Return how many elements each unit's first output has."""
+    return np.array([_size(unit) for unit in units])
 
 
 def _paths(units: Iterable[Unit]) -> list[str]:
@@ -99,57 +115,64 @@ def _paths(units: Iterable[Unit]) -> list[str]:
     return [unit.path for unit in units]
 
 
-def parameter_of(wanted: WeightDigests, parameters: Mapping[str, WeightDigests], part: str = "") -> tuple[str, str]:
+def _values(apart: np.ndarray) -> np.ndarray:
+    """Return the log odds of relative distances of fingerprints; nothing where they cannot be compared."""
+    with np.errstate(invalid="ignore"):
+        odds = -2.0 * np.log10(np.maximum(apart, _CLOSEST)) - 1.0
+    known: np.ndarray = np.nan_to_num(np.clip(odds, _VALUE_LEAST, _VALUE_MOST), nan=0.0)
+    return known
+
+
+def parameter_of(wanted: WeightDigests, parameters: Mapping[str, WeightDigests], layout: str) -> tuple[str, str]:
     """Return (name, layout) of the parameter that holds the wanted one's values; empty where none does.
 
-    `layout` is the reference's layout that the candidate's parameter is, `part` the share of a fused one.
+    `layout` is that of the candidate's digests to look at, the returned one the reference's that its parameter is.
     """
     by_value = {value: key for key, value in reversed(wanted.digests.items())}
     for name, other in parameters.items():
         for key, value in other.digests.items():
-            if key.partition("/")[0] == (part or "identity") and value in by_value:
+            if is_of_layout(key, layout) and value in by_value:
                 return name, by_value[value].partition("/")[0]
     return "", ""
 
 
 def _weights(reference: Sequence[Unit], candidate: Sequence[Unit]) -> np.ndarray:
     """Return the log odds of the weights."""
-    found = np.zeros((len(reference), len(candidate)))
-    if not (any(unit.weights for unit in reference) and any(unit.weights for unit in candidate)):
-        return found
-    theirs = _parameter_sizes(candidate)
-    ours = _parameter_sizes(reference)
-    kinds = {sizes: number for number, sizes in enumerate({*ours, *theirs})}
-    first, second = (np.array([kinds[each] for each in sizes]) for sizes in (ours, theirs))
-    found[:] = np.where(first[:, None] == second[None, :], _SIZES, _OTHER)
-    found[np.ix_([not each for each in ours], [not each for each in theirs])] = 0.0
+    same_sizes = _agree(_parameter_sizes, reference, candidate)
+    bare = [np.array([not unit.weights for unit in units], bool) for units in (reference, candidate)]
+    if bare[0].all() or bare[1].all():  # that side tells no weights
+        return np.zeros(same_sizes.shape)
+    found = np.where(same_sizes, _SIZES, _OTHER)
+    found[np.logical_and.outer(*bare)] = 0.0
     holders = _holders(candidate)
     for row, unit in enumerate(reference):
-        hits: Counter[int] = Counter()
-        for digests in unit.weights.values():
-            hits.update({column for value in set(digests.digests.values()) for column in holders.get(value, ())})
-        for column, count in hits.items():
-            every = count >= len(unit.weights) and first[row] == second[column]
+        for column, count in _shared(unit, holders).items():
+            every = count >= len(unit.weights) and same_sizes[row, column]
             found[row, column] = _EQUAL if every else max(found[row, column], _SOME)
     return found
 
 
-def _parameter_sizes(units: Iterable[Unit]) -> list[tuple[int, ...]]:
-    """Return the sizes of each unit's parameters, in ascending order."""
-    return [
-        tuple(sorted(math.prod(each.shape) // (unit.part or (0, 1))[1] for each in unit.weights.values()))
-        for unit in units
-    ]
+def _parameter_sizes(unit: Unit) -> tuple[int, ...]:
+    """Return the sizes of a unit's parameters, in ascending order."""
+    return tuple(sorted(math.prod(each.shape) // unit.part.count for each in unit.weights.values()))
+
+
+def _shared(unit: Unit, holders: Mapping[str, set[int]]) -> Counter[int]:
+    """Return how many of a unit's parameters each holder of some has."""
+    found: Counter[int] = Counter()
+    for each in unit.weights.values():
+        having = [holders.get(value, set()) for value in each.digests.values()]
+        found.update(set().union(*having))
+    return found
 
 
 def _holders(units: Iterable[Unit]) -> dict[str, set[int]]:
     """Return digest -> the units that hold it: of a part, the digests of that part."""
     found: defaultdict[str, set[int]] = defaultdict(set)
     for column, unit in enumerate(units):
-        layout = "identity" if unit.part is None else "part{}of{}".format(*unit.part)
-        for digests in unit.weights.values():
-            for key, value in digests.digests.items():
-                if key.partition("/")[0] == layout:
+        for each in unit.weights.values():
+            for key, value in each.digests.items():
+                if is_of_layout(key, unit.part.layout):
                     found[value].add(column)
     return found
 
@@ -194,23 +217,35 @@ def name_similarity(first: Sequence[str], second: Sequence[str]) -> np.ndarray:
     >>> name_similarity(["unet.attn1.to_q"], ["model.attn1.to_q", "model.attn1.to_k"])[0].argmax()
     0
     """
-    words = [[_words(path) for path in paths] for paths in (first, second)]
-    known = [Counter(word for path in side for word in set(path)) for side in words]
-    shared = {word: number for number, word in enumerate(known[0].keys() & known[1].keys())}
+    mine, theirs = [_words(path) for path in first], [_words(path) for path in second]
+    paths_with = _paths_with(mine), _paths_with(theirs)
+    shared = {word: number for number, word in enumerate(paths_with[0].keys() & paths_with[1].keys())}
     total = len(first) + len(second)
-    vectors = []
-    for side in words:
-        matrix = np.zeros((len(side), len(shared)))
-        lengths = np.full(len(side), 1e-12)
-        for row, path in enumerate(side):
-            for word, count in Counter(path).items():
-                weight = count * math.log1p(total / (known[0][word] + known[1][word]))
-                lengths[row] += weight**2
-                if word in shared:
-                    matrix[row, shared[word]] = weight
-        vectors.append(matrix / np.sqrt(lengths)[:, None])
-    similarity: np.ndarray = vectors[0] @ vectors[1].T
+    rarity = {word: math.log1p(total / count) for word, count in (paths_with[0] + paths_with[1]).items()}
+    similarity: np.ndarray = _vectors(mine, shared, rarity) @ _vectors(theirs, shared, rarity).T
     return similarity
+
+
+def _paths_with(paths: Iterable[list[str]]) -> Counter[str]:
+    """Return in how many paths each word is."""
+    found: Counter[str] = Counter()
+    for words in paths:
+        found.update(set(words))
+    return found
+
+
+def _vectors(paths: Sequence[list[str]], shared: Mapping[str, int], rarity: Mapping[str, float]) -> np.ndarray:
+    """Return `[paths, shared words]`: each path's weights of words, over their root of squares with all its words."""
+    found = np.zeros((len(paths), len(shared)))
+    squares = np.full(len(paths), 1e-12)
+    for row, words in enumerate(paths):
+        for word, count in Counter(words).items():
+            weight = count * rarity[word]
+            squares[row] += weight**2
+            if word in shared:
+                found[row, shared[word]] = weight
+    vectors: np.ndarray = found / np.sqrt(squares)[:, None]
+    return vectors
 
 
 def _words(path: str) -> list[str]:
