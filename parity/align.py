@@ -18,7 +18,8 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -26,13 +27,70 @@ from parity.address import Address
 from parity.errors import AlignmentError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from parity.trace import RunReader
     from parity.trace.schema import Row
 
 __all__ = ["NAMED_TRANSFORMS", "REASONS", "Alignment", "Calls", "transform", "transformed"]
 
+REASONS: Final = ("never called", "container", "identity", "no counterpart", "excluded by the case")
+_SLICE: Final = re.compile(r"slice:(\d+)/([1-9]\d*)")
+
+Move = Callable[[np.ndarray, Sequence[int], str], np.ndarray]
+"""From a tensor, and the shape and the type that it has on the other side, to the tensor in that side's layout."""
+
+
+class _Layout(NamedTuple):
+    """How elements move, and which shapes have such a layout."""
+
+    move: Move
+    fits: Callable[[Sequence[int]], bool]
+
+
+def _reshaped(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Return an array in a shape of its size; in another it is left as it is, so that the judge sees the difference."""
+    return array.reshape(shape) if array.size == math.prod(shape) else array
+
+
+def _to_tokens(array: np.ndarray, _shape: Sequence[int], _dtype: str) -> np.ndarray:
+    """[batch, channels, height, width] becomes [batch, tokens, channels]."""
+    batch, channels, *places = array.shape
+    return np.moveaxis(array, 1, -1).reshape(batch, math.prod(places), channels)
+
+
+def _to_image(array: np.ndarray, shape: Sequence[int], _dtype: str) -> np.ndarray:
+    """[batch, tokens, channels] becomes the image that the other side has."""
+    return _reshaped(np.moveaxis(array, -1, 1)[..., None], shape)
+
+
+def _sequence_first(array: np.ndarray, _shape: Sequence[int], _dtype: str) -> np.ndarray:
+    """[batch, tokens, channels] becomes [tokens, batch, channels], and the other way round."""
+    return np.swapaxes(array, 0, 1)
+
+
+def _reshape(array: np.ndarray, shape: Sequence[int], _dtype: str) -> np.ndarray:
+    """The same elements in the other side's shape."""
+    return _reshaped(array, shape)
+
+
+def _integer_width(array: np.ndarray, _shape: Sequence[int], dtype: str) -> np.ndarray:
+    """Integers of the other side's width."""
+    return array.astype(dtype) if dtype and array.dtype.kind in "iu" else array
+
+
+def _with_axes(least: int) -> Callable[[Sequence[int]], bool]:
+    """Return a test of shapes: at least so many axes."""
+    return lambda shape: len(shape) >= least
+
+
+_LAYOUTS: Final = {
+    "nchw-to-tokens": _Layout(_to_tokens, _with_axes(3)),
+    "tokens-to-nchw": _Layout(_to_image, _with_axes(2)),
+    "reshape": _Layout(_reshape, _with_axes(0)),
+    "sequence-first": _Layout(_sequence_first, _with_axes(2)),
+    "integer-width": _Layout(_integer_width, _with_axes(0)),
+}
 NAMED_TRANSFORMS: Final = (
     "nchw-to-tokens",
     "tokens-to-nchw",
@@ -41,16 +99,34 @@ NAMED_TRANSFORMS: Final = (
     "slice:I/N",
     "integer-width",
 )
-_SLICE: Final = re.compile(r"slice:(\d+)/([1-9]\d*)")
-REASONS: Final = ("never called", "container", "identity", "no counterpart", "excluded by the case")
 
-_MOVES: Final[dict[str, Callable[[np.ndarray], np.ndarray]]] = {
-    "nchw-to-tokens": lambda array: np.moveaxis(array, 1, -1).reshape(array.shape[0], -1, array.shape[1]),
-    "tokens-to-nchw": lambda array: np.moveaxis(array, -1, 1)[..., None],
-    "sequence-first": lambda array: np.swapaxes(array, 0, 1),
-}
-_LEAST: Final = {"nchw-to-tokens": 3, "tokens-to-nchw": 2, "sequence-first": 2}
-"""How many dimensions a tensor needs for a layout."""
+
+def _slice(index: int, count: int) -> _Layout:
+    """Return the layout of one of `count` equal parts of the last axis."""
+
+    def move(array: np.ndarray, _shape: Sequence[int], _dtype: str) -> np.ndarray:
+        width = array.shape[-1] // count
+        return array[..., index * width : (index + 1) * width]
+
+    def fits(shape: Sequence[int]) -> bool:
+        return len(shape) > 0 and index < count and shape[-1] % count == 0
+
+    return _Layout(move, fits)
+
+
+def _layout(name: str) -> _Layout:
+    """Return the layout of a name.
+
+    Raises:
+        AlignmentError: it is not of the closed list.
+    """
+    if name in _LAYOUTS:
+        return _LAYOUTS[name]
+    part = _SLICE.fullmatch(name)
+    if part is None:
+        message = f"{name!r} is not a layout transform; the list is {', '.join(NAMED_TRANSFORMS)}"
+        raise AlignmentError(message)
+    return _slice(*map(int, part.groups()))
 
 
 def transform(name: str | None, array: np.ndarray, shape: Sequence[int], dtype: str = "") -> np.ndarray:
@@ -59,26 +135,7 @@ def transform(name: str | None, array: np.ndarray, shape: Sequence[int], dtype: 
     Raises:
         AlignmentError: the transform is not of the closed list.
     """
-    if name is None:
-        return array
-    if name in _MOVES:
-        moved = _MOVES[name](array)
-        fits = name == "tokens-to-nchw" and array.size == math.prod(shape)
-        return moved.reshape(shape) if fits else moved
-    if name == "reshape":
-        return array.reshape(shape) if array.size == np.prod(shape, dtype=int) else array
-    if name == "integer-width":
-        return array.astype(dtype) if dtype and array.dtype.kind in "iu" else array
-    if _SLICE.fullmatch(name):
-        index, count = (int(part) for part in name.removeprefix("slice:").split("/"))
-        width = array.shape[-1] // count
-        return array[..., index * width : (index + 1) * width]
-    raise AlignmentError(_unknown(name))
-
-
-def _unknown(name: str) -> str:
-    """Return what to say of a transform that is not of the list."""
-    return f"{name!r} is not a layout transform; the list is {', '.join(NAMED_TRANSFORMS)}"
+    return array if name is None else _layout(name).move(array, shape, dtype)
 
 
 def transformed(name: str | None, here: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
@@ -87,23 +144,15 @@ def transformed(name: str | None, here: Sequence[int], shape: Sequence[int]) -> 
     Raises:
         AlignmentError: the transform is not of the closed list, or a tensor of this shape has no such layout.
     """
-    here, size = tuple(here), math.prod(here)
-    sliced = _SLICE.fullmatch(name or "")
-    if name is not None and sliced is None and name not in NAMED_TRANSFORMS:
-        raise AlignmentError(_unknown(name))
-    index, count = (int(part) for part in sliced.groups()) if sliced else (0, 1)
-    if len(here) < _LEAST.get(name or "", 0) or (sliced and (not here or index >= count or here[-1] % count)):
+    if name is None:
+        return tuple(here)
+    layout = _layout(name)
+    if not layout.fits(here):
         message = f"a tensor of shape {list(here)} has no layout transform {name!r}; correct the table"
         raise AlignmentError(message)
-    if name == "nchw-to-tokens":
-        return here[0], math.prod(here[2:]), here[1]
-    if name == "sequence-first":
-        return here[1], here[0], *here[2:]
-    if name == "tokens-to-nchw":
-        return tuple(shape) if size == math.prod(shape) else (here[0], here[-1], *here[1:-1], 1)
-    if name == "reshape":
-        return tuple(shape) if size == math.prod(shape) else here
-    return (*here[:-1], here[-1] // count) if sliced else here
+    # One element that is repeated along every axis has any shape and takes no memory; moving it copies nothing.
+    without_memory = np.broadcast_to(np.zeros((), np.int8), here)
+    return layout.move(without_memory, shape, "").shape
 
 
 class Calls:
@@ -111,18 +160,14 @@ class Calls:
 
     def __init__(self, run: RunReader) -> None:
         """Read the addresses of one run of the reference."""
-        self._ports: dict[tuple[str, int | None, int | None], list[str]] = {}
+        self._ports: dict[tuple[str, int | None, int | None], list[str]] = defaultdict(list)
         self._indexed: set[tuple[str, int | None]] = set()
-        self.order: list[tuple[str, int | None, int | None]] = []
         for record in run.records:
             address = Address.parse(record.address)
-            key = (address.path, address.step, address.call)
-            if key not in self._ports:
-                self._ports[key] = []
-                self.order.append(key)
-            self._ports[key].append(address.port)
+            self._ports[address.path, address.step, address.call].append(address.port)
             if address.call is not None:
                 self._indexed.add((address.path, address.step))
+        self.order = list(self._ports)
 
     def key(self, path: str, step: int | None, call: int) -> tuple[str, int | None, int | None]:
         """Return (path, step, call) with call None where the reference made only one."""
@@ -151,15 +196,21 @@ class Alignment:
         self.not_compared = dict(not_compared)
         self._by_native: dict[str, list[Row]] = defaultdict(list)
         self._by_path: dict[str, list[Row]] = defaultdict(list)
-        paths = set(known)
         for row in self.rows:
-            if row.path not in paths:
-                message = (
-                    f"the alignment names {row.path!r}, which the reference does not have{nearest(row.path, paths)}"
-                )
-                raise AlignmentError(message)
             self._by_native[row.native].append(row)
             self._by_path[row.path].append(row)
+        self._check_paths(set(known))
+        self._check_exclusions()
+
+    def _check_paths(self, known: set[str]) -> None:
+        """Refuse a row of a path that the reference lacks."""
+        for path in self._by_path:
+            if path not in known:
+                message = f"the alignment names {path!r}, which the reference does not have{nearest(path, known)}"
+                raise AlignmentError(message)
+
+    def _check_exclusions(self) -> None:
+        """Refuse a reason that is not of the list, and an exclusion of a path that has a row."""
         for path, reason in self.not_compared.items():
             if reason not in REASONS:
                 message = f"{path}: {reason!r} is no reason for not comparing; the list is {', '.join(REASONS)}"
@@ -171,7 +222,7 @@ class Alignment:
     @property
     def natives(self) -> list[str]:
         """Native paths of the cells to be tapped."""
-        return [native for native, rows in self._by_native.items() if not all(row.function for row in rows)]
+        return list(dict.fromkeys(row.native for row in self.rows if not row.function))
 
     def takes_input(self, native: str) -> bool:
         """Tell whether a row takes an input of this cell."""
@@ -179,15 +230,13 @@ class Alignment:
 
     def yields(self, native: str, native_call: int) -> list[tuple[Row, int]]:
         """Return the rows that one native call yields, each with the reference's call."""
-        found = []
-        for row in self._by_native[native]:
-            if row.native_call is None and row.call is None:
-                found.append((row, native_call))
-            elif row.native_call in (None, native_call):
-                found.append((row, row.call if row.call is not None else native_call))
-        return found
+        return [
+            (row, native_call if row.call is None else row.call)
+            for row in self._by_native[native]
+            if row.native_call in {None, native_call}
+        ]
 
     def for_path(self, path: str, call: int | None) -> list[Row]:
         """Return the rows of this call of a path; a row that replays the whole path comes first."""
-        rows = [row for row in self._by_path.get(path, []) if row.call is None or row.call == (call or 0)]
+        rows = [row for row in self._by_path.get(path, []) if row.call in {None, call or 0}]
         return sorted(rows, key=lambda row: not (row.replay or row.function))

@@ -10,14 +10,15 @@ layout and shape. So a wrong parameter is not only found but often named:
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from parity.address import port_of
+from parity.address import place_of, port_of
+from parity.digests import ROUNDINGS
 from parity.result import Pair, Worst
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from parity.result import Verdict
     from parity.trace.schema import Manifest, WeightDigests
 
@@ -25,12 +26,23 @@ __all__ = ["audit_attributes", "audit_weights", "same_attribute", "weight_addres
 
 _SAME: Final = "identity/own"
 _FLOAT32_EPS: Final = 2.0**-23
-_ROUNDINGS: Final = ("own", "float16", "bfloat16")
+_LAYOUT_WORDS: Final = {"identity": "", "transpose": "equals the reference's transpose"}
+
+
+class _Found(NamedTuple):
+    """Where in the reference a digest occurs: a parameter, and which form of it, `LAYOUT/ROUNDING`."""
+
+    address: str
+    form: str
+
+
+Index = Mapping[str, Sequence[_Found]]
+"""From a digest to where in the reference it occurs."""
 
 
 def weight_address(name: str) -> str:
     """Return a parameter's address, `PATH:weight`, also when it is named `PATH.weight`."""
-    if ":" in name:
+    if port_of(name):
         return name
     owner, _, port = name.rpartition(".")
     return f"{owner}:{port}"
@@ -38,129 +50,137 @@ def weight_address(name: str) -> str:
 
 def audit_weights(reference: Manifest, candidate: Manifest) -> list[Pair]:
     """Compare the digests of all parameters; what the candidate says it does not compare is left out."""
-    theirs = {weight_address(name): digests for name, digests in candidate.weights.items()}
-    ours = {weight_address(name): digests for name, digests in reference.weights.items()}
+    ours, theirs = _by_address(reference), _by_address(candidate)
     index = _index(ours)
     pairs = []
     for order, (address, wanted) in enumerate(ours.items()):
-        found = theirs.get(address)
-        if found is not None:
-            pairs.append(_weight_pair(address, order, wanted, found, index))
-        elif address.partition(":")[0] not in candidate.not_compared:
-            pairs.append(_pair(address, "MISSING", order, "the candidate has no such parameter", wanted))
+        if address in theirs:
+            pairs.append(_weight_pair(address, order, wanted, theirs[address], index))
+        elif place_of(address) not in candidate.not_compared:
+            detail = "the candidate has no such parameter"
+            pairs.append(_pair(address, "MISSING", order, detail, native=wanted.native, shape=wanted.shape))
     for address, found in theirs.items():
         if address not in ours:
             detail = "the reference has no such parameter"
-            pairs.append(_pair(address, "UNEXPECTED", len(ours), detail, found))
+            pairs.append(_pair(address, "UNEXPECTED", len(ours), detail, native=found.native, shape=found.shape))
     return pairs
 
 
-def _index(weights: Mapping[str, WeightDigests]) -> dict[str, list[tuple[str, str]]]:
-    """Return for each digest where in the reference it occurs: (address, layout/rounding)."""
-    index: dict[str, list[tuple[str, str]]] = {}
-    for address, each in weights.items():
-        for key, value in each.digests.items():
-            index.setdefault(value, []).append((address, key))
+def _by_address(manifest: Manifest) -> dict[str, WeightDigests]:
+    """Return the digests of one side's parameters by address."""
+    return {weight_address(name): digests for name, digests in manifest.weights.items()}
+
+
+def _index(weights: Mapping[str, WeightDigests]) -> Index:
+    """Return for each digest where in the reference it occurs."""
+    index: dict[str, list[_Found]] = defaultdict(list)
+    for address, weight in weights.items():
+        for form, digest in weight.digests.items():
+            index[digest].append(_Found(address, form))
     return index
 
 
-def _weight_pair(
-    address: str, order: int, wanted: WeightDigests, found: WeightDigests, index: Mapping[str, list[tuple[str, str]]]
-) -> Pair:
+def _weight_pair(address: str, order: int, wanted: WeightDigests, found: WeightDigests, index: Index) -> Pair:
     """Compare one parameter."""
     digest = found.digests.get(_SAME, "")
-    verdict: Verdict = "MATCH" if digest == wanted.digests.get(_SAME) else "MISMATCH"
-    detail = ""
-    if verdict == "MISMATCH" or found.initial:
-        detail = "still at its initial value" if found.initial else explain(address, digest, wanted, index)
-        verdict = "MISMATCH"
+    verdict: Verdict = "MATCH"
+    details = []
     if found.shape != wanted.shape:
         verdict = "INCOMPARABLE"
-        detail = f"shape {list(found.shape)}; the reference has {list(wanted.shape)}" + (
-            f"; {detail}" if detail else ""
-        )
-    pair = _pair(address, verdict, order, detail, found)
-    pair.shape = wanted.shape
+        details.append(f"shape {list(found.shape)}; the reference has {list(wanted.shape)}")
+    if found.initial or digest != wanted.digests.get(_SAME):
+        verdict = "MISMATCH" if verdict == "MATCH" else verdict
+        details.append("still at its initial value" if found.initial else explain(address, digest, index))
+    pair = _pair(address, verdict, order, "; ".join(details), native=found.native, shape=wanted.shape)
     pair.basis, pair.limit = "exact", "equal digests"
     return pair
 
 
-def explain(address: str, digest: str, wanted: WeightDigests, index: Mapping[str, list[tuple[str, str]]]) -> str:
+def explain(address: str, digest: str, index: Index) -> str:
     """Say what a digest is the digest of: a variant of this parameter, another parameter, or unknown."""
-    for key, value in wanted.digests.items():
-        if value == digest and digest:
-            return _variant(key)
-    others = [(where, key) for where, key in index.get(digest, []) if where != address]
-    if others:
-        where, key = min(others, key=lambda item: item[1] != _SAME)
-        more = len({each for each, _ in others}) - 1
-        text = f"equals the reference's {where}" + ("" if key == _SAME else f", {_variant(key)}")
-        return text + (f" and {more} others" if more else "")
-    return "different, kind unknown"
+    found = index.get(digest, [])
+    for each in found:
+        if each.address == address:
+            return _variant(each.form)
+    if not found:
+        return "different, kind unknown"
+    whole = [each for each in found if each.form == _SAME]
+    told = (whole or found)[0]
+    said = [f"equals the reference's {told.address}"]
+    if not whole:
+        said.append(_variant(told.form))
+    more = len({each.address for each in found}) - 1
+    return ", ".join(said) + (f" and {more} others" if more else "")
 
 
-def _variant(key: str) -> str:
+def _variant(form: str) -> str:
     """Say in words what `transpose/float16` means."""
-    layout, _, rounding = key.partition("/")
-    changes = []
-    if layout == "transpose":
-        changes.append("equals the reference's transpose")
-    elif layout.startswith("flip"):
-        changes.append(f"flipped axis {layout.removeprefix('flip')}")
-    elif layout != "identity":
-        changes.append(layout)
-    if rounding in _ROUNDINGS[1:]:
-        changes.append(f"the reference's value rounded to {rounding}" if not changes else f"rounded to {rounding}")
-    return ", ".join(changes)
+    layout, _, rounding = form.partition("/")
+    said = _LAYOUT_WORDS.get(layout, layout.replace("flip", "flipped axis "))
+    if rounding not in ROUNDINGS:
+        return said
+    return f"{said}, rounded to {rounding}" if said else f"the reference's value rounded to {rounding}"
 
 
 def audit_attributes(reference: Manifest, candidate: Manifest) -> list[Pair]:
     """Compare the attributes that both sides report."""
-    pairs = []
-    order = 0
+    pairs: list[Pair] = []
     for path, attributes in reference.attributes.items():
         theirs = candidate.attributes.get(path, {})
         for name, wanted in attributes.items():
-            if name not in theirs:
-                continue
-            equal = same_attribute(wanted, theirs[name])
-            detail = "" if equal else f"{name} is {theirs[name]!r}; the reference has {wanted!r}"
-            pair = _pair(f"{path}:attribute.{name}", "MATCH" if equal else "MISMATCH", order, detail)
-            pair.basis, pair.limit = "exact", "equal, floats up to float32 rounding"
-            pair.worst = Worst(index=(), reference=_shown(wanted), candidate=_shown(theirs[name]))
-            pairs.append(pair)
-            order += 1
+            if name in theirs:
+                pairs.append(_attribute_pair(f"{path}:attribute.{name}", len(pairs), wanted, theirs[name]))
     return pairs
+
+
+def _attribute_pair(address: str, order: int, wanted: Any, found: Any) -> Pair:
+    """Compare one attribute."""
+    if same_attribute(wanted, found):
+        pair = _pair(address, "MATCH", order, "")
+    else:
+        name = port_of(address).removeprefix("attribute.")
+        pair = _pair(address, "MISMATCH", order, f"{name} is {found!r}; the reference has {wanted!r}")
+    pair.basis, pair.limit = "exact", "equal, floats up to float32 rounding"
+    pair.worst = Worst(index=(), reference=_shown(wanted), candidate=_shown(found))
+    return pair
 
 
 def same_attribute(first: Any, second: Any) -> bool:
     """Tell whether two attribute values are equal, floats up to the rounding of float32."""
-    if isinstance(first, (list, tuple)) and isinstance(second, (list, tuple)):
-        return len(first) == len(second) and all(map(same_attribute, first, second))
-    if isinstance(first, bool) or isinstance(second, bool) or first is None or second is None:
-        return first is second
-    if isinstance(first, (int, float)) and isinstance(second, (int, float)):
-        return first == second or math.isclose(first, second, rel_tol=_FLOAT32_EPS)
+    match first, second:
+        case (list() | tuple(), list() | tuple()):
+            return len(first) == len(second) and all(map(same_attribute, first, second))
+        case (bool(), _) | (_, bool()) | (None, _) | (_, None):
+            return first is second  # True is no 1, and None no 0
+        case (int() | float(), int() | float()):
+            return first == second or math.isclose(first, second, rel_tol=_FLOAT32_EPS)
     return type(first) is type(second) and first == second
 
 
 def _shown(value: object) -> float | str:
-    """Return a value as a result can hold it."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    return value if isinstance(value, str) else repr(value)
+    """Return a value as a result can hold it: a finite number, a text, or how Python writes it."""
+    match value:
+        case bool():
+            return repr(value)
+        case int() | float() if math.isfinite(value):
+            return float(value)
+        case str():
+            return value
+    return repr(value)
 
 
-def _pair(address: str, verdict: Verdict, order: int, detail: str, weight: WeightDigests | None = None) -> Pair:
+def _pair(
+    address: str, verdict: Verdict, order: int, detail: str, *, native: str | None = None, shape: tuple[int, ...] = ()
+) -> Pair:
     """Make an audit pair; of a parameter the candidate's own name and the shape are told."""
     return Pair(
         address=address,
-        native=None if weight is None else weight.native,
+        native=native,
         stage="attributes" if port_of(address).startswith("attribute.") else "weights",
         question="audit",
         mode="audit",
         verdict=verdict,
         order=order,
-        shape=() if weight is None else weight.shape,
+        shape=shape,
         detail=detail,
     )

@@ -31,29 +31,40 @@ def layouts(array: np.ndarray) -> dict[str, np.ndarray]:
     """Return views of `array` by the name of their layout, `identity` first."""
     found = {"identity": array}
     for name, (first, second) in _SWAPS.get(array.ndim, {}).items():
-        if array.shape[first] > 1 or array.shape[second] > 1:
+        if max(array.shape[first], array.shape[second]) > 1:
             found[name] = array.swapaxes(first, second)
-    found |= {f"flip{axis}": np.flip(array, axis) for axis, length in enumerate(array.shape) if length > 1}
+    for axis, length in enumerate(array.shape):
+        if length > 1:
+            found[f"flip{axis}"] = np.flip(array, axis)
     return found
 
 
 def digest(array: np.ndarray) -> str:
     """Return the xxh3-128 of the elements' bytes in C order, little endian."""
     plain = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
-    return (
-        xxhash.xxh3_128_hexdigest(plain.reshape(-1).view(np.uint8).data)
-        if plain.size
-        else xxhash.xxh3_128_hexdigest(b"")
-    )
+    return xxhash.xxh3_128_hexdigest(plain.reshape(-1).view(np.uint8).data)
 
 
 def digests(array: np.ndarray, dtype: str) -> dict[str, str]:
     """Return `LAYOUT/ROUNDING` -> digest; `dtype` is the true type of `array` (bfloat16 is stored as uint16)."""
+    found = {}
+    for form, values in _forms(array, dtype).items():
+        for layout, view in layouts(values).items():
+            found[f"{layout}/{form}"] = digest(view)
+    return found
+
+
+def _forms(array: np.ndarray, dtype: str) -> dict[str, np.ndarray]:
+    """Return `array` as it is, and rounded to each half type that is coarser than its own."""
     forms = {"own": array}
-    if is_float(dtype):
-        wide = widen(array, dtype, "float32" if bits(dtype) <= bits("float32") else "float64")
-        with np.errstate(over="ignore"):
-            forms |= {name: narrow(wide, name) for name in ROUNDINGS if bits(name) < bits(dtype)}
-    return {
-        f"{layout}/{form}": digest(view) for form, values in forms.items() for layout, view in layouts(values).items()
-    }
+    for name in ROUNDINGS:
+        if is_float(dtype) and bits(name) < bits(dtype):
+            forms[name] = _rounded(array, dtype, name)
+    return forms
+
+
+def _rounded(array: np.ndarray, dtype: str, to: str) -> np.ndarray:
+    """Return the values in a coarser type; what is too large for it becomes infinite."""
+    wide = widen(array, dtype, "float64" if dtype == "float64" else "float32")
+    with np.errstate(over="ignore"):
+        return narrow(wide, to)

@@ -78,4 +78,6 @@ class ChildError(ParityError, RuntimeError):
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Return `, did you mean 'x'?` for the closest of `choices`, or nothing."""
     close = get_close_matches(name, list(choices), n=1, cutoff=0.5)
-    return f", did you mean {close[0]!r}?" if close else ""
+    if not close:
+        return ""
+    return f", did you mean {close[0]!r}?"
