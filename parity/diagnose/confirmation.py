@@ -6,25 +6,25 @@ one is flagged `contains`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from parity.address import path_of, port_of
 from parity.diagnose.counterfactual import replay_with
-from parity.diagnose.evidence import worst_of
 from parity.diagnose.hypothesis import PROVEN
+from parity.diagnose.pairs import differs, holds_any, in_layers, path_of_pair, paths_of, worst_of
 from parity.repair import Edit, SubstituteEdit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from parity.diagnose.evidence import Evidence
     from parity.result import Cause, Pair, Result
     from parity.trace import Trace
 
-__all__ = ["can_confirm", "confirm", "edits_of"]
+__all__ = ["can_confirm", "confirm"]
 
 _DOUBTED = 0.5
 """Confidence in a cause whose repair does not remove the divergence."""
@@ -32,7 +32,8 @@ _DOUBTED = 0.5
 
 def can_confirm(evidence: Evidence, causes: Sequence[Cause]) -> bool:
     """Tell whether there is something to repair, something that could match then, and a command that replays it."""
-    return bool(edits_of(causes) and _mismatches(evidence) and evidence.candidate.manifest.command)
+    differ = any(map(differs, evidence.failing))
+    return differ and bool(_edits(causes)) and bool(evidence.candidate.manifest.command)
 
 
 def confirm(result: Result, evidence: Evidence, causes: Sequence[Cause], folder: Path) -> None:
@@ -42,30 +43,43 @@ def confirm(result: Result, evidence: Evidence, causes: Sequence[Cause], folder:
         ChildError: the replay failed.
     """
     after = _repaired(causes, evidence, folder)
-    now = {pair.address: pair for pair in after.pairs if pair.mode == "layers"}
+    now = {pair.address: pair for pair in filter(in_layers, after.pairs)}
     for cause in causes:
-        places = {path_of(cause.address), *cause.others}
-        mine = [pair for pair in evidence.failing if path_of(pair.address) in places]
-        if mine and cause.edits:
-            _judge(cause, mine, now)
+        places = _places(cause)
+        failed = [pair for pair in evidence.failing if path_of_pair(pair) in places]
+        if failed and cause.edits:
+            _judge(cause, failed, now)
     _flag_containers(result, now)
     result.price["repaired"] = after.price
 
 
-def edits_of(causes: Iterable[Cause]) -> list[Edit]:
+def _places(cause: Cause) -> list[str]:
+    """Return all paths where a cause sits."""
+    return [path_of(cause.address), *cause.others]
+
+
+def _edits(causes: Sequence[Cause]) -> list[Edit]:
     """Return all edits of the causes, then a substitution for each place that none repairs."""
-    found: list[Edit] = []
-    substituted: list[Edit] = []
+    repairs: list[Edit] = []
     for cause in causes:
-        found.extend(msgspec.convert(edit, Edit) for edit in cause.edits)
-        if not cause.edits and not port_of(cause.address):
-            substituted.extend(SubstituteEdit(path=path) for path in (cause.address, *cause.others))
-    return found + substituted
+        repairs += _edits_of(cause)
+    unrepaired = [cause for cause in causes if not cause.edits]
+    for cause in unrepaired:
+        # A module's output stands for its weight, but nothing stands for a parameter that has an address of its own.
+        if not port_of(cause.address):
+            repairs += map(_substitution, _places(cause))
+    return repairs
 
 
-def _mismatches(evidence: Evidence) -> list[Pair]:
-    """Return the failing pairs that were measured."""
-    return [pair for pair in evidence.failing if pair.verdict == "MISMATCH"]
+def _edits_of(cause: Cause) -> Iterator[Edit]:
+    """Yield a cause's own edits."""
+    for plain in cause.edits:
+        yield msgspec.convert(plain, Edit)
+
+
+def _substitution(path: str) -> Edit:
+    """Return the edit that puts the reference's output in the place of a module's."""
+    return SubstituteEdit(path=path)
 
 
 def _repaired(causes: Sequence[Cause], evidence: Evidence, folder: Path) -> Result:
@@ -73,11 +87,11 @@ def _repaired(causes: Sequence[Cause], evidence: Evidence, folder: Path) -> Resu
 
     A place whose repair was refused is substituted, so that what contains it is still told from what fails by itself.
     """
-    failing = _mismatches(evidence)
+    failing = list(filter(differs, evidence.failing))
     addresses = [*(pair.address for pair in failing), *_end(evidence.reference)]
     for _ in range(2):
         after, refused = replay_with(
-            edits_of(causes), addresses, reference=evidence.reference, candidate=evidence.candidate, folder=folder,
+            _edits(causes), addresses, reference=evidence.reference, candidate=evidence.candidate, folder=folder,
             modes=("layers", "free"), dtype=failing[0].dtype or "float64",
         )  # fmt: skip
         if not refused:
@@ -89,16 +103,17 @@ def _repaired(causes: Sequence[Cause], evidence: Evidence, folder: Path) -> Resu
 
 def _give_up_refused(cause: Cause, refused: Mapping[str, str]) -> None:
     """Take a cause's edits away when one of them was refused, and say why."""
-    texts = {_as_json(edit) for edit in cause.edits}
+    texts = set(map(_as_json, _edits_of(cause)))
     reasons = {refused[text] for text in texts & refused.keys()}
     if reasons:
         cause.edits = []
-        cause.evidence.extend(f"the repair could not be tried: {reason}" for reason in sorted(reasons))
+    for reason in sorted(reasons):
+        cause.evidence.append(f"the repair could not be tried: {reason}")
 
 
-def _as_json(edit: dict[str, Any]) -> str:
+def _as_json(edit: Edit) -> str:
     """Return an edit as a manifest writes it."""
-    return msgspec.json.encode(msgspec.convert(edit, Edit)).decode()
+    return msgspec.json.encode(edit).decode()
 
 
 def _judge(cause: Cause, failed: Sequence[Pair], now: Mapping[str, Pair]) -> None:
@@ -107,7 +122,7 @@ def _judge(cause: Cause, failed: Sequence[Pair], now: Mapping[str, Pair]) -> Non
     repaired = now.get(worst.address)
     cause.before = worst.rel_l2
     cause.after = None if repaired is None else repaired.rel_l2
-    cause.confirmed = all(_matches(now.get(pair.address)) for pair in failed)
+    cause.confirmed = all(_matches(pair, now) for pair in failed)
     if cause.confirmed:
         cause.evidence.append(f"replayed with the repair applied, {worst.address} matches")
         cause.confidence = PROVEN
@@ -116,19 +131,19 @@ def _judge(cause: Cause, failed: Sequence[Pair], now: Mapping[str, Pair]) -> Non
         cause.confidence = min(cause.confidence, _DOUBTED)
 
 
-def _matches(pair: Pair | None) -> bool:
-    """Tell whether a pair was replayed and matches."""
-    return pair is not None and pair.verdict == "MATCH"
+def _matches(pair: Pair, now: Mapping[str, Pair]) -> bool:
+    """Tell whether a pair was replayed and matches now."""
+    repaired = now.get(pair.address)
+    return repaired is not None and repaired.verdict == "MATCH"
 
 
 def _flag_containers(result: Result, now: Mapping[str, Pair]) -> None:
     """Flag `contains` on failing modules that match once a failing descendant of theirs is repaired."""
-    failing = [pair for pair in result.pairs if pair.mode == "layers" and pair.verdict == "MISMATCH"]
-    paths = {path_of(pair.address) for pair in failing}
-    program = result.program
+    failing = list(filter(differs, filter(in_layers, result.pairs)))
+    paths = paths_of(failing)
     for pair in failing:
-        holds = any(program.contains(path_of(pair.address), other) for other in paths)
-        if holds and _matches(now.get(pair.address)) and "contains" not in pair.flags:
+        healed = _matches(pair, now) and holds_any(result.program, path_of_pair(pair), paths)
+        if healed and "contains" not in pair.flags:
             pair.flags = [*pair.flags, "contains"]
 
 

@@ -13,41 +13,38 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from parity.address import Address, path_of, place_of, port_of
+from parity.diagnose.pairs import grouped, has_failed, holds_any, in_layers, path_of_pair, paths_of, worst_of
+from parity.trace import WeightDigests
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
 
     from parity.result import Pair, Result
-    from parity.trace import RunReader, Trace, WeightDigests
+    from parity.trace import Record, RunReader, Trace
 
-__all__ = ["FAILED", "Evidence", "Failure", "Recordings", "Setting", "Suspect", "Weight", "worst_of"]
+__all__ = ["ABSENT", "Evidence", "Failure", "Recordings", "Setting", "Suspect", "Weight"]
 
-FAILED: Final = frozenset({"MISMATCH", "INCOMPARABLE"})
+ABSENT: Final = WeightDigests(shape=(), dtype="", digests={})
+"""What a side has that has no such parameter."""
 _WHOLE: Final = "identity/own"
 _ATTRIBUTE: Final = "attribute."
 _INPUT: Final = "input."
 
 
-def worst_of(pairs: Iterable[Pair]) -> Pair:
-    """Return the pair with the largest relative difference; one that is no finite number is larger than any."""
-    return max(pairs, key=lambda pair: pair.rel_l2 if isinstance(pair.rel_l2, float) else float("inf"))
-
-
 @dataclass(frozen=True, kw_only=True)
 class Weight:
-    """A parameter that differs, by the digests of both sides; None for a side that has no such parameter."""
+    """A parameter that differs, by the digests of both sides."""
 
     pair: Pair
-    reference: WeightDigests | None
-    candidate: WeightDigests | None
+    reference: WeightDigests
+    candidate: WeightDigests
     evidence: Evidence
 
     @property
@@ -59,33 +56,28 @@ class Weight:
     @property
     def native(self) -> str:
         """The candidate's own name of it, or its address."""
-        return (self.candidate and self.candidate.native) or self.pair.address
+        return self.candidate.native or self.pair.address
 
     @property
     def aside(self) -> str:
         """The candidate's own name as a sentence adds it, or nothing."""
-        return f" (native {self.candidate.native})" if self.candidate and self.candidate.native else ""
+        return f" (native {self.candidate.native})" if self.candidate.native else ""
 
     @property
     def digest(self) -> str | None:
         """The digest of the candidate's tensor."""
-        return self.candidate.digests.get(_WHOLE) if self.candidate else None
+        return self.candidate.digests.get(_WHOLE)
 
     @property
     def forms(self) -> list[str]:
         """Which forms of the reference's tensor, `LAYOUT/ROUNDING`, the candidate's tensor equals."""
-        if self.reference is None or self.candidate is None:
-            return []
-        digest = self.digest
-        return [form for form, known in self.reference.digests.items() if known == digest and form != _WHOLE]
+        return [form for form, digest in self.reference.digests.items() if digest == self.digest]
 
     @property
-    def twins(self) -> Iterator[str]:
+    def twins(self) -> list[str]:
         """The addresses of the reference's other parameters that the candidate's tensor equals."""
-        digest = self.digest
-        for address, other in self.evidence.reference.manifest.weights.items():
-            if address != self.pair.address and other.digests.get(_WHOLE) == digest:
-                yield address
+        equal = self.evidence.parameters.get(self.digest, [])
+        return [address for address in equal if address != self.pair.address]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +113,11 @@ class Suspect:
     path: str
     pairs: tuple[Pair, ...]
     evidence: Evidence
+
+    @property
+    def worst(self) -> Pair:
+        """The pair with the largest relative difference."""
+        return worst_of(self.pairs)
 
     def failures(self) -> Iterator[Failure]:
         """Yield its outputs that differ; nothing when a side has no such run."""
@@ -159,16 +156,15 @@ class Evidence:
     def __init__(self, result: Result, reference: Trace, candidates: Sequence[Trace]) -> None:
         """Index `result`; tensors are read when a hypothesis asks. Weights are those of the first candidate."""
         self.result, self.reference, self.candidate = result, reference, candidates[0]
-        layers = [pair for pair in result.pairs if pair.mode == "layers"]
-        semantic = any(pair.question == "semantics" for pair in layers)
-        question = "semantics" if semantic else "precision"
-        self.layers = [pair for pair in layers if pair.question == question]
-        self.failing = [pair for pair in self.layers if pair.verdict in FAILED]
-        working = str(reference.manifest.case.get("precision", {}).get("dtype", "float32"))
-        dtype = "float64" if semantic or working not in reference.runs else working
+        layers = grouped(filter(in_layers, result.pairs), lambda pair: pair.question)
+        self.layers = layers.get("semantics") or layers.get("precision", [])
+        self.failing = list(filter(has_failed, self.layers))
+        dtype = str(reference.manifest.case.get("precision", {}).get("dtype", "float32"))
+        if "semantics" in layers or dtype not in reference.runs:
+            dtype = "float64"
         self.reference_run: RunReader = reference.run(dtype)
-        runs = [trace.run(f"layers-{dtype}") for trace in candidates if f"layers-{dtype}" in trace.runs]
-        self.candidate_run: RunReader | None = runs[0] if runs else None
+        name = f"layers-{dtype}"
+        self.candidate_run = next((trace.run(name) for trace in candidates if name in trace.runs), None)
 
     @property
     def is_of_references(self) -> bool:
@@ -178,21 +174,23 @@ class Evidence:
     def weights(self) -> Iterator[Weight]:
         """Yield the parameters that differ, in the reference's order."""
         theirs, ours = self.reference.manifest.weights, self.candidate.manifest.weights
-        for pair in self.result.pairs:
-            if pair.stage == "weights" and pair.mode == "audit" and pair.verdict != "MATCH":
-                yield Weight(
-                    pair=pair, reference=theirs.get(pair.address), candidate=ours.get(pair.address), evidence=self
-                )
+        for pair in filter(_is_wrong_weight, self.result.pairs):
+            yield Weight(
+                pair=pair,
+                reference=theirs.get(pair.address, ABSENT),
+                candidate=ours.get(pair.address, ABSENT),
+                evidence=self,
+            )
 
     def settings(self) -> Iterator[Setting]:
-        """Yield the attributes that differ and are not without effect, each with all places where both values are the same."""
-        places: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-        for pair in self.result.pairs:
-            if pair.stage == "attributes" and pair.verdict == "MISMATCH" and "equivalent" not in pair.flags:
-                path, name = path_of(pair.address), port_of(pair.address).removeprefix(_ATTRIBUTE)
-                values = repr(self.attribute(path, name)), repr(self._reported(path, name))
-                places[name, *values].append(path)
-        for (name, _, _), paths in places.items():
+        """Yield the attributes that differ, each with all places where both values are the same."""
+
+        def difference(pair: Pair) -> tuple[str, str, str]:
+            path, name = path_of_pair(pair), _name_of(pair)
+            return name, repr(self.attribute(path, name)), repr(self._reported(path, name))
+
+        for alike in grouped(filter(_is_wrong_setting, self.result.pairs), difference).values():
+            paths, name = paths_of(alike), _name_of(alike[0])
             yield Setting(
                 name=name,
                 reference=self.attribute(paths[0], name),
@@ -204,16 +202,21 @@ class Evidence:
     def suspects(self) -> Iterator[Suspect]:
         """Yield the innermost failing paths, in order of completion."""
         program = self.reference.manifest.program
-        by_path: dict[str, list[Pair]] = defaultdict(list)
-        for pair in self.failing:
-            by_path[path_of(pair.address)].append(pair)
+        by_path = grouped(self.failing, path_of_pair)
         for path, pairs in by_path.items():
-            if not any(program.contains(path, other) for other in by_path):
+            if not holds_any(program, path, by_path):
                 yield Suspect(path=path, pairs=tuple(pairs), evidence=self)
+
+    @cached_property
+    def parameters(self) -> dict[str | None, list[str]]:
+        """The addresses of the reference's parameters by the digest of their value."""
+        weights = self.reference.manifest.weights
+        return grouped(weights, lambda address: weights[address].digests.get(_WHOLE))
 
     def inputs(self, place: str) -> dict[str, np.ndarray]:
         """Return the recorded tensors that one call took, by key, in float64."""
-        return {key: self.reference_run.wide(address) for key, address in self._inputs[place].items()}
+        addresses = [record.address for record in self._inputs.get(place, [])]
+        return {port_of(address).removeprefix(_INPUT): self.reference_run.wide(address) for address in addresses}
 
     def recorded(self, address: Address) -> np.ndarray | None:
         """Return the reference's tensor at an address, or that of its only call, or None."""
@@ -232,21 +235,39 @@ class Evidence:
 
     def _native(self, path: str) -> str:
         """Return the candidate's own name of a path, or the path."""
-        rows = self.candidate.manifest.alignment or []
-        return next((row.native for row in rows if row.path == path), path)
+        for row in self.candidate.manifest.alignment or ():
+            if row.path == path:
+                return row.native
+        return path
 
     @cached_property
-    def _inputs(self) -> dict[str, dict[str, str]]:
-        """The addresses of the reference's input tensors by place and key."""
-        found: dict[str, dict[str, str]] = defaultdict(dict)
-        for record in self.reference_run.records:
-            port = port_of(record.address)
-            if port.startswith(_INPUT) and record.kind == "tensor":
-                found[place_of(record.address)][port.removeprefix(_INPUT)] = record.address
-        return found
+    def _inputs(self) -> dict[str, list[Record]]:
+        """The reference's input tensors by the call that took them."""
+        inputs = filter(_is_input_tensor, self.reference_run.records)
+        return grouped(inputs, lambda record: place_of(record.address))
+
+
+def _is_wrong_weight(pair: Pair) -> bool:
+    """Tell whether a pair is of a parameter that differs or that one side lacks."""
+    return pair.mode == "audit" and pair.stage == "weights" and pair.verdict != "MATCH"
+
+
+def _is_wrong_setting(pair: Pair) -> bool:
+    """Tell whether a pair is of an attribute that differs and is not without effect."""
+    return pair.stage == "attributes" and pair.verdict == "MISMATCH" and "equivalent" not in pair.flags
+
+
+def _is_input_tensor(record: Record) -> bool:
+    """Tell whether a record is a tensor that a call took."""
+    return port_of(record.address).startswith(_INPUT) and record.kind == "tensor"
+
+
+def _name_of(pair: Pair) -> str:
+    """Return the name of the attribute that a pair is of."""
+    return port_of(pair.address).removeprefix(_ATTRIBUTE)
 
 
 def _working_run(trace: Trace) -> RunReader:
-    """Return the working run of a recording."""
-    names = [name for name in trace.runs if trace.run(name).info.mode == "run"]
-    return trace.run(next((name for name in names if name != "float64"), names[0]))
+    """Return the working run of a recording, or its twin where that is all there is."""
+    whole = [run for run in map(trace.run, trace.runs) if run.info.mode == "run"]
+    return next((run for run in whole if run.name != "float64"), whole[0])

@@ -11,16 +11,16 @@ Suspected is an operator whose own error on the candidate's platform is above th
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from parity.address import path_of
 from parity.compare.flags import relate
 from parity.compare.summary import summarize
 from parity.diagnose.counterfactual import replay_with
-from parity.diagnose.evidence import FAILED
+from parity.diagnose.pairs import differs, has_failed, in_layers, paths_of
 from parity.repair import WIDENED, PrecisionEdit
 from parity.result import Cause, measured
 
@@ -90,7 +90,7 @@ def blame_platform(
         if not candidate.manifest.command:
             continue
         for dtype in _types_of_layers(candidate):
-            excessive = [pair for pair in _excessive(result.pairs, dtype) if pair.mode == "layers"]
+            excessive = list(filter(in_layers, _excessive(result.pairs, dtype)))
             found = suspects(candidate.manifest, reference.manifest, dtype)
             if excessive and found:
                 replays = _Replays(reference, candidate, folder, dtype, progress)
@@ -109,14 +109,10 @@ def _types_of_layers(candidate: Trace) -> list[str]:
 
 def _excessive(pairs: Sequence[Pair], dtype: str) -> list[Pair]:
     """Return the pairs that exceed a measured floor, and nothing else is known to be wrong with their semantics."""
-    wrong = set()
-    over = []
-    for pair in pairs:
-        if pair.question == "semantics" and pair.mode == "layers" and pair.verdict in FAILED:
-            wrong.add(pair.address)
-        if pair.verdict == "MISMATCH" and pair.ground == "floor" and pair.dtype == dtype and not pair.hard:
-            over.append(pair)
-    return [pair for pair in over if pair.address not in wrong]
+    failed = filter(has_failed, filter(in_layers, pairs))
+    wrong = {pair.address for pair in failed if pair.question == "semantics"}
+    over = [pair for pair in filter(differs, pairs) if pair.ground == "floor" and pair.dtype == dtype]
+    return [pair for pair in over if not pair.hard and pair.address not in wrong]
 
 
 class _Settled(NamedTuple):
@@ -176,9 +172,9 @@ def _explained(
     if left:
         causes.append(_cause(found, left))
         blamed = list(found)
-    later = [pair for pair in _excessive(pairs, replays.dtype) if pair.mode != "layers"]
     if causes:
-        for each in replays.settled(later, blamed):
+        later = itertools.filterfalse(in_layers, _excessive(pairs, replays.dtype))
+        for each in replays.settled(list(later), blamed):
             _flag(each, blamed)
     return causes
 
@@ -209,7 +205,7 @@ def _cause(operators: Sequence[_Suspect], settled: Sequence[_Settled]) -> Cause:
     for each in settled:
         _flag(each, operators)
     worst = max(settled, key=lambda each: measured(each.pair.ratio_to_floor))
-    paths = list(dict.fromkeys(path_of(each.pair.address) for each in settled))
+    paths = paths_of(each.pair for each in settled)
     named = _names(operators)
     edit = PrecisionEdit(operators=tuple(each.kind for each in operators))
     return Cause(

@@ -16,18 +16,23 @@ from parity.diagnose.evidence import Recordings
 from parity.diagnose.hypotheses import settings, weights
 from parity.diagnose.hypothesis import PROVEN
 from parity.diagnose.kinds import BY_SLUG, KINDS, OTHER_SETTING
+from parity.diagnose.pairs import holds_any
 from parity.result import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from parity.components import Components
     from parity.diagnose.evidence import Evidence, Suspect, Weight
     from parity.diagnose.hypothesis import Hypothesis
     from parity.diagnose.kinds import Kind
     from parity.trace import Trace
 
 __all__ = ["causes_of", "disagreements"]
+
+_ASK_WEIGHTS = [(kind, kind.weight) for kind in KINDS if kind.weight is not None]
+_ASK_TENSORS = [(kind, kind.tensors) for kind in KINDS if kind.tensors is not None]
+_ASK_RECORDINGS = [(kind, kind.recordings) for kind in KINDS if kind.recordings is not None]
+_OF_SETTINGS = {name: kind for kind in KINDS for name in kind.settings}
 
 Thing = TypeVar("Thing")
 
@@ -59,17 +64,22 @@ def causes_of(evidence: Evidence) -> list[Cause]:
         return [*audited, *disagreements(evidence.reference, evidence.candidate)]
     suspects = {suspect.path: suspect for suspect in evidence.suspects()}
     _add_fits(audited, suspects)
-    explained = {place for cause in audited for place in (path_of(cause.address), *cause.others)}
+    explained: set[str] = set()
+    for cause in audited:
+        explained.update([path_of(cause.address), *cause.others])
     program = evidence.reference.manifest.program
-    left = [suspect for path, suspect in suspects.items() if not _holds(program, path, explained)]
+    left = [
+        suspect
+        for path, suspect in suspects.items()
+        if path not in explained and not holds_any(program, path, explained)
+    ]
     return [*audited, *_of_suspects(left)]
 
 
 def disagreements(reference: Trace, other: Trace) -> Iterator[Cause]:
     """Yield what two recordings of the same weights are known to do differently: choices of each, and no noise."""
     recordings = Recordings.of(reference, other)
-    asked = ((kind, kind.recordings) for kind in KINDS if kind.recordings is not None)
-    for explanation in _explanations(asked, recordings):
+    for explanation in _explanations(_ASK_RECORDINGS, recordings):
         yield explanation.cause([explanation.kind.at])
 
 
@@ -87,8 +97,7 @@ def _of_weights(evidence: Evidence) -> list[Cause]:
     causes = []
     absent: dict[Kind, list[tuple[Weight, _Explanation]]] = defaultdict(list)
     for weight in evidence.weights():
-        asked = ((kind, kind.weight) for kind in KINDS if kind.weight is not None)
-        explanation = next(_explanations(asked, weight))
+        explanation = next(_explanations(_ASK_WEIGHTS, weight))
         if explanation.kind.together:
             absent[explanation.kind].append((weight, explanation))
         else:
@@ -110,15 +119,14 @@ def _together(alike: Sequence[Weight], explanations: Sequence[_Explanation]) -> 
 
 def _of_settings(evidence: Evidence) -> Iterator[Cause]:
     """Yield one cause for each way in which a setting differs, with all its places."""
-    kinds = {name: kind for kind in KINDS for name in kind.settings}
     for setting in evidence.settings():
-        kind = kinds.get(setting.name, OTHER_SETTING)
+        kind = _OF_SETTINGS.get(setting.name, OTHER_SETTING)
         yield _Explanation(kind, settings.differs(setting)).cause(setting.paths)
 
 
 def _explained(suspect: Suspect) -> _Explanation:
     """Return the first explanation of a module's tensors."""
-    asked = ((kind, kind.tensors) for kind in KINDS if kind.tensors is not None and kind.at in {"", suspect.path})
+    asked = [(kind, ask) for kind, ask in _ASK_TENSORS if kind.at in {"", suspect.path}]
     return next(_explanations(asked, suspect))
 
 
@@ -132,11 +140,6 @@ def _of_suspects(suspects: Iterable[Suspect]) -> Iterable[Cause]:
             first.others.append(cause.address)
             first.edits.extend(cause.edits)
     return found.values()
-
-
-def _holds(program: Components, path: str, places: set[str]) -> bool:
-    """Tell whether a path of the program is or contains one of these places."""
-    return path in places or any(program.contains(path, place) for place in places)
 
 
 def _add_fits(audited: Iterable[Cause], suspects: dict[str, Suspect]) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from parity.diagnose.evidence import worst_of
 from parity.diagnose.hypotheses.fitting import EXPLAINED, IMAGE_AXES, Fit, fits, multiple, relative
 from parity.diagnose.hypothesis import FITTED, UNEXPLAINED, Hypothesis
 
@@ -97,17 +96,17 @@ def _steps_late(suspect: Suspect, failure: Failure) -> Fit[int] | None:
     step = failure.address.step
     if step is None:
         return None
-    for other in range(max(0, step - _NEAR_STEPS), step + _NEAR_STEPS + 1):
+    near = [*range(max(0, step - _NEAR_STEPS), step), *range(step + 1, step + _NEAR_STEPS + 1)]
+    for other in near:
         recorded = suspect.evidence.recorded(dataclasses.replace(failure.address, step=other))
-        residual = float("inf") if recorded is None else relative(recorded, failure.candidate)
-        if other != step and residual < EXPLAINED:
-            return Fit(step - other, residual)
+        if recorded is not None and relative(recorded, failure.candidate) < EXPLAINED:
+            return Fit(step - other, 0.0)
     return None
 
 
 def place_alone(suspect: Suspect) -> Iterator[Hypothesis]:
     """Nothing is known but where."""
-    worst = worst_of(suspect.pairs)
+    worst = suspect.worst
     largest = f"{worst.rel_l2:.1e}" if isinstance(worst.rel_l2, float) else str(worst.rel_l2)
     said = f"{len(suspect.pairs)} outputs differ with identical inputs; the largest relative difference is {largest}"
     repair = f"compare how both sides compute {suspect.path}; its inputs match"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -32,17 +33,23 @@ class _Border(NamedTuple):
     inside: float
     even: bool
 
+    def with_(self, other: _Border) -> _Border:
+        """Return what is true of both."""
+        sides = self.sides | other.sides
+        for side in self.sides.keys() & other.sides.keys():
+            sides[side] = max(self.sides[side], other.sides[side])
+        return _Border(sides, max(self.inside, other.inside), even=self.even and other.even)
+
 
 def another_border(suspect: Suspect) -> Iterator[Hypothesis]:
     """Only the border of the image differs: padding."""
-    borders = [fit.value for fit in fits(suspect, _border)]
-    if not borders:
+    found = fits(suspect, _border)
+    if not found:
         return
-    sides = dict.fromkeys(side for border in borders for side in border.sides)
-    outside = max(max(border.sides.values()) for border in borders)
-    inside = max(border.inside for border in borders)
-    facts = [f"only the border differs ({', '.join(sides)}): by at most {outside:.3g} there, {inside:.1e} inside"]
-    if all(border.even for border in borders):
+    border = reduce(_Border.with_, (fit.value for fit in found))
+    sides, most = ", ".join(border.sides), max(border.sides.values())
+    facts = [f"only the border differs ({sides}): by at most {most:.3g} there, {border.inside:.1e} inside"]
+    if border.even:
         facts.append("along each side a channel is off by one number: another constant is padded there")
     repair = "pad with zeros, on the sides where the reference pads"
     yield Hypothesis(confidence=FITTED, evidence=tuple(facts), repair=repair)
@@ -50,21 +57,23 @@ def another_border(suspect: Suspect) -> Iterator[Hypothesis]:
 
 def _border(failure: Failure) -> Fit[_Border] | None:
     """Return how the border of one output differs; nothing where the inside does too."""
-    reference = failure.reference
-    is_image = reference.ndim == IMAGE_AXES and min(reference.shape[2:]) >= _WITH_AN_INSIDE
-    if not is_image or failure.candidate.shape != reference.shape:
+    if not _is_image(failure.reference) or failure.candidate.shape != failure.reference.shape:
         return None
-    difference = failure.candidate - reference
+    difference = failure.candidate - failure.reference
     error = np.abs(difference).max(axis=(0, 1))
-    limit = EXPLAINED * float(np.abs(reference).max())
-    inside = float(error[1:-1, 1:-1].max())
-    # The median of a side, since a corner belongs to two of them.
-    wrong = [side for side, at in _SIDES.items() if np.median(error[at]) > limit]
-    if inside > limit or not wrong:
-        return None
-    sides = {side: float(error[_SIDES[side]].max()) for side in wrong}
-    even = all(_is_even(difference[_SIDES[side]], limit) for side in wrong)
-    return Fit(_Border(sides, inside, even), 0.0)
+    limit = EXPLAINED * float(np.abs(failure.reference).max())
+    border = _Border({}, inside=float(error[1:-1, 1:-1].max()), even=True)
+    for side, at in _SIDES.items():
+        if np.median(error[at]) > limit:  # and not the largest, since a corner belongs to two sides
+            largest, even = float(error[at].max()), _is_even(difference[at], limit)
+            border = border.with_(_Border({side: largest}, inside=0.0, even=even))
+    explains = border.inside <= limit and border.sides
+    return Fit(border, 0.0) if explains else None
+
+
+def _is_image(array: np.ndarray) -> bool:
+    """Tell whether an array is [batch, channels, height, width] and has an inside."""
+    return array.ndim == IMAGE_AXES and min(array.shape[2:]) >= _WITH_AN_INSIDE
 
 
 def _is_even(along: np.ndarray, limit: float) -> bool:

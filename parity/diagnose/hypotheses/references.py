@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from parity.address import path_of, port_of
+from parity.address import port_of
 from parity.diagnose.hypothesis import PROVEN, Hypothesis
 from parity.dtypes import is_float
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from parity.diagnose.evidence import Recordings
-    from parity.trace import RunReader
+    from parity.trace import Record, RunReader
 
 __all__ = ["CONDITIONING", "SCHEDULE", "SECOND_TOKENIZER", "negative_prompt", "padding_token", "timesteps"]
 
@@ -29,13 +29,12 @@ _TIMESTEPS: Final = f"{SCHEDULE}:output.timesteps"
 
 def padding_token(recordings: Recordings) -> Iterator[Hypothesis]:
     """The padding token "!" in a prompt: id 0 in transformers, the ordinary token in OpenCLIP."""
-    places = []
-    for record in recordings.first.records:
-        if path_of(record.address).startswith(SECOND_TOKENIZER) and port_of(record.address) == "output.input_ids":
-            found = _exchanged_ids(recordings, record.address)
-            if found is None:
-                return
-            places += found
+    places: list[tuple[str, tuple[int, ...]]] = []
+    for record in filter(_holds_ids, recordings.first.records):
+        found = _exchanged_ids(recordings, record.address)
+        if found is None:
+            return
+        places += found
     if not places:
         return
     address, place = places[0]
@@ -45,6 +44,11 @@ def padding_token(recordings: Recordings) -> Iterator[Hypothesis]:
     )
     repair = 'leave "!" out of the prompt, or give its id as the other side does'
     yield Hypothesis(confidence=PROVEN, evidence=facts, repair=repair)
+
+
+def _holds_ids(record: Record) -> bool:
+    """Tell whether a record holds the second tokenizer's ids."""
+    return record.address.startswith(SECOND_TOKENIZER) and port_of(record.address) == "output.input_ids"
 
 
 def _exchanged_ids(recordings: Recordings, address: str) -> list[tuple[str, tuple[int, ...]]] | None:

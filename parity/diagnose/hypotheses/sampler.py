@@ -63,12 +63,11 @@ def _noise_taken(failure: Failure, noises: list[np.ndarray]) -> Fit[_Taken] | No
     if step >= len(noises):
         return None
     difference = failure.candidate - failure.reference
-    best = None
+    tried = []
     for other, noise in enumerate(noises):
         factor, residual = multiple(difference, noise - noises[step])
-        if other != step and (best is None or residual < best.residual):
-            best = Fit(_Taken(step, other, factor), residual)
-    return best
+        tried.append(Fit(_Taken(step, other, factor), residual))
+    return min(tried, key=lambda fit: fit.residual)
 
 
 def scaled_step(suspect: Suspect) -> Iterator[Hypothesis]:

@@ -6,7 +6,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from parity.address import component_of
+from parity.diagnose.evidence import ABSENT
 from parity.diagnose.hypothesis import PROVEN, Hypothesis
+from parity.digests import ROUNDINGS
 from parity.repair import WeightEdit
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ _FLIPS: Final[dict[Change, int]] = {"flip0": 0, "flip1": 1, "flip2": 2, "flip3":
 
 def not_loaded(weight: Weight) -> Iterator[Hypothesis]:
     """The candidate's parameter was never filled."""
-    if weight.reference is None or weight.candidate is None or not weight.candidate.initial:
+    if weight.reference is ABSENT or not weight.candidate.initial:
         return
     facts = [f"the candidate's parameter{weight.aside} was never loaded; it still has its initial value"]
     unused = weight.evidence.candidate.manifest.provenance.get("unused_tensors")
@@ -49,7 +51,7 @@ def not_loaded(weight: Weight) -> Iterator[Hypothesis]:
 def missing(weight: Weight) -> Iterator[Hypothesis]:
     """One side has no such parameter."""
     for side, digests in (("candidate", weight.candidate), ("reference", weight.reference)):
-        if digests is None:
+        if digests is ABSENT:
             facts = (f"the {side} has no such parameter",)
             yield Hypothesis(confidence=PROVEN, evidence=facts, repair="map the parameter's name")
 
@@ -57,7 +59,7 @@ def missing(weight: Weight) -> Iterator[Hypothesis]:
 def transposed(weight: Weight) -> Iterator[Hypothesis]:
     """Two axes are exchanged."""
     for change, words in _TRANSPOSES.items():
-        if f"{change}/own" in weight.forms and weight.reference is not None:
+        if f"{change}/own" in weight.forms:
             yield Hypothesis(
                 confidence=PROVEN,
                 evidence=(
@@ -86,7 +88,7 @@ def rounded(weight: Weight) -> Iterator[Hypothesis]:
     """The value went through a half type."""
     for form in weight.forms:
         layout, _, rounding = form.partition("/")
-        if layout == "identity":
+        if layout == "identity" and rounding in ROUNDINGS:
             said = f"the candidate's weight{weight.aside} equals the reference's rounded to {rounding}, exactly"
             repair = "convert from the file of full precision"
             yield Hypothesis(confidence=PROVEN, evidence=(said,), repair=repair)
