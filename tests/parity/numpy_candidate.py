@@ -243,11 +243,12 @@ class NumpySystem:
         """Return the own error of the port's kernels; none in float64."""
         if self.dtype == "float64":
             return {}
-        port = self.port
-        kernels = {"softmax": port.softmax, "gelu": port.gelu}
-        return measure(
-            {kind: lambda x, kind=kind, run=run: port.kernel(kind, run, x) for kind, run in kernels.items()}, self.dtype
-        )
+        kernels = {"softmax": self.port.softmax, "gelu": self.port.gelu}
+
+        def own(kind):
+            return lambda x: self.port.kernel(kind, kernels[kind], x.astype(self.dtype))
+
+        return measure({kind: own(kind) for kind in kernels}, self.dtype)
 
     @contextmanager
     def observe(self, natives, seen):
@@ -437,4 +438,4 @@ def replayed(trace, out, port=candidate, plant="", **options):
         file.write_text(plant, encoding="utf-8")
         command.append(f"--plant={file}")
         options["plant"] = file
-    return replay(trace.folder, port, out, Options(command=tuple(command), **options), lambda *_: None)
+    return replay(trace.folder, port, out, Options(**{"command": tuple(command), **options}), lambda *_: None)

@@ -347,8 +347,14 @@ class System:
 
     def floors(self):
         """Return the own error of each kind of operator."""
-        softmax = partial(special.softmax, axis=-1)
-        return measure({"softmax": softmax, "gelu": lambda x: x * special.ndtr(x)}, self._dtype)
+
+        def softmax(x):
+            return special.softmax(x.astype(self._dtype), axis=-1)
+
+        def activation(x):
+            return gelu(None, "", x.astype(self._dtype))
+
+        return measure({"softmax": softmax, "gelu": activation}, self._dtype)
 
     def policy(self):
         """Return the working type."""
