@@ -17,10 +17,9 @@ from parity.compare.work import THREADED, each, laid, tensors
 from parity.distance.batch import LARGEST
 from parity.distance.blocks import BLOCK
 from parity.distance.exact import locate_exact
-from parity.distance.grid import WORDS, on_half_grid
-from parity.distance.look import look_many
-from parity.distance.ulp import has_ulps, largest_ulps, some_beyond_ulps
-from parity.distance.where import locate
+from parity.distance.grid import WORDS, on_half_grid, on_half_grid_many
+from parity.distance.ulp import has_ulps, largest_ulps, largest_ulps_many, some_beyond_ulps
+from parity.distance.where import locate, locate_many
 from parity.dtypes import is_float
 from parity.result import MEASURES, Worst, measured, number
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from parity.compare.plan import Job
     from parity.compare.rules import RuleBook
     from parity.compare.work import Tensors
-    from parity.distance.where import Place
+    from parity.distance.place import Place
     from parity.result import Pair
 
 __all__ = ["examine_all"]
@@ -121,8 +120,8 @@ def _examine(item: _Item) -> None:
     pair, job = item.pair, item.job
     group = tensors(job)
     if pair.ground == "exact":
-        index, first, second, words = locate_exact(group.expected, group.candidate)
-        pair.worst, pair.detail = Worst(index=index, reference=_shown(first), candidate=_shown(second)), words
+        found = locate_exact(group.expected, group.candidate)
+        pair.worst, pair.detail = _worst(found), found.words
         return
     place = locate(group.expected, group.candidate, _limit_of(item), _cosine_of(pair), measured(pair.error_max))
     ulps = None
@@ -136,9 +135,14 @@ def _examine_many(items: Sequence[_Item]) -> None:
     layout, expected, candidate = laid([item.job for item in items])
     limits = [_limit_of(item) for item in items]
     cosines = [_cosine_of(item.pair) for item in items]
-    places, ulps, on_grid = look_many(layout, expected, candidate, limits, cosines)
-    unknown = [None] * len(items)
-    for item, found in zip(items, map(_Findings, places, ulps or unknown, on_grid or unknown), strict=True):
+    places = locate_many(layout, expected, candidate, limits, cosines)
+    ulps: Sequence[float | None] = [None] * len(items)
+    on_grid: Sequence[bool | None] = [None] * len(items)
+    if has_ulps(candidate.dtype):
+        ulps = largest_ulps_many(layout, expected, candidate)
+    if candidate.dtype in WORDS:
+        on_grid = on_half_grid_many(layout, candidate)
+    for item, found in zip(items, map(_Findings, places, ulps, on_grid), strict=True):
         _settle(item, found)
 
 
@@ -158,7 +162,7 @@ def _cosine_of(pair: Pair) -> float | None:
 def _settle(item: _Item, found: _Findings, group: Tensors | None = None) -> None:
     """Fill in what was found; `group` is the pair's tensors, where they were read already."""
     pair, job, place = item.pair, item.job, found.place
-    pair.worst = Worst(index=place.at, reference=_shown(place.reference), candidate=_shown(place.candidate))
+    pair.worst = _worst(place)
     pair.cosine, pair.outside = number(place.cosine), place.outside
     if place.outside and _only_large_elements(item, place.reference, group):
         output_type = coarser(job.expected.dtype, job.candidate.dtype)
@@ -183,6 +187,11 @@ def _only_large_elements(item: _Item, worst: complex, group: Tensors | None) -> 
         return False
     group = group or tensors(job)
     return not some_beyond_ulps(group.expected, group.candidate, limit, output_type, MODEL_ULPS)
+
+
+def _worst(place: Place) -> Worst:
+    """Return the worst element as a result can hold it."""
+    return Worst(index=place.at, reference=_shown(place.reference), candidate=_shown(place.candidate))
 
 
 def _shown(value: complex) -> float | str:

@@ -5,8 +5,8 @@ by itself, half an ulp of the output type at the rms of the exact tensor, and th
 run-to-run difference. Fmax is the same for the largest element, with one ulp of the largest value. The ulp
 at the rms is taken as `eps * rms`, so that a tensor scaled by 1.01 across a power of two has the same floor.
 
-    >>> from parity.distance.measurement import Measure
-    >>> f = floor_of(Measure(64, 1.0, 4.0, 0.0, 0.0, 0.0, 0.0, working_rms=1e-7, working_max=3e-7), "float32")
+    >>> from parity.distance.sums import Distances, Moments
+    >>> f = floor_of(Distances(64, Moments(64.0, 4.0), Moments(), Moments(64e-14, 3e-7)), "float32")
     >>> f.rms, round(f.max / 2**-21, 3)
     (1e-07, 1.0)
 """
@@ -24,7 +24,7 @@ from parity.dtypes import bits, eps
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from parity.distance.measurement import Measure
+    from parity.distance.sums import Distances
 
 __all__ = ["NO_PLATFORM", "NO_POOL", "Floor", "Platform", "floor_of", "model_floor", "pooled", "ulp"]
 
@@ -58,7 +58,7 @@ def ulp(name: str, at: float) -> float:
 
 
 def floor_of(
-    measure: Measure,
+    measure: Distances,
     output_type: str,
     platform: Platform = NO_PLATFORM,
     repeat: float = 0.0,
@@ -93,7 +93,7 @@ def model_floor(output_type: str, scale: float, peak: float = 0.0) -> Floor:
     return Floor(max(rms_factor * scale, smallest) / RMS_FACTOR, max(max_factor * scale, smallest, peak) / MAX_FACTOR)
 
 
-def pooled(members: Iterable[tuple[str, Measure]]) -> Mapping[str, Floor]:
+def pooled(members: Iterable[tuple[str, Distances]]) -> Mapping[str, Floor]:
     """Return for each module output (the key) the largest relative error of the reference over steps and calls."""
     pools: dict[str, Floor] = {}
     for key, measure in members:

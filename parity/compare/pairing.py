@@ -12,7 +12,7 @@ from parity.compare.limits import DEPTH, MAX_FACTOR, RMS_FACTOR, VALUE_ULPS
 from parity.compare.plan import blank
 from parity.compare.work import obstacle
 from parity.distance.exact import Exact, same_value
-from parity.distance.measurement import Measure
+from parity.distance.sums import Distances
 from parity.dtypes import bits, eps, is_float
 from parity.result import MEASURES, Worst, number, ratio
 
@@ -56,7 +56,7 @@ class Pairing:
 
     def pair(self, job: Job, found: Found, pools: Mapping[str, Floor]) -> Pair:
         """Return the pair of a job, with numbers and flags and the verdict still open."""
-        if isinstance(found, Measure):
+        if isinstance(found, Distances):
             return self._of_floats(job, found, pools)
         if isinstance(found, Exact):
             return self._of_exact(job, found)
@@ -98,7 +98,7 @@ class Pairing:
             pair.flags.append("mixed-dtype")
         return pair
 
-    def _of_floats(self, job: Job, found: Measure, pools: Mapping[str, Floor]) -> Pair:
+    def _of_floats(self, job: Job, found: Distances, pools: Mapping[str, Floor]) -> Pair:
         """Return the pair of two floating tensors."""
         if found.problem in _HOPELESS:
             return self._bare(job, "INCOMPARABLE", _HOPELESS[found.problem])
@@ -142,7 +142,7 @@ class Pairing:
             return True
         return expected.island is not None or path_of(job.address) in self.islands
 
-    def _floor(self, job: Job, found: Measure, output_type: str, pools: Mapping[str, Floor]) -> Floor:
+    def _floor(self, job: Job, found: Distances, output_type: str, pools: Mapping[str, Floor]) -> Floor:
         """Return the measured floor of a pair, or the modelled one in the same units."""
         if job.ground == "model":
             return model_floor(output_type, found.scale)
@@ -162,13 +162,13 @@ class Pairing:
         return self.has_table and self.kinds.get(path_of(job.address)) is None
 
 
-def _copy(found: Measure, pair: Pair, names: Iterable[tuple[str, str]]) -> None:
+def _copy(found: Distances, pair: Pair, names: Iterable[tuple[str, str]]) -> None:
     """Copy numbers of a measurement to a pair: the pair's name for each, and the measurement's."""
     for name, taken in names:
         setattr(pair, name, number(getattr(found, taken)))
 
 
-def _is_within_depth(found: Measure, floor: Floor) -> bool:
+def _is_within_depth(found: Distances, floor: Floor) -> bool:
     """Tell whether depth alone may have made an error: no model bounds that of many operators."""
     most_rms, most = DEPTH * RMS_FACTOR * floor.rms, DEPTH * MAX_FACTOR * floor.max
     return found.error_rms <= most_rms and found.error_max <= most
@@ -210,7 +210,7 @@ def pairs_of(pairing: Pairing, jobs: Sequence[Job], found: Sequence[Found]) -> l
     pools = pooled(
         (_pool_key(job), measured)
         for job, measured in zip(jobs, found, strict=True)
-        if job.ground == "floor" and isinstance(measured, Measure)
+        if job.ground == "floor" and isinstance(measured, Distances)
     )
     return [pairing.pair(job, measured, pools) for job, measured in zip(jobs, found, strict=True)]
 

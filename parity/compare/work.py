@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from parity.distance.batch import LARGEST, measure_many
 from parity.distance.exact import Exact, is_exact, measure_exact
 from parity.distance.measure import measure
-from parity.distance.measurement import Measure
+from parity.distance.sums import Distances
 from parity.distance.tensor import Layout, Tensor
 from parity.distance.window import note_read
 
@@ -29,7 +29,7 @@ __all__ = ["THREADED", "Found", "Tensors", "each", "laid", "measure_jobs", "obst
 
 Item = TypeVar("Item")
 
-Found = Measure | Exact | None
+Found = Distances | Exact | None
 """What was measured; None for a job that `obstacle` or a plain value decides."""
 
 THREADED: Final = 1 << 16
@@ -167,7 +167,7 @@ def _fits_batch(job: Job) -> bool:
     return not (_is_complex(job.expected) or is_exact(job.expected.dtype, job.candidate.dtype))
 
 
-def _measure_batch(batch: Sequence[Job]) -> list[Measure]:
+def _measure_batch(batch: Sequence[Job]) -> list[Distances]:
     """Measure jobs of one kind together."""
     layout, expected, candidate = laid(batch)
     working = None

@@ -1,7 +1,7 @@
 """Small tensors by the hundred: concatenated, measured together, cut apart again.
 
 A numpy call costs a microsecond whatever its size, so a tensor of sixteen numbers is measured as one segment
-of a long array: `reduceat` gives the sum of squares and the largest magnitude of every segment.
+of a long array, whose moments are found segment by segment.
 
     >>> from parity.distance.tensor import Layout, Tensor
     >>> expected, candidate = (Tensor(np.array(values), "float64") for values in ([1.0, 2.0, 5.0], [1.0, 2.0, 6.0]))
@@ -17,7 +17,7 @@ import numpy as np
 
 from parity.distance.blocks import load64
 from parity.distance.measure import measure
-from parity.distance.measurement import Measure, finish
+from parity.distance.sums import Distances, of_segments
 
 if TYPE_CHECKING:
     from parity.distance.tensor import Array, Layout, Tensor
@@ -27,47 +27,21 @@ __all__ = ["LARGEST", "measure_many"]
 LARGEST: Final = 2048
 """Elements up to which a tensor is worth batching."""
 
-_FEW: Final = 2.0**-480
-_MANY: Final = 2.0**480
 
-
-def measure_many(layout: Layout, expected: Tensor, candidate: Tensor, working: Tensor | None = None) -> list[Measure]:
+def measure_many(layout: Layout, expected: Tensor, candidate: Tensor, working: Tensor | None = None) -> list[Distances]:
     """Measure pairs that lie end to end, of real types and none empty; `working` as in `measure`."""
-    starts = layout.starts
+    tensors = (expected, candidate) if working is None else (expected, candidate, working)
     with np.errstate(all="ignore"):
-        x = _wide(expected)
-        columns = [_segments(x, starts), _segments(_wide(candidate) - x, starts)]
-        if working is not None:
-            columns.append(_segments(_wide(working) - x, starts))
-    usable = np.logical_and.reduce([_in_range(peaks) for _, peaks in columns])
-    rows = zip(*(column.tolist() for segments in columns for column in segments), strict=True)
-    return [
-        finish(size, *row) if fine else _by_itself(layout, number, expected, candidate, working)
-        for number, (size, fine, row) in enumerate(zip(layout.sizes.tolist(), usable.tolist(), rows, strict=True))
-    ]
-
-
-def _by_itself(layout: Layout, number: int, expected: Tensor, candidate: Tensor, working: Tensor | None) -> Measure:
-    """Measure one of the pairs."""
-    return measure(
-        layout.cut(expected, number),
-        layout.cut(candidate, number),
-        None if working is None else layout.cut(working, number),
-    )
+        x, *others = (_wide(tensor) for tensor in tensors)
+        streams = [x, *(other - x for other in others)]
+        moments = [of_segments(stream, layout.starts) for stream in streams]
+    found = list(map(Distances, layout.sizes.tolist(), *moments))
+    for number, measured in enumerate(found):
+        if not measured.is_safe:
+            found[number] = measure(*(layout.cut(tensor, number) for tensor in tensors))
+    return found
 
 
 def _wide(tensor: Tensor) -> Array:
     """Return the elements as float64."""
     return load64(tensor.array, tensor.dtype, np.empty(tensor.array.size))
-
-
-def _segments(values: Array, starts: Array) -> tuple[Array, Array]:
-    """Return sum of squares and largest magnitude of each segment; NaN where it holds one."""
-    peaks = np.maximum.reduceat(np.abs(values), starts)
-    return np.add.reduceat(values * values, starts), peaks
-
-
-def _in_range(peaks: Array) -> Array:
-    """Tell for each segment whether its squares add up without leaving float64's range."""
-    within: Array = (peaks == 0.0) | ((peaks >= _FEW) & (peaks <= _MANY))
-    return within

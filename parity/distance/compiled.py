@@ -13,7 +13,7 @@ compiler's to choose (`reassoc`), nothing else is: a NaN stays a NaN, and magnit
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -21,7 +21,7 @@ from llvmlite.binding import get_host_cpu_features
 from numba import njit, types
 from numba.extending import intrinsic, overload, register_jitable
 
-__all__ = ["WIDENS_HALF", "beyond", "look", "products", "sums", "sums_working", "ulps"]
+__all__ = ["WIDENS_HALF", "Kept", "Seen", "beyond", "look", "pair", "products", "triple", "ulps"]
 
 _FEATURES: Final = get_host_cpu_features()
 WIDENS_HALF: Final = "sse2" not in _FEATURES or bool(_FEATURES.get("f16c"))
@@ -103,37 +103,48 @@ def _compiled_number(bits):
     return lambda bits: np.uint64(bits).view(np.float64)
 
 
+class Kept(NamedTuple):
+    """What a loop keeps of the numbers that it has seen: `Moments` by the same names; a largest magnitude as its bits."""
+
+    squares: Any
+    largest: Any
+
+
+@register_jitable
+def _with(kept: Kept, value: Any) -> Kept:
+    """Return what is kept when one more number is seen."""
+    wide = np.float64(value)
+    return Kept(kept.squares + wide * wide, max(kept.largest, _bits(value)))
+
+
+@register_jitable
+def _handed(kept: Kept) -> Kept:
+    """Return what is kept as plain numbers."""
+    return Kept(kept.squares, _number(kept.largest))
+
+
 @njit(nogil=True, cache=True, fastmath=_MATH)
-def sums(x: Any, c: Any) -> Any:
-    """Return the sum of squares and the largest magnitude of `x` and of `c - x`; not finite if an element is not."""
-    squares = error = 0.0
-    largest = peak = _bits(_common(x[0], c[0]) - _common(x[0], c[0]))
+def pair(x: Any, c: Any) -> tuple[Kept, Kept]:
+    """Return what is kept of `x` and of `c - x`; the largest is not finite if an element is not."""
+    zero = _common(x[0], c[0]) - _common(x[0], c[0])
+    expected = error = Kept(0.0, _bits(zero))
     for place in range(x.size):
         value = _common(x[place], c[place])
-        off = _common(c[place], x[place]) - value
-        largest = max(largest, _bits(value))
-        peak = max(peak, _bits(off))
-        squares += np.float64(value) * np.float64(value)
-        error += np.float64(off) * np.float64(off)
-    return squares, _number(largest), error, _number(peak)
+        expected = _with(expected, value)
+        error = _with(error, _common(c[place], x[place]) - value)
+    return _handed(expected), _handed(error)
 
 
 @njit(nogil=True, cache=True, fastmath=_MATH)
-def sums_working(x: Any, c: Any, working: Any) -> Any:
-    """Return the same in float64, and both for `working - x`."""
-    squares = error = working_error = 0.0
-    largest = peak = working_peak = np.uint64(0)
+def triple(x: Any, c: Any, w: Any) -> tuple[Kept, Kept, Kept]:
+    """Return the same in float64, and what is kept of `w - x`."""
+    expected = error = working = Kept(0.0, np.uint64(0))
     for place in range(x.size):
         value = np.float64(_common(x[place], x[place]))
-        off = np.float64(_common(c[place], c[place])) - value
-        working_off = np.float64(_common(working[place], working[place])) - value
-        largest = max(largest, _bits(value))
-        peak = max(peak, _bits(off))
-        working_peak = max(working_peak, _bits(working_off))
-        squares += value * value
-        error += off * off
-        working_error += working_off * working_off
-    return squares, _number(largest), error, _number(peak), working_error, _number(working_peak)
+        expected = _with(expected, value)
+        error = _with(error, np.float64(_common(c[place], c[place])) - value)
+        working = _with(working, np.float64(_common(w[place], w[place])) - value)
+    return _handed(expected), _handed(error), _handed(working)
 
 
 @njit(nogil=True, cache=True, fastmath=_MATH)
@@ -149,9 +160,25 @@ def products(x: Any, c: Any) -> Any:
     return both, x_squares, c_squares
 
 
+class Seen(NamedTuple):
+    """What `look` sees of a block.
+
+    Attributes:
+        largest: The largest magnitude of a difference.
+        at: The first place that has it, meaningless where it is not finite.
+        outside: How many differences are above the limit.
+        inside: Not zero if one of them does not lie on the border of an image, as far as they were marked.
+    """
+
+    largest: Any
+    at: Any
+    outside: Any
+    inside: Any
+
+
 @njit(nogil=True, cache=True)
-def look(x: Any, c: Any, limit: float, dense: float, start: int, shape: Any, occupied: Any, inside: int) -> Any:
-    """Return the largest difference and its place, and how many are above `limit`; mark the coordinates of those.
+def look(x: Any, c: Any, limit: float, dense: float, start: int, windows: Any, marks: Any) -> Seen:
+    """Find the largest difference and those above `limit`, and mark their coordinates.
 
     Args:
         x: Elements of the expected tensor from the flat position `start` on.
@@ -159,37 +186,32 @@ def look(x: Any, c: Any, limit: float, dense: float, start: int, shape: Any, occ
         limit: In the type of the differences.
         dense: The share of the block above which what is outside need not be marked.
         start: Where in the tensor the block begins.
-        shape: The tensor's, `[axes]`, int64; empty to mark nothing.
-        occupied: The marks of all axes, one after the other, `[sum of shape]`.
-        inside: Not zero if some element above `limit` is known not to lie on the border of an image.
-
-    Returns:
-        The largest magnitude of `c - x` and the first place that has it, meaningless where it is not finite; the number
-        of elements above `limit`; and `inside` as it is known now, if they were marked.
+        windows: What the block reaches of each axis, `[axes, 3]`, int64: see `marks.Window`; empty to mark nothing.
+        marks: Of all windows, one after the other, not set yet.
     """
     largest = _bits(_distance(x, c, 0))
-    best = outside = 0
-    if shape.size != _IMAGE_AXES:
-        inside = 1
+    at = outside = 0
+    axes = windows.shape[0]
+    inside = 0 if axes == _IMAGE_AXES else 1
     waiting = np.zeros(x.size // _PIECE + 1, np.bool_)
     for begin in range(0, x.size, _PIECE):
         one, other = x[begin : begin + _PIECE], c[begin : begin + _PIECE]
         peak, some = _tally(one, other, limit)
         if peak > largest:
-            largest, best = peak, begin
+            largest, at = peak, begin
         outside += some
         if some > dense * one.size:
             waiting[begin // _PIECE] = True
-        elif some and shape.size:
-            inside = _mark(one, other, limit, start + begin, shape, occupied, inside)
-    while _bits(_distance(x, c, best)) != largest:
-        best += 1
-    if shape.size and not outside > dense * x.size:
+        elif some and axes:
+            inside = _mark(one, other, limit, start + begin, windows, marks, inside)
+    while _bits(_distance(x, c, at)) != largest:
+        at += 1
+    if axes and not outside > dense * x.size:
         for number in np.flatnonzero(waiting):
             begin = number * _PIECE
             piece = x[begin : begin + _PIECE], c[begin : begin + _PIECE]
-            inside = _mark(*piece, limit, start + begin, shape, occupied, inside)
-    return _number(largest), best, outside, inside
+            inside = _mark(*piece, limit, start + begin, windows, marks, inside)
+    return Seen(_number(largest), at, outside, inside)
 
 
 @register_jitable
@@ -205,27 +227,28 @@ def _tally(x: Any, c: Any, limit: float) -> Any:
 
 
 @register_jitable
-def _mark(x: Any, c: Any, limit: float, start: int, shape: Any, occupied: Any, inside: int) -> int:
+def _mark(x: Any, c: Any, limit: float, start: int, windows: Any, marks: Any, inside: int) -> int:
     """Mark the coordinates of the elements above `limit`; return `inside` or, if it is zero, what is known of it now.
 
     A row is passed over where it has nothing to add.
     """
-    width = shape[shape.size - 1]
-    columns = occupied[occupied.size - width :]
+    first, reached, width = windows[-1]
+    columns = marks[marks.size - reached :]
     row, column = start // width, start % width
     is_full = False
     place = 0
     while place < x.size:
         length = min(width - column, x.size - place)
-        if not (is_full and inside and _is_marked(row, shape, occupied)):
+        if not (is_full and inside and _is_marked(row, windows, marks)):
             some = 0
             for step in range(length):
                 some += _distance(x, c, place + step) > limit
             if some:
+                into = (column - first) % width
                 for step in range(length):
-                    columns[column + step] |= _distance(x, c, place + step) > limit
+                    columns[into + step] |= _distance(x, c, place + step) > limit
                 is_full = width <= _PIECE and columns.all()
-                on_edge = _mark_row(row, shape, occupied)
+                on_edge = _mark_row(row, windows, marks)
                 if not (inside or on_edge):
                     some -= column == 0 and _distance(x, c, place) > limit
                     some -= 1 < width == column + length and _distance(x, c, place + length - 1) > limit
@@ -237,31 +260,30 @@ def _mark(x: Any, c: Any, limit: float, start: int, shape: Any, occupied: Any, i
 
 
 @register_jitable
-def _is_marked(row: int, shape: Any, occupied: Any) -> bool:
+def _is_marked(row: int, windows: Any, marks: Any) -> bool:
     """Tell whether the coordinates of a row are marked on all axes but the last."""
-    rest, end = row, occupied.size - shape[shape.size - 1]
-    for axis in range(shape.size - 2, -1, -1):
-        length = shape[axis]
-        end -= length
-        if not occupied[end + rest % length]:
+    rest, end = row, marks.size - windows[-1, 1]
+    for axis in range(windows.shape[0] - 2, -1, -1):
+        first, reached, length = windows[axis]
+        end -= reached
+        if not marks[end + (rest - first) % length]:
             return False
         rest //= length
     return True
 
 
 @register_jitable
-def _mark_row(row: int, shape: Any, occupied: Any) -> bool:
+def _mark_row(row: int, windows: Any, marks: Any) -> bool:
     """Mark the coordinates of a row on all axes but the last; tell whether it is the first or last row of its image."""
     on_edge = False
-    rest, end = row, occupied.size - shape[shape.size - 1]
-    for axis in range(shape.size - 2, -1, -1):
-        length = shape[axis]
-        coordinate = rest % length
+    rest, end = row, marks.size - windows[-1, 1]
+    for axis in range(windows.shape[0] - 2, -1, -1):
+        first, reached, length = windows[axis]
+        end -= reached
+        marks[end + (rest - first) % length] = True
+        if axis == windows.shape[0] - 2:
+            on_edge = rest % length in (0, length - 1)
         rest //= length
-        end -= length
-        occupied[end + coordinate] = True
-        if axis == shape.size - 2:
-            on_edge = coordinate in (0, length - 1)
     return on_edge
 
 

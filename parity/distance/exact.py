@@ -13,12 +13,14 @@ Integers never travel through float64, in which 2**53 and 2**53 + 1 are one numb
 from __future__ import annotations
 
 import math
-from typing import Final, NamedTuple
+from typing import Final
 
+import msgspec
 import numpy as np
 
 from parity.distance.blocks import BLOCK64, blocks, load64
-from parity.distance.sums import inner
+from parity.distance.place import Furthest, Place, index_of
+from parity.distance.sums import Moments, of_block
 from parity.distance.tensor import Array, Tensor
 
 __all__ = ["Exact", "is_exact", "is_integer", "locate_exact", "measure_exact", "same_value"]
@@ -26,15 +28,52 @@ __all__ = ["Exact", "is_exact", "is_integer", "locate_exact", "measure_exact", "
 _INTEGERS: Final = frozenset({"bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"})
 
 
-class Exact(NamedTuple):
-    """What a pass over two exact tensors finds; `unequal` counts elements."""
+class Exact(msgspec.Struct, frozen=True, gc=False):
+    """What a pass finds of a pair that is compared by equality, or of a block of it; two add up.
 
-    size: int
-    unequal: int
-    scale: float
-    error_rms: float
-    error_max: float
-    problem: str = ""
+    Attributes:
+        size: Elements.
+        unequal: How many are wrong.
+        expected: Moments of the expected tensor.
+        error: Moments of the differences of what is wrong.
+        has_nan: Whether there is a NaN in the expected tensor, which nothing can be held against.
+    """
+
+    size: int = 0
+    unequal: int = 0
+    expected: Moments = Moments()
+    error: Moments = Moments()
+    has_nan: bool = False
+
+    def __add__(self, other: Exact) -> Exact:
+        """Return what a pass over the blocks of both finds."""
+        return Exact(
+            self.size + other.size,
+            self.unequal + other.unequal,
+            self.expected + other.expected,
+            self.error + other.error,
+            self.has_nan or other.has_nan,
+        )
+
+    @property
+    def scale(self) -> float:
+        """Return the rms of the expected tensor."""
+        return self.expected.rms(self.size)
+
+    @property
+    def error_rms(self) -> float:
+        """Return the rms of the differences, over all elements."""
+        return self.error.rms(self.size)
+
+    @property
+    def error_max(self) -> float:
+        """Return the largest difference, NaN if one is."""
+        return self.error.largest
+
+    @property
+    def problem(self) -> str:
+        """Return `nan` where nothing can be compared, or nothing."""
+        return "nan" if self.has_nan else ""
 
 
 def is_integer(name: str) -> bool:
@@ -52,46 +91,78 @@ def measure_exact(expected: Tensor, candidate: Tensor, working: Tensor | None = 
 
     An integer made by rounding (a pixel) may differ between the working type and float64; both are right.
     """
-    unequal, peak, squares, error, problem = 0, 0.0, 0.0, 0.0, ""
     tensors = (expected, candidate) if working is None else (expected, candidate, working)
+    total = Exact()
     with np.errstate(all="ignore"):
         for group in blocks([tensor.array for tensor in tensors], BLOCK64):
-            x, c, *others = (Tensor(block, tensor.dtype) for block, tensor in zip(group, tensors, strict=True))
-            wrong, difference = _differences(x, c)
-            for other in others:
-                wrong &= _differences(other, c)[0]
-            wide = load64(x.array, x.dtype, np.empty(x.array.size))
-            problem = problem or ("nan" if np.isnan(wide).any() else "")
-            squares += inner(wide, wide)
-            if wrong.any():
-                off = difference[wrong]
-                unequal += off.size
-                peak = max(peak, float(off.max())) if not np.isnan(off).any() else math.nan
-                error += inner(off, off)
-    size = expected.array.size
-    return Exact(size, unequal, math.sqrt(squares / size), math.sqrt(error / size), peak, problem)
+            total += _measure_block(
+                *(Tensor(block, tensor.dtype) for block, tensor in zip(group, tensors, strict=True))
+            )
+    return total
 
 
-def locate_exact(expected: Tensor, candidate: Tensor) -> tuple[tuple[int, ...], float, float, str]:
-    """Return the index of the largest difference, both values there, and in words how many differ and where first."""
-    worst, at, first, unequal, position = -1.0, 0, -1, 0, 0
-    values = (math.nan, math.nan)
+def _measure_block(x: Tensor, c: Tensor, working: Tensor | None = None) -> Exact:
+    """Measure one block."""
+    wrong, distances = _differences(x, c)
+    if working is not None:
+        wrong &= _differences(working, c)[0]
+    off = distances[wrong]
+    magnitudes = np.abs(load64(x.array, x.dtype, np.empty(x.array.size)))
+    return Exact(
+        size=x.array.size,
+        unequal=off.size,
+        expected=of_block(magnitudes, float(magnitudes.max())),
+        error=of_block(off, float(off.max(initial=0.0))),
+        has_nan=bool(np.isnan(magnitudes).any()),
+    )
+
+
+class _Unequal(msgspec.Struct, frozen=True, gc=False):
+    """Unequal elements of a block, or of blocks that follow one another.
+
+    Attributes:
+        size: All elements.
+        count: Those that are unequal.
+        first: The place of the first of them.
+        furthest: The one that is furthest off.
+    """
+
+    size: int = 0
+    count: int = 0
+    first: int = 0
+    furthest: Furthest = Furthest()
+
+    def __add__(self, other: _Unequal) -> _Unequal:
+        """Return what there is in both, whose places count from where this one begins."""
+        first = self.first
+        if other.count and not self.count:
+            first = self.size + other.first
+        furthest = self.furthest.or_further(other.furthest, self.size)
+        return _Unequal(self.size + other.size, self.count + other.count, first, furthest)
+
+
+def locate_exact(expected: Tensor, candidate: Tensor) -> Place:
+    """Find the largest difference; the words say how many elements differ and where the first is."""
+    total = _Unequal()
     with np.errstate(all="ignore"):
         for x, c in blocks((expected.array, candidate.array), BLOCK64):
-            wrong, distance = _differences(Tensor(x, expected.dtype), Tensor(c, candidate.dtype))
-            places = np.flatnonzero(wrong)
-            if places.size:
-                unequal += places.size
-                first = position + int(places[0]) if first < 0 else first
-                off = np.where(np.isnan(distance[places]), np.inf, distance[places])
-                here = int(places[int(off.argmax())])
-                if off.max() > worst:
-                    worst, at, values = float(off.max()), position + here, (x[here].item(), c[here].item())
-            position += x.size
+            total += _unequal(Tensor(x, expected.dtype), Tensor(c, candidate.dtype))
     shape = expected.array.shape
-    index = tuple(int(i) for i in np.unravel_index(at, shape)) if shape else ()
-    start = [int(i) for i in np.unravel_index(max(first, 0), shape)] if shape else []
-    return index, *values, f"{unequal} of {expected.array.size} differ, the first at {start}"
+    words = f"{total.count} of {total.size} differ, the first at {list(index_of(total.first, shape))}"
+    return total.furthest.place(shape, outside=total.count, words=words)
+
+
+def _unequal(x: Tensor, c: Tensor) -> _Unequal:
+    """Look at one block."""
+    wrong, distances = _differences(x, c)
+    places = np.flatnonzero(wrong)
+    if not places.size:
+        return _Unequal(x.array.size)
+    off = np.where(np.isnan(distances[places]), np.inf, distances[places])
+    top = int(off.argmax())
+    at = int(places[top])
+    furthest = Furthest(float(off[top]), at, (x.array[at].item(), c.array[at].item()))
+    return _Unequal(x.array.size, places.size, int(places[0]), furthest)
 
 
 def _differences(x: Tensor, c: Tensor) -> tuple[Array, Array]:

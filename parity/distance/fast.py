@@ -11,19 +11,18 @@ of the two paths.
 from __future__ import annotations
 
 import importlib
-import math
 import os
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from parity.distance.blocks import blocks
+from parity.distance.sums import Moments
 
 if TYPE_CHECKING:
     from parity.distance.tensor import Array, Tensor
 
-__all__ = ["NARROW", "WORTH", "kernels", "kernels_for", "raw", "stored", "sum_up"]
+__all__ = ["NARROW", "WORTH", "kernels", "kernels_for", "raw", "stored"]
 
 WORTH: Final = 1 << 13
 """Elements from which a tensor takes the compiled path."""
@@ -31,19 +30,23 @@ WORTH: Final = 1 << 13
 NARROW: Final = frozenset({"float32", "float16", "bfloat16"})
 """Types that are subtracted in float32."""
 
-_BLOCK: Final = 1 << 19
 _KNOWN: Final = NARROW | {"float64"}
+_SUMS: Final = set(Moments.__struct_fields__) - {"exponent"}
 
 
 @cache
 def kernels() -> Any | None:
-    """Return the module of compiled loops, or None where numba is not installed or finds no place for its code."""
+    """Return the module of compiled loops.
+
+    None where numba is not installed or finds no place for its code, or where the loops do not keep every sum.
+    """
     if os.environ.get("PARITY_COMPILED") == "0":
         return None
     try:
-        return importlib.import_module("parity.distance.compiled")
+        compiled = importlib.import_module("parity.distance.compiled")
     except (ImportError, RuntimeError):
         return None
+    return compiled if set(compiled.Kept._fields) == _SUMS else None
 
 
 def kernels_for(*tensors: Tensor) -> Any | None:
@@ -66,19 +69,3 @@ def raw(array: Array, name: str) -> Array:
 def stored(block: Array, name: str) -> Array:
     """Return a block that `raw` may have changed as it was."""
     return block.view(np.float16) if name == "float16" else block
-
-
-def sum_up(compiled: Any, tensors: tuple[Tensor, ...]) -> tuple[float, ...]:
-    """Return sum of squares and largest magnitude of the first tensor, and of each other's difference from it.
-
-    A largest magnitude is infinite where an element is not finite.
-    """
-    totals = [0.0] * (2 * len(tensors))
-    loop = compiled.sums if len(tensors) == 2 else compiled.sums_working  # noqa: PLR2004 - with or without a third
-    for group in blocks([raw(tensor.array, tensor.dtype) for tensor in tensors], _BLOCK):
-        found = loop(*group)
-        for place in range(0, len(totals), 2):
-            totals[place] += found[place]
-            peak = found[place + 1]
-            totals[place + 1] = math.inf if math.isnan(peak) else max(totals[place + 1], peak)
-    return tuple(totals)

@@ -9,14 +9,15 @@ False
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from parity.distance.tensor import Array, Tensor
+    from parity.distance.tensor import Array, Layout, Tensor
 
-__all__ = ["WORDS", "off_grid", "on_half_grid"]
+__all__ = ["WORDS", "on_half_grid", "on_half_grid_many"]
 
 WORDS: Final[dict[str, Any]] = {"float16": np.uint16, "float32": np.uint32, "float64": np.uint64}
 """The types that have a narrower half type, and the integers of their width."""
@@ -33,13 +34,21 @@ def on_half_grid(tensor: Tensor) -> bool:
     A first look at a few elements settles most tensors.
     """
     flat = np.ascontiguousarray(tensor.array).reshape(-1)
-    starts = (0, *range(_SAMPLE, flat.size, _STRETCH))
-    ends = (min(_SAMPLE, flat.size), *(min(start + _STRETCH, flat.size) for start in starts[1:]))
-    return not any(off_grid(flat[start:end], tensor.dtype).any() for start, end in zip(starts, ends, strict=True))
+    edges = [0, *range(_SAMPLE, flat.size, _STRETCH), flat.size]
+    return not any(_off_grid(flat[start:end], tensor.dtype).any() for start, end in pairwise(edges))
 
 
-def off_grid(values: Array, name: str) -> Array:
+def on_half_grid_many(layout: Layout, tensors: Tensor) -> list[bool]:
+    """Tell the same of every tensor of those that lie end to end."""
+    some_off = np.logical_or.reduceat(_off_grid(tensors.array, tensors.dtype), layout.starts)
+    found: list[bool] = (~some_off).tolist()
+    return found
+
+
+def _off_grid(values: Array, name: str) -> Array:
     """Tell of each value whether it has more bits; float16's denormals have none to spare and do not count."""
     words = values.view(WORDS[name])
     some: Array = (words & _LOW[name]) != 0
-    return some & ((words & _HALF_EXPONENT) != 0) if name == "float16" else some
+    if name == "float16":
+        some &= (words & _HALF_EXPONENT) != 0
+    return some

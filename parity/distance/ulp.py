@@ -18,9 +18,9 @@ from parity.distance.fast import NARROW, kernels_for, raw
 from parity.dtypes import bits, narrow
 
 if TYPE_CHECKING:
-    from parity.distance.tensor import Array, Tensor
+    from parity.distance.tensor import Array, Layout, Tensor
 
-__all__ = ["has_ulps", "largest_ulps", "many_ulps", "some_beyond_ulps"]
+__all__ = ["has_ulps", "largest_ulps", "largest_ulps_many", "some_beyond_ulps"]
 
 _CODE: Final = {"float64": np.int64, "float32": np.int32, "float16": np.int16, "bfloat16": np.int16}
 _MAGNITUDE: Final = {"float64": 2**63 - 1, "float32": 2**31 - 1, "float16": 2**15 - 1, "bfloat16": 2**15 - 1}
@@ -38,43 +38,51 @@ def has_ulps(name: str) -> bool:
 
 def largest_ulps(expected: Tensor, candidate: Tensor) -> float:
     """Return the largest distance in numbers of the candidate's type; infinite where one side is not finite."""
-    largest = 0
     name = candidate.dtype
-    compiled = kernels_for(expected, candidate)
+    kernels = kernels_for(expected, candidate)
+    largest = 0
     with np.errstate(all="ignore"):
-        for x_block, c in blocks((expected.array, candidate.array), _BLOCK if compiled is None else BLOCK64):
-            x = x_block if expected.dtype == name else narrow(widest(x_block, expected.dtype), name)
-            if compiled is None:
+        for x_block, c in blocks((expected.array, candidate.array), _BLOCK if kernels is None else BLOCK64):
+            x = _rounded(x_block, expected.dtype, name)
+            if kernels is None:
                 steps = _steps(x, c, name)
             else:
-                words = (raw(block.view(_CODE[name]), "") for block in (x, c))
-                steps = int(compiled.ulps(*words, _MAGNITUDE[name], _INFINITY[name]))
+                steps = int(kernels.ulps(_words(x, name), _words(c, name), _MAGNITUDE[name], _INFINITY[name]))
             if steps == _APART:
                 return math.inf
             largest = max(largest, steps)
     return float(largest)
 
 
-def many_ulps(flat: tuple[Array, Array], types: tuple[str, str], starts: Array) -> list[float]:
-    """Return the same for every pair of tensors that lie end to end, each from its place in `starts` on."""
-    name = types[1]
-    x = flat[0] if types[0] == name else narrow(widest(flat[0], types[0]), name)
-    first, second = _ordered(x, name), _ordered(flat[1], name)
-    steps = np.maximum(first, second).view(np.uint64) - np.minimum(first, second).view(np.uint64)
-    apart = (first != second) & (np.maximum(np.abs(first), np.abs(second)) >= _INFINITY[name])
-    largest = np.maximum.reduceat(steps, starts).astype(np.float64)
-    found: list[float] = np.where(np.logical_or.reduceat(apart, starts), math.inf, largest).tolist()
+def largest_ulps_many(layout: Layout, expected: Tensor, candidate: Tensor) -> list[float]:
+    """Return the same for every pair of tensors that lie end to end."""
+    name = candidate.dtype
+    with np.errstate(all="ignore"):
+        first = _ordered(_rounded(expected.array, expected.dtype, name), name)
+        second = _ordered(candidate.array, name)
+        largest = np.maximum.reduceat(_apart(first, second), layout.starts).astype(np.float64)
+        is_apart = np.logical_or.reduceat(_infinitely(first, second, name), layout.starts)
+    found: list[float] = np.where(is_apart, math.inf, largest).tolist()
     return found
+
+
+def _rounded(block: Array, name: str, to: str) -> Array:
+    """Return a block of one type as another, in storage form."""
+    return block if name == to else narrow(widest(block, name), to)
+
+
+def _words(block: Array, name: str) -> Array:
+    """Return a block as the compiled loops take words of its type."""
+    return raw(block.view(_CODE[name]), "")
 
 
 def _steps(x: Array, c: Array, name: str) -> int:
     """Return the largest distance between two blocks of one type in storage form; `_APART` if it is infinite."""
     first, second = _ordered(x, name), _ordered(c, name)
-    beyond = max(int(np.abs(each).max()) for each in (first, second)) >= _INFINITY[name]
-    if beyond and bool((first != second)[np.maximum(np.abs(first), np.abs(second)) >= _INFINITY[name]].any()):
+    has_infinities = max(int(np.abs(each).max()) for each in (first, second)) >= _INFINITY[name]
+    if has_infinities and _infinitely(first, second, name).any():
         return _APART
-    steps = np.maximum(first, second).view(np.uint64) - np.minimum(first, second).view(np.uint64)
-    return int(steps.max())
+    return int(_apart(first, second).max())
 
 
 def _ordered(words: Array, name: str) -> Array:
@@ -84,24 +92,42 @@ def _ordered(words: Array, name: str) -> Array:
     return (signed ^ (negative & _MAGNITUDE[name])) - negative
 
 
+def _apart(first: Array, second: Array) -> Array:
+    """Return how many numbers lie between those of two blocks, as uint64: of float64 there are more than int64 holds."""
+    steps: Array = np.maximum(first, second).view(np.uint64) - np.minimum(first, second).view(np.uint64)
+    return steps
+
+
+def _infinitely(first: Array, second: Array, name: str) -> Array:
+    """Tell where one number is not finite and the other is another."""
+    infinitely: Array = (first != second) & (np.maximum(np.abs(first), np.abs(second)) >= _INFINITY[name])
+    return infinitely
+
+
 def some_beyond_ulps(expected: Tensor, candidate: Tensor, limit: float, output_type: str, allowed: float) -> bool:
     """Tell whether some element differs by more than `limit` and by more than `allowed` ulp of its own."""
-    compiled = kernels_for(expected, candidate)
     types = expected.dtype, candidate.dtype
+    mantissa = bits(output_type)
+    kernels = kernels_for(expected, candidate)
     suspect = np.float32(_NEARLY * limit) if NARROW.issuperset(types) else _NEARLY * limit
     with np.errstate(all="ignore"):
-        for x_block, c_block in blocks((expected.array, candidate.array), BLOCK64):
-            if compiled is not None:
-                words = (raw(block, name) for block, name in zip((x_block, c_block), types, strict=True))
-                if compiled.beyond(*words, suspect, limit, allowed, bits(output_type)):
-                    return True
-                continue
-            first, second = load_pair(x_block, c_block, types)
-            suspects = ~(np.abs(second - first) < _NEARLY * limit)  # true for NaN too
-            if not suspects.any():
-                continue
-            x, c = widest(x_block[suspects], expected.dtype), widest(c_block[suspects], candidate.dtype)
-            spacing = np.ldexp(allowed, np.frexp(np.abs(x))[1] - 1 - bits(output_type))
-            if not (np.abs(c - x) <= np.maximum(spacing, limit)).all():
+        for x, c in blocks((expected.array, candidate.array), BLOCK64):
+            if kernels is not None:
+                found = kernels.beyond(raw(x, types[0]), raw(c, types[1]), suspect, limit, allowed, mantissa)
+            else:
+                found = _some_beyond(x, c, types, limit, allowed, mantissa)
+            if found:
                 return True
     return False
+
+
+def _some_beyond(x: Array, c: Array, types: tuple[str, str], limit: float, allowed: float, mantissa: int) -> bool:
+    """Look at one block."""
+    first, second = load_pair(x, c, types)
+    suspects = ~(np.abs(second - first) < _NEARLY * limit)  # true for NaN too
+    if not suspects.any():
+        return False
+    # Few elements come so near: for them alone everything is float64.
+    first, second = widest(x[suspects], types[0]), widest(c[suspects], types[1])
+    spacing = np.ldexp(allowed, np.frexp(np.abs(first))[1] - 1 - mantissa)
+    return not (np.abs(second - first) <= np.maximum(spacing, limit)).all()

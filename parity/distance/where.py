@@ -5,56 +5,119 @@
     >>> locate(Tensor(x, "float64"), Tensor(c, "float64"), 0.5).words
     '4 of 16 outside, all in channel 2'
 
-A second pass in blocks, in float32 where the types allow it. Coordinates are worked out for a bounded number
-of elements, and not where nearly a whole block is outside; such elements count as spread over their block,
-which can only make the words less precise.
+A second pass in blocks, in float32 where the types allow it. What is seen of a block is a `Sight`, and the sights of
+blocks that follow one another add up to that of the whole. A block is looked at by numpy or by a compiled loop, which see
+the same; small pairs by the hundred lie end to end as in `batch`, and what needs no coordinates is found for all at once.
+
+Coordinates are worked out for a bounded number of elements, and not where nearly a whole block is outside; such
+elements count as spread over their block, which can only make the words less precise.
 """
 
 from __future__ import annotations
 
 import math
-from functools import partial
-from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
 
 from parity.distance.blocks import BLOCK, BLOCK64, blocks, load_pair, scratch
 from parity.distance.fast import NARROW, kernels_for, raw, stored
-from parity.distance.sums import inner
+from parity.distance.marks import Marks, blank, joined, scattered, spread, windows
+from parity.distance.place import Furthest, Place
+from parity.distance.products import inner
+from parity.distance.words import MOST_RANGES, counted, describe
 from parity.dtypes import widen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
-    from parity.distance.tensor import Array, Tensor
+    from parity.distance.tensor import Array, Layout, Tensor
 
-__all__ = ["Place", "locate", "words_of"]
+__all__ = ["locate", "locate_many"]
 
-_AXES: Final = {
-    2: ("row", "channel"),
-    3: ("image", "token", "channel"),
-    4: ("image", "channel", "row", "column"),
-}
-_PLURAL: Final = {"image": "images", "token": "tokens", "channel": "channels", "row": "rows", "column": "columns"}
-_MOST_RANGES: Final = 3
-_IMAGE_AXES: Final = 4
-_HAS_INSIDE: Final = 3
 _SAFE32: Final = (1e-25, 1e25)
 _MOST_COORDINATES: Final = 1 << 18
 _DENSE: Final = 7 / 8
 
 
-class Place(msgspec.Struct, frozen=True, gc=False):
-    """The worst element, how many are outside the limit, and that in words."""
+class Products(NamedTuple):
+    """Sums of the products of two tensors' elements, from which the cosine follows."""
 
-    at: tuple[int, ...]
-    reference: float | complex
-    candidate: float | complex
-    outside: int
-    cosine: float
-    words: str
+    both: float = 0.0
+    expected: float = 0.0
+    candidate: float = 0.0
+
+    def plus(self, other: Products) -> Products:
+        """Return the sums over both."""
+        return Products(*map(float.__add__, self, other))
+
+    def if_finite(self) -> Products:
+        """Return these, or none where a square is infinite."""
+        return self if max(self.expected, self.candidate) < math.inf else Products()
+
+    @property
+    def cosine(self) -> float:
+        """Return the cosine: 1 of nothing with nothing, 0 of nothing with something."""
+        if self.expected and self.candidate:
+            return self.both / (math.sqrt(self.expected) * math.sqrt(self.candidate))
+        return 1.0 if self.expected == self.candidate else 0.0
+
+
+class Search(NamedTuple):
+    """What is looked for.
+
+    Attributes:
+        types: Those of the pair.
+        shape: That of both tensors.
+        limit: A difference beyond it is outside.
+        with_cosine: Whether the cosine is wanted too.
+    """
+
+    types: tuple[str, str]
+    shape: tuple[int, ...]
+    limit: float
+    with_cosine: bool
+
+
+class Sight(msgspec.Struct, frozen=True, gc=False):
+    """What is seen of a stretch of a pair. The sum of two that follow one another is what is seen of both.
+
+    Attributes:
+        size: Elements.
+        furthest: The element that is furthest off.
+        outside: How many are outside the limit.
+        marks: Where they are, stretch by stretch.
+        exact: How many of them were marked a coordinate at a time.
+        products: What the cosine follows from, where it is wanted.
+    """
+
+    size: int = 0
+    furthest: Furthest = Furthest()
+    outside: int = 0
+    marks: tuple[Marks, ...] = ()
+    exact: int = 0
+    products: Products = Products()
+
+    def __add__(self, other: Sight) -> Sight:
+        """Return what is seen of both; `other` begins where this ends."""
+        return Sight(
+            self.size + other.size,
+            self.furthest.or_further(other.furthest, self.size),
+            self.outside + other.outside,
+            self.marks + other.marks,
+            self.exact + other.exact,
+            self.products.plus(other.products),
+        )
+
+    def place(self, search: Search, cosine: float | None) -> Place:
+        """Return what is told of it when it is that of the whole pair; `cosine` if it was known before."""
+        is_inside = any(part.is_inside for part in self.marks)
+        words = counted(self.outside, self.size)
+        if self.outside:
+            words = describe(self.outside, self.size, joined(search.shape, self.marks), is_inside=is_inside)
+        cosine = self.products.cosine if cosine is None else cosine
+        return self.furthest.place(search.shape, outside=self.outside, words=words, cosine=cosine)
 
 
 def locate(
@@ -64,214 +127,175 @@ def locate(
 
     `peak` is the largest difference if it is known: where it is within the limit the search ends at its place.
     """
-    ends_early = cosine is not None and peak <= limit
-    search = _Search(expected.array.shape, limit, cosine)
     types = expected.dtype, candidate.dtype
-    compiled = kernels_for(expected, candidate)
-    arrays: list[Array] = [expected.array, candidate.array]
-    if compiled is not None:
+    search = Search(types, expected.array.shape, limit, with_cosine=cosine is None)
+    ends_early = cosine is not None and peak <= limit
+    kernels = kernels_for(expected, candidate)
+    arrays = [expected.array, candidate.array]
+    if kernels is not None:
         arrays = [raw(array, name) for array, name in zip(arrays, types, strict=True)]
+    seen = Sight()
     with np.errstate(all="ignore"):
-        for x, c in blocks(arrays, BLOCK if "float64" not in types else BLOCK64):
-            if compiled is None or not search.look_quickly(compiled, x, c, types):
-                search.look(*load_pair(stored(x, types[0]), stored(c, types[1]), types))
-            if ends_early and search.worst >= peak:
+        for x, c in blocks(arrays, BLOCK64 if "float64" in types else BLOCK):
+            seen += _look(search, kernels, x, c, seen)
+            if ends_early and seen.furthest.distance >= peak:
                 break
-    return search.place()
+    return seen.place(search, cosine)
 
 
-class _Search:
-    """What is known of the elements seen so far."""
-
-    def __init__(self, shape: tuple[int, ...], limit: float, cosine: float | None) -> None:
-        """Begin at the first element."""
-        self.cosine = cosine
-        self.shape = shape
-        self.limit = limit
-        self.position = self.outside = self.at = 0
-        self.inside = 0  # not zero if some element outside the limit does not lie on the border of an image
-        self.worst = -1.0
-        self.values: tuple[float | complex, float | complex] = (math.nan, math.nan)
-        self.marks = np.zeros(sum(shape), np.bool_)
-        ends = list(accumulate(shape))
-        self.occupied = [self.marks[end - length : end] for length, end in zip(shape, ends, strict=True)]
-        self.coordinates = 0
-        self.spread = False  # whether every coordinate is marked, so that there is nothing to add
-        self.product = self.x_squares = self.c_squares = 0.0
-
-    def look(self, x: Array, c: Array) -> None:
-        """Look at the next elements, flat and of one type."""
-        distance, top = _distances(x, c)
-        if top > self.worst:
-            here = int(distance.argmax())
-            self.worst, self.at, self.values = top, self.position + here, (x[here].item(), c[here].item())
-        if top > self.limit:
-            mask = np.greater(distance, self.limit)
-            self.note(int(np.count_nonzero(mask)), mask)
-        if self.cosine is None:
-            self._add_products(x, c)
-        self.position += x.size
-
-    def note(self, count: int, mask: Array) -> None:
-        """Note the `count` marked elements of a block."""
-        if count:
-            self._mark(count, mask.size, partial(self._scatter, mask))
-
-    def look_quickly(self, compiled: Any, x: Array, c: Array, types: tuple[str, str]) -> bool:
-        """Do the same with a compiled loop; return False where some element is not finite, for `look` to do it all."""
-        limit = np.float32(self.limit) if NARROW.issuperset(types) else self.limit
-        marks = bool(self.shape) and self.coordinates <= _MOST_COORDINATES
-        shape = np.array(self.shape if marks else (), np.int64)
-        found = compiled.look(x, c, limit, _DENSE, self.position, shape, self.marks, self.inside)
-        top, here, outside, inside = found
-        if not top < math.inf:
-            return False
-        if top > self.worst:
-            value, other = (
-                float(widen(stored(block[here : here + 1], name), name)[0])
-                for block, name in zip((x, c), types, strict=True)
-            )
-            self.worst, self.at, self.values = top, self.position + here, (value, other)
-        if outside:
-            self._mark(outside, x.size, lambda: inside)
-        if self.cosine is None:
-            product, x_squares, c_squares = compiled.products(x, c)
-            if max(x_squares, c_squares) < math.inf:
-                self.product += product
-                self.x_squares += x_squares
-                self.c_squares += c_squares
-        self.position += x.size
-        return True
-
-    def _add_products(self, x: Array, c: Array) -> None:
-        """Add what the cosine needs."""
-        squares = inner(x, x), inner(c, c)
-        if x.dtype == np.float32 and not all(_SAFE32[0] < square < _SAFE32[1] for square in squares):
-            x, c = x.astype(np.float64), c.astype(np.float64)
-            squares = inner(x, x), inner(c, c)
-        if max(squares) < math.inf:
-            self.product += inner(x, c)
-            self.x_squares += squares[0]
-            self.c_squares += squares[1]
-
-    def _mark(self, count: int, size: int, scatter: Callable[[], int]) -> None:
-        """Note how many elements of a block are outside, and their coordinates while there are not too many.
-
-        `scatter` marks the coordinates and returns what is not zero if some do not lie on an image's border.
-        """
-        self.outside += count
-        if not self.shape:
-            return
-        dense = count > _DENSE * size
-        self.coordinates += 0 if dense else count
-        if not (dense or self.coordinates > _MOST_COORDINATES):
-            self.inside |= scatter()
-            return
-        if not self.spread:
-            self._spread(size)
-            self.spread = all(axis.all() for axis in self.occupied)
-        self.inside = 1
-
-    def _scatter(self, mask: Array) -> int:
-        """Mark the coordinates of a block's elements; return what is not zero if some do not lie on an image's border."""
-        coordinates = np.unravel_index(np.flatnonzero(mask) + self.position, self.shape)
-        for axis, coordinate in zip(self.occupied, coordinates, strict=True):
-            axis[coordinate] = True
-        if len(self.shape) != _IMAGE_AXES:
-            return 1
-        rows, columns = coordinates[2], coordinates[3]
-        border = (rows == 0) | (rows == self.shape[2] - 1) | (columns == 0) | (columns == self.shape[3] - 1)
-        return int(not border.all())
-
-    def _spread(self, size: int) -> None:
-        """Mark every coordinate that a block of this many elements reaches."""
-        inside = 1
-        for axis, length in zip(reversed(self.occupied), reversed(self.shape), strict=True):
-            first, last = self.position // inside, (self.position + size - 1) // inside
-            if last - first + 1 >= length:
-                axis[:] = True
-            else:
-                axis[np.arange(first, last + 1) % length] = True
-            inside *= length
-
-    def place(self) -> Place:
-        """Return what was found."""
-        cosine = self.cosine
-        if cosine is None:
-            cosine = 1.0 if self.x_squares == self.c_squares else 0.0
-            if self.x_squares and self.c_squares:
-                cosine = self.product / (math.sqrt(self.x_squares) * math.sqrt(self.c_squares))
-        at = tuple(int(i) for i in np.unravel_index(self.at, self.shape)) if self.shape else ()
-        words = describe(self.outside, self.position, self.occupied, self.inside)
-        return Place(at, *self.values, self.outside, cosine, words)
+def _look(search: Search, kernels: Any | None, x: Array, c: Array, before: Sight) -> Sight:
+    """Look at a block, which follows what was seen before; by a compiled loop if there is one and all is finite."""
+    most = _MOST_COORDINATES - before.exact
+    found = None if kernels is None else _look_compiled(search, kernels, x, c, before.size, most)
+    if found is None:
+        first, second = search.types
+        found = _look_numpy(search, *load_pair(stored(x, first), stored(c, second), search.types), before.size, most)
+    return found
 
 
-def _distances(x: Array, c: Array) -> tuple[Array, float]:
-    """Return |c - x| and the largest of it: zero for equal infinities, infinite where one side is not a number."""
+def _look_numpy(search: Search, x: Array, c: Array, start: int, most: int) -> Sight:
+    """Look at elements of one type that begin at `start`; at most so many are marked a coordinate at a time."""
+    distance, at = _distances(x, c)
+    furthest = Furthest(float(distance[at]), at, (x[at].item(), c[at].item()))
+    products = _products(x, c) if search.with_cosine else Products()
+    if not furthest.distance > search.limit:
+        return Sight(x.size, furthest, products=products)
+    mask = distance > search.limit
+    outside = int(np.count_nonzero(mask))
+    marks, exact = _marked(search, start, x.size, outside, most, lambda: scattered(mask, search.shape, start))
+    return Sight(x.size, furthest, outside, marks, exact, products)
+
+
+def _look_compiled(search: Search, kernels: Any, x: Array, c: Array, start: int, most: int) -> Sight | None:
+    """Do the same; return None where some element is not finite, which the loops do not compare by place and sign."""
+    limit = np.float32(search.limit) if NARROW.issuperset(search.types) else search.limit
+    reached = windows(search.shape, start, x.size) if most > 0 else ()
+    flat, axes = blank(reached)
+    found = kernels.look(x, c, limit, _DENSE, start, np.array(reached, np.int64).reshape(-1, 3), flat)
+    if not found.largest < math.inf:
+        return None
+    values = [
+        float(widen(stored(block[found.at : found.at + 1], name), name)[0])
+        for block, name in zip((x, c), search.types, strict=True)
+    ]
+    products = Products()
+    if search.with_cosine:
+        products = Products(*kernels.products(x, c)).if_finite()
+    marks, exact = _marked(
+        search, start, x.size, found.outside, most, lambda: Marks(reached, axes, is_inside=bool(found.inside))
+    )
+    return Sight(
+        x.size, Furthest(found.largest, found.at, (values[0], values[1])), found.outside, marks, exact, products
+    )
+
+
+def _marked(
+    search: Search, start: int, size: int, outside: int, most: int, one_by_one: Callable[[], Marks]
+) -> tuple[tuple[Marks, ...], int]:
+    """Return the marks of a block, and how many of its elements are to be marked one by one."""
+    if not outside:
+        return (), 0
+    if outside > _DENSE * size:
+        return (spread(search.shape, start, size),), 0
+    return (spread(search.shape, start, size) if outside > most else one_by_one(),), outside
+
+
+def _distances(x: Array, c: Array) -> tuple[Array, int]:
+    """Return |c - x| and where it is largest; it is zero for equal infinities, infinite where one side is not a number."""
     if x.dtype.kind == "c":
         distance: Array = np.abs(c - x)
     else:
-        room = scratch()
-        if x.dtype == np.float32:
-            distance = room.single[0][: x.size]
-        else:
-            distance = room.double[0][: x.size] if x.size <= BLOCK64 else np.empty(x.size)
+        room = scratch().single[0] if x.dtype == np.float32 else scratch().double[0]
+        distance = room[: x.size] if x.size <= room.size else np.empty(x.size)
         np.subtract(c, x, out=distance)
         np.abs(distance, out=distance)
-    top = float(np.maximum.reduce(distance))
-    if top < math.inf:
-        return distance, top
-    distance[x == c] = 0.0
-    distance[np.isnan(distance)] = math.inf
-    return distance, float(np.maximum.reduce(distance))
+    at = int(distance.argmax())  # the first NaN, if there is one
+    if not distance[at] < math.inf:
+        distance[x == c] = 0.0
+        distance[np.isnan(distance)] = math.inf
+        at = int(distance.argmax())
+    return distance, at
 
 
-def words_of(shape: tuple[int, ...], mask: Array, count: int, runs: int) -> str:
-    """Say in words where the `count` marked elements of a flat mask are; `runs` tells in how many stretches they lie.
+def _products(x: Array, c: Array) -> Products:
+    """Return the products of a block."""
+    squares = inner(x, x), inner(c, c)
+    if x.dtype == np.float32 and not all(_SAFE32[0] < square < _SAFE32[1] for square in squares):
+        x, c = x.astype(np.float64), c.astype(np.float64)
+        squares = inner(x, x), inner(c, c)
+    return Products(inner(x, c), *squares).if_finite()
+
+
+def locate_many(
+    layout: Layout, expected: Tensor, candidate: Tensor, limits: Sequence[float], cosines: Sequence[float | None]
+) -> list[Place]:
+    """Find what `locate` finds for pairs that lie end to end, of floating types and none empty."""
+
+    def alone(number: int) -> Place:
+        pair = layout.cut(expected, number), layout.cut(candidate, number)
+        return locate(*pair, limits[number], cosines[number])
+
+    types = expected.dtype, candidate.dtype
+    with np.errstate(all="ignore"):
+        x, c = load_pair(expected.array, candidate.array, types)
+        if x.dtype != np.float32 and NARROW.issuperset(types):
+            return list(map(alone, range(len(layout.shapes))))  # one float16 infinity must not widen the other pairs
+        places = enumerate(_places(layout, x, c, limits, cosines))
+        return [alone(number) if place is None else place for number, place in places]
+
+
+def _places(
+    layout: Layout, x: Array, c: Array, limits: Sequence[float], cosines: Sequence[float | None]
+) -> Iterator[Place | None]:
+    """Yield the place of every pair, None for one with an element that is not finite."""
+    shapes, sizes, starts = layout
+    distance = np.abs(c - x)
+    tops = np.maximum.reduceat(distance, starts)
+    outside = distance > np.repeat(np.asarray(limits, distance.dtype), sizes)
+    counts = np.add.reduceat(outside, starts, dtype=np.intp).tolist()
+    runs = np.add.reduceat(_begins(outside, starts), starts, dtype=np.intp).tolist()
+    known = _cosines(x, c, starts) if None in cosines else cosines
+    firsts = _firsts(distance == np.repeat(tops, sizes), starts)
+    for number, (top, at, start) in enumerate(zip(tops.tolist(), firsts.tolist(), starts.tolist(), strict=True)):
+        if not top < math.inf:
+            yield None
+            continue
+        shape, cosine = shapes[number], cosines[number]
+        mask = outside[start : start + sizes[number]]
+        yield Furthest(top, at - start, (x[at].item(), c[at].item())).place(
+            shape,
+            outside=counts[number],
+            words=_words_of(shape, mask, counts[number], runs[number]),
+            cosine=known[number] if cosine is None else cosine,
+        )
+
+
+def _begins(outside: Array, starts: Array) -> Array:
+    """Mark where a run of marked elements begins within its segment."""
+    before = np.concatenate(([False], outside[:-1]))
+    before[starts] = False
+    return outside & ~before
+
+
+def _firsts(marked: Array, starts: Array) -> Array:
+    """Return the first marked place of every segment, any place where there is none."""
+    places = np.flatnonzero(marked)
+    return places[np.minimum(np.searchsorted(places, starts), places.size - 1)] if places.size else starts
+
+
+def _cosines(x: Array, c: Array, starts: Array) -> list[float]:
+    """Return the cosine of every segment."""
+    x, c = x.astype(np.float64), c.astype(np.float64)
+    sums = [np.add.reduceat(product, starts).tolist() for product in (x * c, x * x, c * c)]
+    return [Products(*row).cosine for row in zip(*sums, strict=True)]
+
+
+def _words_of(shape: tuple[int, ...], mask: Array, count: int, runs: int) -> str:
+    """Say in words where the `count` marked elements of a whole tensor are; `runs` tells in how many stretches they lie.
 
     Where `describe` would name no coordinate none is worked out: nearly all are marked, or too many stretches of a vector.
     """
-    if not count:
-        return ""
-    if count > _DENSE * mask.size or (len(shape) == 1 and runs > _MOST_RANGES):
-        return f"{count} of {mask.size} outside"
-    if len(shape) == 1:
-        return describe(count, mask.size, [mask], inside=1)
-    search = _Search(shape, math.inf, 1.0)
-    search.note(count, mask)
-    return describe(count, mask.size, search.occupied, search.inside)
-
-
-def describe(outside: int, size: int, occupied: list[Array], inside: int) -> str:
-    """Say in words which elements are outside."""
-    if outside == 0:
-        return ""
-    text = f"{outside} of {size} outside"
-    if outside == size:
-        return text
-    if len(occupied) == _IMAGE_AXES and not inside and _runs_along_an_edge(occupied[2], occupied[3]):
-        return f"{text}, all on the border"
-    names = _AXES.get(len(occupied), tuple(f"axis {axis}" for axis in range(len(occupied))))
-    places = [_ranges(name, marks) for name, marks in zip(names, occupied, strict=True)]
-    told = [place for place in places if place]
-    return f"{text}, all in {', '.join(told)}" if told else text
-
-
-def _runs_along_an_edge(rows: Array, columns: Array) -> bool:
-    """Tell whether marks that lie on the border only fill a side of an image that has an inside."""
-    return min(rows.size, columns.size) >= _HAS_INSIDE and bool(rows.all() or columns.all())
-
-
-def _ranges(name: str, marks: Array) -> str:
-    """Return `channels 16-19` for the marked positions of an axis, or nothing when they are all or too scattered."""
-    if marks.size <= 1:
-        return ""
-    edges = [0] if marks[0] else []
-    edges += (np.flatnonzero(marks[1:] != marks[:-1]) + 1).tolist()
-    if marks[-1]:
-        edges.append(marks.size)
-    if edges == [0, marks.size] or len(edges) > 2 * _MOST_RANGES:
-        return ""
-    ranges = [(start, end - 1) for start, end in zip(edges[::2], edges[1::2], strict=True)]
-    text = ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in ranges)
-    return f"{_PLURAL.get(name, name) if '-' in text or ',' in text else name} {text}"
+    if not count or count > _DENSE * mask.size or (len(shape) == 1 and runs > MOST_RANGES):
+        return counted(count, mask.size)
+    marks = scattered(mask, shape, 0)
+    return describe(count, mask.size, list(marks.axes), is_inside=marks.is_inside)

@@ -10,15 +10,20 @@ from msgspec.structs import astuple
 
 from parity.compare.floor import Floor, Platform, floor_of, model_floor, pooled, ulp
 from parity.compare.limits import MAX_FACTOR, MODEL, RMS_FACTOR
-from parity.distance.measurement import Measure
+from parity.distance.sums import Distances, Moments
 from parity.dtypes import eps
 
 
 def measured(
     size: int = 64, scale: float = 1.0, largest: float = 4.0, working_rms: float = 0.0, working_max: float = 0.0
-) -> Measure:
+) -> Distances:
     """A measurement of which only the reference's side matters."""
-    return Measure(size, scale, largest, 0.0, 0.0, 0.0, 0.0, working_rms=working_rms, working_max=working_max)
+    return Distances(
+        size,
+        expected=Moments(size * scale**2, largest),
+        error=Moments(),
+        working=Moments(size * working_rms**2, working_max),
+    )
 
 
 @pytest.mark.parametrize(
@@ -33,7 +38,7 @@ def measured(
     ids=["own error", "platform", "repeat", "rounding", "zeros"],
 )
 def test_the_largest_term_is_the_floor(
-    measure: Measure, platform: Platform, repeat: float, rms: float, peak: float
+    measure: Distances, platform: Platform, repeat: float, rms: float, peak: float
 ) -> None:
     assert astuple(floor_of(measure, "float32", platform, repeat)) == pytest.approx((rms, peak))
 

@@ -66,9 +66,9 @@ def test_the_first_difference_is_located() -> None:
     x = np.zeros((200, 500), np.int64)
     c = x.copy()
     c[100, 7], c[150, 8] = 1, -9
-    index, first, second, words = locate_exact(Tensor(x, "int64"), Tensor(c, "int64"))
-    assert (index, first, second) == ((150, 8), 0, -9)
-    assert words == "2 of 100000 differ, the first at [100, 7]"
+    found = locate_exact(Tensor(x, "int64"), Tensor(c, "int64"))
+    assert (found.at, found.reference, found.candidate) == ((150, 8), 0, -9)
+    assert found.words == "2 of 100000 differ, the first at [100, 7]"
 
 
 @pytest.mark.parametrize(

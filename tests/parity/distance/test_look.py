@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parity.distance.grid import WORDS, on_half_grid
-from parity.distance.look import look_many
+from parity.distance.grid import WORDS, on_half_grid, on_half_grid_many
 from parity.distance.tensor import Layout, Tensor
-from parity.distance.ulp import has_ulps, largest_ulps
-from parity.distance.where import locate
+from parity.distance.ulp import largest_ulps, largest_ulps_many
+from parity.distance.where import locate, locate_many
 from parity.dtypes import narrow, widen
 from tests.parity.compare.traces import end_to_end
 
@@ -46,16 +45,16 @@ def test_together_and_alone_give_the_same(data: st.DataObject) -> None:
         limits.append(data.draw(st.sampled_from([0.0, 1e-7, 0.01, 1e300])))
         cosines.append(data.draw(st.sampled_from([None, 1.0])))
     layout = Layout.of([x.array.shape for x in exact])
-    places, ulps, coarse = look_many(layout, end_to_end(exact), end_to_end(candidate), limits, cosines)
+    both = end_to_end(exact), end_to_end(candidate)
+    places = locate_many(layout, *both, limits, cosines)
     for place, x, c, limit, cosine in zip(places, exact, candidate, limits, cosines, strict=True):
         wanted = locate(x, c, limit, cosine)
         assert np.isclose(place.cosine, wanted.cosine, rtol=1e-6, atol=1e-9, equal_nan=True)
         alone, together = (repr(msgspec.structs.replace(each, cosine=0.0)) for each in (wanted, place))  # NaN too
         assert together == alone
-    assert ulps == (
-        [largest_ulps(*each) for each in zip(exact, candidate, strict=True)] if has_ulps(types[1]) else None
-    )
-    assert coarse == ([on_half_grid(c) for c in candidate] if types[1] in WORDS else None)
+    assert largest_ulps_many(layout, *both) == [largest_ulps(*each) for each in zip(exact, candidate, strict=True)]
+    if types[1] in WORDS:
+        assert on_half_grid_many(layout, both[1]) == [on_half_grid(c) for c in candidate]
 
 
 @pytest.mark.parametrize(("marked", "words"), [([0, 1, 5], "axis 0 0-1, 5"), ([0, 2, 4, 6], ""), (range(8), "")])
@@ -63,5 +62,5 @@ def test_a_scattered_error_of_a_flat_tensor_has_no_range(marked: list[int], word
     x = np.zeros(9, np.float32)
     c = x.copy()
     c[list(marked)] = 1.0
-    places, _, _ = look_many(Layout.of([x.shape]), Tensor(x, "float32"), Tensor(c, "float32"), [0.5], [1.0])
+    places = locate_many(Layout.of([x.shape]), Tensor(x, "float32"), Tensor(c, "float32"), [0.5], [1.0])
     assert places[0].words == f"{len(marked)} of 9 outside" + (f", all in {words}" if words else "")

@@ -1,0 +1,75 @@
+"""Where an error sits, in words: `128 of 4096 outside, all in channels 16-19`.
+
+>>> describe(2, 8, [np.array([False, True]), np.array([True, False, True, False])], is_inside=True)
+'2 of 8 outside, all in row 1, channels 0, 2'
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from parity.distance.marks import IMAGE_AXES
+
+if TYPE_CHECKING:
+    from parity.distance.tensor import Array
+
+__all__ = ["MOST_RANGES", "counted", "describe"]
+
+MOST_RANGES: Final = 3
+"""Stretches of coordinates that are named; more are too scattered to tell anything."""
+
+_AXES: Final = {
+    2: ("row", "channel"),
+    3: ("image", "token", "channel"),
+    IMAGE_AXES: ("image", "channel", "row", "column"),
+}
+_PLURAL: Final = {"image": "images", "token": "tokens", "channel": "channels", "row": "rows", "column": "columns"}
+_HAS_INSIDE: Final = 3
+
+
+def counted(outside: int, size: int) -> str:
+    """Say how many elements are outside, where that is all there is to tell."""
+    return f"{outside} of {size} outside" if outside else ""
+
+
+def describe(outside: int, size: int, marks: list[Array], *, is_inside: bool) -> str:
+    """Say which elements are outside.
+
+    Args:
+        outside: How many.
+        size: Of how many.
+        marks: For each axis which coordinates hold one.
+        is_inside: Whether some of them does not lie on the border of an image.
+    """
+    text = counted(outside, size)
+    if outside in {0, size}:
+        return text
+    if len(marks) == IMAGE_AXES and not is_inside and _runs_along_an_edge(marks[2], marks[3]):
+        return f"{text}, all on the border"
+    names = _AXES.get(len(marks), tuple(f"axis {axis}" for axis in range(len(marks))))
+    places = ", ".join(filter(None, map(_ranges, names, marks)))
+    return f"{text}, all in {places}" if places else text
+
+
+def _runs_along_an_edge(rows: Array, columns: Array) -> bool:
+    """Tell whether marks that lie on the border only fill a side of an image that has an inside."""
+    return min(rows.size, columns.size) >= _HAS_INSIDE and bool(rows.all() or columns.all())
+
+
+def _ranges(name: str, marks: Array) -> str:
+    """Return `channels 16-19` for the marked positions of an axis, or nothing when they are all or too scattered."""
+    if marks.size <= 1:
+        return ""
+    # A range begins or ends where the marks change, and at either end of the axis if that is marked.
+    changes = (np.flatnonzero(marks[1:] != marks[:-1]) + 1).tolist()
+    edges = [0] * bool(marks[0]) + changes + [marks.size] * bool(marks[-1])
+    if edges == [0, marks.size] or len(edges) > 2 * MOST_RANGES:
+        return ""
+    ranges = [
+        str(first) if first == end - 1 else f"{first}-{end - 1}"
+        for first, end in zip(edges[::2], edges[1::2], strict=True)
+    ]
+    is_one = len(ranges) == 1 and "-" not in ranges[0]
+    return f"{name if is_one else _PLURAL.get(name, name)} {', '.join(ranges)}"
