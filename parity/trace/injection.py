@@ -50,22 +50,24 @@ def write_injection(folder: str | Path, latents: NDArray[Any], noise: NDArray[An
     """
     folder = Path(folder)
     _check(folder, latents, noise)
-    images = latents.shape[0]
+    images = range(len(latents))
+    suffixes = [f"_{image:04d}" for image in images] if len(images) > 1 else [""]
     paths: list[Path] = []
-    for image in range(images):
-        number = "" if images == 1 else f"_{image:04d}"
-        arrays = {_LATENTS: latents[image : image + 1]}
+    for image, suffix in enumerate(suffixes):
+        paths.append(_save(folder / f"{_LATENTS}{suffix}.npy", latents[image : image + 1]))
         if noise is not None:
-            arrays[_NOISE] = noise[:, image : image + 1]
-        for name, array in arrays.items():
-            path = folder / f"{name}{number}.npy"
-            try:
-                np.save(path, array, allow_pickle=False)
-            except OSError as error:
-                message = f"{path} cannot be written: {error}"
-                raise TraceError(message) from error
-            paths.append(path)
+            paths.append(_save(folder / f"{_NOISE}{suffix}.npy", noise[:, image : image + 1]))
     return paths
+
+
+def _save(path: Path, array: NDArray[Any]) -> Path:
+    """Write one file and return its path."""
+    try:
+        np.save(path, array, allow_pickle=False)
+    except OSError as error:
+        message = f"{path} cannot be written: {error}"
+        raise TraceError(message) from error
+    return path
 
 
 def read_injection(folder: str | Path) -> Injection:
@@ -75,21 +77,13 @@ def read_injection(folder: str | Path) -> Injection:
         TraceError: a file is missing, damaged, or of another type or shape.
     """
     folder = Path(folder)
-    matched = (_NUMBERED.fullmatch(entry.name) for entry in folder.glob(f"{_LATENTS}_*.npy"))
-    numbers = sorted(found[1] for found in matched if found is not None)
-    if numbers and (folder / f"{_LATENTS}.npy").exists():
-        message = f"{folder} has both {_LATENTS}.npy and {_LATENTS}_{numbers[0]}.npy; keep the files of one batch"
-        raise TraceError(message)
-    if numbers != [f"{image:04d}" for image in range(len(numbers))]:
-        message = f"{folder} has {_LATENTS} files {', '.join(numbers)}; expected them numbered from 0000 without a gap"
-        raise TraceError(message)
-    suffixes = [f"_{number}" for number in numbers] or [""]
+    suffixes = _suffixes(folder)
     latents = [_read(folder, f"{_LATENTS}{suffix}.npy") for suffix in suffixes]
-    if not any(folder.glob(f"{_NOISE}*.npy")):
-        alone = Injection(np.concatenate(latents), None)
-        _check(folder, *alone)
-        return alone
-    noise = [_read(folder, f"{_NOISE}{suffix}.npy") for suffix in suffixes]
+    drawn = any(folder.glob(f"{_NOISE}*.npy"))
+    # Where no step draws anything the latents stand for the noise of one step in all that is checked.
+    noise = (
+        [_read(folder, f"{_NOISE}{suffix}.npy") for suffix in suffixes] if drawn else [each[None] for each in latents]
+    )
     for suffix, one, steps in zip(suffixes, latents, noise, strict=True):
         if one.shape != (1, *latents[0].shape[1:]) or steps.shape != (noise[0].shape[0], *one.shape):
             message = (
@@ -97,16 +91,35 @@ def read_injection(folder: str | Path) -> Injection:
                 f"{list(steps.shape)}; expected [1, 4, h, w] and [steps, 1, 4, h, w], the same for every image"
             )
             raise TraceError(message)
-    found = Injection(np.concatenate(latents), np.concatenate(noise, axis=1))
+    found = Injection(np.concatenate(latents), np.concatenate(noise, axis=1) if drawn else None)
     _check(folder, *found)
     return found
 
 
+def _suffixes(folder: Path) -> list[str]:
+    """Return what ends the names of each image's files: its number, or nothing where there is one image.
+
+    Raises:
+        TraceError: a number is missing, or there are files of both kinds.
+    """
+    matches = [_NUMBERED.fullmatch(entry.name) for entry in folder.glob(f"{_LATENTS}_*.npy")]
+    numbers = sorted(found[1] for found in matches if found is not None)
+    if not numbers:
+        return [""]
+    if (folder / f"{_LATENTS}.npy").exists():
+        message = f"{folder} has both {_LATENTS}.npy and {_LATENTS}_{numbers[0]}.npy; keep the files of one batch"
+        raise TraceError(message)
+    if numbers != [f"{image:04d}" for image in range(len(numbers))]:
+        message = f"{folder} has {_LATENTS} files {', '.join(numbers)}; expected them numbered from 0000 without a gap"
+        raise TraceError(message)
+    return [f"_{number}" for number in numbers]
+
+
 def _check(folder: Path, latents: NDArray[Any], noise: NDArray[Any] | None) -> None:
     """Check types and shapes of a batch."""
-    images, channels = latents.shape[:2] if latents.ndim == _DIMENSIONS else (0, 0)
-    steps = latents[np.newaxis] if noise is None else noise
-    if not images or channels != _CHANNELS or steps.ndim != _DIMENSIONS + 1 or steps.shape[1:] != latents.shape:
+    is_batch = latents.ndim == _DIMENSIONS and len(latents) > 0 and latents.shape[1] == _CHANNELS
+    steps = latents[None] if noise is None else noise
+    if not is_batch or steps.shape != (*steps.shape[:1], *latents.shape):
         message = (
             f"{folder}: latents of shape {list(latents.shape)} and noise of shape {list(steps.shape)}; "
             f"expected [images, 4, h, w] and [steps, images, 4, h, w]"

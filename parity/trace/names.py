@@ -86,22 +86,18 @@ def open_inside(folder: Path, relative: str, parents: set[str] | None = None) ->
     Raises:
         TraceError: the name is absolute, climbs out, passes a symbolic link, or is no regular file.
     """
-    parent, _, name = _checked(folder, relative).rpartition("/")
-    where = f"{folder}/{parent}" if parent else f"{folder}"
-    if parent and (parents is None or parent not in parents):
-        _check_parents(folder, parent)
-        if parents is not None:
-            parents.add(parent)
+    path = _inside(folder, relative, set() if parents is None else parents)
     try:
-        descriptor = os.open(f"{where}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
-        message = f"{where}/{name} cannot be opened: {reason}; the trace names it"
+        message = f"{path} cannot be opened: {reason}; the trace names it"
         raise TraceError(message) from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        _check_regular(path, os.fstat(descriptor))
+    except TraceError:
         os.close(descriptor)
-        message = f"{where}/{name} is no regular file; a trace holds only files and folders"
-        raise TraceError(message)
+        raise
     return descriptor
 
 
@@ -113,37 +109,45 @@ def sizes_inside(folder: Path, names: Iterable[str]) -> dict[str, int]:
     """
     sizes: dict[str, int] = {}
     parents: set[str] = set()
-    root = f"{folder}/"
     for relative in names:
-        parent = _checked(folder, relative).rpartition("/")[0]
-        if parent and parent not in parents:
-            _check_parents(folder, parent)
-            parents.add(parent)
+        path = _inside(folder, relative, parents)
         try:
-            status = os.lstat(root + relative)
+            status = os.lstat(path)
         except OSError as error:
-            message = f"{root}{relative} cannot be opened: {error.strerror}; the trace names it"
+            message = f"{path} cannot be opened: {error.strerror}; the trace names it"
             raise TraceError(message) from error
-        if not stat.S_ISREG(status.st_mode):
-            message = f"{root}{relative} is no regular file; a trace holds only files and folders"
-            raise TraceError(message)
+        _check_regular(path, status)
         sizes[relative] = status.st_size
     return sizes
 
 
-def _checked(folder: Path, relative: str) -> str:
-    """Return a relative name that stays inside, as far as the text tells."""
+def _inside(folder: Path, relative: str, parents: set[str]) -> str:
+    """Return the path of a name that stays inside; `parents` as in `open_inside`.
+
+    Raises:
+        TraceError: it leads out, or a folder on the way is a symbolic link.
+    """
     if _STAYS_INSIDE.fullmatch(relative) is None:
         message = f"{folder}: the name {relative!r} leads out of the trace; names are relative, without '..'"
         raise TraceError(message)
-    return relative
+    parent = relative.rpartition("/")[0]
+    if parent and parent not in parents:
+        path = folder
+        for part in parent.split("/"):
+            path /= part
+            if path.is_symlink():
+                message = f"{path} is a symbolic link; a trace holds only files and folders"
+                raise TraceError(message)
+        parents.add(parent)
+    return f"{folder}/{relative}"
 
 
-def _check_parents(folder: Path, parent: str) -> None:
-    """Refuse a symbolic link among the folders between `folder` and a file."""
-    path = folder
-    for part in parent.split("/"):
-        path /= part
-        if path.is_symlink():
-            message = f"{path} is a symbolic link; a trace holds only files and folders"
-            raise TraceError(message)
+def _check_regular(path: str, status: os.stat_result) -> None:
+    """Refuse a folder, a link, a pipe, a device.
+
+    Raises:
+        TraceError: it is one.
+    """
+    if not stat.S_ISREG(status.st_mode):
+        message = f"{path} is no regular file; a trace holds only files and folders"
+        raise TraceError(message)

@@ -20,6 +20,7 @@ from parity.trace.writer import TraceWriter
 if TYPE_CHECKING:
     from parity.trace.run_reader import RunReader
     from parity.trace.run_writer import RunWriter
+    from parity.trace.schema import Record
 
 __all__ = ["pack"]
 
@@ -41,9 +42,12 @@ def pack(trace: Trace, only: str, out: str | Path) -> Trace:
     if out.resolve() == trace.folder.resolve():
         message = f"{out} is the trace itself; pack into another folder"
         raise TraceError(message)
-    runs = {name: trace.run(name) for name in trace.runs}
-    chosen = {name: [each for each in run.records if expression.fullmatch(each.address)] for name, run in runs.items()}
-    if not any(chosen.values()):
+    chosen: dict[str, list[Record]] = {}
+    for name in trace.runs:
+        matching = [record for record in trace.run(name).records if expression.fullmatch(record.address)]
+        if matching:
+            chosen[name] = matching
+    if not chosen:
         message = f"{trace.folder}: no address matches {only!r}; `parity show {trace.folder}` lists them"
         raise TraceError(message)
     manifest = msgspec.convert(msgspec.to_builtins(trace.manifest), type=Manifest)
@@ -51,29 +55,32 @@ def pack(trace: Trace, only: str, out: str | Path) -> Trace:
     manifest.origin = trace.digest
     writer = TraceWriter(out, manifest)
     for name, records in chosen.items():
-        run = runs[name]
-        if not records:
-            continue
+        run = trace.run(name)
         with writer.run(name, run.info.mode, run.info.dtype, _both(run.info.only, only)) as target:
             for record in records:
-                _copy(run, record.address, target)
-    for entry in () if trace.plain else sorted(trace.folder.iterdir()):
-        if _INJECTION.fullmatch(entry.name):
-            with os.fdopen(open_inside(trace.folder, entry.name), "rb") as file:
-                (out / entry.name).write_bytes(file.read())
+                _copy(run, record, target)
+    if not trace.plain:
+        _copy_injection(trace.folder, out)
     writer.finish()
     return Trace.open(out)
 
 
-def _copy(run: RunReader, address: str, target: RunWriter) -> None:
+def _copy_injection(folder: Path, out: Path) -> None:
+    """Copy the injection files of a trace."""
+    for entry in sorted(folder.iterdir()):
+        if _INJECTION.fullmatch(entry.name):
+            with os.fdopen(open_inside(folder, entry.name), "rb") as file:
+                (out / entry.name).write_bytes(file.read())
+
+
+def _copy(run: RunReader, record: Record, target: RunWriter) -> None:
     """Record one address again."""
-    record = run.record(address)
     if record.kind == "value":
-        target.value(address, restored_value(record.value), native=record.native, stage=record.stage)
+        target.value(record.address, restored_value(record.value), native=record.native, stage=record.stage)
         return
     target.tensor(
-        address,
-        run.tensor(address, check=True),
+        record.address,
+        run.tensor(record.address, check=True),
         dtype=record.dtype,
         native=record.native,
         island=record.island,

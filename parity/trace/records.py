@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any, Final, NoReturn, get_args
+from functools import singledispatch
+from typing import TYPE_CHECKING, Any, Final, NoReturn, get_args
 
 import msgspec
 import numpy as np
@@ -20,9 +21,14 @@ import numpy as np
 from parity.address import STAGES, Address
 from parity.dtypes import TypeName, storage
 from parity.errors import AddressError, TraceError
+from parity.trace.names import sizes_inside
 from parity.trace.schema import Record
 
-__all__ = ["checked_size", "decode", "encode", "plain_value", "restored_value"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+__all__ = ["check_places", "checked_size", "decode", "encode", "plain_value", "restored_value"]
 
 _DECODER = msgspec.json.Decoder(Record)
 _ENCODER = msgspec.json.Encoder()
@@ -137,26 +143,55 @@ def checked_size(record: Record, where: str) -> int:
     return size
 
 
+def check_places(records: Sequence[Record], folder: Path, where: str) -> None:
+    """Check that the bytes of every record lie inside its file; `where` names the file of records in messages.
+
+    Raises:
+        TraceError: a file is missing, is none of the folder's own, or ends before a record's last byte.
+    """
+    sizes = sizes_inside(folder, {record.shard for record in records if record.shard is not None})
+    for record in records:
+        if record.shard is None or record.offset is None:
+            continue
+        end = record.offset + checked_size(record, where)
+        if end > sizes[record.shard]:
+            message = f"{folder / record.shard} has {sizes[record.shard]} bytes; {record.address!r} ends at byte {end}"
+            raise TraceError(message)
+
+
+@singledispatch
 def plain_value(value: object) -> Any:
     """Return `value` as JSON can hold it.
 
     Raises:
         TypeError: it is not None, a bool, a number, a string or a list of them.
     """
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return str(value)
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else {"float": "nan" if math.isnan(value) else str(float(value))}
-    if isinstance(value, (list, tuple)):
-        return [plain_value(each) for each in value]
     message = f"a value of type {type(value).__name__}; only None, bool, number, string or a list of them is recorded"
     raise TypeError(message)
+
+
+plain_value.register(type(None), lambda value: value)
+plain_value.register(bool, bool)
+plain_value.register(int, int)
+plain_value.register(str, str)
+
+
+@plain_value.register
+def _(value: float) -> Any:
+    if math.isfinite(value):
+        return float(value)
+    return {"float": "nan" if math.isnan(value) else str(float(value))}
+
+
+@plain_value.register(list)
+@plain_value.register(tuple)
+def _(value: Any) -> Any:
+    return [plain_value(each) for each in value]
+
+
+@plain_value.register
+def _(value: np.generic) -> Any:
+    return plain_value(value.item())
 
 
 def restored_value(value: Any) -> Any:

@@ -12,9 +12,9 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from parity.errors import TraceError
-from parity.trace.names import open_inside, sizes_inside
+from parity.trace.names import open_inside
 from parity.trace.npy import FOLDER
-from parity.trace.records import checked_size, decode
+from parity.trace.records import check_places, decode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,32 +68,28 @@ def recover(folder: Path) -> Recovered:
         data = file.read()
     whole = data[: data.rfind(b"\n") + 1]
     records = decode(whole, str(path))
-    named = {record.shard for record in records if record.shard is not None}
-    sizes = sizes_inside(folder, named)
-    for record in records:
-        if record.shard is None or record.offset is None:
-            continue
-        end = record.offset + checked_size(record, str(path))
-        if end > sizes[record.shard]:
-            message = f"{folder / record.shard} has {sizes[record.shard]} bytes; {record.address!r} ends at byte {end}"
-            raise TraceError(message)
+    check_places(records, folder, str(path))
     if len(whole) < len(data):
         with path.open("r+b") as file:
             file.truncate(len(whole))
+    named = {record.shard for record in records if record.shard is not None}
     return Recovered(records, whole, _remove_unfinished(folder, named))
 
 
 def _remove_unfinished(folder: Path, named: set[str]) -> int:
     """Remove the files that no record names; return the number of the next shard."""
-    numbers = [-1]
+    last = -1
     for entry in folder.iterdir():
         found = _SHARD.fullmatch(entry.name)
-        if found is not None and entry.name not in named:
+        if found is None:
+            continue
+        if entry.name in named:
+            last = max(last, int(found[1]))
+        else:
             entry.unlink()
-        elif found is not None:
-            numbers.append(int(found[1]))
-    if (folder / FOLDER).is_dir() and not (folder / FOLDER).is_symlink():
-        for entry in (folder / FOLDER).iterdir():
+    tensors = folder / FOLDER
+    if tensors.is_dir() and not tensors.is_symlink():
+        for entry in tensors.iterdir():
             if f"{FOLDER}/{entry.name}" not in named:
                 entry.unlink()
-    return max(numbers) + 1
+    return last + 1

@@ -14,8 +14,8 @@ import xxhash
 from parity.dtypes import widen
 from parity.errors import AddressError, TraceError, nearest
 from parity.trace.digests import digest
-from parity.trace.names import open_inside, sizes_inside
-from parity.trace.records import checked_size, decode, restored_value
+from parity.trace.names import open_inside
+from parity.trace.records import check_places, decode, restored_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -161,12 +161,5 @@ def read_records(folder: Path, info: RunInfo) -> list[Record]:
     if info.complete and info.records != len(records):
         message = f"{path} has {len(records)} records; expected {info.records}"
         raise TraceError(message)
-    sizes = sizes_inside(folder, {record.shard for record in records if record.shard is not None})
-    for record in records:
-        if record.shard is None or record.offset is None:
-            continue
-        end = record.offset + checked_size(record, str(path))
-        if end > sizes[record.shard]:
-            message = f"{folder / record.shard} has {sizes[record.shard]} bytes; {record.address!r} ends at byte {end}"
-            raise TraceError(message)
+    check_places(records, folder, str(path))
     return records

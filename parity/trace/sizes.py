@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -15,14 +15,30 @@ if TYPE_CHECKING:
 
 __all__ = ["Estimate", "estimate"]
 
-# Measured on shards of 10 to 30000 datasets: what HDF5 needs for a dataset and for a further name of one, beside
-# the name itself. A `.npy` header of up to four dimensions takes 128 bytes.
-_DATASET_BYTES: Final = 300
-_LINK_BYTES: Final = 40
-_HEADER_BYTES: Final = 128
 _FIXED_BYTES: Final = 1500
 # A record that has not been written yet lacks digest, shard and offset.
 _PLACE_BYTES: Final = 32 + 16 + 4
+
+
+class _Cost(NamedTuple):
+    """What a store needs beside the elements, in bytes: for a tensor, for a further address of one, and for names."""
+
+    tensor: int
+    link: int
+    of_name: int
+
+    def stored(self, record: Record) -> int:
+        """Return what a tensor needs that is stored."""
+        return self.tensor + self.of_name * len(record.address)
+
+    def linked(self, record: Record) -> int:
+        """Return what a further address needs."""
+        return self.link + self.of_name * len(record.address)
+
+
+# Measured on shards of 10 to 30000 datasets: what HDF5 needs for a dataset and for a further name of one, beside
+# the name itself. A `.npy` header of up to four dimensions takes 128 bytes, and a further address none.
+_COSTS: Final[dict[Store, _Cost]] = {"hdf5": _Cost(300, 40, 1), "npy": _Cost(128, 0, 0)}
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,20 +59,23 @@ def estimate(records: Iterable[Record], *, store: Store = "hdf5") -> Estimate:
     Raises:
         TraceError: a record has an impossible shape or type.
     """
+    cost = _COSTS[store]
     count = recorded = stored = 0
     on_disk = _FIXED_BYTES
     seen: set[str] = set()
     for record in records:
         count += 1
-        on_disk += len(encode(record)) + (0 if record.digest else _PLACE_BYTES)
+        on_disk += len(encode(record))
+        if not record.digest:
+            on_disk += _PLACE_BYTES
         if record.kind == "value":
             continue
         size = checked_size(record, "estimate")
         recorded += size
         if record.digest and record.digest in seen:
-            on_disk += _LINK_BYTES + len(record.address) if store == "hdf5" else 0
-            continue
-        seen.add(record.digest)
-        stored += size
-        on_disk += size + (_DATASET_BYTES + len(record.address) if store == "hdf5" else _HEADER_BYTES)
+            on_disk += cost.linked(record)
+        else:
+            seen.add(record.digest)
+            stored += size
+            on_disk += size + cost.stored(record)
     return Estimate(records=count, bytes_recorded=recorded, bytes_stored=stored, bytes_on_disk=on_disk)
