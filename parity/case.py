@@ -12,6 +12,7 @@ of the sections that its reference needs alone: a case of another model holds wh
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -221,9 +222,11 @@ def _check_pixels(section: str, area: Size | Encode) -> None:
 
 _SECTIONS: Final[dict[str, type[_Strict]]] = {
     "model": Model, "prompt": Prompt, "sampling": Sampling, "size": Size, "precision": Precision, "encode": Encode,
-    "image": Image,
+    "image": Image, "exclude": Exclude, "tolerance": ToleranceRule,
 }  # fmt: skip
-_LISTS: Final[dict[str, type[_Strict]]] = {"exclude": Exclude, "tolerance": ToleranceRule}
+_SET: Final = ("model", "prompt", "sampling", "size", "precision", "encode", "image")
+"""The sections whose keys can be set one by one; the others are lists of tables."""
+_VARIABLE: Final = re.compile(rf"PARITY_({'|'.join(_SET).upper()})_(.+)")
 
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
@@ -240,7 +243,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             CaseError: it is not there.
         """
-        return _find(self.case.model.folder or self.case.model.file or "", Path(self.base), "weights")
+        return self._find(self.case.model.folder or self.case.model.file or "", "weights")
 
     @property
     def config_path(self) -> Path | None:
@@ -250,7 +253,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
             CaseError: it is not there.
         """
         config = self.case.model.config
-        return None if config is None else _find(config, Path(self.base), "configuration")
+        return None if config is None else self._find(config, "configuration")
 
     @property
     def image_path(self) -> Path | None:
@@ -259,8 +262,10 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             CaseError: it is not there.
         """
-        file = None if self.case.image is None else self.case.image.file
-        return None if file is None else _find(file, Path(self.base), "image")
+        image = self.case.image
+        if image is None or image.file is None:
+            return None
+        return self._find(image.file, "image")
 
     def require(self, sections: Collection[str], who: str) -> None:
         """Refuse a case without a prompt, the one section that has no default, where it is needed.
@@ -278,9 +283,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
         for section in DIFFUSION:
             if section not in needed:
                 values = found.pop(section) or {}
-                chosen = {key: value for key, value in values.items() if self._is_set(f"{section}.{key}")}
-                if chosen:
-                    found[section] = chosen
+                found |= self._chosen(section, values)
         return found
 
     def told(self, needed: Collection[str]) -> dict[str, str]:
@@ -291,6 +294,23 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
             for key, source in self.sources.items()
             if source != _DEFAULT or key.partition(".")[0] not in left_out
         }
+
+    def _find(self, name: str, what: str) -> Path:
+        """Resolve `name` against the case's folder, then each folder above it; `what` it is goes into the error."""
+        base = Path(self.base)
+        for folder in (base, *base.parents):
+            if (folder / name).exists():  # the path itself, where it is absolute
+                return folder / name
+        if Path(name).is_absolute():
+            message = f"{name} is not there; the case names it as its {what}"
+        else:
+            message = f"{name} is not there, neither in {base} nor in a folder above it; put the {what} there or change the case"
+        raise CaseError(message)
+
+    def _chosen(self, section: str, values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Return a section with those of its values that somebody has set; nothing where nobody has."""
+        chosen = {key: value for key, value in values.items() if self._is_set(f"{section}.{key}")}
+        return {section: chosen} if chosen else {}
 
     def _is_set(self, key: str) -> bool:
         """Tell whether somebody has set a key."""
@@ -329,10 +349,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _keys(raw: Mapping[str, Any]) -> Iterator[str]:
     """Yield the dotted keys of all sections of a plain case."""
-    for section in _SECTIONS:
+    for section in _SET:
         table = raw.get(section)
         if isinstance(table, dict):
-            yield from (f"{section}.{key}" for key in table)
+            for key in table:
+                yield f"{section}.{key}"
 
 
 def _convert(raw: dict[str, Any], path: Path) -> Case:
@@ -359,36 +380,34 @@ def _refuse_unknown(raw: Mapping[str, Any], path: Path) -> None:
     known = Case.__struct_fields__
     for section, content in raw.items():
         if section not in known:
-            message = f"{path}: unknown key {section!r}{nearest(section, known)}; the sections are {', '.join(known)}"
+            close = nearest(section, known)
+            message = f"{path}: unknown key {section!r}{close}; the sections are {', '.join(known)}"
             raise CaseError(message)
-        if section in _SECTIONS:
-            _refuse_unknown_keys(section, content, _SECTIONS[section].__struct_fields__, path)
-        elif section in _LISTS and isinstance(content, list):
-            for table in content:
-                _refuse_unknown_keys(section, table, _LISTS[section].__struct_fields__, path)
+        tables = content if isinstance(content, list) else [content]
+        for table in tables:
+            _refuse_unknown_keys(section, table, path)
 
 
-def _refuse_unknown_keys(section: str, table: object, known: tuple[str, ...], path: Path) -> None:
-    """Raise for a key of one table that it does not have; what is no table is refused when it is converted."""
-    if not isinstance(table, dict):
+def _refuse_unknown_keys(section: str, table: object, path: Path) -> None:
+    """Raise for a key that a section does not have; what is no table is refused when it is converted."""
+    kind = _SECTIONS.get(section)
+    if kind is None or not isinstance(table, dict):
         return
-    for key in table:
-        if key not in known:
-            message = (
-                f"{path}: unknown key {key!r} in [{section}]{nearest(key, known)}; [{section}] has {', '.join(known)}"
-            )
-            raise CaseError(message)
+    known = kind.__struct_fields__
+    unknown = next((key for key in table if key not in known), None)
+    if unknown is not None:
+        close, there = nearest(unknown, known), ", ".join(known)
+        message = f"{path}: unknown key {unknown!r} in [{section}]{close}; [{section}] has {there}"
+        raise CaseError(message)
 
 
 def _environment() -> dict[str, Any]:
     """Return the values of `PARITY_SECTION_KEY` variables by dotted key."""
     found: dict[str, Any] = {}
-    for section in _SECTIONS:
-        prefix = f"PARITY_{section.upper()}_"
-        for name, text in os.environ.items():
-            if name.startswith(prefix):
-                key = name.removeprefix(prefix).lower()
-                found[f"{section}.{key}"] = _as_toml(text)
+    for name, text in os.environ.items():
+        named = _VARIABLE.fullmatch(name)
+        if named is not None:
+            found[".".join(named.groups()).lower()] = _as_toml(text)
     return found
 
 
@@ -409,25 +428,9 @@ def _put(raw: dict[str, Any], dotted: str, value: object) -> None:
 def _defaults() -> dict[str, str]:
     """Return the source of every key that nobody sets; [image] is there only if somebody does."""
     found = {}
-    for section, kind in _SECTIONS.items():
-        for key in msgspec.structs.fields(kind):
+    for section in _SET:
+        for key in msgspec.structs.fields(_SECTIONS[section]):
             # A key without a value of its own, such as `sampling.eta`, is not there unless it is set.
             if section != "image" and key.default is not UNSET:
                 found[f"{section}.{key.name}"] = _DEFAULT
     return found
-
-
-def _find(name: str, base: Path, what: str) -> Path:
-    """Resolve `name` against the case's folder, then each folder above it; `what` it is goes into the error."""
-    if Path(name).is_absolute():
-        if Path(name).exists():
-            return Path(name)
-        message = f"{name} is not there; the case names it as its {what}"
-        raise CaseError(message)
-    for folder in (base, *base.parents):
-        if (folder / name).exists():
-            return folder / name
-    message = (
-        f"{name} is not there, neither in {base} nor in a folder above it; put the {what} there or change the case"
-    )
-    raise CaseError(message)

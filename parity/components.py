@@ -50,7 +50,8 @@ class Components:
         """
         for component, stage in self.stages.items():
             if stage not in STAGES:
-                message = f"the component {component!r} has stage {stage!r}{nearest(stage, STAGES)}; the stages are {', '.join(STAGES)}"
+                close = nearest(stage, STAGES)
+                message = f"the component {component!r} has stage {stage!r}{close}; the stages are {', '.join(STAGES)}"
                 raise AddressError(message)
 
     def stage_of(self, path: str, port: str = "output") -> str:
@@ -63,9 +64,11 @@ class Components:
             return "attributes"
         if not port.startswith(("input", "output")):
             return "weights"
-        if path not in self._known:
-            self._known[path] = self._find(path)
-        return self._known[path]
+        # A recorder asks for each port of each call, some hundred thousand times for a few thousand paths.
+        stage = self._known.get(path)
+        if stage is None:
+            stage = self._known[path] = self._find(path)
+        return stage
 
     def check(self, paths: Iterable[str]) -> None:
         """Refuse paths without a stage.
@@ -80,10 +83,9 @@ class Components:
         """Tell whether the module or named function at `path` runs the one at `other` as a part of it."""
         if path == WHOLE:
             return other != path
-        if other.startswith(path + "."):
-            return True
-        parts = self.functions.get(path, ())
-        return any(other == part or other.startswith(part + ".") for part in parts)
+        runs = self.functions.get(path, ())
+        below = tuple(f"{each}." for each in (path, *runs))
+        return other in runs or other.startswith(below)
 
     def _find(self, path: str) -> str:
         """Return the stage of the longest component that the path begins with."""

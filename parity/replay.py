@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 
 from parity import points, provenance
-from parity.address import Address, pattern
+from parity.address import Address, path_of, pattern, step_of
 from parity.align import Alignment, Calls, transform
 from parity.digests import digest
 from parity.dtypes import bits, is_float, narrow, widen
@@ -59,6 +59,7 @@ __all__ = [
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 _DEVICES: Final = ("CPU", "Ascend")
+_CALLS_TOLD: Final = 50  # of the layer replay, from one word of progress to the next
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +216,9 @@ class Given:
         array, name = self.run.tensor(address), self.run.record(address).dtype
         if not is_float(name) or name == self.dtype:
             return np.asarray(array)
-        return narrow(widen(array, name), self.dtype if bits(self.dtype) > bits(name) else name)
+        # A coarser candidate rounds by itself, as it would any input: what rounds first must not be the harness.
+        finer = max(self.dtype, name, key=bits)
+        return narrow(widen(array, name), finer)
 
     def value(self, address: str) -> Any:
         """Return the recorded plain value at an address."""
@@ -226,9 +229,8 @@ class Given:
         found: dict[str, Any] = {}
         for port in self.calls.ports(path, step, call):
             if port.startswith("input."):
-                text = str(Address(path=path, step=step, call=call, port=port))
-                plain = self.run.record(text).kind == "value"
-                found[port.removeprefix("input.")] = self.value(text) if plain else self.tensor(text)
+                key = port.removeprefix("input.")
+                found[key] = self._recorded(str(Address(path=path, step=step, call=call, port=port)))
         return found
 
     @property
@@ -244,6 +246,12 @@ class Given:
             self._noise = np.roll(np.stack(steps), -self.noise_shift, axis=0)
         return self._noise
 
+    def _recorded(self, address: str) -> Any:
+        """Return the tensor or the plain value at an address."""
+        if self.run.record(address).kind == "value":
+            return self.value(address)
+        return self.tensor(address)
+
 
 class Reporter:
     """Receives what a system computes and writes it at the reference's addresses."""
@@ -257,7 +265,7 @@ class Reporter:
         self._step: int | None = None
         self._steps: set[int | None] = set()
         if self._only is not None:
-            self._steps = {Address.parse(text).step for text in given.run if self.wanted(text)}
+            self._steps = {step_of(text) for text in given.run if self.wanted(text)}
         self._whole = not self._steps  # an address that the reference lacks may be anywhere
 
     def step(self, step: int | None) -> None:
@@ -269,15 +277,14 @@ class Reporter:
         """Take one call of a native cell; return an array that shall replace its output, or None."""
         call = self._counts.get(native, 0)
         self._counts[native] = call + 1
-        arrays = self._system.numpy(output)
-        if self._alignment.takes_input(native):
-            arrays |= {f"input.{key}": array for key, array in self._system.numpy(inputs).items()}
+        arrays = self._arrays(native, inputs, output)
         replacement = None
         for row, reference_call in self._alignment.yields(native, call):
-            if not row.function and row.take in arrays:
-                self.write(row.path, {row.port: arrays[row.take]}, self._step, reference_call, row)
-                if row.path in self._substitutes and row.port == "output" and row.output is None:
-                    replacement = self._recorded(row.path, reference_call)
+            if row.function or row.take not in arrays:
+                continue
+            self.write(row.path, {row.port: arrays[row.take]}, self._step, reference_call, row)
+            if self._substitutes_output(row):
+                replacement = self._recorded(row.path, reference_call)
         return replacement
 
     def function(self, name: str, outputs: Mapping[str, np.ndarray], call: int = 0) -> None:
@@ -291,18 +298,11 @@ class Reporter:
         for port, array in arrays.items():
             text = self._text(path, port, step, call)
             if self.wanted(text):
-                if text in self._given.run and row.output is not None:
-                    record = self._given.run.record(text)
-                    array = transform(row.output, array, record.shape, record.dtype)  # noqa: PLW2901 - the same tensor
-                self._run.tensor(text, array, native=row.native)
+                self._run.tensor(text, self._in_layout(text, array, row.output), native=row.native)
 
     def substituting(self, edits: Iterable[Edit]) -> None:
         """Replace outputs of the paths that these edits name."""
         self._substitutes = frozenset(edit.path for edit in edits if isinstance(edit, SubstituteEdit))
-
-    def _recorded(self, path: str, call: int) -> np.ndarray | None:
-        text = self._text(path, "output", self._step, call)
-        return self._given.tensor(text) if text in self._given.run else None
 
     def wanted(self, text: str) -> bool:
         """Tell whether the address is to be written."""
@@ -312,7 +312,38 @@ class Reporter:
         """Tell whether an address of this step of the loop (None: outside of it) is to be written."""
         return self._whole or step in self._steps
 
+    def wants_call(self, path: str, step: int | None, call: int | None) -> bool:
+        """Tell whether an output of this call of the reference is to be written."""
+        for port in self._given.calls.ports(path, step, call):
+            if port.startswith("output") and self.wanted(str(Address(path=path, step=step, call=call, port=port))):
+                return True
+        return False
+
+    def _arrays(self, native: str, inputs: Any, output: Any) -> dict[str, np.ndarray]:
+        """Return what rows can take of a call: its outputs and, where one asks for them, its inputs."""
+        arrays = self._system.numpy(output)
+        if self._alignment.takes_input(native):
+            arrays |= {f"input.{key}": array for key, array in self._system.numpy(inputs).items()}
+        return arrays
+
+    def _substitutes_output(self, row: Row) -> bool:
+        """Tell whether the reference's tensor takes the place of what this row yields; it must have its layout."""
+        return row.path in self._substitutes and row.port == "output" and row.output is None
+
+    def _in_layout(self, text: str, array: np.ndarray, name: str | None) -> np.ndarray:
+        """Return an array brought by a transform to the layout of the reference's record; as it is where there is none."""
+        if name is None or text not in self._given.run:
+            return array
+        record = self._given.run.record(text)
+        return transform(name, array, record.shape, record.dtype)
+
+    def _recorded(self, path: str, call: int) -> np.ndarray | None:
+        """Return the reference's output of a call, or None where it has none."""
+        text = self._text(path, "output", self._step, call)
+        return self._given.tensor(text) if text in self._given.run else None
+
     def _text(self, path: str, port: str, step: int | None, call: int) -> str:
+        """Return the reference's address of a port of a call."""
         path, step, known = self._given.calls.key(path, step, call)
         if known is None and call:  # a call more than the reference made is unexpected, and must show as such
             known = call
@@ -336,33 +367,24 @@ def replay(
     """
     check(out, options)
     reference = options.follow.begin(trace, candidate) if options.follow else Trace.open(trace)
-    working = str(reference.manifest.case["precision"]["dtype"])
-    dtypes = options.dtypes or tuple(dict.fromkeys(("float64", working)))
+    dtypes = options.dtypes or tuple(dict.fromkeys(("float64", _working(reference))))
     requests = {dtype: request_of(reference, trace, out, options, dtype) for dtype in dtypes}
-    first = requests[dtypes[0]]
-    rows, not_compared = candidate.alignment(first)
+    rows, not_compared = candidate.alignment(requests[dtypes[0]])
     alignment = Alignment(rows, not_compared, _known_paths(reference))
     writer = TraceWriter(out, _manifest(reference, candidate, alignment, options))
+    replayer = _Replayer(reference, alignment, writer, options, progress)
     started = time.perf_counter()
-    for dtype in dtypes:
+    for dtype, request in requests.items():
         progress(f"load {dtype}", 0, 1)
-        system = candidate.build(requests[dtype])
-        writer.manifest.refused |= _apply(system, options.repairs)
+        system = candidate.build(request)
+        replayer.prepare(system)
         if dtype == dtypes[0]:
             _describe(writer.manifest, system)
-        writer.manifest.floors |= {
-            kind: writer.manifest.floors.get(kind, {}) | by for kind, by in system.floors().items()
-        }
-        given = given_of(
-            reference, dtype, sum(edit.shift for edit in options.repairs.edits if isinstance(edit, NoiseEdit))
-        )
-        for mode in options.modes:
-            with writer.run(f"{mode}-{dtype}", mode=mode, dtype=dtype, only=options.only) as run:
-                reporter = Reporter(run, given, alignment, system, options.only)
-                reporter.substituting(options.repairs.edits)
-                _run_mode(mode, system, given, reporter, alignment, progress)
+        replayer.run(system, dtype)
     writer.manifest.wall_s = time.perf_counter() - started
-    writer.manifest.reference_digest = (options.follow.end(trace) if options.follow else reference).digest
+    if options.follow:
+        reference = options.follow.end(trace)
+    writer.manifest.reference_digest = reference.digest
     writer.finish()
     return Trace.open(out)
 
@@ -373,11 +395,13 @@ def modes_of(names: Sequence[str] | None) -> tuple[Mode, ...]:
     Raises:
         InputError: there is no such mode.
     """
-    for name in names or ():
+    if not names:
+        return MODES
+    for name in names:
         if name not in MODES:
             message = f"--mode {name} is not a mode{nearest(name, MODES)}; the modes are {', '.join(MODES)}"
             raise InputError(message)
-    return cast("tuple[Mode, ...]", tuple(names or MODES))
+    return cast("tuple[Mode, ...]", tuple(names))
 
 
 def check(out: Path, options: Options) -> None:
@@ -413,9 +437,67 @@ def request_of(reference: Trace, trace: Path, out: Path, options: Options, dtype
 
 def given_of(reference: Trace, dtype: str, noise_shift: int = 0) -> Given:
     """Return what a candidate of a type is given: the twin's tensors in float64 where there are any, else the case's."""
-    working = str(reference.manifest.case["precision"]["dtype"])
-    source = reference.run("float64" if dtype == "float64" and "float64" in reference.manifest.runs else working)
+    has_twin = "float64" in reference.manifest.runs
+    source = reference.run("float64" if dtype == "float64" and has_twin else _working(reference))
     return Given(run=source, calls=Calls(source), case=reference.manifest.case, dtype=dtype, noise_shift=noise_shift)
+
+
+class _Replayer:
+    """Replays one trace in systems of one candidate, one for each type."""
+
+    def __init__(
+        self, reference: Trace, alignment: Alignment, writer: TraceWriter, options: Options,
+        progress: Callable[[str, int, int], None],
+    ) -> None:  # fmt: skip
+        """Write the runs with `writer`."""
+        self._reference, self._alignment, self._writer = reference, alignment, writer
+        self._options, self._progress = options, progress
+
+    def prepare(self, system: System) -> None:
+        """Apply the repairs to a loaded system and keep what its platform errs by itself.
+
+        Raises:
+            RepairError: it cannot take one, and the repairs are strict.
+        """
+        manifest, repairs = self._writer.manifest, self._options.repairs
+        manifest.refused |= _apply(system, repairs)
+        for kind, errors in system.floors().items():
+            manifest.floors[kind] = manifest.floors.get(kind, {}) | errors
+
+    def run(self, system: System, dtype: str) -> None:
+        """Run a system of a type in every mode."""
+        options = self._options
+        given = given_of(self._reference, dtype, _noise_shift(options.repairs))
+        for mode in options.modes:
+            with self._writer.run(f"{mode}-{dtype}", mode=mode, dtype=dtype, only=options.only) as run:
+                reporter = Reporter(run, given, self._alignment, system, options.only)
+                reporter.substituting(options.repairs.edits)
+                if mode == "layers":
+                    self._layers(system, given, reporter)
+                else:
+                    self._observed(mode, system, given, reporter)
+
+    def _observed(self, mode: Literal["free", "steps"], system: System, given: Given, reporter: Reporter) -> None:
+        """Run a system as a whole, or from each step, while its cells are hooked."""
+        drive = system.free if mode == "free" else system.steps
+        stage = f"{mode} {given.dtype}"
+        self._progress(stage, 0, 1)
+        with system.observe(self._alignment.natives, reporter.cell):
+            drive(given, reporter)
+        self._progress(stage, 1, 1)
+
+    def _layers(self, system: System, given: Given, reporter: Reporter) -> None:
+        """Replay every recorded call of every aligned path on its recorded inputs."""
+        stage, calls = f"layers {given.dtype}", given.calls.order
+        for done, (path, step, call) in enumerate(calls):
+            rows = self._alignment.for_path(path, call)
+            if not rows or not reporter.wants_call(path, step, call):
+                continue
+            if done % _CALLS_TOLD == 0:
+                self._progress(stage, done, len(calls))
+            arrays = system.layer(rows, given.inputs(path, step, call), given, step)
+            reporter.write(path, arrays, step, call or 0, rows[0])
+        self._progress(stage, len(calls), len(calls))
 
 
 def _apply(system: System, repairs: Repairs) -> dict[str, str]:
@@ -437,35 +519,14 @@ def _apply(system: System, repairs: Repairs) -> dict[str, str]:
     return refused
 
 
-def _run_mode(
-    mode: Mode, system: System, given: Given, reporter: Reporter, alignment: Alignment, progress: Any
-) -> None:
-    """Run one mode of one system."""
-    if mode == "layers":
-        _layers(system, given, reporter, alignment, progress)
-        return
-    progress(f"{mode} {given.dtype}", 0, 1)
-    with system.observe(alignment.natives, reporter.cell):
-        (system.free if mode == "free" else system.steps)(given, reporter)
-    progress(f"{mode} {given.dtype}", 1, 1)
+def _noise_shift(repairs: Repairs) -> int:
+    """Return by how many steps the repairs shift the noise."""
+    return sum(edit.shift for edit in repairs.edits if isinstance(edit, NoiseEdit))
 
 
-def _layers(system: System, given: Given, reporter: Reporter, alignment: Alignment, progress: Any) -> None:
-    """Replay every recorded call of every aligned path on its recorded inputs."""
-    calls = given.calls.order
-    for done, (path, step, call) in enumerate(calls):
-        rows = alignment.for_path(path, call)
-        ports = given.calls.ports(path, step, call)
-        outputs = [
-            str(Address(path=path, step=step, call=call, port=port)) for port in ports if port.startswith("output")
-        ]
-        if not rows or not any(reporter.wanted(text) for text in outputs):
-            continue
-        if done % 50 == 0:
-            progress(f"layers {given.dtype}", done, len(calls))
-        arrays = system.layer(rows, given.inputs(path, step, call), given, step)
-        reporter.write(path, arrays, step, call or 0, rows[0])
-    progress(f"layers {given.dtype}", len(calls), len(calls))
+def _working(reference: Trace) -> str:
+    """Return the type of the reference's working run."""
+    return str(reference.manifest.case["precision"]["dtype"])
 
 
 def _describe(manifest: Manifest, system: System) -> None:
@@ -502,7 +563,7 @@ def _known_paths(reference: Trace) -> set[str]:
     """Return the reference's module paths and the paths of its records."""
     paths = set(reference.manifest.modules)
     for name in reference.runs:
-        paths.update(Address.parse(record.address).path for record in reference.run(name).records)
+        paths.update(map(path_of, reference.run(name)))
     return paths
 
 
@@ -512,11 +573,13 @@ def _named_path(manifest: Manifest, trace: Path, what: Literal["model", "config"
     Raises:
         TraceError: they are at neither place.
     """
-    recorded = Path(str(manifest.provenance.get(f"{what}_path", "")))
     model = manifest.case["model"]
     named: str = model["config"] if what == "config" else model.get("folder") or model.get("file")
-    for path in (recorded, Path(named), *(parent / named for parent in trace.resolve().parents)):
-        if str(path) not in {"", "."} and path.exists():
+    beside = [parent / named for parent in trace.resolve().parents]
+    recorded = manifest.provenance.get(f"{what}_path")
+    places = [Path(recorded)] if recorded else []
+    for path in (*places, Path(named), *beside):
+        if path.exists():
             return path
     message = f"{named}, the {what} of the trace {trace}, is not here; copy it beside the trace or start from the folder that holds it"
     raise TraceError(message)

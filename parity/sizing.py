@@ -9,12 +9,13 @@ It costs loading the model and two steps.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from parity.address import Address, path_of, port_of
+from parity.address import Address, is_output, path_of, port_of, step_of
 from parity.dtypes import is_float
 from parity.errors import AddressError
 from parity.taps import Taps
@@ -22,7 +23,7 @@ from parity.trace import Estimate, Record, digest, estimate
 from parity.trace.records import plain_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     import numpy as np
 
@@ -89,48 +90,70 @@ def predict(short: Resolved, reference: Reference, options: Options, *, loop: in
     seen = _Seen(system.components)
     counting = Taps(seen)
     system.run(counting, lambda _done, _total: None)
-    records = [
-        record for record in _expanded(seen.records, counting.counts, loop) if wanted(record.address, _step(record))
-    ]
+    whole = _expanded(seen.records, counting.counts, loop)
+    records = [record for record in whole if wanted(record.address, step_of(record.address))]
     if not records:
         message = f"--taps {options.taps!r} matches no address of the run; a pattern matches the whole address"
         raise AddressError(message)
     found = {working: estimate(records, store=store)}
     if options.twin:
-        widened = [_widened(record) for record in records]
-        forced = (
-            msgspec.structs.replace(record, digest="")
-            for record in widened
-            if record.kind == "tensor" and ":output" in record.address
-        )
+        widened = list(map(_widened, records))
         both = estimate(widened, store=store)
-        found |= {"float64": both, "forced": estimate(forced, store=store), "steps": both}
+        found |= {"float64": both, "forced": estimate(_forced(widened), store=store), "steps": both}
     return found
 
 
-def _step(record: Record) -> int | None:
-    """Return the step of a record."""
-    return Address.parse(record.address).step
-
-
-def _expanded(records: Iterable[Record], counts: dict[tuple[str, int | None], int], loop: int) -> Iterator[Record]:
+def _expanded(records: Iterable[Record], counts: Mapping[tuple[str, int | None], int], loop: int) -> Iterator[Record]:
     """Yield the records of the whole run under the contract's addresses, every step like the last one that was run."""
-    by_step: dict[int | None, dict[Address, Record]] = {}
+    by_step = _by_step(records)
+    outside = by_step.pop(None, {})
+    for place, record in outside.items():
+        yield _placed(record, place, calls=counts.get((place.path, None), 1))
+    last = max(by_step, key=int, default=0)  # type: ignore[arg-type]
+    model = by_step[last]
+    repeated = _repeated(model, by_step[last - 1], outside) if last else set()
+    for step in range(loop):
+        for place, record in model.items():
+            # A digest of its own in each step: what is not known to repeat counts as new.
+            own = record.digest if place in repeated else f"{step:08x}{record.digest[8:]}"
+            changed = msgspec.structs.replace(record, digest=record.digest and own)
+            yield _placed(changed, replace(place, step=step), calls=counts.get((place.path, last), 1))
+
+
+def _by_step(records: Iterable[Record]) -> dict[int | None, dict[Address, Record]]:
+    """Return the records of each step by their address without it."""
+    found: dict[int | None, dict[Address, Record]] = defaultdict(dict)
     for record in records:
         address = Address.parse(record.address)
-        by_step.setdefault(address.step, {})[replace(address, step=None)] = record
-    before = by_step.pop(None, {})
-    last = max((step for step in by_step if step is not None), default=0)
-    shared = {record.digest for record in before.values()} if last else set()
-    for step in (None, *range(loop)):
-        model = before if step is None else by_step.get(last, {})
-        for place, record in model.items():
-            called = counts.get((place.path, None if step is None else last), 1)
-            address = replace(place, step=step, call=None if called == 1 else place.call)
-            same = last and step is not None and by_step[last - 1].get(place)
-            constant = step is None or record.digest in shared or (same and same.digest == record.digest)
-            mark = record.digest if constant or not record.digest else f"{step:08x}{record.digest[8:]}"
-            yield msgspec.structs.replace(record, address=str(address), digest=mark)
+        found[address.step][replace(address, step=None)] = record
+    return found
+
+
+def _repeated(
+    model: Mapping[Address, Record], before: Mapping[Address, Record], outside: Mapping[Address, Record]
+) -> set[Address]:
+    """Return the places of a step whose tensor the step before it, or the time before the loop, has as well."""
+    outside_digests = {record.digest for record in outside.values()}
+    found = set()
+    for place, record in model.items():
+        known = before.get(place)
+        same = known is not None and known.digest == record.digest
+        if same or record.digest in outside_digests:
+            found.add(place)
+    return found
+
+
+def _placed(record: Record, place: Address, *, calls: int) -> Record:
+    """Return a record at a place; an address names the call where there are several."""
+    address = replace(place, call=None) if calls == 1 else place
+    return msgspec.structs.replace(record, address=str(address))
+
+
+def _forced(records: Iterable[Record]) -> Iterator[Record]:
+    """Yield what the forced twin records: outputs, each of which may be unlike all others."""
+    for record in records:
+        if record.kind == "tensor" and is_output(record.address):
+            yield msgspec.structs.replace(record, digest="")
 
 
 def _widened(record: Record) -> Record:

@@ -162,38 +162,36 @@ class Taps:
 
     def _address(self, call: Call, port: str) -> str | None:
         """Return the address if it is wanted."""
-        single = self._known is not None and self._known.get((call.path, call.step), 1) == 1
-        text = str(Address(path=call.path, step=call.step, call=None if single else call.number, port=port))
-        if self._wanted(text, call.step):
-            return text
-        if self._known is None and call.number == 0:  # the address may turn out to have no call
-            bare = str(Address(path=call.path, step=call.step, port=port))
-            return text if self._wanted(bare, call.step) else None
-        return None
+        number = None if self._is_only(call) else call.number
+        text = str(Address(path=call.path, step=call.step, call=number, port=port))
+        wanted = self._wanted(text, call.step)
+        # While calls are counted, the first may turn out to be the only one; patterns are written for its address then.
+        if not wanted and self._known is None and number == 0:
+            wanted = self._wanted(str(Address(path=call.path, step=call.step, port=port)), call.step)
+        return text if wanted else None
+
+    def _is_only(self, call: Call) -> bool:
+        """Tell whether a path is known to be called once within the step."""
+        return self._known is not None and self._known.get((call.path, call.step), 1) == 1
 
     def tensor(self, call: Call, port: str, array: np.ndarray, dtype: str) -> None:
         """Record a tensor of a call; the array is handed over."""
         text = self.address(call, port)
         if text is not None:
             island = self.islands.get(call.path) if port.startswith("output") else None
-            self._sink.tensor(text, array, dtype=dtype, island=island, copy=False, **self._named(call))
+            self._sink.tensor(text, array, dtype=dtype, native=self._natives.get(call), island=island, copy=False)
 
     def value(self, call: Call, port: str, value: Any) -> None:
         """Record a plain value of a call."""
         text = self.address(call, port)
         if text is not None:
-            self._sink.value(text, value, **self._named(call))
-
-    def _named(self, call: Call) -> dict[str, str]:
-        """Return the native path of a call, as a sink takes it."""
-        return {"native": self._natives[call]} if call in self._natives else {}
+            self._sink.value(text, value, native=self._natives.get(call))
 
     def repeat(self, address: Address, array: np.ndarray, dtype: str, native: str | None = None) -> None:
         """Record a tensor at an address of an earlier run; the array is handed over."""
         if self._wanted(str(address), address.step):
             island = self.islands.get(address.path)
-            named = {} if native is None else {"native": native}
-            self._sink.tensor(str(address), array, dtype=dtype, island=island, copy=False, **named)
+            self._sink.tensor(str(address), array, dtype=dtype, native=native, island=island, copy=False)
 
     def mark(self, island: str) -> None:
         """Mark the paths of all running calls: their outputs depend on an operator in a narrower type."""
@@ -230,5 +228,6 @@ def _tuples(level: Any) -> Any:
     if not isinstance(level, dict):
         return level
     inner = {key: _tuples(value) for key, value in level.items()}
-    numbered = inner and list(inner) == [str(index) for index in range(len(inner))]
-    return tuple(inner.values()) if numbered else inner
+    if inner and list(inner) == list(map(str, range(len(inner)))):
+        return tuple(inner.values())
+    return inner

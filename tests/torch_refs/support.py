@@ -20,15 +20,14 @@ class Memory:
         self.values: dict[str, object] = {}
         self.islands: dict[str, str] = {}
 
-    def tensor(self, address, array, *, dtype=None, island=None, copy=True):
+    def tensor(self, address, array, *, dtype=None, island=None, **_):
         """Keep a tensor."""
-        del copy
         name = dtype or array.dtype.name
         self.tensors[address] = widen(array, name) if array.dtype.kind in "fu" else np.array(array)
         if island is not None:
             self.islands[address] = island
 
-    def value(self, address, value):
+    def value(self, address, value, **_):
         """Keep a value."""
         self.values[address] = value
 
