@@ -7,7 +7,8 @@ import pytest
 
 from parity.address import Address
 from parity.compare import compare
-from parity.diagnose.evidence import Evidence, worst_of
+from parity.diagnose.evidence import Evidence
+from parity.diagnose.pairs import worst_of
 from parity.result import Pair
 from tests.parity.numpy_candidate import replayed
 
