@@ -37,6 +37,7 @@ __all__ = [
     "short",
     "step_figure",
     "step_ticks",
+    "steps_of",
 ]
 
 Figure = dict[str, Any]
@@ -155,6 +156,14 @@ def step_figure(curves: list[Figure], steps: list[int], unit: str) -> Figure:
     return {"data": curves, "layout": drawn}
 
 
+def steps_of(curves: Iterable[Figure]) -> list[int]:
+    """Return all steps that any curve has, in order."""
+    steps: set[int] = set()
+    for curve in curves:
+        steps.update(curve["x"])
+    return sorted(steps)
+
+
 def step_ticks(steps: list[int]) -> Figure:
     """Return the ticks of an axis of steps: each, or so many that there are about a dozen."""
     return {"tickmode": "linear", "dtick": max(1, len(steps) // _STEP_TICKS)}
@@ -162,8 +171,10 @@ def step_ticks(steps: list[int]) -> Figure:
 
 def _ticks(curves: list[Figure]) -> int | str:
     """Return the distance of ticks on the logarithmic axis at which a few of them are in sight."""
-    values = [value for curve in curves for value in curve["y"] if value]
-    decades = math.log10(max(values) / min(values)) if values else 0.0
+    heights: set[float] = set()
+    for curve in curves:
+        heights.update(filter(None, curve["y"]))
+    decades = math.log10(max(heights) / min(heights)) if heights else 0.0
     if decades > _WIDE_DECADES:
         return 2
     return 1 if decades > _NARROW_DECADES else "D2"

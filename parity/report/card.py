@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import re
 import shlex
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from parity.address import Address, place_of
 from parity.compare.limits import RMS_FACTOR
 from parity.errors import AddressError
-from parity.report.words import apart, count, joined, largest, number, ratio, visible
+from parity.report.grouping import asked
+from parity.report.words import after, apart, count, joined, largest, number, ratio, visible
 
 if TYPE_CHECKING:
     from parity.result import FirstDivergence, Pair, Result
@@ -76,10 +78,8 @@ def first_pair(result: Result) -> Pair | None:
     if found is None:
         return None
     same = [pair for pair in result.pairs if pair.address == found.address and found.candidate in {"", pair.candidate}]
-    for pair in same:
-        if _run(pair) == _run(found):
-            return pair
-    return same[0] if same else None
+    exact = (pair for pair in same if _run(pair) == _run(found))
+    return next(chain(exact, same), None)
 
 
 def sides(result: Result) -> str:
@@ -92,17 +92,17 @@ def _side(known: Any, role: str) -> str:
     if not isinstance(known, dict) or "framework" not in known:
         return role
     name = str(known["framework"])
-    version = re.match(r"\d+(\.\d+)?", _version(known, name))
-    return visible(f"{name} {version[0]}" if version else name)
+    return visible(joined(name, _version(known, name), by=" "))
 
 
 def _version(known: dict[str, Any], framework: str) -> str:
-    """Return a framework's version from the first place of the provenance that has it."""
-    versions = known.get("versions")
+    """Return major and minor version of a framework, from the first place of the provenance that tells it."""
     places = [known.get("framework_version"), known.get(framework)]
+    versions = known.get("versions")
     if isinstance(versions, dict):
         places.append(versions.get(framework))
-    return str(next(filter(None, places), ""))
+    told = str(next(filter(None, places), ""))
+    return "".join(re.findall(r"^\d+(?:\.\d+)?", told))
 
 
 def _title(pair: Pair, sides: str) -> str:
@@ -119,26 +119,22 @@ def _distance(pair: Pair) -> str:
     """Line 2: how far apart, in multiples of the floor, and the limit with its basis."""
     if pair.verdict in {"MISSING", "UNEXPECTED"}:
         return _PLAIN[pair.verdict]
-    told = joined(_measured(pair), _over_floor(pair)) or _PLAIN[pair.verdict]
-    judged = joined(_named("tolerance ", pair.limit), _named("basis: ", _BASIS.get(pair.basis, pair.basis)), by="; ")
+    told = _measured(pair) or _PLAIN[pair.verdict]
+    basis = _BASIS.get(pair.basis, pair.basis)
+    judged = joined(after("tolerance ", visible(pair.limit)), after("basis: ", visible(basis)), by="; ")
     return f"{told} ({judged})" if judged else told
 
 
 def _measured(pair: Pair) -> str:
-    """Return the relative distance, or the absolute one where there is no other."""
+    """Return the relative distance (the absolute one where there is no other) and the multiple of the floor."""
+    parts = []
     if pair.rel_l2 is not None:
-        return f"rel_l2 {number(pair.rel_l2)}"
-    return "" if pair.max_abs is None else f"max_abs {number(pair.max_abs)}"
-
-
-def _over_floor(pair: Pair) -> str:
-    """Return the distance in multiples of the floor, where there is one."""
-    return "" if pair.ratio_to_floor is None else f"{ratio(pair.ratio_to_floor, RMS_FACTOR)} its floor"
-
-
-def _named(name: str, text: str) -> str:
-    """Return a text after its name, or nothing without a text."""
-    return f"{name}{visible(text)}" if text else ""
+        parts.append(f"rel_l2 {number(pair.rel_l2)}")
+    elif pair.max_abs is not None:
+        parts.append(f"max_abs {number(pair.max_abs)}")
+    if pair.ratio_to_floor is not None:
+        parts.append(f"{ratio(pair.ratio_to_floor, RMS_FACTOR)} its floor")
+    return ", ".join(parts)
 
 
 def _worst(pair: Pair) -> str:
@@ -151,7 +147,8 @@ def _element(pair: Pair) -> str:
     if pair.worst is None:
         return ""
     reference, candidate = apart(pair.worst.reference, pair.worst.candidate)
-    place = f"at [{', '.join(map(str, pair.worst.index))}]" if pair.worst.index else "value"
+    index = ", ".join(map(str, pair.worst.index))
+    place = f"at [{index}]" if index else "value"
     return f"worst {place}: ref {reference}, cand {candidate}"
 
 
@@ -166,9 +163,9 @@ def _outside(pair: Pair) -> str:
 
 def _position(pair: Pair, *, first: bool | None, inputs: str) -> str:
     """Line 4: is it the first, under which question, and are its inputs right."""
-    asked = "audit" if pair.question == "audit" else f"{pair.question}, {pair.mode}"
-    place = f"first divergence: {_FIRST[first]} ({asked})"
-    return joined(place, inputs or "its inputs are not recorded", _named("flagged ", ", ".join(pair.flags)), by="; ")
+    place = f"first divergence: {_FIRST[first]} ({asked(pair)})"
+    flags = after("flagged ", ", ".join(pair.flags))
+    return joined(place, inputs or "its inputs are not recorded", flags, by="; ")
 
 
 def inputs_of(result: Result, pair: Pair) -> str:
@@ -193,7 +190,8 @@ def _local(result: Result, pair: Pair) -> str:
     verdicts = {other.verdict for other in result.pairs if (other.address, other.question, other.mode) == wanted}
     if not verdicts:
         return "its inputs are not compared in this mode"
-    return f"given the reference's inputs this module {'matches' if verdicts == {'MATCH'} else 'fails too'}"
+    outcome = "matches" if verdicts == {"MATCH"} else "fails too"
+    return f"given the reference's inputs this module {outcome}"
 
 
 def only(address: str) -> str:
@@ -212,10 +210,11 @@ def _escaped(letter: str) -> str:
 
 def again(result: Result, pair: Pair) -> str:
     """Return the command that measures this pair alone once more."""
-    replay, repeat = result.commands.get("replay"), result.commands.get("repeat", "")
+    commands = result.commands
+    repeat = commands.get("repeat", "")
     if pair.question == "audit":
-        return result.commands.get("compare") or repeat
-    if replay is None:
+        return commands.get("compare", repeat)
+    if "replay" not in commands:
         return repeat
-    dtype = f" --dtype {pair.dtype}" if pair.dtype else ""
-    return f"{replay} --mode {pair.mode}{dtype} --only {shlex.quote(only(pair.address))}"
+    dtype = after(" --dtype ", pair.dtype or "")
+    return f"{commands['replay']} --mode {pair.mode}{dtype} --only {shlex.quote(only(pair.address))}"

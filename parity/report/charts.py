@@ -20,6 +20,7 @@ from parity.report.axes import (
     over_depth,
     over_steps,
     step_figure,
+    steps_of,
 )
 from parity.report.grouping import grouped
 from parity.report.heat import heat
@@ -55,13 +56,17 @@ def _depth(question: str, points: Sequence[Point]) -> Figure | None:
     """Error of every module in the order of execution, worst over steps, calls and ports; one line per mode."""
     places = places_of(points)
     by_mode = grouped(points, key=lambda point: point.pair.mode)
-    worst = {mode: highest(by_mode.get(mode, []), key=lambda point: point.path) for mode in _MODES}
-    curves = [_depth_line(mode, worst[mode].values(), places) for mode in _MODES if worst[mode]]
+    curves: list[Figure] = []
+    judged: dict[str, Point] = {}
+    for mode in _MODES:
+        worst = highest(by_mode.get(mode, []), key=lambda point: point.path)
+        if worst:
+            curves.append(_depth_line(mode, worst.values(), places))
+            judged = worst  # the last of the modes that was made is the most local
     if not curves:
         return None
-    local = worst["layers"] or worst["steps"] or worst["free"]
-    curves += _depth_limits(question, {places[path]: point for path, point in local.items()}, len(places) - 1)
-    curves += _marks(worst["layers"].values(), places)
+    curves += _depth_limits(question, judged, places)
+    curves += _marks([point for point in judged.values() if point.pair.mode == "layers"], places)
     return depth_figure(curves, places, _UNIT)
 
 
@@ -82,11 +87,11 @@ def _depth_line(mode: str, worst: Iterable[Point], places: Mapping[str, int]) ->
     }  # fmt: skip
 
 
-def _depth_limits(question: str, local: Mapping[int, Point], last: int) -> list[Figure]:
+def _depth_limits(question: str, judged: Mapping[str, Point], places: Mapping[str, int]) -> list[Figure]:
     """The limit, and in the precision question the floor under it, over the places of the modules."""
     if question == "semantics":
-        return [limit(question, 0, last)]
-    x, floors = _floors(local)
+        return [limit(question, 0, len(places) - 1)]
+    x, floors = _floors({places[path]: point for path, point in judged.items()})
     if not x:
         return []
     return [
@@ -133,17 +138,18 @@ def _marked(name: str, points: Sequence[Point], places: Mapping[str, int], marke
 def _steps(question: str, points: Sequence[Point]) -> Figure | None:
     """Over the steps: the latents after each step, and the worst module, for every mode."""
     looped = [point for point in points if point.looped]
-    curves = []
+    found = grouped(looped, key=lambda point: (point.pair.mode, point.latents))
+    curves: list[Figure] = []
     for mode in _MODES:
-        mine = [point for point in looped if point.pair.mode == mode]
-        latents = [point for point in mine if point.latents]
-        modules = [point for point in mine if not point.latents]
-        curves += _step_line(mode, "latents after the step", latents, "solid")
-        curves += _step_line(mode, "worst module", modules, "dot")
+        curves += _step_line(mode, "latents after the step", found.get((mode, True), []), "solid")
+        curves += _step_line(mode, "worst module", found.get((mode, False), []), "dot")
     if not curves:
         return None
-    steps = sorted(set().union(*(curve["x"] for curve in curves)))
-    curves += [limit(question, steps[0], steps[-1])] if question == "semantics" else _step_limit(looped)
+    steps = steps_of(curves)
+    if question == "semantics":
+        curves.append(limit(question, steps[0], steps[-1]))
+    else:
+        curves += _step_limit(found.get(("free", True), []))
     return step_figure(curves, steps, _UNIT)
 
 
@@ -162,9 +168,9 @@ def _step_line(mode: str, name: str, points: Sequence[Point], dash: str) -> list
     }]  # fmt: skip
 
 
-def _step_limit(looped: Iterable[Point]) -> list[Figure]:
+def _step_limit(latents: Iterable[Point]) -> list[Figure]:
     """The limit of the latents after each step in the free run."""
-    steps, floors = _floors({point.step: point for point in looped if point.latents and point.pair.mode == "free"})
+    steps, floors = _floors({point.step: point for point in latents})
     if not steps:
         return []
     limits = [RMS_FACTOR * height for height in floors]

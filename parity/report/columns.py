@@ -13,8 +13,9 @@ has it for all. 12 000 pairs take about half a megabyte.
 
 from __future__ import annotations
 
-from itertools import chain, groupby
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from itertools import groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -25,13 +26,13 @@ from parity.report.words import apart, compact, visible
 from parity.result import MEASURES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from parity.result import Measure, Pair, Worst
 
 __all__ = ["columns", "measures", "page_json"]
 
-_TEXTS: Final = ("question", "mode", "dtype", "basis", "detail", "verdict")
+_Value = TypeVar("_Value")
 _NUMBERS: Final = [known for known in MEASURES if known.page]
 _FLOOR_LIMIT: Final = f"rms <= {RMS_FACTOR:g} x its floor, max <= {MAX_FACTOR:g} x its largest"
 
@@ -40,10 +41,25 @@ class _Place(NamedTuple):
     """What belongs to an address, whatever is asked of it."""
 
     address: str
-    native: str | None
+    native: str
     stage: str
     shape: tuple[int, ...]
     order: int
+
+    @property
+    def path(self) -> str:
+        """The path of the address."""
+        return path_of(self.address)
+
+    @property
+    def rest(self) -> str:
+        """What follows the path; together they are the address."""
+        return self.address.removeprefix(self.path)
+
+    @property
+    def size(self) -> str:
+        """The shape in words."""
+        return " x ".join(map(str, self.shape))
 
 
 def page_json(value: object) -> str:
@@ -58,6 +74,13 @@ def columns(pairs: Iterable[Pair]) -> dict[str, Any]:
     """Return the columns of all pairs, in order: texts, numbers, addresses, and what explains failures."""
     pairs = list(pairs)
     failing = {place: pair for place, pair in enumerate(pairs) if fails_alone(pair)}
+    outside: dict[int, str] = {}
+    worst: dict[int, list[str]] = {}
+    for place, pair in failing.items():
+        if pair.outside:
+            outside[place] = f"{pair.outside} of {pair.size}"
+        if pair.worst is not None:
+            worst[place] = _worst(pair.worst)
     numbers = {known.name: _numbers(known, pairs, failing) for known in _NUMBERS}
     return {
         "count": len(pairs),
@@ -65,8 +88,8 @@ def columns(pairs: Iterable[Pair]) -> dict[str, Any]:
         "addresses": _addresses(pairs),
         "texts": _texts(pairs),
         "numbers": {name: column for name, column in numbers.items() if column.strip(",")},
-        "outside": {place: f"{pair.outside} of {pair.size}" for place, pair in failing.items() if pair.outside},
-        "worst": {place: _worst(pair.worst) for place, pair in failing.items() if pair.worst is not None},
+        "outside": outside,
+        "worst": worst,
     }
 
 
@@ -84,20 +107,42 @@ def measures() -> list[dict[str, Any]]:
 
 
 def _texts(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """Return the columns of texts that do not belong to an address."""
-    texts = {name: _indexed(visible(getattr(pair, name) or "") for pair in pairs) for name in _TEXTS}
-    if any(pair.candidate for pair in pairs):
-        texts["candidate"] = _indexed(visible(pair.candidate) for pair in pairs)
-    texts["shown"] = _indexed(map(shown, pairs))
-    texts["flags"] = _indexed(", ".join(pair.flags) for pair in pairs)
-    texts["limit"] = _indexed(map(_limit, pairs))
+    """Return the columns of texts that do not belong to an address; one candidate alone has no label."""
+    texts = {name: _indexed(map(read, pairs)) for name, read in _TEXTS.items()}
+    if texts["candidate"]["values"] in ([], [""]):
+        del texts["candidate"]
     return texts
+
+
+def _dtype(pair: Pair) -> str:
+    """Return a pair's type, empty where it has none."""
+    return pair.dtype or ""
+
+
+def _flags(pair: Pair) -> str:
+    """Return a pair's flags as one text."""
+    return ", ".join(pair.flags)
 
 
 def _limit(pair: Pair) -> str:
     """Return a pair's limit; a floor that holds is written without its numbers, so that it is one text for all."""
-    general = pair.basis == "floor" and not fails_alone(pair)
-    return _FLOOR_LIMIT if general else visible(pair.limit)
+    if pair.basis == "floor" and not fails_alone(pair):
+        return _FLOOR_LIMIT
+    return pair.limit
+
+
+_TEXTS: Final[dict[str, Callable[[Pair], str]]] = {
+    "question": attrgetter("question"),
+    "mode": attrgetter("mode"),
+    "dtype": _dtype,
+    "basis": attrgetter("basis"),
+    "detail": attrgetter("detail"),
+    "verdict": attrgetter("verdict"),
+    "candidate": attrgetter("candidate"),
+    "shown": shown,
+    "flags": _flags,
+    "limit": _limit,
+}
 
 
 def _numbers(known: Measure, pairs: Sequence[Pair], failing: dict[int, Pair]) -> str:
@@ -112,16 +157,13 @@ def _numbers(known: Measure, pairs: Sequence[Pair], failing: dict[int, Pair]) ->
 
 def _addresses(pairs: Iterable[Pair]) -> dict[str, Any]:
     """Return the distinct addresses as columns, and `runs` of (first, length) over the pairs."""
-    places: dict[_Place, int] = {}
-    at = [places.setdefault(_place(pair), len(places)) for pair in pairs]
-    paths = [path_of(place.address) for place in places]
-    rests = [place.address.removeprefix(path) for place, path in zip(places, paths, strict=True)]
+    places, at = _numbered(map(_place, pairs))
     texts = {
-        "path": _indexed(map(visible, paths)),
-        "rest": _indexed(map(visible, rests)),
-        "native": _indexed(visible(place.native or "") for place in places),
-        "stage": _indexed(visible(place.stage) for place in places),
-        "shape": _indexed(" x ".join(map(str, place.shape)) for place in places),
+        "path": _indexed(place.path for place in places),
+        "rest": _indexed(place.rest for place in places),
+        "native": _indexed(place.native for place in places),
+        "stage": _indexed(place.stage for place in places),
+        "shape": _indexed(place.size for place in places),
     }
     orders = ",".join(str(place.order) for place in places)
     return {"texts": texts, "numbers": {"order": orders}, "runs": _consecutive(at)}
@@ -129,7 +171,14 @@ def _addresses(pairs: Iterable[Pair]) -> dict[str, Any]:
 
 def _place(pair: Pair) -> _Place:
     """Return what belongs to the address of a pair."""
-    return _Place(pair.address, pair.native, pair.stage, pair.shape, pair.order)
+    return _Place(pair.address, pair.native or "", pair.stage, pair.shape, pair.order)
+
+
+def _numbered(values: Iterable[_Value]) -> tuple[list[_Value], list[int]]:
+    """Return the distinct values, in the order in which they first come, and which one each is."""
+    places: dict[_Value, int] = {}
+    at = [places.setdefault(value, len(places)) for value in values]
+    return list(places), at
 
 
 def _consecutive(at: Iterable[int]) -> list[int]:
@@ -149,14 +198,17 @@ def _consecutive(at: Iterable[int]) -> list[int]:
 
 def _indexed(texts: Iterable[str]) -> dict[str, Any]:
     """Return the distinct texts and which one each row has: `at`, or `runs` of (place, length) where shorter."""
-    places: dict[str, int] = {}
-    at = [places.setdefault(text, len(places)) for text in texts]
-    runs = [(place, len(list(members))) for place, members in groupby(at)]
-    if 2 * len(runs) < len(at):
-        return {"values": list(places), "runs": list(chain.from_iterable(runs))}
-    return {"values": list(places), "at": at}
+    distinct, at = _numbered(texts)
+    values = list(map(visible, distinct))
+    runs: list[int] = []
+    for place, members in groupby(at):
+        runs += [place, len(list(members))]
+    if len(runs) < len(at):
+        return {"values": values, "runs": runs}
+    return {"values": values, "at": at}
 
 
 def _worst(worst: Worst) -> list[str]:
     """Return place, reference and candidate value of the worst element as texts."""
-    return [", ".join(map(str, worst.index)), *apart(worst.reference, worst.candidate)]
+    index = ", ".join(map(str, worst.index))
+    return [index, *apart(worst.reference, worst.candidate)]

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from parity.report.card import first_pair
-from parity.report.grouping import column_of
+from parity.report.grouping import COLUMNS, column_of
 from parity.report.words import NOTHING, count, joined, plain, some, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator
 
     from parity.result import Coverage, Result
 
 __all__ = ["coverage", "flat", "listed", "not_measured", "provenance"]
 
 _LISTED: Final = 12
-_REPLAYS: Final = ("layers", "steps", "free")
 _UNASKED: Final = {
     "semantics": "semantics: there is no float64 run of both sides, so what is computed was not judged by itself",
     "precision": "precision: there is no run in the working type",
@@ -35,7 +35,8 @@ def coverage(result: Result) -> list[tuple[str, str]]:
         ("modules that own a parameter", f"{found.parameter_owners_compared:,} of {found.parameter_owners:,}"),
         ("pairs", f"{len(result.pairs) - audits:,} of tensors and values, {count(audits, 'audit')}"),
     ]
-    rows += [(f"not compared: {reason}", f"{amount:,}") for reason, amount in _reasons(found)]
+    for reason, amount in _reasons(found):
+        rows.append((f"not compared: {reason}", f"{amount:,}"))
     if found.excluded:
         rows.append(("excluded by the case", listed(found.excluded)))
     if found.unexplained:
@@ -66,9 +67,9 @@ def _questions(result: Result) -> list[str]:
     present = set(map(column_of, result.pairs))
     asked = {question for question, _ in present}
     gaps = [sentence for question, sentence in _UNASKED.items() if question not in asked]
-    for question in sorted(asked - {"audit"}):
-        missing = (mode for mode in _REPLAYS if (question, mode) not in present)
-        gaps += [f"{question}, {mode}: this replay was not made" for mode in missing]
+    for question, mode in sorted(COLUMNS, key=itemgetter(0)):
+        if question in asked and (question, mode) not in present:
+            gaps.append(f"{question}, {mode}: this replay was not made")
     return gaps
 
 
@@ -80,9 +81,12 @@ def _checks(result: Result) -> list[str]:
 def _uncovered(result: Result) -> list[str]:
     """Return the stages, paths and addresses that were not compared."""
     found = result.coverage
-    empty = [visible(stage) for stage, verdict in result.stages.items() if verdict == "not measured"]
-    gaps = [f"stage {stage}: not measured" for stage in empty]
-    gaps += [f"{reason}: {count(amount, 'path')} of the reference" for reason, amount in _reasons(found)]
+    gaps = []
+    for stage, verdict in result.stages.items():
+        if verdict == "not measured":
+            gaps.append(f"stage {visible(stage)}: not measured")
+    for reason, amount in _reasons(found):
+        gaps.append(f"{reason}: {count(amount, 'path')} of the reference")
     if found.excluded:
         gaps.append(f"excluded by the case: {count(len(found.excluded), 'address', 'addresses')}")
     if found.unexplained:
@@ -92,17 +96,15 @@ def _uncovered(result: Result) -> list[str]:
 
 def _left_out(result: Result) -> list[str]:
     """Return what the result has no price, picture or cause for."""
-    gaps = []
-    if not result.price:
-        gaps.append("the price at the final latents and the image")
-    if not result.images:
-        gaps.append("the pictures: this result holds none")
-    unconfirmed = sum(not cause.confirmed for cause in result.causes)
-    if unconfirmed:
-        gaps.append(f"{count(unconfirmed, 'cause')} not confirmed by a counterfactual replay")
-    if not result.causes and first_pair(result) is not None:
-        gaps.append("the cause of the first divergence; run parity diagnose")
-    return gaps
+    confirmed = [cause.confirmed for cause in result.causes]
+    unexplained = not result.causes and first_pair(result) is not None
+    gaps = {
+        "the price at the final latents and the image": not result.price,
+        "the pictures: this result holds none": not result.images,
+        f"{count(confirmed.count(False), 'cause')} not confirmed by a counterfactual replay": False in confirmed,
+        "the cause of the first divergence; run parity diagnose": unexplained,
+    }
+    return [gap for gap, stands in gaps.items() if stands]
 
 
 def provenance(result: Result) -> list[tuple[str, str, str]]:
@@ -116,29 +118,30 @@ def provenance(result: Result) -> list[tuple[str, str, str]]:
 
 def flat(table: object, *, nothing: str = NOTHING) -> dict[str, str]:
     """Return nested tables as dotted keys with text values; None reads `nothing`, and what is no table is empty."""
-    found: dict[str, str] = {}
     if not isinstance(table, dict):
-        return found
+        return {}
+    return {name: _text(name, value, nothing) for name, value in _leaves(table, "")}
+
+
+def _leaves(table: dict[str, Any], prefix: str) -> Iterator[tuple[str, object]]:
+    """Yield the dotted key and the value of all that is no table, however deep it stands."""
     for key, value in table.items():
-        name = visible(str(key))
+        name = f"{prefix}{visible(str(key))}"
         if isinstance(value, dict):
-            below = flat(value, nothing=nothing)
-            found |= {f"{name}.{inner}": text for inner, text in below.items()}
+            yield from _leaves(value, f"{name}.")
         else:
-            found[name] = nothing if value is None else _text(name, value)
-    return found
+            yield name, value
 
 
-def _text(name: str, value: object) -> str:
-    """Return a value as text: a command's words joined by spaces, texts by bars, because they may hold commas."""
+def _text(name: str, value: object, nothing: str) -> str:
+    """Return a value as text; a list joined by what its items cannot hold themselves."""
+    if value is None:
+        return nothing
     if not isinstance(value, (list, tuple)):
         return plain(value)
-    return _separator(name, value).join(map(plain, value)) or "none"
-
-
-def _separator(name: str, items: Sequence[object]) -> str:
-    """Return what stands between the items of a list."""
+    between = ", "
     if name.endswith("argv"):
-        return " "
-    texts = all(isinstance(item, str) for item in items)
-    return " | " if texts else ", "
+        between = " "
+    elif {str}.issuperset(map(type, value)):
+        between = " | "
+    return between.join(map(plain, value)) or "none"

@@ -15,9 +15,9 @@ from parity.address import STAGES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from parity.result import Pair
+    from parity.result import FirstDivergence, Pair
 
-__all__ = ["COLUMNS", "column_of", "grouped", "in_order", "rank"]
+__all__ = ["COLUMNS", "asked", "column_of", "grouped", "in_order", "rank"]
 
 _Item = TypeVar("_Item")
 _Key = TypeVar("_Key")
@@ -41,6 +41,11 @@ def grouped(items: Iterable[_Item], key: Callable[[_Item], _Key]) -> dict[_Key, 
 def column_of(pair: Pair) -> Column:
     """Return the question and the replay of a pair."""
     return pair.question, pair.mode
+
+
+def asked(place: Pair | FirstDivergence) -> str:
+    """Return the question and the replay of something in words; an audit has no replay."""
+    return place.question if place.question == "audit" else f"{place.question}, {place.mode}"
 
 
 def rank(column: Column) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from parity.address import path_of
 from parity.report.grouping import grouped, rank
 from parity.report.verdicts import FAILING, GRAVITY, shown, worst
-from parity.report.words import SURE, count, joined, some, visible
+from parity.report.words import SURE, after, count, joined, some, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,6 +16,19 @@ if TYPE_CHECKING:
     from parity.result import Cause, FirstDivergence, Pair, Result
 
 __all__ = ["compared", "failures", "headline", "lead", "scope", "subject"]
+
+
+class _Run(NamedTuple):
+    """What pairs are told together."""
+
+    question: str
+    mode: str
+    dtype: str
+
+    @property
+    def column(self) -> tuple[str, str]:
+        """The column of the stage table."""
+        return self.question, self.mode
 
 
 def headline(result: Result) -> str:
@@ -27,9 +40,9 @@ def headline(result: Result) -> str:
 
 def _diverges(result: Result, found: FirstDivergence) -> str:
     """Return where the result first diverges, and why."""
-    whose = f" of {visible(found.candidate)}" if found.candidate else ""
-    where = f"{visible(found.address)}: {result.verdict}; first divergence{whose}"
-    return joined(f"{where}, stage {visible(found.stage)}, {found.question}", _known_cause(result, found), by="; ")
+    first = f"first divergence{after(' of ', visible(found.candidate))}"
+    where = f"{first}, stage {visible(found.stage)}, {found.question}"
+    return f"{visible(found.address)}: {joined(result.verdict, where, _known_cause(result, found), by='; ')}"
 
 
 def _known_cause(result: Result, found: FirstDivergence) -> str:
@@ -68,11 +81,10 @@ def _agreement(pairs: Sequence[Pair]) -> str:
 
 def scope(result: Result) -> str:
     """Return under which questions, replays and types the pairs stand."""
-    modes: dict[str, dict[str, None]] = {}
-    for question, mode, dtype in _runs(result.pairs):
-        name = "audits" if question == "audit" else f"{question} in {dtype}"
-        modes.setdefault(name, {})[mode] = None
-    told = (name if name == "audits" else f"{name} ({', '.join(replays)})" for name, replays in modes.items())
+    told = []
+    for (question, dtype), runs in grouped(_runs(result.pairs), key=lambda run: (run.question, run.dtype)).items():
+        modes = ", ".join(run.mode for run in runs)
+        told.append("audits" if question == "audit" else f"{question} in {dtype} ({modes})")
     return "; ".join(told)
 
 
@@ -80,34 +92,30 @@ def compared(result: Result) -> list[str]:
     """Return one sentence per (question, mode, type): how many pairs, how many of each verdict."""
     runs = _runs(result.pairs)
     sentences = []
-    for run in sorted(runs, key=lambda run: (rank(run[:2]), run)):
-        question, mode, dtype = run
-        name = "audits" if question == "audit" else f"{question}, {mode}"
-        sentences.append(f"{joined(name, dtype)}: {joined(_tally(runs[run]), _worst(runs[run]), by='; ')}")
+    for run in sorted(runs, key=lambda run: (rank(run.column), run)):
+        name = "audits" if run.question == "audit" else f"{run.question}, {run.mode}"
+        told = joined(_tally(runs[run]), after("worst ", worst(runs[run])), by="; ")
+        sentences.append(f"{joined(name, run.dtype)}: {told}")
     return sentences
 
 
-def _runs(pairs: Iterable[Pair]) -> dict[tuple[str, str, str], list[Pair]]:
+def _runs(pairs: Iterable[Pair]) -> dict[_Run, list[Pair]]:
     """Return the pairs of each question, replay and type, in the order of the stage table's columns."""
     runs = grouped(pairs, key=_run_of)
-    return {run: runs[run] for run in sorted(runs, key=lambda run: rank(run[:2]))}
+    return {run: runs[run] for run in sorted(runs, key=lambda run: rank(run.column))}
 
 
-def _run_of(pair: Pair) -> tuple[str, str, str]:
-    """Return question, replay and type of a pair; the audits, which have no replay, stand together."""
-    return pair.question, pair.mode, "" if pair.question == "audit" else pair.dtype or ""
+def _run_of(pair: Pair) -> _Run:
+    """Return question, replay and type of a pair; the audits, whatever they look at, stand together."""
+    if pair.question == "audit":
+        return _Run("audit", "audit", "")
+    return _Run(pair.question, pair.mode, pair.dtype or "")
 
 
 def _tally(pairs: Iterable[Pair]) -> str:
     """Return how many pairs read as each verdict, the least grave first."""
     tally = Counter(map(shown, pairs))
     return joined(*(some(tally[verdict], verdict) for verdict in reversed(GRAVITY)))
-
-
-def _worst(pairs: Iterable[Pair]) -> str:
-    """Return `worst 1.3x`, or nothing where nothing was measured."""
-    told = worst(pairs)
-    return f"worst {told}" if told else ""
 
 
 def failures(result: Result) -> str:
@@ -125,17 +133,20 @@ def failures(result: Result) -> str:
 
 def lead(result: Result) -> str:
     """Return two or three sentences for the top of the page: what happened, why, and what follows from it."""
-    found = result.first_divergence
-    if found is None:
-        sentences = [f"{_outcome(result)}."]
-    else:
-        where = f"{visible(found.address)} (stage {visible(found.stage)}, {found.question})"
-        sentences = [f"The first divergence is {where}."]
+    sentences = [_first(result)]
     if result.causes:
         sentences.append(_because(result.causes))
     if any(pair.verdict in FAILING for pair in result.pairs):
         sentences.append(f"{failures(result)}.")
     return " ".join(sentences)
+
+
+def _first(result: Result) -> str:
+    """Return the sentence about the first divergence, or about what came out without one."""
+    found = result.first_divergence
+    if found is None:
+        return f"{_outcome(result)}."
+    return f"The first divergence is {visible(found.address)} (stage {visible(found.stage)}, {found.question})."
 
 
 def _because(causes: Sequence[Cause]) -> str:

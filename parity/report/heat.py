@@ -27,13 +27,15 @@ def heat(question: str, points: Sequence[Point]) -> Figure | None:
     """Modules x steps of the layer replay (of the free run without one): orders of magnitude over the limit."""
     measured = [point for point in points if point.looped and point.height is not None]
     by_mode = grouped(measured, key=lambda point: point.pair.mode)
-    mode = next((mode for mode in _MODES if mode in by_mode), None)
-    if mode is None:
+    if not by_mode:
         return None
+    mode = min(by_mode, key=_MODES.index)
     found = by_mode[mode]
     worst = highest(found, key=lambda point: (point.path, point.step))
     paths, steps = list(places_of(found)), sorted({point.step for point in found})
-    cells = [[_order(worst.get((path, step))) for step in steps] for path in paths]
+    cells = []
+    for path in paths:
+        cells.append([_order(worst.get((path, step))) for step in steps])
     return {"data": [_heat_data(paths, steps, cells, _RANGES[question], mode)], "layout": _heat_layout(paths, steps)}
 
 

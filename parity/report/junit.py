@@ -40,8 +40,8 @@ class _Group(NamedTuple):
     @property
     def title(self) -> str:
         """The name of the case."""
-        mode = self.mode if self.mode != self.question else ""
-        return f"{visible(self.path)} [{joined(self.question, mode, self.dtype)}]"
+        asked = joined(*dict.fromkeys((self.question, self.mode, self.dtype)))  # an audit is its own replay
+        return f"{visible(self.path)} [{asked}]"
 
 
 class _Tally(NamedTuple):
@@ -64,7 +64,8 @@ def document(result: Result) -> bytes:
     _properties(root, result)
     tallies: list[_Tally] = []
     for label, view in split(result).items():
-        tallies += _candidate(root, view, f"{label}: " if label else "")
+        prefix = f"{label}: " if label else ""
+        tallies += _candidate(root, view, prefix)
     total = _Tally(*map(sum, zip(*tallies, strict=True)))
     for name, amount in total._asdict().items():
         root.set(name, str(amount))
@@ -89,7 +90,8 @@ def _properties(root: ET.Element, result: Result) -> None:
         side = result.provenance.get(role)
         if isinstance(side, dict):
             values |= {f"{role}.{key}": plain(value) for key, value in side.items()}
-    values |= {f"{label}.verdict": view.verdict for label, view in result.candidates.items()}
+    for label, view in result.candidates.items():
+        values[f"{label}.verdict"] = view.verdict
     properties = ET.SubElement(root, "properties")
     for name, value in values.items():
         ET.SubElement(properties, "property", name=_text(visible(name)), value=visible(value))
@@ -99,9 +101,8 @@ def _candidate(root: ET.Element, view: Result, prefix: str) -> list[_Tally]:
     """Write the suites of one candidate, the last one for the verdict itself; return what each counts."""
     by_stage = grouped(view.pairs, key=lambda pair: pair.stage)
     tallies = [_suite(root, view, prefix + stage, by_stage[stage]) for stage in in_order(by_stage)]
-    failed = any(tally.failures for tally in tallies)
-    gaps = _gaps(view, told_elsewhere=failed)
-    return [*tallies, _verdict(root, view, prefix, gaps)]
+    failures = sum(tally.failures for tally in tallies)
+    return [*tallies, _verdict(root, view, prefix, _gaps(view, told_elsewhere=failures > 0))]
 
 
 def _suite(root: ET.Element, result: Result, name: str, pairs: list[Pair]) -> _Tally:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from parity.address import path_of
@@ -22,25 +23,29 @@ __all__ = ["costs", "flagged"]
 
 def costs(platform: dict[str, Any]) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """Return (column names, rows): rel_l2 of every operator in every type on each side, and how it compares with the first."""
-    sides = {visible(name): dict(_errors(table)) for name, table in platform.items()}
-    measured = {name: errors for name, errors in sides.items() if errors}
-    operators: dict[str, None] = {}
-    for errors in measured.values():
-        operators |= dict.fromkeys(errors)
-    rows = [(visible(operator), _row([errors.get(operator) for errors in measured.values()])) for operator in operators]
-    first, *others = measured or [""]
-    return [*measured, *(f"{name} / {first}" for name in others)], rows
+    measured: dict[str, dict[str, float]] = {}
+    for name, table in platform.items():
+        errors = dict(_errors(table))
+        if errors:
+            measured[visible(name)] = errors
+    heads = list(measured)
+    for name in heads[1:]:
+        heads.append(f"{name} / {heads[0]}")
+    rows = []
+    for operator in dict.fromkeys(chain.from_iterable(measured.values())):
+        errors_of_sides = [errors.get(operator) for errors in measured.values()]
+        rows.append((visible(operator), _row(errors_of_sides)))
+    return heads, rows
 
 
 def _row(errors: list[float | None]) -> list[str]:
     """Return the errors of one operator, then those of the other sides in multiples of the first one's."""
     first, *others = errors
-    return [*map(number, errors), *(_multiple(error, first) for error in others)]
-
-
-def _multiple(error: float | None, of: float | None) -> str:
-    """Return how many times an error is another one, where both were measured and it can be said."""
-    return NOTHING if error is None or not of else ratio(error / of)
+    cells = list(map(number, errors))
+    for error in others:
+        # Nothing is a multiple of zero, nor of what was not measured.
+        cells.append(ratio(error / first) if first and error is not None else NOTHING)
+    return cells
 
 
 def _errors(table: Any) -> Iterator[tuple[str, float]]:
@@ -62,6 +67,6 @@ def flagged(result: Result) -> list[str]:
     pairs = [pair for pair in result.pairs if "platform-precision" in pair.flags]
     lines = []
     for path, found in grouped(pairs, key=lambda pair: path_of(pair.address)).items():
-        modes = dict.fromkeys(pair.mode for pair in found)
-        lines.append(f"{visible(path)}: {count(len(found), 'pair')} ({', '.join(modes)})")
+        modes = ", ".join(grouped(found, key=lambda pair: pair.mode))
+        lines.append(f"{visible(path)}: {count(len(found), 'pair')} ({modes})")
     return lines

@@ -41,7 +41,7 @@ class PriceLine(msgspec.Struct, frozen=True, kw_only=True):
     def told(self) -> str:
         """The line in words."""
         measures = joined(*map(_measured, self.measures, self.measures.values()))
-        return f"{self.who}: {measures}" if self.who else measures
+        return joined(self.who, measures, by=": ")
 
 
 class PriceTable(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,11 +113,13 @@ def _nested(table: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _table(names: tuple[str, ...], nested: dict[str, dict[str, Any]], around: dict[str, Any]) -> PriceTable:
     """Return one table; what stands around its lines becomes the note."""
-    lines = [_line(key, measures) for key, measures in nested.items()]
+    lines = list(map(_line, nested, nested.values()))
     notes = []
     for key, item in around.items():
-        if item is not None:
-            notes.append(visible(item) if key == "address" else f"{_spaced(key)} {_text(item)}")
+        if key == "address":
+            notes.append(visible(item))
+        elif item is not None:
+            notes.append(f"{_spaced(key)} {_text(item)}")
         elif key in _WHO:
             lines.append(_line(key, {_RELATIVE: None}))
     return PriceTable(names=names, note=", ".join(notes), lines=lines, within=_within(nested, around))

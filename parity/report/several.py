@@ -15,12 +15,12 @@ import msgspec
 
 from parity.compare.several import split
 from parity.report import card, facts
-from parity.report.grouping import in_order
+from parity.report.grouping import asked, in_order
 from parity.report.headline import headline
 from parity.report.price_table import price_tables
 from parity.report.stages import stages as stages_of
 from parity.report.verdicts import Shown, fails_alone, worst_local
-from parity.report.words import NOTHING, SURE, count, joined, some, visible
+from parity.report.words import NOTHING, SURE, after, count, joined, some, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,15 +58,11 @@ def lead(result: Result) -> str:
     match = "matches" if matching == 1 else "match"
     sentences = [f"{matching} of {count(len(result.candidates), 'candidate')} {match}."]
     for label, view in split(result).items():
-        if view.verdict != "MATCH":
-            sentences.append(f"{visible(label)}: {_outcome(view)}.")
+        if view.first_divergence is not None:
+            sentences.append(f"{visible(label)}: first diverges at {visible(view.first_divergence.address)}.")
+        elif view.verdict != "MATCH":
+            sentences.append(f"{visible(label)}: {headline(view)}.")
     return " ".join(sentences)
-
-
-def _outcome(view: Result) -> str:
-    """Return where a candidate first diverges, or why else it does not match."""
-    found = view.first_divergence
-    return headline(view) if found is None else f"first diverges at {visible(found.address)}"
 
 
 def overview(result: Result) -> list[Line]:
@@ -80,8 +76,7 @@ def _divergence(view: Result) -> str:
     found = view.first_divergence
     if found is None:
         return NOTHING
-    asked = found.question if found.question == "audit" else f"{found.question}, {found.mode}"
-    return f"{visible(found.address)} (stage {visible(found.stage)}; {asked})"
+    return f"{visible(found.address)} (stage {visible(found.stage)}; {asked(found)})"
 
 
 def _cause(view: Result) -> str:
@@ -89,8 +84,7 @@ def _cause(view: Result) -> str:
     if not view.causes:
         return NOTHING
     first, *others = view.causes
-    more = f"and {len(others)} more" if others else ""
-    return joined(visible(first.slug), SURE[first.confirmed], more)
+    return joined(visible(first.slug), SURE[first.confirmed], after("and ", some(len(others), "more")))
 
 
 def _failures(view: Result) -> str:
@@ -149,21 +143,24 @@ def _stage(row: StageRow) -> StageCell:
     alone = sum(cell.failed for cell in row.measured)
     wrong = alone or sum(cell.explained for cell in row.measured)
     told = joined(some(wrong, "of"), f"{row.pairs:,}", by=" ")
-    local = joined(*row.local)
-    return StageCell(verdict=row.verdict, told=f"{told}; worst {local}" if local else told)
+    return StageCell(verdict=row.verdict, told=joined(told, after("worst ", joined(*row.local)), by="; "))
 
 
 def priced(result: Result) -> list[Line]:
     """Return the price: a row for each place, type and distance; the working type, which differs, is not named."""
-    columns: list[dict[str, str]] = []
-    for view in split(result).values():
-        column: dict[str, str] = {}
-        for table in price_tables(view):
-            *place, dtype = table.names
-            what = joined(*place, dtype if table.exact or not place else "working type")
-            column |= {f"{what}: {line.who}": line.named for line in table.lines}
-        columns.append(column)
-    return _side_by_side(columns)
+    return _side_by_side([_prices(view) for view in split(result).values()])
+
+
+def _prices(view: Result) -> dict[str, str]:
+    """Return the distances of one candidate by place, type and who is held against whom."""
+    told: dict[str, str] = {}
+    for table in price_tables(view):
+        *place, dtype = table.names
+        if place and not table.exact:
+            dtype = "working type"
+        for line in table.lines:
+            told[f"{joined(*place, dtype)}: {line.who}"] = line.named
+    return told
 
 
 def coverage(result: Result) -> list[Line]:

@@ -10,7 +10,18 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from parity.report.axes import Figure, bounded, depth_figure, error, label, limit, over_depth, over_steps, step_figure
+from parity.report.axes import (
+    Figure,
+    bounded,
+    depth_figure,
+    error,
+    label,
+    limit,
+    over_depth,
+    over_steps,
+    step_figure,
+    steps_of,
+)
 from parity.report.grouping import column_of, grouped
 from parity.report.points import highest, places_of, points_of
 from parity.report.verdicts import fails_alone
@@ -109,7 +120,8 @@ def _steps(question: str, asked: Mapping[_Look, Sequence[Point]]) -> Figure | No
     """The latents after each step."""
     curves: list[Figure] = []
     for look, points in asked.items():
-        worst = highest((point for point in points if point.latents and point.looped), key=lambda point: point.step)
+        latents = [point for point in points if point.latents and point.looped]
+        worst = highest(latents, key=lambda point: point.step)
         if worst:
             curves.append({
                 "type": "scatter", "connectgaps": True, "mode": "lines+markers", "name": look.name,
@@ -120,6 +132,6 @@ def _steps(question: str, asked: Mapping[_Look, Sequence[Point]]) -> Figure | No
             })  # fmt: skip
     if not curves:
         return None
-    steps = sorted(set().union(*(curve["x"] for curve in curves)))
+    steps = steps_of(curves)
     curves.append(limit(question, steps[0], steps[-1]))
     return step_figure(curves, steps, _UNITS[question])

@@ -52,9 +52,11 @@ class StageRow(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def local(self) -> list[str]:
         """The worst errors that modules make by themselves, of each question that measured one."""
-        cells = dict(zip(COLUMNS, self.cells, strict=True))
-        found = (cells["semantics", "layers"], cells["precision", "layers"])
-        return [cell.worst for cell in found if cell is not None and cell.worst]
+        local = []
+        for (_, mode), cell in zip(COLUMNS, self.cells, strict=True):
+            if mode == "layers" and cell is not None:
+                local.append(cell.worst)
+        return local
 
 
 def stages(result: Result) -> list[StageRow]:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final, Literal
 from parity.compare.judge import limits_of
 from parity.compare.limits import RMS_FACTOR, SEMANTICS_RMS
 from parity.compare.summary import failing, is_excused
-from parity.report.words import as_float, largest, number, ratio
+from parity.report.grouping import column_of, grouped
+from parity.report.words import largest, number, ratio
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,20 +80,21 @@ def excess(pair: Pair) -> float | None:
     """Return how many times over its limit a pair is (1 is the limit), or None; no number counts as infinite."""
     if pair.ground in _LIMITED:
         rms_limit, max_limit = limits_of(pair)
-        found = largest([_times(pair.error_rms, rms_limit), _times(pair.error_max, max_limit)])
-    elif pair.question == "precision":
-        found = _times(pair.ratio_to_floor, RMS_FACTOR)
-    elif pair.question == "semantics":
-        found = _times(pair.rel_l2, SEMANTICS_RMS)
-    else:
-        return None
-    return math.inf if found is not None and math.isnan(found) else found
+        return largest([_times(pair.error_rms, rms_limit), _times(pair.error_max, max_limit)])
+    # Compared by equality, or without any number: there is no limit but the one of its question.
+    if pair.question == "precision":
+        return _times(pair.ratio_to_floor, RMS_FACTOR)
+    if pair.question == "semantics":
+        return _times(pair.rel_l2, SEMANTICS_RMS)
+    return None
 
 
 def _times(value: Number | None, limit: float) -> float | None:
     """Return a stored number in multiples of a limit; None where there is no number, or no limit above zero."""
-    found = as_float(value)
-    return found / limit if found is not None and limit > 0 else None
+    if value is None or not limit > 0:
+        return None
+    found = float(value) / limit
+    return math.inf if math.isnan(found) else found
 
 
 def worst(pairs: Iterable[Pair]) -> str:
@@ -102,9 +104,10 @@ def worst(pairs: Iterable[Pair]) -> str:
     if over_floor is not None:
         return ratio(over_floor, RMS_FACTOR)
     distance = largest(pair.rel_l2 for pair in pairs)
-    return "" if distance is None else number(distance)
+    return number(distance) if distance is not None else ""
 
 
 def worst_local(pairs: Iterable[Pair], question: str) -> str:
     """Return the largest distance of the layer replay under a question: errors that modules make by themselves."""
-    return worst(pair for pair in pairs if pair.question == question and pair.mode == "layers")
+    by_column = grouped(pairs, key=column_of)
+    return worst(by_column.get((question, "layers"), []))

@@ -4,8 +4,8 @@ r"""Numbers and foreign text as a person reads them, the same on the terminal, i
 ('3.1e-02', '41x', 'a\\nb')
 >>> apart(1.2043, 1.2353), apart(1.00000001, 1.00000002)
 (('1.2043', '1.2353'), ('1.00000001', '1.00000002'))
->>> joined("port", "", "float32"), some(1200, "more"), some(0, "more")
-('port, float32', '1,200 more', '')
+>>> joined("port", after("in ", "float32"), after("as ", ""), some(1200, "pairs"), some(0, "gaps"))
+'port, in float32, 1,200 pairs'
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ __all__ = [
     "FORMATS",
     "NOTHING",
     "SURE",
+    "after",
     "apart",
     "as_float",
     "compact",
@@ -60,9 +61,15 @@ def joined(*parts: str, by: str = ", ") -> str:
     return by.join(filter(None, parts))
 
 
-def count(amount: int, noun: str, plural: str | None = None) -> str:
-    """Return `1 pair`, `12,000 pairs`."""
-    return f"{amount:,} {noun if amount == 1 else plural or noun + 's'}"
+def after(name: str, text: str) -> str:
+    """Return a text after its name, or nothing without a text, as a part for `joined`."""
+    return f"{name}{text}" if text else ""
+
+
+def count(amount: int, noun: str, plural: str = "{}s") -> str:
+    """Return `1 pair`, `12,000 pairs`; `plural` is a word, or what becomes of the noun."""
+    words = noun if amount == 1 else plural.format(noun)
+    return f"{amount:,} {words}"
 
 
 def some(amount: int, what: str) -> str:
@@ -82,9 +89,7 @@ def largest(values: Iterable[Number | None]) -> float | None:
     (nan, None, inf)
     """
     found = [float(value) for value in values if value is not None]
-    if any(map(math.isnan, found)):
-        return math.nan
-    return max(found, default=None)
+    return max(found, key=lambda value: (math.isnan(value), value), default=None)
 
 
 def number(value: Number | None, digits: int = 2) -> str:
