@@ -26,7 +26,7 @@ from parity.report.words import after, apart, count, joined, largest, number, ra
 if TYPE_CHECKING:
     from parity.result import FirstDivergence, Pair, Result
 
-__all__ = ["again", "first_pair", "inputs_of", "lines", "of", "only", "sides"]
+__all__ = ["again", "first", "first_pair", "inputs_of", "lines", "of", "only", "sides"]
 
 _BASIS: Final = {
     "exact": "exact values",
@@ -80,6 +80,12 @@ def first_pair(result: Result) -> Pair | None:
     same = [pair for pair in result.pairs if pair.address == found.address and found.candidate in {"", pair.candidate}]
     exact = (pair for pair in same if _run(pair) == _run(found))
     return next(chain(exact, same), None)
+
+
+def first(result: Result) -> list[str]:
+    """Return the five lines of the first divergence; none where there is none."""
+    pair = first_pair(result)
+    return [] if pair is None else of(result, pair)
 
 
 def sides(result: Result) -> str:

@@ -33,15 +33,9 @@ def heat(question: str, points: Sequence[Point]) -> Figure | None:
     found = by_mode[mode]
     worst = highest(found, key=lambda point: (point.path, point.step))
     paths, steps = list(places_of(found)), sorted({point.step for point in found})
-    cells = []
-    for path in paths:
-        cells.append([_order(worst.get((path, step))) for step in steps])
+    orders = {place: round(math.log10(bounded(point.height or 0.0)), 2) for place, point in worst.items()}
+    cells = [[orders.get((path, step)) for step in steps] for path in paths]
     return {"data": [_heat_data(paths, steps, cells, _RANGES[question], mode)], "layout": _heat_layout(paths, steps)}
-
-
-def _order(point: Point | None) -> float | None:
-    """Return the decimal logarithm of a point's height, inside the axis, with two digits."""
-    return None if point is None or point.height is None else round(math.log10(bounded(point.height)), 2)
 
 
 def _heat_data(

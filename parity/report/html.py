@@ -161,10 +161,9 @@ def _one(result: Result) -> dict[str, Any]:
 
 def _view(label: str, result: Result) -> _View:
     """Return what the page says of one candidate."""
-    pair = card.first_pair(result)
     return _View(
         label=words.visible(label),
-        card=[] if pair is None else card.of(result, pair),
+        card=card.first(result),
         causes=list(map(_cause, result.causes)),
         pictures=_pictures(result),
         unexplained=result.coverage.unexplained,

@@ -41,11 +41,14 @@ def costs(platform: dict[str, Any]) -> tuple[list[str], list[tuple[str, list[str
 def _row(errors: list[float | None]) -> list[str]:
     """Return the errors of one operator, then those of the other sides in multiples of the first one's."""
     first, *others = errors
-    cells = list(map(number, errors))
-    for error in others:
-        # Nothing is a multiple of zero, nor of what was not measured.
-        cells.append(ratio(error / first) if first and error is not None else NOTHING)
-    return cells
+    return [*map(number, errors), *(_multiple(error, first) for error in others)]
+
+
+def _multiple(error: float | None, first: float | None) -> str:
+    """Return how many times another one an error is; nothing is a multiple of zero, nor of what was not measured."""
+    if error is None or not first:
+        return NOTHING
+    return ratio(error / first)
 
 
 def _errors(table: Any) -> Iterator[tuple[str, float]]:

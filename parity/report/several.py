@@ -8,6 +8,7 @@ them.
 from __future__ import annotations
 
 from functools import partial
+from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
@@ -23,7 +24,7 @@ from parity.report.verdicts import Shown, fails_alone, worst_local
 from parity.report.words import NOTHING, SURE, after, count, joined, some, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable
 
     from parity.report.stages import StageRow
     from parity.result import Result
@@ -133,22 +134,27 @@ _OVERVIEW: Final[dict[str, Callable[[Result], str]]] = {
 
 def stages(result: Result) -> list[StageLine]:
     """Return the stages in order with a cell for each candidate."""
-    views = [{row.stage: _stage(row) for row in stages_of(view)} for view in split(result).values()]
-    known: set[str] = set().union(*views)
-    return [StageLine(stage=stage, cells=[view.get(stage) for view in views]) for stage in in_order(known)]
+    columns = list(map(_stages, split(result).values()))
+    known: set[str] = set().union(*columns)
+    return [StageLine(stage=stage, cells=[column.get(stage) for column in columns]) for stage in in_order(known)]
+
+
+def _stages(view: Result) -> dict[str, StageCell]:
+    """Return the stages of one candidate."""
+    return {row.stage: _stage(row) for row in stages_of(view)}
 
 
 def _stage(row: StageRow) -> StageCell:
     """Return a stage's verdict, and how many of its pairs fail with the worst local errors."""
-    alone = sum(cell.failed for cell in row.measured)
-    wrong = alone or sum(cell.explained for cell in row.measured)
+    cells = row.cells.values()
+    wrong = sum(cell.failed for cell in cells) or sum(cell.explained for cell in cells)
     told = joined(some(wrong, "of"), f"{row.pairs:,}", by=" ")
     return StageCell(verdict=row.verdict, told=joined(told, after("worst ", joined(*row.local)), by="; "))
 
 
 def priced(result: Result) -> list[Line]:
     """Return the price: a row for each place, type and distance; the working type, which differs, is not named."""
-    return _side_by_side([_prices(view) for view in split(result).values()])
+    return _side_by_side(map(_prices, split(result).values()))
 
 
 def _prices(view: Result) -> dict[str, str]:
@@ -165,17 +171,17 @@ def _prices(view: Result) -> dict[str, str]:
 
 def coverage(result: Result) -> list[Line]:
     """Return how much of the reference was compared with each candidate."""
-    return _side_by_side([dict(facts.coverage(view)) for view in split(result).values()])
+    return _side_by_side(map(dict, map(facts.coverage, split(result).values())))
 
 
 def provenance(result: Result) -> list[Line]:
     """Return what the numbers depend on: the reference first, then each candidate."""
-    return _side_by_side([facts.flat(result.provenance.get(side)) for side in ("reference", *result.candidates)])
+    sides = map(result.provenance.get, ("reference", *result.candidates))
+    return _side_by_side(map(facts.flat, sides))
 
 
-def _side_by_side(columns: Sequence[dict[str, str]]) -> list[Line]:
-    """Return a row for each key that any column has."""
-    keys: dict[str, None] = {}
-    for column in columns:
-        keys |= dict.fromkeys(column)
+def _side_by_side(tables: Iterable[dict[str, str]]) -> list[Line]:
+    """Return a row for each key that any table has, and a column for each table."""
+    columns = list(tables)
+    keys = dict.fromkeys(chain.from_iterable(columns))
     return [Line(what=key, texts=[column.get(key, NOTHING) for column in columns]) for key in keys]

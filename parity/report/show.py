@@ -7,6 +7,9 @@ address; an exact address always wins. Data go to stdout; `json` prints the same
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import msgspec
@@ -22,7 +25,7 @@ from parity.errors import AddressError, nearest
 from parity.report import card, terminal
 from parity.report.grouping import grouped
 from parity.report.headline import headline
-from parity.report.verdicts import FAILING, excused, shown
+from parity.report.verdicts import FAILING, excused, fails_alone, shown
 from parity.report.words import FORMATS, NOTHING, plain, some, visible
 
 if TYPE_CHECKING:
@@ -38,6 +41,7 @@ __all__ = ["explain", "show", "statistics"]
 
 _ROWS: Final = 40
 _FIRST_VALUES: Final = 6
+_OF_MANIFEST: Final = ("side", "name", "status", "case", "checks", "runs")
 _COLUMNS: Final = [known for known in results.MEASURES if known.column]
 _HEADS: Final = (
     *("address", "question", "replay", "type", "verdict"), *(known.column for known in _COLUMNS), *("limit", "detail"),
@@ -81,10 +85,9 @@ def _explain(result: Result, address: str | None, console: Console) -> None:
     if address is None:
         terminal.say(console, f"{result.verdict}: no divergence to explain; name an address")
         return
-    path = path_of(address)
-    left_out = result.coverage.not_compared
-    reason = left_out.get(path) or left_out.get(address)
-    if reason is not None:
+    path, left_out = path_of(address), result.coverage.not_compared
+    reason = left_out.get(path, left_out.get(address, ""))
+    if reason:
         terminal.say(console, f"{address} is not compared: {reason}")
         return
     pairs = _chosen(result, address)
@@ -95,10 +98,8 @@ def _explain(result: Result, address: str | None, console: Console) -> None:
     for cause in causes:
         console.print()
         _cause(console, cause)
-    wrong = [pair for pair in pairs if pair.verdict in FAILING]
-    if wrong and not causes:
-        console.print()
-        terminal.say(console, f"no cause is known for this address{_upstream(result, wrong)}")
+    if not causes:
+        _no_cause(result, pairs, console)
 
 
 def _cards(result: Result, pairs: Iterable[Pair], console: Console) -> None:
@@ -119,11 +120,16 @@ def _cause(console: Console, cause: Cause) -> None:
     terminal.say(console, f"  explained in docs/causes/{cause.slug}.md")
 
 
-def _upstream(result: Result, wrong: Iterable[Pair]) -> str:
-    """Name the first divergence where all of these failures are inherited from it."""
-    if result.first_divergence is None or not all(map(excused, wrong)):
-        return "; run parity diagnose"
-    return f": it fails only because of others; the first divergence is {result.first_divergence.address}"
+def _no_cause(result: Result, pairs: Iterable[Pair], console: Console) -> None:
+    """Say where to look for the cause of what fails here: at the first divergence, where all of it is inherited."""
+    alone = Counter(fails_alone(pair) for pair in pairs if pair.verdict in FAILING)
+    if not alone:
+        return
+    first, hint = result.first_divergence, "; run parity diagnose"
+    if first is not None and not alone[True]:
+        hint = f": it fails only because of others; the first divergence is {first.address}"
+    console.print()
+    terminal.say(console, f"no cause is known for this address{hint}")
 
 
 def _chosen(result: Result, address: str) -> list[Pair]:
@@ -141,11 +147,16 @@ def _chosen(result: Result, address: str) -> list[Pair]:
 
 def _at(held: Sequence[_Held], address: str) -> list[_Held]:
     """Return what is held of an address, else of a path, else of a pattern."""
-    return (
-        [each for each in held if each.address == address]
-        or [each for each in held if path_of(each.address) == address]
-        or [each for each in held if matches(address, each.address)]
-    )
+    exact = address.__eq__
+
+    def of_path(known: str) -> bool:
+        return path_of(known) == address
+
+    for fits in (exact, of_path, partial(matches, address)):
+        found = [each for each in held if fits(each.address)]
+        if found:
+            return found
+    return []
 
 
 def _refuse(nothing: str, address: str, known: Iterable[str]) -> NoReturn:
@@ -209,14 +220,14 @@ def _write(value: object) -> None:
 
 def _show_trace(trace: Trace, address: str | None, console: Console, *, json: bool) -> None:
     """Print the runs of a trace, or the records of an address in every run."""
-    if address is None and json:
-        _write(_summary(trace))
-    elif address is None:
-        _runs(trace, console)
-    elif json:
-        _write([_row(run, record) for run, record in _recorded(trace, address)])
+    if address is None:
+        _runs(trace, console, json=json)
+        return
+    found = _recorded(trace, address)
+    if json:
+        _write([_row(run, record) for run, record in found])
     else:
-        _records(trace, address, console)
+        _records(found, console)
 
 
 def _recorded(trace: Trace, address: str) -> list[tuple[RunReader, Record]]:
@@ -225,44 +236,30 @@ def _recorded(trace: Trace, address: str) -> list[tuple[RunReader, Record]]:
     Raises:
         AddressError: there are none.
     """
-    runs = [trace.run(name) for name in trace.runs]
     found: list[tuple[RunReader, Record]] = []
-    for run in runs:
-        records = [run.record(address)] if address in run else _at(list(run.records), address)
-        found += [(run, record) for record in records]
+    for run in map(trace.run, trace.runs):
+        found += [(run, record) for record in _at(list(run.records), address)]
     if not found:
-        known = [known for run in runs for known in run]
-        _refuse(f"{trace.folder} has no record of", address, known)
+        _refuse(f"{trace.folder} has no record of", address, chain.from_iterable(map(trace.run, trace.runs)))
     return found
 
 
-def _records(trace: Trace, address: str, console: Console) -> None:
-    """Print the records of an address in every run, the first ones of many."""
-    found = _recorded(trace, address)
+def _records(found: Sequence[tuple[RunReader, Record]], console: Console) -> None:
+    """Print records of runs, the first ones of many."""
     rows = [_row(run, record) for run, record in found[:_ROWS]]
     table = terminal.empty_table(*rows[0])
     for row in rows:
-        table.add_row(*(Text(_shown(value)) for value in row.values()))
+        table.add_row(*map(Text, map(_shown, row.values())))
     terminal.table(console, table)
     _more(console, len(found), "records")
 
 
-def _summary(trace: Trace) -> dict[str, Any]:
-    """Return what the manifest says of the whole trace."""
-    manifest = trace.manifest
-    return {
-        "side": manifest.side,
-        "name": manifest.name,
-        "status": manifest.status,
-        "case": manifest.case,
-        "checks": manifest.checks,
-        "runs": manifest.runs,
-    }
-
-
-def _runs(trace: Trace, console: Console) -> None:
+def _runs(trace: Trace, console: Console, *, json: bool) -> None:
     """Print the manifest's summary and one line per run."""
     manifest, checks = trace.manifest, trace.manifest.checks
+    if json:
+        _write({name: getattr(manifest, name) for name in _OF_MANIFEST})
+        return
     made = (
         f"{manifest.side} {manifest.name}, {manifest.status}, store {manifest.store}, policy {manifest.policy or '?'}"
     )

@@ -37,26 +37,17 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StageRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One stage: its verdict, its pairs, and a cell for each of `COLUMNS` (None where nothing was measured)."""
+    """One stage: its verdict, its pairs, and a cell for each question and replay under which it has any."""
 
     stage: str
     verdict: Shown
     pairs: int
-    cells: list[Cell | None]
-
-    @property
-    def measured(self) -> list[Cell]:
-        """The cells that hold something."""
-        return [cell for cell in self.cells if cell is not None]
+    cells: dict[tuple[str, str], Cell]
 
     @property
     def local(self) -> list[str]:
         """The worst errors that modules make by themselves, of each question that measured one."""
-        local = []
-        for (_, mode), cell in zip(COLUMNS, self.cells, strict=True):
-            if mode == "layers" and cell is not None:
-                local.append(cell.worst)
-        return local
+        return [cell.worst for (_, mode), cell in self.cells.items() if mode == "layers"]
 
 
 def stages(result: Result) -> list[StageRow]:
@@ -70,14 +61,12 @@ def _row(name: str, pairs: list[Pair], told: str) -> StageRow:
     """Return one row; the result's own word for the stage stands where it is a verdict, else the pairs decide."""
     verdict = _STAGE_WORDS.get(told) or gravest(map(shown, pairs))
     by_column = grouped(pairs, key=column_of)
-    cells = [_cell(by_column.get(column, [])) for column in COLUMNS]
+    cells = {column: _cell(by_column[column]) for column in COLUMNS if column in by_column}
     return StageRow(stage=visible(name), verdict=verdict, pairs=len(pairs), cells=cells)
 
 
-def _cell(pairs: list[Pair]) -> Cell | None:
+def _cell(pairs: list[Pair]) -> Cell:
     """Summarise the pairs of one stage, question and mode."""
-    if not pairs:
-        return None
     explained = sum(map(excused, pairs))
     failed = sum(pair.verdict in FAILING for pair in pairs) - explained
     return Cell(

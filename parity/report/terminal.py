@@ -56,17 +56,15 @@ def render(result: Result, console: Console, files: Iterable[Path] = ()) -> None
 
 def _one(result: Result, console: Console) -> None:
     """Print what is known of one candidate, under the headline."""
-    pair = card.first_pair(result)
-    if pair is not None:
-        console.print()
-        _lines(console, card.of(result, pair))
+    _block(console, card.first(result))
     for found in result.causes:
         console.print()
         cause(console, found)
     _section(console, "compared", compared(result))
-    if result.pairs or result.stages:
+    rows = stages(result)
+    if rows:
         console.print()
-        table(console, _stage_table(stages(result)))
+        table(console, _stage_table(rows))
         say(console, _LEGEND, "dim")
     _section(console, "coverage", map(": ".join, facts.coverage(result)))
     _section(console, "price", [prices.told for prices in price_tables(result)])
@@ -77,23 +75,22 @@ def _one(result: Result, console: Console) -> None:
 def _several(result: Result, console: Console) -> None:
     """Print several candidates side by side, then what each that does not match is wrong with."""
     views = split(result)
-    labels = [visible(label) for label in views]
-    console.print()
+    labels = list(map(visible, views))
     overview = empty_table("", *labels)
     for line in several.overview(result):
         overview.add_row(*map(Text, (line.what, *line.texts)))
+    console.print()
     table(console, overview)
     gaps: list[str] = []
     for label, view in views.items():
-        pair = card.first_pair(view)
-        _section(console, visible(label), card.of(view, pair) if pair is not None else [])
+        _section(console, label, card.first(view))
         for found in view.causes:
             cause(console, found)
         gaps += [f"{label}: {gap}" for gap in facts.not_measured(view)]
-    console.print()
     by_stage = empty_table("stage", *labels)
     for row in several.stages(result):
         by_stage.add_row(Text(row.stage), *map(_stage, row.cells))
+    console.print()
     table(console, by_stage)
     _section(console, "not measured", gaps or _NO_GAP)
     _section(console, "again", _repeat(result))
@@ -114,10 +111,12 @@ def say(console: Console, line: str, style: str = "") -> None:
     console.print(Text(visible(line), style=style), soft_wrap=True)
 
 
-def _lines(console: Console, lines: Iterable[str], indent: str = "") -> None:
-    """Print several lines."""
-    for line in lines:
-        say(console, indent + line)
+def _block(console: Console, lines: Iterable[str]) -> None:
+    """Print some lines below an empty one, or nothing where there are none."""
+    for place, line in enumerate(lines):
+        if place == 0:
+            console.print()
+        say(console, line)
 
 
 def empty_table(*titles: str) -> Table:
@@ -137,11 +136,11 @@ def table(console: Console, drawn: Table) -> None:
 
 def _section(console: Console, title: str, lines: Iterable[str]) -> None:
     """Print a titled list, or nothing when it is empty."""
-    lines = list(lines)
-    if lines:
-        console.print()
-        say(console, title, "bold")
-        _lines(console, lines, indent="  ")
+    for place, line in enumerate(lines):
+        if place == 0:
+            console.print()
+            say(console, title, "bold")
+        say(console, f"  {line}")
 
 
 def cause(console: Console, found: Cause) -> None:
@@ -150,7 +149,8 @@ def cause(console: Console, found: Cause) -> None:
     if not found.confirmed:
         sure = f"{SURE[False]}, confidence {found.confidence:.0%}"
     say(console, f"cause: {found.slug} at {found.address} ({sure})", "bold")
-    _lines(console, found.evidence, indent="  - ")
+    for sentence in found.evidence:
+        say(console, f"  - {sentence}")
     if found.before is not None or found.after is not None:
         say(console, f"  - rel_l2 {number(found.before)} before the repair, {number(found.after)} after it")
     say(console, f"  repair: {found.repair}")
@@ -160,13 +160,13 @@ def cause(console: Console, found: Cause) -> None:
 
 def _stage_table(rows: list[StageRow]) -> Table:
     """Return the stages as a table: verdict, pairs, and failures of each question and mode with the worst number."""
-    by_column = dict(zip(COLUMNS, zip(*(row.cells for row in rows), strict=True), strict=True))
-    used = [column for column, cells in by_column.items() if any(cells)]
+    used = set().union(*(row.cells for row in rows))
+    columns = sorted(used, key=COLUMNS.index)
     drawn = empty_table("stage", "verdict")
-    for question, mode in used:
-        drawn.add_column(question if question == mode else f"{question}\n{mode}", justify="right")
-    for place, row in enumerate(rows):
-        cells = [_cell(by_column[column][place]) for column in used]
+    for question, mode in columns:
+        drawn.add_column("\n".join(dict.fromkeys((question, mode))), justify="right")
+    for row in rows:
+        cells = [_cell(row.cells.get(column)) for column in columns]
         drawn.add_row(Text(row.stage), Text(row.verdict, style=STYLES[row.verdict]), *cells)
     return drawn
 
