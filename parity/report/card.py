@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 from parity.address import Address, place_of
 from parity.compare.limits import RMS_FACTOR
 from parity.errors import AddressError
-from parity.report.grouping import asked
-from parity.report.words import after, apart, count, joined, largest, number, ratio, visible
+from parity.report.grouping import asked, column_of
+from parity.report.words import after, apart, as_table, count, joined, largest, number, ratio, visible
 
 if TYPE_CHECKING:
     from parity.result import FirstDivergence, Pair, Result
@@ -90,12 +90,13 @@ def first(result: Result) -> list[str]:
 
 def sides(result: Result) -> str:
     """Return `torch 2.13 -> mindspore 2.8` from the provenance, or the sides' roles where it is silent."""
-    return " -> ".join(_side(result.provenance.get(role), role) for role in ("reference", "candidate"))
+    return f"{_side(result, 'reference')} -> {_side(result, 'candidate')}"
 
 
-def _side(known: Any, role: str) -> str:
+def _side(result: Result, role: str) -> str:
     """Return a side's framework with its major and minor version."""
-    if not isinstance(known, dict) or "framework" not in known:
+    known = as_table(result.provenance.get(role))
+    if "framework" not in known:
         return role
     name = str(known["framework"])
     return visible(joined(name, _version(known, name), by=" "))
@@ -103,10 +104,8 @@ def _side(known: Any, role: str) -> str:
 
 def _version(known: dict[str, Any], framework: str) -> str:
     """Return major and minor version of a framework, from the first place of the provenance that tells it."""
-    places = [known.get("framework_version"), known.get(framework)]
-    versions = known.get("versions")
-    if isinstance(versions, dict):
-        places.append(versions.get(framework))
+    versions = as_table(known.get("versions"))
+    places = known.get("framework_version"), known.get(framework), versions.get(framework)
     told = str(next(filter(None, places), ""))
     return "".join(re.findall(r"^\d+(?:\.\d+)?", told))
 
@@ -133,14 +132,10 @@ def _distance(pair: Pair) -> str:
 
 def _measured(pair: Pair) -> str:
     """Return the relative distance (the absolute one where there is no other) and the multiple of the floor."""
-    parts = []
-    if pair.rel_l2 is not None:
-        parts.append(f"rel_l2 {number(pair.rel_l2)}")
-    elif pair.max_abs is not None:
-        parts.append(f"max_abs {number(pair.max_abs)}")
-    if pair.ratio_to_floor is not None:
-        parts.append(f"{ratio(pair.ratio_to_floor, RMS_FACTOR)} its floor")
-    return ", ".join(parts)
+    relative = after("rel_l2 ", number(pair.rel_l2, nothing=""))
+    absolute = after("max_abs ", number(pair.max_abs, nothing=""))
+    floors = "" if pair.ratio_to_floor is None else f"{ratio(pair.ratio_to_floor, RMS_FACTOR)} its floor"
+    return joined(relative or absolute, floors)
 
 
 def _worst(pair: Pair) -> str:
@@ -180,24 +175,24 @@ def inputs_of(result: Result, pair: Pair) -> str:
         return "an audit has no inputs"
     if pair.mode == "layers":
         return "the inputs of this module match: both sides start from the recorded ones"
-    prefix = f"{place_of(pair.address)}:input"
-    inputs = [other for other in result.pairs if other.address.startswith(prefix) and _run(other) == _run(pair)]
+    prefix, run = f"{place_of(pair.address)}:input", _run(pair)
+    inputs = [other for other in result.pairs if other.address.startswith(prefix) and _run(other) == run]
     if not inputs:
-        return _local(result, pair)
+        return _given_right_inputs(result, pair)
     wrong = [other.rel_l2 for other in inputs if other.verdict != "MATCH"]
     if not wrong:
         return "the inputs of this module match"
     return f"{count(len(wrong), 'input')} of {len(inputs)} differ already (rel_l2 {number(largest(wrong))})"
 
 
-def _local(result: Result, pair: Pair) -> str:
+def _given_right_inputs(result: Result, pair: Pair) -> str:
     """Say what the layer replay knows about a module whose inputs are not compared in the pair's mode."""
-    wanted = pair.address, pair.question, "layers"
-    verdicts = {other.verdict for other in result.pairs if (other.address, other.question, other.mode) == wanted}
-    if not verdicts:
+    wanted = pair.question, "layers"
+    local = [other for other in result.pairs if other.address == pair.address and column_of(other) == wanted]
+    if not local:
         return "its inputs are not compared in this mode"
-    outcome = "matches" if verdicts == {"MATCH"} else "fails too"
-    return f"given the reference's inputs this module {outcome}"
+    matching = all(other.verdict == "MATCH" for other in local)
+    return f"given the reference's inputs this module {'matches' if matching else 'fails too'}"
 
 
 def only(address: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from parity.report.card import first_pair
 from parity.report.grouping import COLUMNS, column_of
-from parity.report.words import NOTHING, count, joined, plain, some, visible
+from parity.report.words import NOTHING, as_table, count, joined, plain, some, visible
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -118,9 +118,7 @@ def provenance(result: Result) -> list[tuple[str, str, str]]:
 
 def flat(table: object, *, nothing: str = NOTHING) -> dict[str, str]:
     """Return nested tables as dotted keys with text values; None reads `nothing`, and what is no table is empty."""
-    if not isinstance(table, dict):
-        return {}
-    return {name: _text(name, value, nothing) for name, value in _leaves(table, "")}
+    return {name: _text(name, value, nothing) for name, value in _leaves(as_table(table), "")}
 
 
 def _leaves(table: dict[str, Any], prefix: str) -> Iterator[tuple[str, object]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from parity.address import path_of
 from parity.report.grouping import grouped, rank
 from parity.report.verdicts import FAILING, GRAVITY, shown, worst
-from parity.report.words import SURE, after, count, joined, some, visible
+from parity.report.words import SURE, after, as_table, count, joined, some, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -159,16 +159,10 @@ def _because(causes: Sequence[Cause]) -> str:
 
 def subject(result: Result) -> str:
     """Return what was run, from the case: the model, the sampler and its steps, the size."""
-    model, sampling, size = (_section(result.case, name) for name in ("model", "sampling", "size"))
+    model, sampling, size = (as_table(result.case.get(name)) for name in ("model", "sampling", "size"))
     parts = [str(model.get("folder") or model.get("file") or "")]
     if "sampler" in sampling:
         parts.append(f"{sampling['sampler']}, {sampling.get('steps', '?')} steps")
     if {"width", "height"} <= set(size):
         parts.append(f"{size['width']} x {size['height']} pixels")
     return joined(*map(visible, parts), by=" \N{MIDDLE DOT} ")
-
-
-def _section(case: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return a section of the case; nothing where it holds none of this name."""
-    found = case.get(name)
-    return found if isinstance(found, dict) else {}

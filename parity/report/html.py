@@ -249,8 +249,8 @@ def _cause(cause: Cause) -> dict[str, Any]:
         "confirmed": cause.confirmed,
         "confidence": f"{cause.confidence:.0%}",
         "evidence": list(map(words.visible, cause.evidence)),
-        "before": words.number(cause.before) if cause.before is not None else "",
-        "after": words.number(cause.after) if cause.after is not None else "",
+        "before": words.number(cause.before, nothing=""),
+        "after": words.number(cause.after, nothing=""),
         "repair": words.visible(cause.repair),
         "others": facts.listed(cause.others),
     }

@@ -17,7 +17,7 @@ from parity.report import card
 from parity.report.grouping import grouped, in_order
 from parity.report.headline import headline
 from parity.report.verdicts import FAILING, excess, excused
-from parity.report.words import count, joined, plain, visible
+from parity.report.words import as_table, count, joined, plain, visible
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,8 +64,7 @@ def document(result: Result) -> bytes:
     _properties(root, result)
     tallies: list[_Tally] = []
     for label, view in split(result).items():
-        prefix = f"{label}: " if label else ""
-        tallies += _candidate(root, view, prefix)
+        tallies += _candidate(root, view, label)
     total = _Tally(*map(sum, zip(*tallies, strict=True)))
     for name, amount in total._asdict().items():
         root.set(name, str(amount))
@@ -87,9 +86,8 @@ def _properties(root: ET.Element, result: Result) -> None:
         "schema": str(result.schema),
     }
     for role in ("reference", *(result.candidates or ("candidate",))):
-        side = result.provenance.get(role)
-        if isinstance(side, dict):
-            values |= {f"{role}.{key}": plain(value) for key, value in side.items()}
+        for key, value in as_table(result.provenance.get(role)).items():
+            values[f"{role}.{key}"] = plain(value)
     for label, view in result.candidates.items():
         values[f"{label}.verdict"] = view.verdict
     properties = ET.SubElement(root, "properties")
@@ -97,12 +95,13 @@ def _properties(root: ET.Element, result: Result) -> None:
         ET.SubElement(properties, "property", name=_text(visible(name)), value=visible(value))
 
 
-def _candidate(root: ET.Element, view: Result, prefix: str) -> list[_Tally]:
+def _candidate(root: ET.Element, view: Result, label: str) -> list[_Tally]:
     """Write the suites of one candidate, the last one for the verdict itself; return what each counts."""
     by_stage = grouped(view.pairs, key=lambda pair: pair.stage)
-    tallies = [_suite(root, view, prefix + stage, by_stage[stage]) for stage in in_order(by_stage)]
+    tallies = [_suite(root, view, joined(label, stage, by=": "), by_stage[stage]) for stage in in_order(by_stage)]
     failures = sum(tally.failures for tally in tallies)
-    return [*tallies, _verdict(root, view, prefix, _gaps(view, told_elsewhere=failures > 0))]
+    gaps = _gaps(view, told_elsewhere=failures > 0)
+    return [*tallies, _verdict(root, view, joined(label, "verdict", by=": "), gaps)]
 
 
 def _suite(root: ET.Element, result: Result, name: str, pairs: list[Pair]) -> _Tally:
@@ -155,9 +154,9 @@ def _gravity(pair: Pair) -> tuple[bool, float, int]:
     return pair.verdict != "INCOMPARABLE", -(excess(pair) or 0.0), pair.order
 
 
-def _verdict(root: ET.Element, result: Result, prefix: str, gaps: list[str]) -> _Tally:
+def _verdict(root: ET.Element, result: Result, name: str, gaps: list[str]) -> _Tally:
     """Write the suite of the verdict itself, which fails for what belongs to no pair, such as an uncompared path."""
-    name = visible(f"{prefix}verdict")
+    name = visible(name)
     suite = ET.SubElement(root, "testsuite", name=name, tests="1", errors="0", skipped="0")
     case = ET.SubElement(suite, "testcase", classname=f"parity.{name}", name="every path is compared or has a reason")
     if gaps:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from parity.address import path_of
 from parity.report.grouping import grouped
-from parity.report.words import NOTHING, count, number, ratio, visible
+from parity.report.words import NOTHING, as_table, count, number, ratio, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,16 +53,11 @@ def _multiple(error: float | None, first: float | None) -> str:
 
 def _errors(table: Any) -> Iterator[tuple[str, float]]:
     """Yield (operator and type, rel_l2) of one side's table; nothing of what is no table."""
-    for operator, by_type in _items(table):
-        for dtype, numbers in _items(by_type):
-            error = dict(_items(numbers)).get("rel_l2")
+    for operator, by_type in as_table(table).items():
+        for dtype, numbers in as_table(by_type).items():
+            error = as_table(numbers).get("rel_l2")
             if isinstance(error, float):
                 yield f"{operator} \N{MIDDLE DOT} {dtype}", error
-
-
-def _items(table: Any) -> list[tuple[str, Any]]:
-    """Return the items of a table; nothing of what is no table."""
-    return list(table.items()) if isinstance(table, dict) else []
 
 
 def flagged(result: Result) -> list[str]:

@@ -133,7 +133,7 @@ def _line(key: str, measures: dict[str, Any]) -> PriceLine:
 
 def _within(nested: dict[str, dict[str, Any]], around: dict[str, Any]) -> bool | None:
     """Tell whether the difference from the reference keeps the limit that stands beside it."""
-    held = nested.get("between") or nested.get("candidate") or {}
+    held = nested.get("between", nested.get("candidate", {}))
     relative, limit = as_float(held.get(_RELATIVE)), around.get("limit")
     if relative is None or not isinstance(limit, float):
         return None

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from functools import partial
 from itertools import chain
+from operator import eq
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import msgspec
@@ -147,16 +147,16 @@ def _chosen(result: Result, address: str) -> list[Pair]:
 
 def _at(held: Sequence[_Held], address: str) -> list[_Held]:
     """Return what is held of an address, else of a path, else of a pattern."""
-    exact = address.__eq__
-
-    def of_path(known: str) -> bool:
-        return path_of(known) == address
-
-    for fits in (exact, of_path, partial(matches, address)):
-        found = [each for each in held if fits(each.address)]
+    for fits in (eq, _on_path, matches):
+        found = [each for each in held if fits(address, each.address)]
         if found:
             return found
     return []
+
+
+def _on_path(path: str, address: str) -> bool:
+    """Tell whether an address belongs to a path, at any step, call and port."""
+    return path_of(address) == path
 
 
 def _refuse(nothing: str, address: str, known: Iterable[str]) -> NoReturn:

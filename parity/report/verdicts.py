@@ -103,8 +103,7 @@ def worst(pairs: Iterable[Pair]) -> str:
     over_floor = largest(pair.ratio_to_floor for pair in pairs if pair.question == "precision")
     if over_floor is not None:
         return ratio(over_floor, RMS_FACTOR)
-    distance = largest(pair.rel_l2 for pair in pairs)
-    return number(distance) if distance is not None else ""
+    return number(largest(pair.rel_l2 for pair in pairs), nothing="")
 
 
 def worst_local(pairs: Iterable[Pair], question: str) -> str:

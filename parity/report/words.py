@@ -11,7 +11,8 @@ r"""Numbers and foreign text as a person reads them, the same on the terminal, i
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from functools import singledispatch
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,6 +26,7 @@ __all__ = [
     "after",
     "apart",
     "as_float",
+    "as_table",
     "compact",
     "count",
     "joined",
@@ -77,6 +79,11 @@ def some(amount: int, what: str) -> str:
     return f"{amount:,} {what}" if amount else ""
 
 
+def as_table(value: Any) -> dict[str, Any]:
+    """Return a table of a result; an empty one where a result that was edited by hand holds something else."""
+    return value if isinstance(value, dict) else {}
+
+
 def as_float(value: Number | None) -> float | None:
     """Return a stored number as a float: "nan", "inf" and "-inf" become themselves, None stays."""
     return None if value is None else float(value)
@@ -92,30 +99,38 @@ def largest(values: Iterable[Number | None]) -> float | None:
     return max(found, key=lambda value: (math.isnan(value), value), default=None)
 
 
-def number(value: Number | None, digits: int = 2) -> str:
-    """Return a measured distance: `3.1e-02`, `0`, `inf`, or a dash when it was not measured."""
+def number(value: Number | None, nothing: str = NOTHING) -> str:
+    """Return a measured distance: `3.1e-02`, `0`, `inf`, or `nothing` when it was not measured."""
     found = as_float(value)
     if found is None:
-        return NOTHING
+        return nothing
     if found == 0:
         return "0"
-    return f"{found:.{digits - 1}e}"
+    return f"{found:.1e}"
 
 
+@singledispatch
 def plain(value: object) -> str:
     """Return any value of a result as text: floats short, lists joined, booleans as yes and no."""
-    if value is None:
-        return "not measured"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(plain, value))
-    if isinstance(value, dict):
-        items = (f"{visible(str(key))} {plain(item)}" for key, item in value.items())
-        return "; ".join(items)
     return visible(str(value))
+
+
+plain.register(type(None), lambda _: "not measured")
+plain.register(bool, {True: "yes", False: "no"}.__getitem__)
+plain.register(float, "{:.4g}".format)
+
+
+@plain.register(list)
+@plain.register(tuple)
+def _plain_list(value: list[Any] | tuple[Any, ...]) -> str:
+    """Return the items, each as text."""
+    return ", ".join(map(plain, value))
+
+
+@plain.register
+def _plain_table(value: dict) -> str:
+    """Return the items, each behind its key."""
+    return "; ".join(f"{visible(str(key))} {plain(item)}" for key, item in value.items())
 
 
 def ratio(value: Number | None, limit: float | None = None) -> str:

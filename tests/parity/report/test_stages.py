@@ -21,7 +21,8 @@ def test_stages_stand_in_the_order_of_the_contract_with_every_question(tmp_path)
         "vae",
         "image",
     ]
-    unet = dict(zip(COLUMNS, rows[5].cells, strict=True))
+    unet = rows[5].cells
+    assert list(unet) == list(COLUMNS[1:])
     assert (unet["semantics", "layers"].failed, unet["semantics", "layers"].explained) == (0, 0)
     assert unet["semantics", "free"].explained == unet["semantics", "free"].total == 1212
     assert rows[5].verdict == "inherited"
