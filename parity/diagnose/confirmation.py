@@ -13,11 +13,11 @@ import msgspec
 from parity.address import path_of, port_of
 from parity.diagnose.counterfactual import replay_with
 from parity.diagnose.hypothesis import PROVEN
-from parity.diagnose.pairs import differs, holds_any, in_layers, path_of_pair, paths_of, worst_of
+from parity.diagnose.pairs import Repeated, differs, holds_any, in_layers, path_of_pair, paths_of, worst_of
 from parity.repair import Edit, SubstituteEdit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from parity.diagnose.evidence import Evidence
@@ -43,7 +43,7 @@ def confirm(result: Result, evidence: Evidence, causes: Sequence[Cause], folder:
         ChildError: the replay failed.
     """
     after = _repaired(causes, evidence, folder)
-    now = {pair.address: pair for pair in filter(in_layers, after.pairs)}
+    now = Repeated(after.pairs)
     for cause in causes:
         places = _places(cause)
         failed = [pair for pair in evidence.failing if path_of_pair(pair) in places]
@@ -61,25 +61,18 @@ def _places(cause: Cause) -> list[str]:
 def _edits(causes: Sequence[Cause]) -> list[Edit]:
     """Return all edits of the causes, then a substitution for each place that none repairs."""
     repairs: list[Edit] = []
+    substitutions: list[Edit] = []
     for cause in causes:
         repairs += _edits_of(cause)
-    unrepaired = [cause for cause in causes if not cause.edits]
-    for cause in unrepaired:
         # A module's output stands for its weight, but nothing stands for a parameter that has an address of its own.
-        if not port_of(cause.address):
-            repairs += map(_substitution, _places(cause))
-    return repairs
+        if not cause.edits and not port_of(cause.address):
+            substitutions += [SubstituteEdit(path=path) for path in _places(cause)]
+    return repairs + substitutions
 
 
-def _edits_of(cause: Cause) -> Iterator[Edit]:
-    """Yield a cause's own edits."""
-    for plain in cause.edits:
-        yield msgspec.convert(plain, Edit)
-
-
-def _substitution(path: str) -> Edit:
-    """Return the edit that puts the reference's output in the place of a module's."""
-    return SubstituteEdit(path=path)
+def _edits_of(cause: Cause) -> list[Edit]:
+    """Return a cause's own edits."""
+    return msgspec.convert(cause.edits, list[Edit])
 
 
 def _repaired(causes: Sequence[Cause], evidence: Evidence, folder: Path) -> Result:
@@ -103,26 +96,20 @@ def _repaired(causes: Sequence[Cause], evidence: Evidence, folder: Path) -> Resu
 
 def _give_up_refused(cause: Cause, refused: Mapping[str, str]) -> None:
     """Take a cause's edits away when one of them was refused, and say why."""
-    texts = set(map(_as_json, _edits_of(cause)))
-    reasons = {refused[text] for text in texts & refused.keys()}
+    texts = [msgspec.json.encode(edit).decode() for edit in _edits_of(cause)]  # as a manifest writes them
+    reasons = {refused[text] for text in texts if text in refused}
     if reasons:
         cause.edits = []
-    for reason in sorted(reasons):
-        cause.evidence.append(f"the repair could not be tried: {reason}")
+        cause.evidence += [f"the repair could not be tried: {reason}" for reason in sorted(reasons)]
 
 
-def _as_json(edit: Edit) -> str:
-    """Return an edit as a manifest writes it."""
-    return msgspec.json.encode(edit).decode()
-
-
-def _judge(cause: Cause, failed: Sequence[Pair], now: Mapping[str, Pair]) -> None:
+def _judge(cause: Cause, failed: Sequence[Pair], now: Repeated) -> None:
     """Put into a cause what became of its failing pairs."""
     worst = worst_of(failed)
-    repaired = now.get(worst.address)
+    repaired = now.of(worst)
     cause.before = worst.rel_l2
     cause.after = None if repaired is None else repaired.rel_l2
-    cause.confirmed = all(_matches(pair, now) for pair in failed)
+    cause.confirmed = all(map(now.matches, failed))
     if cause.confirmed:
         cause.evidence.append(f"replayed with the repair applied, {worst.address} matches")
         cause.confidence = PROVEN
@@ -131,18 +118,12 @@ def _judge(cause: Cause, failed: Sequence[Pair], now: Mapping[str, Pair]) -> Non
         cause.confidence = min(cause.confidence, _DOUBTED)
 
 
-def _matches(pair: Pair, now: Mapping[str, Pair]) -> bool:
-    """Tell whether a pair was replayed and matches now."""
-    repaired = now.get(pair.address)
-    return repaired is not None and repaired.verdict == "MATCH"
-
-
-def _flag_containers(result: Result, now: Mapping[str, Pair]) -> None:
+def _flag_containers(result: Result, now: Repeated) -> None:
     """Flag `contains` on failing modules that match once a failing descendant of theirs is repaired."""
     failing = list(filter(differs, filter(in_layers, result.pairs)))
     paths = paths_of(failing)
     for pair in failing:
-        healed = _matches(pair, now) and holds_any(result.program, path_of_pair(pair), paths)
+        healed = now.matches(pair) and holds_any(result.program, path_of_pair(pair), paths)
         if healed and "contains" not in pair.flags:
             pair.flags = [*pair.flags, "contains"]
 

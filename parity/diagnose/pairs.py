@@ -13,7 +13,17 @@ if TYPE_CHECKING:
     from parity.components import Components
     from parity.result import Pair
 
-__all__ = ["differs", "grouped", "has_failed", "holds_any", "in_layers", "path_of_pair", "paths_of", "worst_of"]
+__all__ = [
+    "Repeated",
+    "differs",
+    "grouped",
+    "has_failed",
+    "holds_any",
+    "in_layers",
+    "path_of_pair",
+    "paths_of",
+    "worst_of",
+]
 
 Item = TypeVar("Item")
 Key = TypeVar("Key", bound="Hashable")
@@ -60,3 +70,26 @@ def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list
     for item in items:
         groups[key(item)].append(item)
     return dict(groups)
+
+
+class Repeated:
+    """How pairs compare in a replay of their own."""
+
+    def __init__(self, pairs: Iterable[Pair]) -> None:
+        """Index the pairs of that replay."""
+        self._pairs = {(pair.mode, pair.address): pair for pair in pairs}
+
+    def of(self, pair: Pair) -> Pair | None:
+        """Return how a pair compares there; None where it was not replayed."""
+        return self._pairs.get((pair.mode, pair.address))
+
+    def match_of(self, pair: Pair) -> Pair | None:
+        """Return how a pair compares there if it matches."""
+        found = self.of(pair)
+        if found is None or found.verdict != "MATCH":
+            return None
+        return found
+
+    def matches(self, pair: Pair) -> bool:
+        """Tell whether a pair was replayed and matches."""
+        return self.match_of(pair) is not None

@@ -20,7 +20,7 @@ import msgspec
 from parity.compare.flags import relate
 from parity.compare.summary import summarize
 from parity.diagnose.counterfactual import replay_with
-from parity.diagnose.pairs import differs, has_failed, in_layers, paths_of
+from parity.diagnose.pairs import Repeated, differs, has_failed, in_layers, paths_of
 from parity.repair import WIDENED, PrecisionEdit
 from parity.result import Cause, measured
 
@@ -103,7 +103,7 @@ def blame_platform(
 
 def _types_of_layers(candidate: Trace) -> list[str]:
     """Return the types in which a candidate was replayed layer by layer."""
-    infos = [candidate.run(name).info for name in candidate.runs]
+    infos = [run.info for run in map(candidate.run, candidate.runs)]
     return [info.dtype for info in infos if info.mode == "layers"]
 
 
@@ -136,23 +136,23 @@ class _Replays(NamedTuple):
         if not pairs:
             return []
         what = f"replay with {_names(suspected)} in float64"
-        kinds = tuple(each.kind for each in suspected)
+        edit = _wider(suspected)
+        modes, addresses = zip(*((pair.mode, pair.address) for pair in pairs), strict=True)
         self.progress(what, 0, 1)
         after, refused = replay_with(
-            [PrecisionEdit(operators=kinds)],
-            list(dict.fromkeys(pair.address for pair in pairs)),
+            [edit],
+            list(dict.fromkeys(addresses)),
             reference=self.reference,
             candidate=self.candidate,
-            folder=self.folder / "-".join(("float64", *kinds)),
-            modes=list(dict.fromkeys(pair.mode for pair in pairs)),
+            folder=self.folder / "-".join(("float64", *edit.operators)),
+            modes=list(dict.fromkeys(modes)),
             dtype=self.dtype,
         )
         self.progress(what, 1, 1)
         if refused:  # the candidate cannot be asked, so nothing is known
             return []
-        matching = {(pair.mode, pair.address): pair for pair in after.pairs if pair.verdict == "MATCH"}
-        found = ((pair, matching.get((pair.mode, pair.address))) for pair in pairs)
-        return [_Settled(pair, now) for pair, now in found if now is not None]
+        repeated = Repeated(after.pairs)
+        return [_Settled(pair, now) for pair in pairs if (now := repeated.match_of(pair))]
 
 
 def _explained(
@@ -185,9 +185,14 @@ def _without(all_of: Sequence[_Settled], some: Sequence[_Settled]) -> list[_Sett
     return [each for each in all_of if id(each.pair) not in done]
 
 
+def _wider(operators: Sequence[_Suspect]) -> PrecisionEdit:
+    """Return the edit that computes these operators in float64."""
+    return PrecisionEdit(operators=tuple(each.kind for each in operators))
+
+
 def _names(operators: Sequence[_Suspect]) -> str:
     """Return the kinds of operators as a sentence lists them."""
-    return ", ".join(each.kind for each in operators)
+    return ", ".join(_wider(operators).operators)
 
 
 def _flag(settled: _Settled, operators: Sequence[_Suspect]) -> None:
@@ -207,7 +212,6 @@ def _cause(operators: Sequence[_Suspect], settled: Sequence[_Settled]) -> Cause:
     worst = max(settled, key=lambda each: measured(each.pair.ratio_to_floor))
     paths = paths_of(each.pair for each in settled)
     named = _names(operators)
-    edit = PrecisionEdit(operators=tuple(each.kind for each in operators))
     return Cause(
         slug=SLUG,
         address=paths[0],
@@ -220,7 +224,7 @@ def _cause(operators: Sequence[_Suspect], settled: Sequence[_Settled]) -> Cause:
             f"without, they are wrong by up to {measured(worst.pair.ratio_to_floor):.3g} times their floor",
         ],
         repair=f"the port is right; where this accuracy matters, compute {named} in float64, or once beforehand in numpy",
-        edits=[msgspec.to_builtins(edit)],
+        edits=[msgspec.to_builtins(_wider(operators))],
         before=worst.pair.rel_l2,
         after=worst.now.rel_l2,
     )
