@@ -149,6 +149,10 @@ class Recordings(NamedTuple):
         """Return the working runs of two traces."""
         return cls(_working_run(reference), _working_run(other))
 
+    def hold(self, address: str) -> bool:
+        """Tell whether both have a record."""
+        return address in self.first and address in self.second
+
 
 class Evidence:
     """The result and the traces, indexed for the hypotheses."""

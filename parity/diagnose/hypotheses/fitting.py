@@ -36,10 +36,10 @@ class Fit(NamedTuple, Generic[Value]):
 
 
 def fits(suspect: Suspect, fit: Callable[[Failure], Fit[Value] | None]) -> list[Fit[Value]]:
-    """Return the fit of every output that differs; nothing unless each of them is explained."""
+    """Return the fit of every output that differs; nothing unless each is explained, which none of another shape is."""
     found = []
     for failure in suspect.failures():
-        fitted = fit(failure)
+        fitted = fit(failure) if failure.candidate.shape == failure.reference.shape else None
         if fitted is None or fitted.residual > EXPLAINED:
             return []
         found.append(fitted)

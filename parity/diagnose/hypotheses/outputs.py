@@ -42,8 +42,6 @@ def shifted(suspect: Suspect) -> Iterator[Hypothesis]:
 
 def _shift(failure: Failure) -> Fit[float] | None:
     """Return the mean difference of one output, and the spread around it."""
-    if failure.candidate.shape != failure.reference.shape:
-        return None
     difference = failure.candidate - failure.reference
     mean = float(difference.mean())
     return Fit(mean, float(np.ptp(difference)) / abs(mean)) if mean else None
@@ -64,7 +62,7 @@ def permuted_channels(suspect: Suspect) -> Iterator[Hypothesis]:
 def _order(failure: Failure) -> Fit[tuple[int, ...]] | None:
     """Return which channel of the reference each channel of the candidate holds; None unless all are there."""
     ours, theirs = _by_channel(failure.candidate), _by_channel(failure.reference)
-    if failure.candidate.shape != failure.reference.shape or not 1 < len(ours) <= _MOST_CHANNELS:
+    if not 1 < len(ours) <= _MOST_CHANNELS:
         return None
     nearest = [int(np.argmin(np.abs(theirs - channel).max(axis=1))) for channel in ours]
     if sorted(nearest) != list(range(len(ours))):

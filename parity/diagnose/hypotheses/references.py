@@ -53,21 +53,21 @@ def _holds_ids(record: Record) -> bool:
 
 def _exchanged_ids(recordings: Recordings, address: str) -> list[tuple[str, tuple[int, ...]]] | None:
     """Return where one side has the padding and the other the exclamation mark; None where ids differ otherwise."""
-    if address not in recordings.second:
+    if not recordings.hold(address):
         return None
     first, second = (np.asarray(run.tensor(address)) for run in recordings)
     if first.shape != second.shape:
         return None
     differ = first != second
-    lower, upper = np.minimum(first, second)[differ], np.maximum(first, second)[differ]
-    if np.any(lower != _PADDING) or np.any(upper != _EXCLAMATION):
+    both = np.sort(np.stack([first[differ], second[differ]]), axis=0)
+    if not np.all(both == [[_PADDING], [_EXCLAMATION]]):
         return None
     return [(address, tuple(place)) for place in np.argwhere(differ).tolist()]
 
 
 def negative_prompt(recordings: Recordings) -> Iterator[Hypothesis]:
     """Zeros for the negative prompt on one side, an encoded text on the other."""
-    if any(_NEGATIVE not in run for run in recordings):
+    if not recordings.hold(_NEGATIVE):
         return
     first, second = (float(np.abs(run.wide(_NEGATIVE)).max(initial=0.0)) for run in recordings)
     if (first == 0.0) == (second == 0.0):
@@ -78,7 +78,7 @@ def negative_prompt(recordings: Recordings) -> Iterator[Hypothesis]:
 
 def timesteps(recordings: Recordings) -> Iterator[Hypothesis]:
     """Another placement of the steps on the training schedule."""
-    if any(_TIMESTEPS not in run for run in recordings):
+    if not recordings.hold(_TIMESTEPS):
         return
     first, second = (_list_of_timesteps(run) for run in recordings)
     if first == second:
