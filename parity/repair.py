@@ -14,11 +14,15 @@ Paths and addresses are the reference's; the candidate's adapter maps them to it
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import msgspec
 
+from parity.digests import layouts
 from parity.errors import RepairError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = [
     "WIDENED",
@@ -32,6 +36,7 @@ __all__ = [
     "WeightEdit",
     "decode",
     "read",
+    "relaid",
     "write",
 ]
 
@@ -88,6 +93,21 @@ class Repairs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     edits: tuple[Edit, ...] = ()
     strict: bool = True
+
+
+def relaid(array: np.ndarray, edit: WeightEdit) -> np.ndarray:
+    """Return a parameter in the layout that an edit names.
+
+    Raises:
+        RepairError: a tensor of this shape has no such layout, or none that differs.
+    """
+    found = layouts(array)
+    if edit.change not in found:
+        message = (
+            f"{edit.address} of shape {list(array.shape)} has no layout {edit.change!r}; it has {', '.join(found)}"
+        )
+        raise RepairError(message)
+    return found[edit.change]
 
 
 def decode(text: bytes) -> Repairs:

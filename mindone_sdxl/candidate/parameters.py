@@ -13,6 +13,7 @@ from parity.address import Address
 from parity.dtypes import eps, is_float, narrow, widen
 from parity.errors import RepairError
 from parity.frameworks.mindspore_system_ import in_recorded_type
+from parity.repair import relaid
 from parity.replay import Parameter
 
 from mindone_sdxl import files, weights
@@ -96,7 +97,7 @@ def change_weight(
         raise RepairError(message)
     parameter = parameters[native(entry)]
     value = parameter.asnumpy().copy()
-    edited = np.ascontiguousarray(_changed(weights.to_diffusers(value, entry), edit.change))
+    edited = np.ascontiguousarray(relaid(weights.to_diffusers(value, entry), edit))
     if entry.transform == "transpose":
         edited = edited.T
     if entry.part is not None:
@@ -110,9 +111,3 @@ def _address(name: str) -> str:
     """Return the address of a parameter that diffusers calls `name`."""
     path, _, parameter = name.rpartition(".")
     return str(Address(path=path, port=parameter))
-
-
-def _changed(array: np.ndarray, change: str) -> np.ndarray:
-    """Return `array` in another layout, as a weight edit names it."""
-    axes = {"transpose": (0, 1), "transpose01": (0, 1), "transpose23": (2, 3)}.get(change)
-    return np.flip(array, int(change[-1])) if axes is None else np.swapaxes(array, *axes)

@@ -20,6 +20,7 @@ from ms_candidates.mindone.rows import native_of, path_of
 from parity.errors import InputError, RepairError
 from parity.frameworks import mindspore_
 from parity.frameworks.mindspore_system_ import MindSporeSystem, cells_of, in_recorded_type
+from parity.repair import relaid
 from parity.replay import Parameter
 
 kernels.replace_operators()  # mindone takes some operators when it is imported
@@ -55,7 +56,6 @@ _SCHEDULER: Final = (
     "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "prediction_type", "timestep_spacing",
     "steps_offset", "trained_betas", "rescale_betas_zero_snr",
 )  # fmt: skip
-_AXES: Final = {"transpose": (0, 1), "transpose01": (0, 1), "transpose23": (2, 3)}
 
 
 def build(request: Request) -> MindoneSystem:
@@ -197,8 +197,7 @@ class MindoneSystem(MindSporeSystem):
         if known is None:
             message = f"{edit.address} is no parameter of this model; give PATH:PARAMETER of the reference"
             raise RepairError(message)
-        array, axes = known[1].asnumpy(), _AXES.get(edit.change)
-        edited = np.flip(array, int(edit.change[-1])) if axes is None else np.swapaxes(array, *axes)
+        edited = relaid(known[1].asnumpy(), edit)
         known[1].set_data(Tensor(np.ascontiguousarray(edited)))
 
     def edit_attribute(self, edit: AttributeEdit) -> None:

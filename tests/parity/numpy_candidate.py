@@ -16,7 +16,7 @@ from scipy import special
 
 from parity.errors import AlignmentError, RepairError, WeightsError, nearest
 from parity.frameworks.floors import measure
-from parity.repair import AttributeEdit, PrecisionEdit, WeightEdit
+from parity.repair import AttributeEdit, PrecisionEdit, WeightEdit, relaid
 from parity.replay import Options, Parameter, replay
 from parity.trace.schema import Row
 from tests.parity.numpy_program import HEADS, SHAPES, TEXT_EPS, levels, read_weights, token_ids
@@ -399,7 +399,7 @@ class NumpySystem:
         held = self.port.state[native[edit.address]]
         stored = edit.address.replace(":", ".") in TRANSPOSED
         array = held.T if stored else held
-        array = array.T if edit.change == "transpose" else np.flip(array, int(edit.change[-1]))
+        array = relaid(array, edit)
         self.port.state[native[edit.address]] = np.ascontiguousarray(array.T if stored else array)
 
 
