@@ -7,7 +7,9 @@ wrong, so it is worked out here, for few of them.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from parity.compare.floor import model_floor, ulp
 from parity.compare.judge import limits_of
@@ -40,7 +42,7 @@ _HALVES: Final = frozenset({"float16", "bfloat16"})
 _SECOND: Final = frozenset(known.name for known in MEASURES if known.source == "second look")
 
 
-class _Item(NamedTuple):
+class _Item(msgspec.Struct, frozen=True, gc=False):
     """A pair to look at again, with the limits that it has before."""
 
     pair: Pair
@@ -49,7 +51,7 @@ class _Item(NamedTuple):
     counts_ulps: bool
 
 
-class _Findings(NamedTuple):
+class _Findings(msgspec.Struct, frozen=True, gc=False):
     """What a look finds: the place of the error, the largest distance in ulp, whether all lies on the grid of a half type.
 
     None for what was not worked out.
@@ -67,7 +69,7 @@ def examine_all(work: Iterable[tuple[Pair, Job]], threads: int, book: RuleBook) 
     batches: defaultdict[tuple[int, int, str, str, str], list[_Item]] = defaultdict(list)
     for pair, job in work:
         limits = limits_of(pair)
-        asked = _is_asked(pair, book)
+        asked = bool(book) and _is_asked(pair, book)
         if not asked and not _needs(pair, limits):
             continue
         item = _Item(pair, job, limits, counts_ulps=asked or pair.size <= MOST_ULPS)
@@ -109,9 +111,7 @@ def _needs(pair: Pair, limits: Limits) -> bool:
 
 def _is_asked(pair: Pair, book: RuleBook) -> bool:
     """Tell whether the pair's rule looks at a number that only a second look gives."""
-    if not book or not _has_numbers(pair):
-        return False
-    found = book.find(pair)
+    found = book.find(pair) if _has_numbers(pair) else None
     return found is not None and not _SECOND.isdisjoint(found[1].names)
 
 

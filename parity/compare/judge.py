@@ -8,7 +8,7 @@ result, so tolerances may change after the tensors are gone.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -47,7 +47,7 @@ _FIRST_PASS: Final = [
 _ALWAYS: Final = f"{', '.join(_FIRST_PASS[:-1])} or {_FIRST_PASS[-1]}"
 
 
-class Limits(NamedTuple):
+class Limits(msgspec.Struct, frozen=True, gc=False):
     """The largest rms error and the largest error of one element that a pair may have."""
 
     rms: float

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
+from math import isclose, isfinite
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeGuard
 
 from parity.address import path_of, port_of
@@ -31,10 +31,24 @@ _HOPELESS: Final = {
     "working": "the reference's own run is not finite where its float64 twin is",
 }
 
-_FIRST_PASS: Final = [
-    (known.name, known.taken or known.name) for known in MEASURES if known.source == "first pass" and known.of is None
-]
-_OF_WORKING: Final = [(known.name, known.taken or known.name) for known in MEASURES if known.source == "working"]
+
+class _Taken:
+    """The measures of one source, ready to be copied from a measurement to a pair."""
+
+    def __init__(self, source: str) -> None:
+        """Look up what the pair calls them, and what the measurement does."""
+        measures = [known for known in MEASURES if known.source == source and known.of is None]
+        self.names = [(known.name, known.taken or known.name) for known in measures]
+
+    def copy(self, found: Distances, pair: Pair) -> None:
+        """Copy them; asking here what is finite saves a call for nearly every number."""
+        for name, taken in self.names:
+            value = getattr(found, taken)
+            setattr(pair, name, value if isfinite(value) else number(value))
+
+
+_FIRST_PASS: Final = _Taken("first pass")
+_OF_WORKING: Final = _Taken("working")
 
 
 class Pairing:
@@ -103,28 +117,24 @@ class Pairing:
         if found.problem in _HOPELESS:
             return self._bare(job, "INCOMPARABLE", _HOPELESS[found.problem])
         pair = self._bare(job)
-        types = self._types_of(job)
+        working = None if job.working is None else job.working.dtype
+        types = _types(self.run.question, self.run.dtype, job.expected.dtype, job.candidate.dtype, working)
         pair.ground = job.ground
         pair.flags = self._flags(job, types)
         pair.hard = types.hard
         if found.problem:
             pair.hard = "not finite"
             pair.detail = f"{found.misplaced} elements not finite, or of another sign, where the other side's are"
-        _copy(found, pair, _FIRST_PASS)
+        _FIRST_PASS.copy(found, pair)
         pair.cosine = number(found.cosine)  # known already where it follows from a small error
         if job.ground == "floor":
-            _copy(found, pair, _OF_WORKING)
+            _OF_WORKING.copy(found, pair)
         if job.ground != "float64":
             floor = self._floor(job, found, types.output, pools)
             pair.floor_rms, pair.floor_max = number(floor.rms), number(floor.max)
             if job.ground == "model" and self._may_be_deep(job) and _is_within_depth(found, floor):
                 pair.flags.append("unbounded-depth")
         return pair
-
-    def _types_of(self, job: Job) -> _Types:
-        """Return what follows from the types of a job's tensors."""
-        working = None if job.working is None else job.working.dtype
-        return _types(self.run.question, self.run.dtype, job.expected.dtype, job.candidate.dtype, working)
 
     def _flags(self, job: Job, types: _Types) -> list[Flag]:
         """Return the flags of a pair that follow from its types, and from where it is."""
@@ -160,12 +170,6 @@ class Pairing:
         if self.run.mode != "layers":
             return True
         return self.has_table and self.kinds.get(path_of(job.address)) is None
-
-
-def _copy(found: Distances, pair: Pair, names: Iterable[tuple[str, str]]) -> None:
-    """Copy numbers of a measurement to a pair: the pair's name for each, and the measurement's."""
-    for name, taken in names:
-        setattr(pair, name, number(getattr(found, taken)))
 
 
 def _is_within_depth(found: Distances, floor: Floor) -> bool:
@@ -236,7 +240,7 @@ def _is_rounded_alike(first: object, second: object, dtype: str) -> bool:
     if not (_is_number(first) and _is_number(second)) or not (isinstance(first, float) or isinstance(second, float)):
         return False
     rounding = eps(dtype if is_float(dtype) else "float32")
-    return math.isclose(first, second, rel_tol=VALUE_ULPS * rounding, abs_tol=0.0)
+    return isclose(first, second, rel_tol=VALUE_ULPS * rounding, abs_tol=0.0)
 
 
 def _is_number(value: object) -> TypeGuard[float]:
@@ -246,4 +250,4 @@ def _is_number(value: object) -> TypeGuard[float]:
 
 def _shown(value: object) -> float | str:
     """Return a plain value as a result can hold it."""
-    return float(value) if _is_number(value) and math.isfinite(value) else str(value)
+    return float(value) if _is_number(value) and isfinite(value) else str(value)
