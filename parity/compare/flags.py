@@ -11,100 +11,83 @@ match has nothing to inherit.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
+from parity.address import index_of, is_input, is_output, path_of, place_of, step_of
 from parity.compare.summary import failing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from parity.components import Components
-    from parity.result import Flag, Pair, Question, Verdict
+    from parity.result import Flag, Pair
 
 __all__ = ["relate"]
 
 _RELATIVE: Final[frozenset[Flag]] = frozenset({"inherited", "equivalent"})
+_COMPARED: Final = frozenset({"MATCH", "MISMATCH", "INCOMPARABLE"})
 
 
 def relate(pairs: Sequence[Pair], program: Components) -> None:
     """Set the flags of all pairs of a program anew; `contains` and the flags of a pair by itself stay."""
+    runs: defaultdict[tuple[str, str, str | None], list[Pair]] = defaultdict(list)
     for pair in pairs:
         if not _RELATIVE.isdisjoint(pair.flags):
             pair.flags = [flag for flag in pair.flags if flag not in _RELATIVE]
-    local = {(pair.address, pair.question, pair.dtype): pair.verdict for pair in pairs if pair.mode == "layers"}
-    runs: dict[tuple[str, str, str | None], list[Pair]] = {}
-    for pair in pairs:
-        if pair.mode in {"free", "steps"}:
-            runs.setdefault((pair.mode, pair.question, pair.dtype), []).append(pair)
-    for members in runs.values():
-        _inherit(members, local, program)
-    _equivalents(pairs)
+        runs[pair.mode, pair.question, pair.dtype].append(pair)
+    for (mode, question, dtype), members in runs.items():
+        if mode in {"free", "steps"} and any(map(failing, members)):
+            alone = runs.get(("layers", question, dtype), ())
+            right = {pair.address for pair in alone if pair.verdict == "MATCH"}
+            _inherit(sorted(members, key=lambda pair: pair.order), right, program)
+    _flag_equivalents(pairs)
 
 
-def _split(address: str) -> tuple[str, str]:
-    """Return path with index, and port."""
-    place, _, port = address.rpartition(":")
-    return place, port
+def _inherit(members: Sequence[Pair], right: set[str], program: Components) -> None:
+    """Flag what a run's failing pairs inherited.
 
-
-def _step(place: str) -> str:
-    """Return the step of a place as text, empty outside the loop."""
-    index = place.partition("@")[2]
-    return index.partition(",")[0] if index.startswith("step=") else ""
-
-
-def _inherit(
-    members: list[Pair], local: Mapping[tuple[str, Question, str | None], Verdict], program: Components
-) -> None:
-    """Flag what a run's failing pairs inherited, in order of completion."""
-    if not any(failing(pair) for pair in members):
-        return
-    members.sort(key=lambda pair: pair.order)
-    inputs: dict[str, bool] = {}
-    for pair in members:
-        place, port = _split(pair.address)
-        if port.startswith("input") and pair.verdict in {"MATCH", "MISMATCH", "INCOMPARABLE"}:
-            inputs[place] = inputs.get(place, False) or failing(pair)
-    failed: dict[str, list[str]] = {}
-    for pair in members:
-        if not failing(pair):
-            continue
-        place, port = _split(pair.address)
-        scope = _step(place) if pair.mode == "steps" else ""
-        before = failed.setdefault(scope, [])
-        matches_alone = local.get((pair.address, pair.question, pair.dtype)) == "MATCH"
-        if matches_alone and before and not (port.startswith("output") and _clean(place, inputs, before, program)):
+    Args:
+        members: The run's pairs, in order of completion.
+        right: The addresses that match in the layer replay.
+        program: What says which module is a part of which.
+    """
+    clean = _places_with_right_inputs(members)
+    failed: defaultdict[int | None, list[str]] = defaultdict(list)
+    for pair in filter(failing, members):
+        address = pair.address
+        # Every step of the step replay starts from the reference's latents, so it inherits from itself alone.
+        before = failed[step_of(address) if pair.mode == "steps" else None]
+        if before and address in right and not _arises_at(address, clean, before, program):
             pair.flags.append("inherited")
-        before.append(place)
+        before.append(place_of(address))
 
 
-def _clean(place: str, inputs: dict[str, bool], before: list[str], program: Components) -> bool:
-    """Tell whether all recorded inputs of a call match and nothing inside it failed."""
-    if inputs.get(place, True):
+def _places_with_right_inputs(members: Iterable[Pair]) -> set[str]:
+    """Return the calls of which inputs are compared, and all of them match."""
+    inputs = [pair for pair in members if pair.verdict in _COMPARED and is_input(pair.address)]
+    wrong = {place_of(pair.address) for pair in inputs if failing(pair)}
+    return {place_of(pair.address) for pair in inputs} - wrong
+
+
+def _arises_at(address: str, clean: set[str], failed: Iterable[str], program: Components) -> bool:
+    """Tell whether an output is wrong of itself: the inputs of its call are right, and no part of it failed before."""
+    if not is_output(address) or place_of(address) not in clean:
         return False
-    path, _, index = place.partition("@")
-    return not any(
-        program.contains(path, other.partition("@")[0]) and other.partition("@")[2] == index for other in before
-    )
+    path, index = path_of(address), index_of(address)
+    same_call = [other for other in failed if index_of(other) == index]
+    return not any(program.contains(path, path_of(other)) for other in same_call)
 
 
-def _equivalents(pairs: Sequence[Pair]) -> None:
-    """Flag attributes that differ without any effect on outputs."""
+def _flag_equivalents(pairs: Sequence[Pair]) -> None:
+    """Flag attributes that differ without any effect on outputs: those of the float64 layer replay at or below them."""
     differing = [pair for pair in pairs if pair.stage == "attributes" and pair.verdict == "MISMATCH"]
     if not differing:
         return
-    outputs = list(_float64_outputs(pairs))
+    alone = [pair for pair in pairs if pair.mode == "layers" and pair.question == "semantics"]
+    outputs = [(path_of(pair.address), pair.verdict) for pair in alone if is_output(pair.address)]
     for pair in differing:
-        path = pair.address.partition(":")[0]
-        below = [ok for where, ok in outputs if where == path or where.startswith(path + ".")]
-        if below and all(below):
+        path = path_of(pair.address)
+        verdicts = {verdict for where, verdict in outputs if where == path or where.startswith(path + ".")}
+        if verdicts == {"MATCH"}:
             pair.flags.append("equivalent")
-
-
-def _float64_outputs(pairs: Iterable[Pair]) -> Iterable[tuple[str, bool]]:
-    """Yield path and success of every output of the float64 layer replay."""
-    for pair in pairs:
-        if pair.question == "semantics" and pair.mode == "layers":
-            place, port = _split(pair.address)
-            if port.startswith("output"):
-                yield place.partition("@")[0], pair.verdict == "MATCH"

@@ -22,7 +22,8 @@ from parity.compare.limits import (
     SEMANTICS_MAX,
     SEMANTICS_RMS,
 )
-from parity.compare.rules import BOUNDABLE, RuleBook
+from parity.compare.predicate import BOUNDABLE
+from parity.compare.rules import RuleBook
 from parity.compare.several import join, split
 from parity.compare.summary import summarize
 from parity.errors import ToleranceError
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from parity.case import ToleranceRule
-    from parity.compare.rules import Predicate, Rule
+    from parity.compare.predicate import Predicate
+    from parity.compare.rules import Rule
     from parity.result import Pair, Result
 
 __all__ = ["Limits", "decide", "judge", "limits_of"]

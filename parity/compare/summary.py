@@ -7,22 +7,25 @@ compared; else MATCH.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections import Counter, defaultdict
+from itertools import chain
+from typing import TYPE_CHECKING, Final, get_args
 
 from parity.address import STAGES
-from parity.result import FirstDivergence
+from parity.result import FirstDivergence, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from parity.result import Flag, Overall, Pair, Result
 
-__all__ = ["EXCUSES", "failing", "first_divergence", "is_excused", "summarize", "verdict_of"]
+__all__ = ["EXCUSES", "failing", "first_divergence", "is_excused", "is_finding", "summarize", "verdict_of"]
 
 EXCUSES: Final[frozenset[Flag]] = frozenset({"contains", "inherited", "equivalent", "unbounded-depth"})
 """Flags that say why a failing pair is not a finding of its own. The other flags describe, they excuse nothing."""
 
 _FAILING: Final = frozenset({"MISMATCH", "INCOMPARABLE"})
+_ONE_SIDED: Final = frozenset({"MISSING", "UNEXPECTED"})
 _STAGE: Final = {stage: position for position, stage in enumerate(STAGES)}
 _RANK: Final = {
     ("audit", "audit"): 0, ("semantics", "layers"): 1, ("precision", "layers"): 2, ("semantics", "steps"): 3,
@@ -40,32 +43,43 @@ def is_excused(pair: Pair) -> bool:
     return not EXCUSES.isdisjoint(pair.flags)
 
 
+def is_finding(pair: Pair) -> bool:
+    """Tell whether a pair fails without an excuse."""
+    return pair.verdict in _FAILING and EXCUSES.isdisjoint(pair.flags)
+
+
 def first_divergence(pairs: Iterable[Pair]) -> FirstDivergence | None:
     """Return the first finding: by stage, then question and mode, then order of completion."""
-    findings = [pair for pair in pairs if failing(pair) and not is_excused(pair)]
-    if not findings:
+    first = min(filter(is_finding, pairs), key=_place, default=None)
+    if first is None:
         return None
-    first = min(findings, key=lambda pair: (_STAGE[pair.stage], _RANK[pair.question, pair.mode], pair.order))
     return FirstDivergence(
-        address=first.address, stage=first.stage, question=first.question, mode=first.mode, dtype=first.dtype,
+        address=first.address,
+        stage=first.stage,
+        question=first.question,
+        mode=first.mode,
+        dtype=first.dtype,
         candidate=first.candidate,
-    )  # fmt: skip
+    )
+
+
+def _place(pair: Pair) -> tuple[int, int, int]:
+    """Return what says which of two findings comes first."""
+    return _STAGE[pair.stage], _RANK[pair.question, pair.mode], pair.order
 
 
 def verdict_of(pairs: Sequence[Pair], unexplained: Sequence[str] = ()) -> Overall:
     """Return the verdict of these pairs together."""
-    compared = False
-    undecided = bool(unexplained)
-    for pair in pairs:
-        if failing(pair):
-            if not is_excused(pair):
-                return "MISMATCH"
-            undecided = undecided or "unbounded-depth" in pair.flags
-        elif pair.verdict == "MATCH":
-            compared = compared or pair.mode != "audit"
-        else:
-            undecided = True
+    if any(map(is_finding, pairs)):
+        return "MISMATCH"
+    compared = {pair.mode for pair in pairs if pair.verdict == "MATCH"} - {"audit"}
+    undecided = bool(unexplained) or any(map(_is_undecided, pairs))
     return "MATCH" if compared and not undecided else "INCOMPLETE"
+
+
+def _is_undecided(pair: Pair) -> bool:
+    """Tell whether a pair leaves open what it is: one side lacks it, or only its depth could excuse it."""
+    return pair.verdict in _ONE_SIDED or (failing(pair) and "unbounded-depth" in pair.flags)
 
 
 def summarize(result: Result) -> None:
@@ -74,27 +88,26 @@ def summarize(result: Result) -> None:
     ordered = result.checks.get("ordered", True)
     result.first_divergence = first_divergence(result.pairs) if ordered else None
     result.verdict = verdict_of(result.pairs, result.coverage.unexplained)
-    by_stage: dict[str, list[Pair]] = {}
+    by_stage: defaultdict[str, list[Pair]] = defaultdict(list)
     for pair in result.pairs:
-        by_stage.setdefault(pair.stage, []).append(pair)
+        by_stage[pair.stage].append(pair)
     result.stages = {stage: _stage_verdict(by_stage[stage]) for stage in STAGES if stage in by_stage}
 
 
-def _counts(pairs: Iterable[Pair]) -> dict[str, int]:
+def _counts(pairs: Sequence[Pair]) -> dict[str, int]:
     """Count verdicts, flags and, as `findings`, the failing pairs without an excuse."""
-    counts = dict.fromkeys(("MATCH", "MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED", "findings"), 0)
-    for pair in pairs:
-        counts[pair.verdict] += 1
-        counts["findings"] += failing(pair) and not is_excused(pair)
-        for flag in pair.flags:
-            counts[flag] = counts.get(flag, 0) + 1
-    return counts
+    verdicts = Counter(pair.verdict for pair in pairs)
+    flags = Counter(chain.from_iterable(pair.flags for pair in pairs))
+    counts = {verdict: verdicts[verdict] for verdict in get_args(Verdict)}
+    counts["findings"] = sum(map(is_finding, pairs))
+    return counts | flags
 
 
 def _stage_verdict(pairs: Sequence[Pair]) -> str:
     """Return the verdict of one stage; INHERITED when it fails only by what came before."""
-    if any(failing(pair) and not is_excused(pair) for pair in pairs):
+    if any(map(is_finding, pairs)):
         return "MISMATCH"
-    if any(pair.verdict in {"MISSING", "UNEXPECTED"} for pair in pairs):
+    verdicts = {pair.verdict for pair in pairs if "equivalent" not in pair.flags}
+    if not _ONE_SIDED.isdisjoint(verdicts):
         return "INCOMPLETE"
-    return "INHERITED" if any(failing(pair) and "equivalent" not in pair.flags for pair in pairs) else "MATCH"
+    return "MATCH" if _FAILING.isdisjoint(verdicts) else "INHERITED"

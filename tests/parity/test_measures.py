@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from parity.compare.rules import Predicate
+from parity.compare.predicate import Predicate
 from parity.distance.sums import Distances
 from parity.errors import ToleranceError
 from parity.report import columns, html, show, words

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from parity.case import ToleranceRule
-from parity.compare.rules import Predicate, Rule, RuleBook, load
+from parity.compare.predicate import Predicate
+from parity.compare.rules import Rule, RuleBook, load
 from parity.errors import ToleranceError
 from parity.result import Pair
 
