@@ -114,15 +114,16 @@ class Pairing:
 
     def _of_floats(self, job: Job, found: Distances, pools: Mapping[str, Floor]) -> Pair:
         """Return the pair of two floating tensors."""
-        if found.problem in _HOPELESS:
-            return self._bare(job, "INCOMPARABLE", _HOPELESS[found.problem])
+        problem = found.problem
+        if problem in _HOPELESS:
+            return self._bare(job, "INCOMPARABLE", _HOPELESS[problem])
         pair = self._bare(job)
         working = None if job.working is None else job.working.dtype
         types = _types(self.run.question, self.run.dtype, job.expected.dtype, job.candidate.dtype, working)
         pair.ground = job.ground
         pair.flags = self._flags(job, types)
         pair.hard = types.hard
-        if found.problem:
+        if problem:
             pair.hard = "not finite"
             pair.detail = f"{found.misplaced} elements not finite, or of another sign, where the other side's are"
         _FIRST_PASS.copy(found, pair)

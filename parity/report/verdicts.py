@@ -79,8 +79,8 @@ def gravest(verdicts: Iterable[Shown]) -> Shown:
 def excess(pair: Pair) -> float | None:
     """Return how many times over its limit a pair is (1 is the limit), or None; no number counts as infinite."""
     if pair.ground in _LIMITED:
-        rms_limit, max_limit = limits_of(pair)
-        return largest([_times(pair.error_rms, rms_limit), _times(pair.error_max, max_limit)])
+        limits = limits_of(pair)
+        return largest([_times(pair.error_rms, limits.rms), _times(pair.error_max, limits.max)])
     # Compared by equality, or without any number: there is no limit but the one of its question.
     if pair.question == "precision":
         return _times(pair.ratio_to_floor, RMS_FACTOR)
