@@ -18,6 +18,7 @@ from mindone_sdxl.errors import SDXLError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from parity.replay import Request, System
     from parity.trace.schema import Row
@@ -75,8 +76,7 @@ class MindoneSDXL:
         Raises:
             FrameworkMissingError: MindSpore is not installed.
         """
-        files = [request.model] if request.model.is_file() else request.model.rglob("*.safetensors")
-        if sum(path.stat().st_size for path in files) < _LARGE_MODEL_BYTES:
+        if _size_bytes(request.model) < _LARGE_MODEL_BYTES:
             self.prepare()
         try:
             from mindone_sdxl.candidate.build import build
@@ -87,6 +87,13 @@ class MindoneSDXL:
         if self.graphs:
             compile_networks(system.pipeline.model)
         return system
+
+
+def _size_bytes(model: Path) -> int:
+    """Return the size of a single file, or of the weights of a folder."""
+    if model.is_file():
+        return model.stat().st_size
+    return sum(path.stat().st_size for path in model.rglob("*.safetensors"))
 
 
 def _missing(error: ImportError) -> FrameworkMissingError:

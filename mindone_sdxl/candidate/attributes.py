@@ -10,14 +10,14 @@ from mindone_sdxl.layers import Conv2d
 from mindone_sdxl.names import module_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mindspore import nn
     from parity.repair import AttributeEdit
 
     from mindone_sdxl.config import SDXLConfig
 
-__all__ = ["attributes_of", "set_attribute"]
+__all__ = ["attributes_of", "natives_of", "refusal", "set_attribute"]
 
 _OF_CELLS = ("eps", "num_groups", "approximate", "heads", "scale")
 
@@ -53,10 +53,20 @@ def set_attribute(config: SDXLConfig, cells: Mapping[str, nn.Cell], edit: Attrib
     Raises:
         RepairError: none of them has it.
     """
-    natives = [entry.native for entry in module_table(config) if entry.diffusers == edit.path]
+    natives = natives_of(config, edit.path)
     owners = [cells[native] for native in natives if hasattr(cells[native], edit.name)]
     if not owners:
-        message = f"{edit.path} has no attribute {edit.name!r} here; its cells are {', '.join(natives) or 'none'}"
-        raise RepairError(message)
+        raise refusal(edit, natives)
     for cell in owners:
         setattr(cell, edit.name, edit.value)
+
+
+def natives_of(config: SDXLConfig, path: str) -> list[str]:
+    """Return the names of the cells that do the work of the module at a path of the reference."""
+    return [entry.native for entry in module_table(config) if entry.diffusers == path]
+
+
+def refusal(edit: AttributeEdit, natives: Sequence[str]) -> RepairError:
+    """Return the error that none of these cells has the attribute."""
+    cells = ", ".join(natives) or "none"
+    return RepairError(f"{edit.path} has no attribute {edit.name!r} here; its cells are {cells}")

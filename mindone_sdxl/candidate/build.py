@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import runpy
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import mindspore as ms
+from parity.adapters.plants import Plant
 from parity.errors import WeightsError
 from parity.frameworks import mindspore_
 
 from mindone_sdxl import files
 from mindone_sdxl.candidate import read_config
-from mindone_sdxl.candidate.parameters import checkpoint_state
+from mindone_sdxl.candidate.parameters import convert_once
 from mindone_sdxl.candidate.system import PortSystem
 from mindone_sdxl.config_yaml import from_yaml
 from mindone_sdxl.errors import SDXLError
@@ -21,6 +21,8 @@ from mindone_sdxl.pipeline import StableDiffusionXL
 from mindone_sdxl.tokenizer import CLIPTokenizer, pad_token_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from parity.replay import Request
 
 __all__ = ["build"]
@@ -33,31 +35,30 @@ def build(request: Request) -> PortSystem:
         WeightsError: the checkpoint does not fit the model.
     """
     mindspore_.start(request.device)
-    plant = runpy.run_path(str(request.plant)) if request.plant else {}
+    plant = Plant.of(request.plant)
     checkpoint = request.weights or request.folder / "weights.ckpt"
     try:
         config = read_config(request)
-        if request.weights is None and not checkpoint.exists():
-            state = checkpoint_state(request, config)
-            if "checkpoint" in plant:
-                plant["checkpoint"](state)
-            files.write(checkpoint, state)
+        if not request.weights:
+            convert_once(checkpoint, request, config, plant)
         pipeline = StableDiffusionXL(config, getattr(ms, request.dtype), tokenizers=_tokenizers(request))
         pipeline.load(files.read(checkpoint))
     except SDXLError as error:
         message = f"{checkpoint}: {error}"
         raise WeightsError(message) from error
-    if "model" in plant:
-        plant["model"](pipeline.model)
+    plant.model(pipeline.model)
     return PortSystem(pipeline, request)
 
 
 def _tokenizers(request: Request) -> tuple[CLIPTokenizer, CLIPTokenizer]:
     """Return the tokenizers of a diffusers folder, or those of a single file, whose second one is OpenCLIP's."""
     if request.config is None:
-        folders = [request.model / name for name in ("tokenizer", "tokenizer_2")]
-        first, second = (CLIPTokenizer(folder, pad_token=pad_token_of(folder)) for folder in folders)
-        return first, second
+        return _tokenizer(request.model / "tokenizer"), _tokenizer(request.model / "tokenizer_2")
     path = str(request.config)
     options = SimpleNamespace(tokenizer_path="", config=path, pad_token_is_special=False)
     return tokenizers(options, path, from_yaml(path))
+
+
+def _tokenizer(folder: Path) -> CLIPTokenizer:
+    """Return the tokenizer of a folder."""
+    return CLIPTokenizer(folder, pad_token=pad_token_of(folder))

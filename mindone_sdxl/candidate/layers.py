@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mindspore import Tensor, ops
+from parity.address import Address
 
 from mindone_sdxl.candidate.loop import memory, noises
 from mindone_sdxl.candidate.rows import SIZES, TEXT, TEXT_2, UNET
@@ -64,16 +65,17 @@ def _stack(system: PortSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *
 def _text_encoder(system: PortSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
     """Run a text encoder as a whole and take every row's part of what its cells return."""
     native = TEXT if rows[0].path == "text_encoder" else TEXT_2
-    seen: dict[tuple[str, str], np.ndarray] = {}
+    seen: dict[str, dict[str, np.ndarray]] = {}
 
     def note(path: str, taken: Any, output: Any) -> None:
-        seen.update({(path, key): array for key, array in system.numpy(output).items()})
-        seen.update({(path, f"input.{key}"): array for key, array in system.numpy(taken).items()})
+        seen[path] = system.numpy(output)
+        for key, array in system.numpy(taken).items():
+            seen[path][f"input.{key}"] = array
 
     with system.observe(list(dict.fromkeys(row.native for row in rows)), note):
         output = system.cells[native](inputs["input_ids"])
-    seen.update({(native, key): array for key, array in system.numpy(output).items()})
-    return {row.port: seen[row.native, row.take] for row in rows}
+    seen.setdefault(native, {}).update(system.numpy(output))
+    return {row.port: seen[row.native][row.take] for row in rows}
 
 
 def _unet(system: PortSystem, rows: Sequence[Row], inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:
@@ -121,28 +123,37 @@ def _tokenizer(system: PortSystem, rows: Sequence[Row], inputs: Mapping[str, Any
 def _encode_prompt(system: PortSystem, _rows: Any, _inputs: Any, given: Given, _step: Any) -> dict[str, np.ndarray]:
     """Put the recorded outputs of the text encoders together."""
     found: dict[str, np.ndarray] = {}
-    indexed = "text_encoder@call=1:output.hidden_states.0" in given.run
+    twice = "text_encoder@call=1:output.hidden_states.0" in given.run
     for call, half in enumerate(("", "negative_")):
-        at = f"@call={call}" if indexed else ""
-        if f"encode_prompt:output.{half}prompt_embeds" not in given.run:
+        embeds, pooled = f"output.{half}prompt_embeds", f"output.{half}pooled_prompt_embeds"
+        if f"encode_prompt:{embeds}" not in given.run:
             continue
-        absent = f"text_encoder{at}:output.hidden_states.0" not in given.run or (call and not indexed)
-        if absent or (call and not system.case["prompt"]["negative"]):
-            shape = given.run.record(f"encode_prompt:output.{half}prompt_embeds").shape
-            pooled = given.run.record(f"encode_prompt:output.{half}pooled_prompt_embeds").shape
-            kind = given.tensor("encode_prompt:output.prompt_embeds").dtype
-            found |= {
-                f"output.{half}prompt_embeds": np.zeros(shape, kind),
-                f"output.{half}pooled_prompt_embeds": np.zeros(pooled, kind),
-            }
-            continue
-        config = system.pipeline.config
-        first = given.tensor(f"text_encoder{at}:output.hidden_states.{config.text_encoder.layers - 1}")
-        second = given.tensor(f"text_encoder_2{at}:output.hidden_states.{config.text_encoder_2.layers - 1}")
-        joined = ops.cat((system.native(first), system.native(second)), axis=-1)
-        found[f"output.{half}prompt_embeds"] = joined.asnumpy()
-        found[f"output.{half}pooled_prompt_embeds"] = given.tensor(f"text_encoder_2{at}:output.text_embeds")
+        negated = not call or (twice and system.case["prompt"]["negative"])
+        place = Address(path="text_encoder", call=call if twice else None, port="output.hidden_states.0")
+        if negated and str(place) in given.run:
+            found[embeds], found[pooled] = _joined(system, given, place.call)
+        else:  # no text was encoded, or what was is not used: the reference puts zeros there
+            found[embeds], found[pooled] = (_zeros(given, f"encode_prompt:{port}") for port in (embeds, pooled))
     return found
+
+
+def _joined(system: PortSystem, given: Given, call: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the states of both text encoders side by side, and the pooled state of the second, of one call."""
+
+    def recorded(path: str, port: str) -> np.ndarray:
+        return given.tensor(str(Address(path=path, call=call, port=f"output.{port}")))
+
+    config = system.pipeline.config
+    first = recorded("text_encoder", f"hidden_states.{config.text_encoder.layers - 1}")
+    second = recorded("text_encoder_2", f"hidden_states.{config.text_encoder_2.layers - 1}")
+    joined: np.ndarray = ops.cat((system.native(first), system.native(second)), axis=-1).asnumpy()
+    return joined, recorded("text_encoder_2", "text_embeds")
+
+
+def _zeros(given: Given, address: str) -> np.ndarray:
+    """Return zeros of the shape that was recorded at an address, in the type of the embeddings."""
+    kind = given.tensor("encode_prompt:output.prompt_embeds").dtype
+    return np.zeros(given.run.record(address).shape, kind)
 
 
 def _add_time_ids(system: PortSystem, *_: Any) -> dict[str, np.ndarray]:

@@ -21,7 +21,9 @@ from mindone_sdxl.names import parameter_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
+    from pathlib import Path
 
+    from parity.adapters.plants import Plant
     from parity.repair import WeightEdit
     from parity.replay import Request
     from parity.trace.schema import Manifest
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from mindone_sdxl.config import SDXLConfig
     from mindone_sdxl.names import ParameterEntry
 
-__all__ = ["as_loaded", "change_weight", "checkpoint_state", "pulled_back"]
+__all__ = ["as_loaded", "change_weight", "convert_once", "pulled_back"]
 
 
 def as_loaded(request: Request) -> dict[str, np.ndarray]:
@@ -41,7 +43,15 @@ def as_loaded(request: Request) -> dict[str, np.ndarray]:
     return {name: _rounded(array, name, request.manifest) for name, array in state.items()}
 
 
-def checkpoint_state(request: Request, config: SDXLConfig) -> dict[str, np.ndarray]:
+def convert_once(checkpoint: Path, request: Request, config: SDXLConfig, plant: Plant) -> None:
+    """Write the checkpoint of the weights that the case names, with a planted fault, unless it is there."""
+    if not checkpoint.exists():
+        state = _checkpoint_state(request, config)
+        plant.checkpoint(state)
+        files.write(checkpoint, state)
+
+
+def _checkpoint_state(request: Request, config: SDXLConfig) -> dict[str, np.ndarray]:
     """Return the weights that the case names, folder or single file, under a checkpoint's names, rounded as loaded."""
     if request.config is None:
         return weights.diffusers_to_mindspore(as_loaded(request), config)

@@ -8,7 +8,7 @@ module are added.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec import structs
 from parity.trace.schema import Row
@@ -93,8 +93,8 @@ def _all_rows(config: SDXLConfig, *, guided: bool, evaluations: int) -> list[Row
         found.extend(_of_entry(entry, evaluations))
     found.extend(_unet_blocks(config.unet))
     found.append(Row(path="unet", native=UNET, port="output.0", replay="unet"))
-    found.extend(_text_roots("text_encoder", TEXT, config.text_encoder.layers, f"{TEXT}.embeddings"))
-    found.extend(_text_roots("text_encoder_2", TEXT_2, config.text_encoder_2.layers, None))
+    found.extend(_text_encoder(config.text_encoder.layers))
+    found.extend(_text_encoder_2(config.text_encoder_2.layers))
     found.extend(_functions(guided=guided))
     return found
 
@@ -161,53 +161,104 @@ def _of_entry(entry: ModuleEntry, evaluations: int) -> Iterator[Row]:
 
 def _unet_blocks(config: UNetConfig) -> Iterator[Row]:
     """Yield the rows of down and up blocks, each of which is several numbered cells here."""
-    number = 1
     for level in range(config.level_count):
-        last = level + 1 == config.level_count
-        count = config.resnets_per_level + (not last)
-        natives = [f"{UNET}.input_blocks.{number + index}" for index in range(count)]
-        path, number = f"unet.down_blocks.{level}", number + count
-        yield Row(path=path, native=natives[-1], port="output.0", replay="down_block")
-        for index, native in enumerate(natives):
-            yield Row(path=path, native=native, port=f"output.1.{index}", replay="down_block")
-    for up in range(config.level_count):
-        number = (up + 1) * (config.resnets_per_level + 1) - 1
-        yield Row(path=f"unet.up_blocks.{up}", native=f"{UNET}.output_blocks.{number}", replay="up_block")
+        yield from _down_block(config, level)
+    for level in range(config.level_count):
+        last = (level + 1) * _per_level(config) - 1
+        yield Row(path=f"unet.up_blocks.{level}", native=f"{UNET}.output_blocks.{last}", replay="up_block")
+
+
+def _down_block(config: UNetConfig, level: int) -> Iterator[Row]:
+    """Yield the rows of a down block: what its last cell gives, and the state behind each of its cells."""
+    first = 1 + level * _per_level(config)
+    count = _per_level(config) - (level + 1 == config.level_count)  # the last level has no downsampling
+
+    def row(number: int, port: str) -> Row:
+        native = f"{UNET}.input_blocks.{first + number}"
+        return Row(path=f"unet.down_blocks.{level}", native=native, port=port, replay="down_block")
+
+    yield row(count - 1, "output.0")
+    for number in range(count):
+        yield row(number, f"output.1.{number}")
+
+
+def _per_level(config: UNetConfig) -> int:
+    """Return how many numbered cells a level has, its resampling included."""
+    return config.resnets_per_level + 1
 
 
 def _numbered_blocks(config: UNetConfig) -> Iterator[Row]:
     """Yield the rows of the original's own blocks, which diffusers does not have."""
-    per_level = config.resnets_per_level + 1
     for side in ("input_blocks", "output_blocks"):
-        for index in range(config.level_count * per_level):
+        for index in range(config.level_count * _per_level(config)):
             path = f"{side}.{index}"
             yield Row(path=f"unet.{path}", native=f"{UNET}.{path}", ports=_PORTS["mid_block"])
 
 
-def _text_roots(component: str, native: str, layers: int, embeddings: str | None) -> Iterator[Row]:
-    """Yield the rows of a text encoder as a whole, and of its stack of layers.
+class _Encoder(NamedTuple):
+    """Where a text encoder has its parts.
 
-    The second encoder's inner model is a module of its own in diffusers (`text_model`); its pooled output before the
-    projection is the projection's input here.
+    Attributes:
+        path, inner: The reference's module as a whole, and the one that holds the stack of layers.
+        native, stack, layers: The cells of the same, and the path under which its layers are numbered.
+        embedded, take: The cell that has the sum of the embeddings, and which of its parts that is.
     """
-    second = component == "text_encoder_2"
-    inner = f"{component}.text_model" if second else component
-    stack = f"{native}.transformer" if second else f"{native}.encoder"
-    layer = f"{stack}.resblocks" if second else f"{stack}.layers"
 
-    def whole(path: str, port: str, cell: str, take: str = "") -> Row:
-        return Row(path=path, port=f"output.{port}", native=cell, take=take, replay="text_encoder")
+    path: str
+    inner: str
+    native: str
+    stack: str
+    layers: str
+    embedded: str
+    take: str
 
-    for path in dict.fromkeys((inner, component)):
-        yield whole(path, "last_hidden_state", native, "1")
-        # The input of the first layer is the sum of the embeddings, which is no cell of its own in OpenCLIP.
-        yield whole(path, "hidden_states.0", embeddings or f"{layer}.0", "" if embeddings else "input.0")
-        for index in range(layers):
-            yield whole(path, f"hidden_states.{index + 1}", f"{layer}.{index}")
-    if second:
-        yield whole(inner, "pooler_output", f"{native}.text_projection", "input.0")
-        yield whole(component, "text_embeds", native, "2")
-        yield Row(path=f"{inner}.embeddings", native=f"{layer}.0", take="input.0", replay="embeddings")
-    else:
-        yield whole(inner, "pooler_output", native, "2")
-    yield Row(path=f"{inner}.encoder", native=stack, take="1", port="output.last_hidden_state", replay="stack")
+
+_FIRST: Final = _Encoder(
+    path="text_encoder", inner="text_encoder", native=TEXT, stack=f"{TEXT}.encoder", layers=f"{TEXT}.encoder.layers",
+    embedded=f"{TEXT}.embeddings", take="",
+)  # fmt: skip
+# OpenCLIP adds its embeddings up without a cell: what its first layer is given is their sum.
+_SECOND: Final = _Encoder(
+    path="text_encoder_2", inner="text_encoder_2.text_model", native=TEXT_2, stack=f"{TEXT_2}.transformer",
+    layers=f"{TEXT_2}.transformer.resblocks", embedded=f"{TEXT_2}.transformer.resblocks.0", take="input.0",
+)  # fmt: skip
+
+
+def _text_encoder(layers: int) -> Iterator[Row]:
+    """Yield the rows of the first text encoder as a whole, and of its stack of layers."""
+    yield from _states(_FIRST, _FIRST.path, layers)
+    yield _whole(_FIRST.path, "pooler_output", TEXT, "2")
+    yield _stack(_FIRST)
+
+
+def _text_encoder_2(layers: int) -> Iterator[Row]:
+    """Yield the rows of the second: its inner model is a module of its own in diffusers (`text_model`).
+
+    The pooled output before the projection is the projection's input here.
+    """
+    for path in (_SECOND.inner, _SECOND.path):
+        yield from _states(_SECOND, path, layers)
+    yield _whole(_SECOND.inner, "pooler_output", f"{TEXT_2}.text_projection", "input.0")
+    yield _whole(_SECOND.path, "text_embeds", TEXT_2, "2")
+    embeddings = f"{_SECOND.inner}.embeddings"
+    yield Row(path=embeddings, native=_SECOND.embedded, take=_SECOND.take, replay="embeddings")
+    yield _stack(_SECOND)
+
+
+def _states(encoder: _Encoder, path: str, layers: int) -> Iterator[Row]:
+    """Yield the rows of a text encoder's last state, and of the states before and behind each layer."""
+    yield _whole(path, "last_hidden_state", encoder.native, "1")
+    yield _whole(path, "hidden_states.0", encoder.embedded, encoder.take)
+    for index in range(layers):
+        yield _whole(path, f"hidden_states.{index + 1}", f"{encoder.layers}.{index}")
+
+
+def _whole(path: str, port: str, native: str, take: str = "") -> Row:
+    """Return a row of what a text encoder gives when it is run as a whole."""
+    return Row(path=path, port=f"output.{port}", native=native, take=take, replay="text_encoder")
+
+
+def _stack(encoder: _Encoder) -> Row:
+    """Return the row of an encoder's stack of layers."""
+    path, port = f"{encoder.inner}.encoder", "output.last_hidden_state"
+    return Row(path=path, native=encoder.stack, take="1", port=port, replay="stack")

@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from mindspore import ops
+from parity.address import Address
 
 from mindone_sdxl.candidate.rows import SIZES
 from mindone_sdxl.conditioning import Conditioning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Mapping, Sequence
 
     from mindspore import Tensor
     from parity.replay import Given, Reporter
 
     from mindone_sdxl.candidate.system import PortSystem
+    from mindone_sdxl.conditioning import TextEmbeddings
 
 __all__ = ["Stages"]
 
@@ -32,14 +34,14 @@ class Stages:
         """Run in `system` and report to `reporter`."""
         self._system, self._pipeline = system, system.pipeline
         self._given, self._reporter = given, reporter
+        self._guided = system.guider.halves > 1
 
     def texts(self) -> list[list[str]]:
         """Return the texts of each call of the text encoders."""
         positive, negative = (self._system.case["prompt"][half] for half in ("positive", "negative"))
         if not negative and self._system.stability:
             negative = [""] * len(positive)
-        guided = self._system.guider.halves > 1
-        return [positive, negative] if guided and negative else [positive]
+        return [positive, negative] if self._guided and negative else [positive]
 
     def tokenize(self, texts: Sequence[str], call: int) -> tuple[np.ndarray, np.ndarray]:
         """Tokenize and report."""
@@ -50,49 +52,58 @@ class Stages:
 
     def recorded_ids(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return the reference's token ids of each call of the text encoders, from both tokenizers."""
-        calls = range(len(self.texts()))
-        places = [f"@call={call}" if len(calls) > 1 else "" for call in calls]
-        tensor = self._given.tensor
-        return [
-            (tensor(f"tokenizer{place}:output.input_ids"), tensor(f"tokenizer_2{place}:output.input_ids"))
-            for place in places
-        ]
+        count = len(self.texts())
+        if count == 1:
+            return [self._recorded_ids_of(None)]
+        return [self._recorded_ids_of(call) for call in range(count)]
+
+    def _recorded_ids_of(self, call: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the reference's token ids of one call from both tokenizers."""
+        first, second = (
+            Address(path=name, call=call, port="output.input_ids") for name in ("tokenizer", "tokenizer_2")
+        )
+        return self._given.tensor(str(first)), self._given.tensor(str(second))
 
     def condition(self, ids: Sequence[tuple[np.ndarray, np.ndarray]]) -> Conditioning:
         """Embed each call's token ids, put both halves and the time ids together, and report them."""
         embeddings = [self._pipeline.encode_ids(*both) for both in ids]
-        positive, guided = embeddings[0], self._system.guider.halves > 1
-        negated = len(embeddings) > 1 and self._system.case["prompt"]["negative"]
-        negative = embeddings[1] if negated else positive.zeros()
-        report = {"output.prompt_embeds": positive.context, "output.pooled_prompt_embeds": positive.pooled}
-        if guided:
-            report |= {
-                "output.negative_prompt_embeds": negative.context, "output.negative_pooled_prompt_embeds": negative.pooled,
-            }  # fmt: skip
-        self._reporter.function("encode_prompt", {port: tensor.asnumpy() for port, tensor in report.items()})
-        self._reporter.function("add_time_ids", {"output": self._system.guided_time_ids()})
-        ids_of_sizes = self._system.time_ids()
-        if guided:
-            conditioning = self._pipeline.join(negative, positive, ids_of_sizes)
+        positive, negative = embeddings[0], embeddings[-1]
+        if not self._system.case["prompt"][
+            "negative"
+        ]:  # Stability's package encodes "" then, and puts zeros in its place
+            negative = positive.zeros()
+        sizes = self._system.time_ids()
+        if self._guided:
+            self._report_embeddings({"": positive, "negative_": negative})
+            conditioning = self._pipeline.join(negative, positive, sizes)
         else:
-            vector = self._pipeline.vector(positive.pooled, ids_of_sizes)
+            self._report_embeddings({"": positive})
+            vector = self._pipeline.vector(positive.pooled, sizes)
             conditioning = Conditioning(context=positive.context, vector=vector)
         if self._system.stability:
-            for call, part in enumerate(self._size_parts(conditioning)):
-                self._reporter.function(SIZES, {"output": part}, call)
+            self._report_sizes(conditioning)
         return conditioning
 
-    def _size_parts(self, conditioning: Conditioning) -> Iterator[np.ndarray]:
-        """Yield the embeddings of original size, crop and target, of the prompts and then of the negative ones."""
+    def _report_embeddings(self, halves: Mapping[str, TextEmbeddings]) -> None:
+        """Report the embeddings of each half, by what its ports begin with, and the time ids."""
+        outputs = {}
+        for half, embeddings in halves.items():
+            outputs[f"output.{half}prompt_embeds"] = embeddings.context.asnumpy()
+            outputs[f"output.{half}pooled_prompt_embeds"] = embeddings.pooled.asnumpy()
+        self._reporter.function("encode_prompt", outputs)
+        self._reporter.function("add_time_ids", {"output": self._system.guided_time_ids()})
+
+    def _report_sizes(self, conditioning: Conditioning) -> None:
+        """Report the embeddings of original size, crop and target, of the prompts and then of the negative ones."""
         size = self._pipeline.config.unet.size_embedding_size
         parts = self._system.size_embeddings(conditioning).reshape(self._system.guider.halves, -1, 3, 2, size)
-        for half in reversed(parts):
-            for part in range(3):
-                yield half[:, part].reshape(-1, size)
+        calls = parts[::-1].swapaxes(1, 2).reshape(3 * self._system.guider.halves, -1, size)
+        for call, part in enumerate(calls):
+            self._reporter.function(SIZES, {"output": part}, call)
 
     def recorded_conditioning(self) -> Conditioning:
         """Return the reference's conditioning of the UNet."""
-        halves = ("negative_", "") if self._system.guider.halves > 1 else ("",)
+        halves = ("negative_", "") if self._guided else ("",)
         context = [self._recorded(f"encode_prompt:output.{half}prompt_embeds") for half in halves]
         pooled = [self._recorded(f"encode_prompt:output.{half}pooled_prompt_embeds") for half in halves]
         ids = np.concatenate([self._system.time_ids()] * len(halves))

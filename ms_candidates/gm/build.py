@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 import shutil
 import sys
 from contextlib import contextmanager
@@ -10,20 +9,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import mindspore as ms
 
-from mindone_sdxl import files
 from mindone_sdxl.candidate import read_config
-from mindone_sdxl.candidate.parameters import checkpoint_state
+from mindone_sdxl.candidate.parameters import convert_once
 from mindone_sdxl.config_yaml import from_yaml
 from mindone_sdxl.errors import SDXLError
 from mindone_sdxl.hub import places
 from ms_candidates.gm import checkout, exact
 from ms_candidates.gm.config import OPEN_CLIP_ARCHITECTURE, engine_config, open_clip_config
 from ms_candidates.gm.system import GmSystem, Loaded
+from parity.adapters.plants import Plant
 from parity.errors import InputError, WeightsError
 from parity.frameworks import mindspore_
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     from mindone_sdxl.config import SDXLConfig
@@ -45,37 +44,37 @@ def build(request: Request) -> GmSystem:
     mindspore_.start(request.device)
     helpers = checkout.load(folder)
     exact.lift_types(request.dtype)
-    plant = runpy.run_path(str(request.plant)) if request.plant else {}
+    plant = Plant.of(request.plant)
     config = read_config(request)
     checkpoint = _checkpoint(request, config, plant)
     engine, loaded = _engine(helpers, config, request, checkpoint)
     if request.dtype == "float64":
         exact.lift_cells(engine)
         engine.disable_first_stage_amp = False
-    if "model" in plant:
-        plant["model"](engine)
+    plant.model(engine)
     return GmSystem(engine, helpers, config, request, loaded)
 
 
-def _checkpoint(request: Request, config: SDXLConfig, plant: Mapping[str, Any]) -> Path:
+def _checkpoint(request: Request, config: SDXLConfig, plant: Plant) -> Path:
     """Return the checkpoint that is given, else one that is converted from the case's model.
 
     Raises:
         WeightsError: it is no `.ckpt`, is not there, or cannot be converted.
     """
-    path = request.weights or request.folder / "weights.ckpt"
-    if request.weights is not None and (path.suffix != ".ckpt" or not path.is_file()):
-        message = f"--weights {path} is not a .ckpt file that exists; the original loads MindSpore checkpoints only"
-        raise WeightsError(message)
-    if request.weights is None and not path.exists():
-        try:
-            state = checkpoint_state(request, config)
-            if "checkpoint" in plant:
-                plant["checkpoint"](state)
-            files.write(path, state)
-        except SDXLError as error:
-            message = f"{request.model}: {error}"
-            raise WeightsError(message) from error
+    given = request.weights
+    if given is not None:
+        if given.suffix != ".ckpt" or not given.is_file():
+            message = (
+                f"--weights {given} is not a .ckpt file that exists; the original loads MindSpore checkpoints only"
+            )
+            raise WeightsError(message)
+        return given
+    path = request.folder / "weights.ckpt"
+    try:
+        convert_once(path, request, config, plant)
+    except SDXLError as error:
+        message = f"{request.model}: {error}"
+        raise WeightsError(message) from error
     return path
 
 

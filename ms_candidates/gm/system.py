@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from mindspore import Tensor, ops
 
+from mindone_sdxl.candidate.attributes import natives_of, refusal
 from mindone_sdxl.candidate.parameters import change_weight, pulled_back
 from mindone_sdxl.conditioning import time_ids
 from mindone_sdxl.names import module_table
@@ -22,7 +23,6 @@ from ms_candidates.gm import checkout
 from ms_candidates.gm.attributes import attributes_of, scheduler_attributes, set_attribute
 from ms_candidates.gm.rows import EMBEDDER_2, POOLED
 from ms_candidates.gm.sampling import Loop, scale_steps
-from parity.errors import RepairError
 from parity.frameworks.mindspore_system_ import MindSporeSystem
 
 if TYPE_CHECKING:
@@ -140,11 +140,10 @@ class GmSystem(MindSporeSystem):
         if (edit.path, edit.name) == ("scheduler.step", "step_factor"):
             scale_steps(self, float(edit.value or 0))
             return
-        natives = [entry.native for entry in module_table(self.config) if entry.diffusers == edit.path]
+        natives = natives_of(self.config, edit.path)
         cells = [self.cells[native] for native in natives if native in self.cells]
         if not any(set_attribute(cell, edit.name, edit.value) for cell in cells):
-            message = f"{edit.path} has no attribute {edit.name!r} here; its cells are {', '.join(natives) or 'none'}"
-            raise RepairError(message)
+            raise refusal(edit, natives)
 
     def batch(self, texts: Sequence[str]) -> dict[str, Any]:
         """Return a batch as the conditioner takes it: the texts, and each size for every one of them."""

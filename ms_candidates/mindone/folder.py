@@ -8,15 +8,16 @@ were, so that two programs are compared and not two checkpoints. Folders without
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from safetensors.numpy import load_file, save_file
 
+from parity.adapters.plants import Plant
+from parity.address import Address
 from parity.dtypes import eps, is_float, narrow, widen
 from parity.errors import WeightsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     import numpy as np
@@ -28,14 +29,15 @@ __all__ = ["readable"]
 State = dict[str, "np.ndarray"]
 _PREFIX: Final = "text_model."
 _TEXT: Final = ("text_encoder", "text_encoder_2")
+_NO_FAULT: Final = Plant()
 
 
-def readable(request: Request, change: Callable[[State], Any] | None = None) -> Path:
+def readable(request: Request, plant: Plant = _NO_FAULT) -> Path:
     """Return a folder that mindone can load.
 
     Args:
         request: What is built; its `weights`, a diffusers folder, is taken as it is.
-        change: A planted fault of the checkpoint: may change `COMPONENT.NAME` -> array.
+        plant: A fault whose checkpoint is `COMPONENT.NAME` -> array.
 
     Raises:
         WeightsError: the weights that are given are no diffusers folder.
@@ -51,29 +53,34 @@ def readable(request: Request, change: Callable[[State], Any] | None = None) -> 
     copy.mkdir(parents=True)
     for entry in sorted(request.model.iterdir()):
         if entry.is_dir() and any(entry.glob("*.safetensors")):
-            _component(entry, copy / entry.name, request, change)
+            _component(entry, copy / entry.name, request, plant)
         else:
             (copy / entry.name).symlink_to(entry.resolve())
     return copy
 
 
-def _component(source: Path, target: Path, request: Request, change: Callable[[State], Any] | None) -> None:
+def _component(source: Path, target: Path, request: Request, plant: Plant) -> None:
     """Link one component's files, or write those of its weights that are to be other ones."""
     target.mkdir()
     for path in sorted(source.iterdir()):
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-            wanted = {
-                _named(name, source.name): _rounded(array, name, source.name, request) for name, array in state.items()
-            }
-            if change is not None:
-                full = {f"{source.name}.{name}": array for name, array in wanted.items()}
-                change(full)
-                wanted = {name.removeprefix(f"{source.name}."): array for name, array in full.items()}
-            if change is not None or any(wanted.get(name) is not array for name, array in state.items()):
-                save_file(wanted, target / path.name)
-                continue
-        (target / path.name).symlink_to(path.resolve())
+        changed = path.suffix == ".safetensors" and _changed(load_file(path), source.name, request, plant)
+        if changed:
+            save_file(changed, target / path.name)
+        else:
+            (target / path.name).symlink_to(path.resolve())
+
+
+def _changed(state: State, component: str, request: Request, plant: Plant) -> State:
+    """Return a component's tensors as mindone shall have them; nothing where it can have the file as it is."""
+    prefix = f"{component}."
+    wanted = {
+        prefix + _named(name, component): _rounded(array, prefix + name, request) for name, array in state.items()
+    }
+    same = all(wanted.get(prefix + name) is array for name, array in state.items())
+    if same and not plant.changes_checkpoint:
+        return {}
+    plant.checkpoint(wanted)
+    return {name.removeprefix(prefix): array for name, array in wanted.items()}
 
 
 def _named(name: str, component: str) -> str:
@@ -83,10 +90,10 @@ def _named(name: str, component: str) -> str:
     return _PREFIX + name
 
 
-def _rounded(array: np.ndarray, name: str, component: str, request: Request) -> np.ndarray:
+def _rounded(array: np.ndarray, name: str, request: Request) -> np.ndarray:
     """Return a tensor rounded as the reference's was when it loaded it in a half type."""
-    path, _, leaf = f"{component}.{name}".rpartition(".")
-    known = request.manifest.weights.get(f"{path}:{leaf}")
+    path, _, leaf = name.rpartition(".")
+    known = request.manifest.weights.get(str(Address(path=path, port=leaf)))
     if known is None or not is_float(known.dtype) or eps(known.dtype) <= eps(str(array.dtype)):
         return array
     return widen(narrow(array, known.dtype), known.dtype, str(array.dtype))

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import runpy
 from typing import TYPE_CHECKING, Any, Final
 
 import mindspore as ms
@@ -17,6 +16,7 @@ from ms_candidates.mindone import kernels
 from ms_candidates.mindone.attributes import attributes_of, set_attribute
 from ms_candidates.mindone.folder import readable
 from ms_candidates.mindone.rows import native_of, path_of
+from parity.adapters.plants import Plant
 from parity.errors import InputError, RepairError
 from parity.frameworks import mindspore_
 from parity.frameworks.mindspore_system_ import MindSporeSystem, cells_of, in_recorded_type
@@ -72,8 +72,8 @@ def build(request: Request) -> MindoneSystem:
         message = f"sampler {sampling['sampler']} with {sampling['discretization']} is not replayed in mindone; there is EulerAncestral with DiffusersDDPM"
         raise InputError(message)
     mindspore_.start(request.device)
-    plant = runpy.run_path(str(request.plant)) if request.plant else {}
-    folder = readable(request, plant.get("checkpoint"))
+    plant = Plant.of(request.plant)
+    folder = readable(request, plant)
     kernels.lift_types("float32")
     parts, unfilled = _load(folder, request.dtype)
     kernels.lift_types(request.dtype)
@@ -90,8 +90,7 @@ def build(request: Request) -> MindoneSystem:
     pipeline.set_progress_bar_config(disable=True)
     if request.dtype == "float16" and pipeline.vae.config.force_upcast:
         pipeline.upcast_vae()
-    if "model" in plant:
-        plant["model"](pipeline)
+    plant.model(pipeline)
     return MindoneSystem(pipeline, request, unfilled)
 
 

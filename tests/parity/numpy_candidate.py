@@ -8,12 +8,12 @@ row that an alignment can have occurs. A fault is built in by a plant, a Python 
 
 from __future__ import annotations
 
-import runpy
 from contextlib import contextmanager
 
 import numpy as np
 from scipy import special
 
+from parity.adapters.plants import Plant
 from parity.errors import AlignmentError, RepairError, WeightsError, nearest
 from parity.frameworks.floors import measure
 from parity.repair import AttributeEdit, PrecisionEdit, WeightEdit, relaid
@@ -418,11 +418,11 @@ class NumpyCandidate:
 
     def build(self, request):
         """Load the weights that the case names, and build in a fault where one is planted."""
-        plant = runpy.run_path(str(request.plant)) if request.plant else {}
+        plant = Plant.of(request.plant)
         state = convert(read_weights(request.model))
-        plant.get("checkpoint", lambda _state: None)(state)
+        plant.checkpoint(state)
         port = Port(state, request.dtype, float(request.manifest.case["sampling"]["guidance"]))
-        plant.get("model", lambda _port: None)(port)
+        plant.model(port)
         return self.system(port, request)
 
 

@@ -5,6 +5,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from ms_candidates.mindone.folder import readable
+from parity.adapters.plants import Plant
 from parity.errors import WeightsError
 from parity.replay import Request
 from parity.trace import Manifest, WeightDigests
@@ -50,7 +51,7 @@ def test_a_planted_fault_changes_tensors_by_their_whole_name(tiny_model, tmp_pat
         if "unet.conv_in.bias" in state:
             state["unet.conv_in.bias"] = state["unet.conv_in.bias"] + 1
 
-    folder = readable(request_for(tiny_model, tmp_path), change)
+    folder = readable(request_for(tiny_model, tmp_path), Plant(checkpoint=change))
     (path,) = (tiny_model / "unet").glob("*.safetensors")
     assert np.array_equal(load_file(folder / "unet" / path.name)["conv_in.bias"], load_file(path)["conv_in.bias"] + 1)
 
