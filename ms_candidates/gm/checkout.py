@@ -62,13 +62,18 @@ def find(source: Path | None) -> Path:
         message = f"the candidate gm runs code that is not installed here; give --source DIR, {wanted}"
         raise InputError(message)
     for folder in (source, source / _FOLDER):
-        if all((folder / mark).is_file() for mark in _MARKS):
+        if not _missing(folder):
             return folder.resolve()
-    missing = next(mark for mark in _MARKS if not (source / mark).is_file())
+    missing = _missing(source)[0]
     message = (
         f"{source} is no checkout of the original SDXL: it has neither {missing} nor {_FOLDER / missing}; give {wanted}"
     )
     raise InputError(message)
+
+
+def _missing(folder: Path) -> list[str]:
+    """Return which of the files that tell a checkout are not in a folder."""
+    return [mark for mark in _MARKS if not (folder / mark).is_file()]
 
 
 def require_packages() -> None:
@@ -119,10 +124,12 @@ def explicit_casts(folder: Path) -> list[str]:
     found: list[str] = []
     for name in INFERENCE:
         path = folder / f"{name.replace('.', '/')}.py"
-        lines = {
-            node.lineno
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            if isinstance(node, ast.Attribute) and node.attr in _TYPES
-        }
-        found.extend(f"{path.relative_to(folder)}:{line}" for line in sorted(lines))
+        found.extend(f"{path.relative_to(folder)}:{line}" for line in _lines_with_types(path))
     return found
+
+
+def _lines_with_types(path: Path) -> list[int]:
+    """Return the numbers of a file's lines on which a floating type is an attribute, as in `ms.float32`."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    named = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    return sorted({node.lineno for node in named if node.attr in _TYPES})

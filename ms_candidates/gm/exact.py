@@ -29,7 +29,7 @@ from ms_candidates.gm.checkout import INFERENCE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["lift_cells", "lift_numbers", "lift_types"]
+__all__ = ["lift_cells", "lift_numbers", "lift_parameters", "lift_types"]
 
 _SCHEDULE: Final = ("gm.modules.diffusionmodules.util", "gm.modules.diffusionmodules.discretizer")
 _BINARY: Final = ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "pow", "rpow")
@@ -49,38 +49,32 @@ class _Widened:
 def lift_types(dtype: str) -> None:
     """Let the imported source name float64 where it says float32, or, for any other type, what it says."""
     wide = dtype == "float64"
+    of_mindspore, of_numpy = (_Widened(ms), _Widened(np)) if wide else (ms, np)
     for name in INFERENCE:
-        module = sys.modules.get(name)
-        if module is not None and hasattr(module, "ms"):
-            vars(module)["ms"] = _Widened(ms) if wide else ms
-        if module is not None and name in _SCHEDULE:
-            vars(module)["np"] = _Widened(np) if wide else np
+        names = vars(sys.modules[name]) if name in sys.modules else {}
+        if "ms" in names:
+            names["ms"] = of_mindspore
+        if name in _SCHEDULE:
+            names["np"] = of_numpy
     if wide:
         lift_numbers()
 
 
 def lift_cells(root: nn.Cell) -> None:
     """Widen every parameter, and let the cells without an exact float64 kernel compute as the port's leaves do."""
+    lift_parameters(root)
+    for _, cell in root.cells_and_names():
+        # An instance's own construct comes before its class's; cells of other classes are exact as they are.
+        for kind, exact in _EXACT.items():
+            if isinstance(cell, kind):
+                cell.construct = exact(cell)
+
+
+def lift_parameters(root: nn.Cell) -> None:
+    """Widen every parameter, of the value that it was loaded with."""
     for _, parameter in root.parameters_and_names():
         if parameter.dtype == ms.float32:
             parameter.set_dtype(ms.float64)
-    for _, cell in root.cells_and_names():
-        exact = _exact(cell)
-        if exact is not None:
-            cell.construct = exact
-
-
-def _exact(cell: nn.Cell) -> Callable[[Tensor], Tensor] | None:
-    """Return what computes a cell in float64, or None where its own construct is exact."""
-    if isinstance(cell, nn.Conv2d):
-        return _convolution(cell)
-    if isinstance(cell, nn.LayerNorm):
-        norm = layers.LayerNorm(cell.gamma.shape[0], eps=cell.epsilon, dtype=ms.float64)
-        return _norm(cell, norm, lambda: cell.epsilon)
-    if isinstance(cell, nn.GroupNorm):
-        norm = layers.GroupNorm(cell.num_channels, cell.num_groups, eps=cell.eps, dtype=ms.float64)
-        return _norm(cell, norm, lambda: cell.eps)
-    return None
 
 
 def _convolution(cell: nn.Conv2d) -> Callable[[Tensor], Tensor]:
@@ -91,6 +85,16 @@ def _convolution(cell: nn.Conv2d) -> Callable[[Tensor], Tensor]:
     return leaf.construct
 
 
+def _layer_norm(cell: nn.LayerNorm) -> Callable[[Tensor], Tensor]:
+    leaf = layers.LayerNorm(cell.gamma.shape[0], eps=cell.epsilon, dtype=ms.float64)
+    return _norm(cell, leaf, lambda: cell.epsilon)
+
+
+def _group_norm(cell: nn.GroupNorm) -> Callable[[Tensor], Tensor]:
+    leaf = layers.GroupNorm(cell.num_channels, cell.num_groups, eps=cell.eps, dtype=ms.float64)
+    return _norm(cell, leaf, lambda: cell.eps)
+
+
 def _norm(cell: nn.Cell, leaf: Any, eps: Callable[[], float]) -> Callable[[Tensor], Tensor]:
     leaf.gamma, leaf.beta = cell.gamma, cell.beta
 
@@ -99,6 +103,13 @@ def _norm(cell: nn.Cell, leaf: Any, eps: Callable[[], float]) -> Callable[[Tenso
         return leaf.construct(x)
 
     return construct
+
+
+_EXACT: Final[dict[type[nn.Cell], Callable[[Any], Callable[[Tensor], Tensor]]]] = {
+    nn.Conv2d: _convolution,
+    nn.LayerNorm: _layer_norm,
+    nn.GroupNorm: _group_norm,
+}
 
 
 @functools.lru_cache(maxsize=1)

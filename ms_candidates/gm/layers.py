@@ -15,6 +15,7 @@ from mindspore import Tensor, ops
 from mindone_sdxl.candidate.rows import SIZES, TEXT, TEXT_2, UNET
 from ms_candidates.gm.rows import EMBEDDER_2, POOLED, levels
 from ms_candidates.gm.sampling import single_step
+from parity.address import Address
 from parity.align import transform
 from parity.frameworks import mindspore_
 
@@ -208,21 +209,25 @@ def _encode_prompt(system: GmSystem, _rows: Any, _inputs: Any, given: Given, _st
     for call, half in enumerate(("", "negative_")):
         if f"encode_prompt:output.{half}prompt_embeds" not in given.run:
             continue
-        own = f"text_encoder@call={call}:output.hidden_states.0" in given.run
-        at = f"@call={call}" if own else ""
         zeros = ["txt"] if call and not system.case["prompt"]["negative"] else None
-        first, second = (
-            system.native(given.tensor(f"{name}{at}:output.hidden_states.{encoder.layers - 1}"))
-            for name, encoder in (
-                ("text_encoder", system.config.text_encoder),
-                ("text_encoder_2", system.config.text_encoder_2),
-            )
-        )
-        pooled = system.native(given.tensor(f"text_encoder_2{at}:output.text_embeds"))
-        with with_text(system, second, pooled, first):
+        with with_text(system, *_recorded_states(system, given, call)):
             vector, context, _ = system.engine.conditioner.embedding(None, None, *sizes, force_zero_embeddings=zeros)
         halves.append({"vector": vector, "crossattn": context})
     return system.prompt_outputs(halves[0], halves[1] if len(halves) > 1 else {})
+
+
+def _recorded_states(system: GmSystem, given: Given, call: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the second encoder's states and pooled state, and the first one's states, of a call or of the only one."""
+
+    def recorded(path: str, port: str) -> Tensor:
+        places = [Address(path=path, call=number, port=f"output.{port}") for number in (call, None)]
+        known = next(str(place) for place in places if str(place) in given.run)
+        return system.native(given.tensor(known))
+
+    config = system.config
+    second = recorded("text_encoder_2", f"hidden_states.{config.text_encoder_2.layers - 1}")
+    pooled = recorded("text_encoder_2", "text_embeds")
+    return second, pooled, recorded("text_encoder", f"hidden_states.{config.text_encoder.layers - 1}")
 
 
 def _add_time_ids(system: GmSystem, *_: Any) -> Arrays:

@@ -14,7 +14,7 @@ computes without a cell of its own:
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -35,14 +35,28 @@ VAE: Final = "first_stage_model"
 EMBEDDER_2: Final = "conditioner.embedders.1"
 NUMBERED: Final = "unet.input_blocks.0"  # a module of references that are built as Stability-AI's package is
 POOLED: Final = "text_encoder_2.pooled"
-_LAYER_2: Final = "text_encoder_2.text_model.encoder.layers."
-_ROOTS: Final = re.compile(r"text_encoder(_2)?(\.text_model)?(\.encoder|\.embeddings)?")
 _HIDDEN: Final = re.compile(
     r"text_encoder_2\.text_model\.(encoder\.layers\.\d+\.self_attn\.[qkv]_proj|embeddings\.position_embedding)"
 )
 _ACTIVATION: Final = re.compile(r"vae\..*\.nonlinearity|vae\.\w+\.conv_act")
-_LEVEL: Final = re.compile(r"vae\.(encoder\.down_blocks|decoder\.up_blocks)\.\d+|vae\.\w+\.mid_block")
-_VAE_ATTENTION: Final = re.compile(r"vae\.\w+\.mid_block\.attentions\.0\.(to_[qkv]|to_out\.0|group_norm)")
+_ROOTS: Final = r"text_encoder(_2)?(\.text_model)?(\.encoder|\.embeddings)?"
+_LEVEL: Final = r"vae\.(encoder\.down_blocks|decoder\.up_blocks)\.\d+|vae\.\w+\.mid_block"
+_OTHERWISE: Final = re.compile(f"{_ROOTS}|{_HIDDEN.pattern}|{_ACTIVATION.pattern}|{_LEVEL}")
+_VAE_ATTENTION: Final = r"vae\.\w+\.mid_block\.attentions\.0"
+
+# What is otherwise than in the port's table: the paths, and the fields of their rows.
+_ADAPTED: Final[tuple[tuple[re.Pattern[str], dict[str, Any]], ...]] = (
+    (
+        re.compile(r"scheduler\.scale_model_input"),
+        {"native": UNET, "take": "input.0", "replay": "scheduler.scale_model_input", "function": False},
+    ),
+    (re.compile(r"unet\.time_proj"), {"native": f"{UNET}.time_embed.0", "take": "input.0", "replay": "sinusoid"}),
+    (re.compile(r"text_encoder_2\.text_projection"), {"native": EMBEDDER_2, "take": "1", "replay": "projection"}),
+    (re.compile(r"text_encoder_2\.text_model\.encoder\.layers\..*"), {"output": "sequence-first"}),
+    (re.compile(r"text_encoder\.encoder\.layers\.\d+(\.self_attn)?"), {"take": "0"}),
+    (re.compile(rf"{_VAE_ATTENTION}\.group_norm"), {"output": "reshape"}),
+    (re.compile(rf"{_VAE_ATTENTION}\.(to_[qkv]|to_out\.0)"), {"output": "nchw-to-tokens"}),
+)
 
 
 def rows(config: SDXLConfig, *, guided: bool = True, known: Collection[str] = ()) -> list[Row]:
@@ -61,9 +75,7 @@ def rows(config: SDXLConfig, *, guided: bool = True, known: Collection[str] = ()
 
 def _all_rows(config: SDXLConfig, *, guided: bool) -> list[Row]:
     """Return the rows of diffusers' modules and of the functions."""
-    otherwise = (_ROOTS, _HIDDEN, _ACTIVATION, _LEVEL)
-    same = (row for row in port_rows(config, guided=guided) if not any(each.fullmatch(row.path) for each in otherwise))
-    found = [_adapted(row) for row in same]
+    found = [_adapted(row) for row in port_rows(config, guided=guided) if _OTHERWISE.fullmatch(row.path) is None]
     found.extend(_activations(config))
     found.extend(Row(path=path, native=cells[-1], replay="vae_level") for path, cells in levels(config.vae).items())
     found.extend(_clip(config.text_encoder.layers))
@@ -83,12 +95,10 @@ def not_compared(config: SDXLConfig, known: Collection[str] = ()) -> dict[str, s
 
 def _numbered(config: SDXLConfig) -> Iterator[Row]:
     """Yield the UNet's blocks as Stability-AI numbers them, and the original with it."""
-    levels, resnets = config.unet.level_count, config.unet.resnets_per_level
-    counts = {"input_blocks": levels * (resnets + 1), "output_blocks": levels * (resnets + 1)}
-    for name, count in counts.items():
-        for index in range(count):
-            ports = ("hidden_states", "temb", "encoder_hidden_states")
-            yield Row(path=f"unet.{name}.{index}", native=f"{UNET}.{name}.{index}", ports=ports)
+    ports = ("hidden_states", "temb", "encoder_hidden_states")
+    for side in ("input_blocks", "output_blocks"):
+        for index in range(config.unet.level_count * (config.unet.resnets_per_level + 1)):
+            yield Row(path=f"unet.{side}.{index}", native=f"{UNET}.{side}.{index}", ports=ports)
 
 
 def _sizes(*, guided: bool) -> Iterator[Row]:
@@ -100,42 +110,28 @@ def _sizes(*, guided: bool) -> Iterator[Row]:
 
 def _adapted(row: Row) -> Row:
     """Return a row of the port's table as it is in the original."""
-    change: dict[str, str] = {}
-    if row.path == "scheduler.scale_model_input":
-        return Row(path=row.path, native=UNET, take="input.0", replay=row.path)
-    if row.path == "unet.time_proj":
-        change = {"native": f"{UNET}.time_embed.0", "take": "input.0", "replay": "sinusoid"}
-    elif row.path == "text_encoder_2.text_projection":
-        change = {"native": EMBEDDER_2, "take": "1", "replay": "projection"}
-    elif row.path.startswith(_LAYER_2):
-        change = {"output": "sequence-first"}
-    elif row.path.startswith("text_encoder.encoder.layers.") and row.replay:
-        change = {"take": "0"}
-    elif _VAE_ATTENTION.fullmatch(row.path):
-        change = {"output": "reshape" if row.path.endswith("norm") else "nchw-to-tokens"}
-    return msgspec.structs.replace(row, **change)
+    for paths, change in _ADAPTED:
+        if paths.fullmatch(row.path):
+            return msgspec.structs.replace(row, **change)
+    return row
 
 
 def _activations(config: SDXLConfig) -> Iterator[Row]:
     """Yield the VAE's activations, seen at the convolutions that take them."""
     for entry in module_table(config):
-        if entry.diffusers.endswith(".nonlinearity") and entry.diffusers.startswith("vae."):
-            block = entry.native.rpartition(".")[0]
-            for call, convolution in enumerate(("conv1", "conv2")):
-                yield Row(
-                    path=entry.diffusers, call=call, native=f"{block}.{convolution}", native_call=0, take="input.0",
-                    replay="vae_activation", kind="silu", ports=("input",),
-                )  # fmt: skip
-        elif entry.diffusers.endswith(".conv_act") and entry.diffusers.startswith("vae."):
-            native = entry.native.replace(".conv_act", ".conv_out")
-            yield Row(
-                path=entry.diffusers,
-                native=native,
-                take="input.0",
-                replay="vae_activation",
-                kind="silu",
+        if _ACTIVATION.fullmatch(entry.diffusers):
+            block, _, name = entry.native.rpartition(".")
+            row = Row(
+                path=entry.diffusers, native=f"{block}.conv_out", take="input.0", replay="vae_activation", kind="silu",
                 ports=("input",),
-            )
+            )  # fmt: skip
+            yield from [row] if name == "conv_act" else _twice(row, block)
+
+
+def _twice(row: Row, block: str) -> Iterator[Row]:
+    """Yield the rows of the activation of a residual block, which is called before each of its convolutions."""
+    for call, convolution in enumerate(("conv1", "conv2")):
+        yield msgspec.structs.replace(row, native=f"{block}.{convolution}", call=call, native_call=0)
 
 
 def levels(config: VAEConfig) -> dict[str, list[str]]:
@@ -144,17 +140,20 @@ def levels(config: VAEConfig) -> dict[str, list[str]]:
     count, last = config.resnets_per_level, len(config.channels) - 1
     for index in range(last + 1):
         down, up = f"{VAE}.encoder.down.{index}", f"{VAE}.decoder.up.{last - index}"
-        resampled = index < last
-        found[f"vae.encoder.down_blocks.{index}"] = [
-            *(f"{down}.block.{number}" for number in range(count)), *([f"{down}.downsample"] * resampled),
-        ]  # fmt: skip
-        found[f"vae.decoder.up_blocks.{index}"] = [
-            *(f"{up}.block.{number}" for number in range(count + 1)), *([f"{up}.upsample"] * resampled),
-        ]  # fmt: skip
+        found[f"vae.encoder.down_blocks.{index}"] = _blocks(down, count)
+        found[f"vae.decoder.up_blocks.{index}"] = _blocks(up, count + 1)
+        if index < last:
+            found[f"vae.encoder.down_blocks.{index}"].append(f"{down}.downsample")
+            found[f"vae.decoder.up_blocks.{index}"].append(f"{up}.upsample")
     for part in ("encoder", "decoder"):
         middle = f"{VAE}.{part}.mid"
-        found[f"vae.{part}.mid_block"] = [f"{middle}.{name}" for name in ("block_1", "attn_1", "block_2")]
+        found[f"vae.{part}.mid_block"] = [f"{middle}.block_1", f"{middle}.attn_1", f"{middle}.block_2"]
     return found
+
+
+def _blocks(level: str, count: int) -> list[str]:
+    """Return the residual blocks of a level."""
+    return [f"{level}.block.{number}" for number in range(count)]
 
 
 def _clip(layers: int) -> Iterator[Row]:

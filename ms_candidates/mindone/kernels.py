@@ -26,7 +26,7 @@ from mindspore import Tensor, mint, nn, ops
 from mindspore.nn.layer.normalization import LayerNormExt
 
 from mindone_sdxl import layers
-from ms_candidates.gm.exact import lift_numbers
+from ms_candidates.gm.exact import lift_numbers, lift_parameters
 
 __all__ = ["REPLACED", "casts", "lift_cells", "lift_types", "replace_operators"]
 
@@ -86,9 +86,7 @@ def _one(value: Any) -> int:
 
 def lift_cells(root: nn.Cell) -> None:
     """Widen every parameter, and compose the normalisations that are not exact in float64."""
-    for _, parameter in root.parameters_and_names():
-        if parameter.dtype == ms.float32:
-            parameter.set_dtype(ms.float64)
+    lift_parameters(root)
     for _, cell in root.cells_and_names():
         if isinstance(cell, (nn.LayerNorm, mint.nn.GroupNorm)):
             cell.construct = functools.partial(lambda cell, x: _leaf(cell, x).construct(x), cell)
@@ -97,14 +95,19 @@ def lift_cells(root: nn.Cell) -> None:
 def lift_types(dtype: str) -> None:
     """Let mindone's modules name float64 where they say float32; in any other type, what they say."""
     wide = dtype == "float64"
+    stand_ins = {"ms": _Widened(ms), "np": _Widened(np)} if wide else {"ms": ms, "np": np}
     for name, module in list(sys.modules.items()):
-        known = vars(module) if name.startswith("mindone.") else {}
-        for alias, original in (("ms", ms), ("np", np)):
-            if known.get(alias) is original or isinstance(known.get(alias), _Widened):
-                known[alias] = _Widened(original) if wide else original
+        if name.startswith("mindone."):
+            held = vars(module)
+            held.update({alias: given for alias, given in stand_ins.items() if _is_module(held.get(alias))})
     Tensor.float = _wide_float if wide else _float
     if wide:
         lift_numbers()
+
+
+def _is_module(held: Any) -> bool:
+    """Tell whether a name stands for MindSpore or numpy, or for what was put in their place before."""
+    return held is ms or held is np or isinstance(held, _Widened)
 
 
 def casts() -> list[str]:

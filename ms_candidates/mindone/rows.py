@@ -20,8 +20,22 @@ FUNCTIONS: Final = (
     "tokenizer", "tokenizer_2", "encode_prompt", "add_time_ids", "scheduler.set_timesteps", "prepare_latents",
     "scheduler.scale_model_input", "guidance", "scheduler.step", "vae.decode", "vae.encode", "postprocess",
 )  # fmt: skip
-_CONTAINERS: Final = frozenset({"ModuleList", "AutoencoderKL"})
-_FIRST: Final = frozenset({"CLIPAttention", "Transformer2DModel", "UNet2DConditionModel"})
+
+# class of a module -> the reference's output port, and the part of mindone's output that it is; others give one tensor
+_PORTS: Final[dict[str, dict[str, str]]] = {
+    "ModuleList": {},
+    "AutoencoderKL": {},
+    "CLIPAttention": {"output.0": "0"},
+    "Transformer2DModel": {"output.0": "0"},
+    "UNet2DConditionModel": {"output.0": "0"},
+    "CLIPEncoder": {"output.last_hidden_state": "0"},
+    "CLIPEncoderLayer": {"output": "0"},
+}
+_TEXT_MODELS: Final = {
+    "CLIPTextModel": {"output.last_hidden_state": "0", "output.pooler_output": "1"},
+    "CLIPTextModelWithProjection": {"output.text_embeds": "0", "output.last_hidden_state": "1"},
+}
+_DOWN_BLOCKS: Final = frozenset({"DownBlock2D", "CrossAttnDownBlock2D"})
 _KINDS: Final = {"SiLU": "silu", "GELUActivation": "gelu", "QuickGELUActivation": "quick_gelu"}
 _INNER: Final = "text_encoder.text_model"
 
@@ -44,51 +58,40 @@ def path_of(native: str, modules: Mapping[str, str]) -> str:
 
 def rows(modules: Mapping[str, str], *, guided: bool) -> list[Row]:
     """Return the whole table for the reference's modules (path -> class); without guidance there is no such function."""
-    found = [
-        row for path, kind in modules.items() if kind not in _CONTAINERS for row in _of_module(path, kind, modules)
-    ]
-    integers = {"tokenizer", "tokenizer_2"}
-    found.extend(
-        Row(path=name, native=name, function=True, output="integer-width" if name in integers else None)
-        for name in FUNCTIONS
-        if guided or name != "guidance"
-    )
+    found: list[Row] = []
+    for path, kind in modules.items():
+        found.extend(_of_module(path, kind, modules))
+    for name in FUNCTIONS:
+        if guided or name != "guidance":
+            width = "integer-width" if name.startswith("tokenizer") else None
+            found.append(Row(path=name, native=name, function=True, output=width))
     return found
 
 
 def _of_module(path: str, kind: str, modules: Mapping[str, str]) -> Iterator[Row]:
     """Yield the rows of one module: a row for each output that the reference records."""
     native = native_of(path, modules)
-    for port, take in _ports(path, kind, modules):
+    for port, take in _ports(path, kind, modules).items():
         yield Row(path=path, native=native, port=port, take=take, kind=_KINDS.get(kind))
 
 
-def _ports(path: str, kind: str, modules: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield (the reference's output port, mindone's part of the output)."""
-    if kind.startswith("CLIPTextModel"):
-        projected = kind == "CLIPTextModelWithProjection"
-        names = ("text_embeds", "last_hidden_state") if projected else ("last_hidden_state", "pooler_output")
-        yield from ((f"output.{name}", str(place)) for place, name in enumerate(names))
-        yield from ((f"output.hidden_states.{index}", f"2.{index}") for index in range(_layers(path, modules) + 1))
-    elif kind == "CLIPEncoder":
-        yield "output.last_hidden_state", "0"
-    elif kind == "CLIPEncoderLayer":
-        yield "output", "0"
-    elif kind in _FIRST:
-        yield "output.0", "0"
-    elif kind in {"DownBlock2D", "CrossAttnDownBlock2D"}:
-        yield "output.0", "0"
-        states = _count(f"{path}.resnets.", modules) + _count(f"{path}.downsamplers.", modules)
-        yield from ((f"output.1.{index}", f"1.{index}") for index in range(states))
-    else:
-        yield "output", ""
+def _ports(path: str, kind: str, modules: Mapping[str, str]) -> dict[str, str]:
+    """Return the reference's output ports of a module, each with mindone's part of the output."""
+    if kind in _TEXT_MODELS:
+        layers = _count(f"{path}.", "CLIPEncoderLayer", modules)
+        return _TEXT_MODELS[kind] | {f"output.hidden_states.{index}": f"2.{index}" for index in range(layers + 1)}
+    if kind in _DOWN_BLOCKS:
+        states = sum(_numbered(f"{path}.{part}.", modules) for part in ("resnets", "downsamplers"))
+        return {"output.0": "0"} | {f"output.1.{index}": f"1.{index}" for index in range(states)}
+    return _PORTS.get(kind, {"output": ""})
 
 
-def _layers(path: str, modules: Mapping[str, str]) -> int:
-    """Return how many layers the text encoder at a path has."""
-    return sum(kind == "CLIPEncoderLayer" and name.startswith(f"{path}.") for name, kind in modules.items())
+def _count(prefix: str, kind: str, modules: Mapping[str, str]) -> int:
+    """Return how many modules of a class are below a path."""
+    return sum(each == kind and name.startswith(prefix) for name, each in modules.items())
 
 
-def _count(prefix: str, modules: Mapping[str, str]) -> int:
+def _numbered(prefix: str, modules: Mapping[str, str]) -> int:
     """Return how many modules are numbered after a prefix."""
-    return sum(name.startswith(prefix) and name.removeprefix(prefix).isdigit() for name in modules)
+    below = [name.removeprefix(prefix) for name in modules if name.startswith(prefix)]
+    return sum(name.isdigit() for name in below)
