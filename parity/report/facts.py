@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from parity.result import Coverage, Result
 
-__all__ = ["coverage", "flat", "listed", "not_measured", "provenance"]
+__all__ = ["coverage", "flat", "listed", "makes_images", "not_measured", "provenance"]
 
 _LISTED: Final = 12
 _UNASKED: Final = {
@@ -96,15 +96,21 @@ def _uncovered(result: Result) -> list[str]:
 
 def _left_out(result: Result) -> list[str]:
     """Return what the result has no price, picture or cause for."""
+    pictured = makes_images(result)
     confirmed = [cause.confirmed for cause in result.causes]
     unexplained = not result.causes and first_pair(result) is not None
     gaps = {
-        "the price at the final latents and the image": not result.price,
-        "the pictures: this result holds none": not result.images,
+        "the price at the final latents and the image": pictured and not result.price,
+        "the pictures: this result holds none": pictured and not result.images,
         f"{count(confirmed.count(False), 'cause')} not confirmed by a counterfactual replay": False in confirmed,
         "the cause of the first divergence; run parity diagnose": unexplained,
     }
     return [gap for gap, stands in gaps.items() if stands]
+
+
+def makes_images(result: Result) -> bool:
+    """Tell whether this is about a program that makes images: its case has a size in pixels, or nobody told the case."""
+    return not result.case or "size" in result.case
 
 
 def provenance(result: Result) -> list[tuple[str, str, str]]:

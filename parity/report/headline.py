@@ -158,11 +158,10 @@ def _because(causes: Sequence[Cause]) -> str:
 
 
 def subject(result: Result) -> str:
-    """Return what was run, from the case: the model, the sampler and its steps, the size."""
+    """Return what was run, as far as the case holds it: the model, the sampler and its steps, the size."""
     model, sampling, size = (as_table(result.case.get(name)) for name in ("model", "sampling", "size"))
-    parts = [str(model.get("folder") or model.get("file") or "")]
-    if "sampler" in sampling:
-        parts.append(f"{sampling['sampler']}, {sampling.get('steps', '?')} steps")
-    if {"width", "height"} <= set(size):
-        parts.append(f"{size['width']} x {size['height']} pixels")
+    files = str(model.get("folder") or model.get("file") or "")
+    steps = "{steps} steps".format_map(sampling) if "steps" in sampling else ""
+    pixels = "{width} x {height} pixels".format_map(size) if {"width", "height"} <= set(size) else ""
+    parts = files, joined(str(sampling.get("sampler", "")), steps), pixels
     return joined(*map(visible, parts), by=" \N{MIDDLE DOT} ")

@@ -69,7 +69,8 @@ def lead(result: Result) -> str:
 def overview(result: Result) -> list[Line]:
     """Return what a person asks first of each candidate: verdict, where, why, how far, at which price."""
     views = split(result).values()
-    return [Line(what=what, texts=list(map(tell, views))) for what, tell in _OVERVIEW.items()]
+    asked = _OVERVIEW if facts.makes_images(result) else _OVERVIEW.keys() - _PICTURED
+    return [Line(what=what, texts=list(map(tell, views))) for what, tell in _OVERVIEW.items() if what in asked]
 
 
 def _divergence(view: Result) -> str:
@@ -130,6 +131,8 @@ _OVERVIEW: Final[dict[str, Callable[[Result], str]]] = {
     "without a reason": _unexplained,
     "between": card.sides,
 }
+_PICTURED: Final = {"final latents, from the reference", "image, from the reference"}
+"""What nobody asks of a program that makes no images."""
 
 
 def stages(result: Result) -> list[StageLine]:

@@ -52,6 +52,7 @@ def texts():
         }
         found["small.html"] = page(results["small"])
         found["empty.html"] = page(results["empty"])
+        found["program.html"] = page(results["program"])
         found["several.html"] = page(results["several"])
         found["several.junit.xml"] = junit.document(results["several"]).decode()
         found["small.junit.xml"] = junit.document(results["small"]).decode()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import product
 
 import msgspec
 import numpy as np
@@ -18,7 +19,7 @@ from parity.result import Cause, Coverage, FirstDivergence, Pair, Result, number
 from .pairs import pairs
 
 HOSTILE = 'unet.<script>alert("x")</script>\n</script><img src=x onerror=alert(1)>&amp;[red]\x1b[31m'
-KINDS = ("match", "transposed", "small", "local", "incomplete", "huge", "hostile", "empty", "several")
+KINDS = ("match", "transposed", "small", "local", "incomplete", "huge", "hostile", "empty", "several", "program")
 
 
 def pictures(folder, error):
@@ -334,6 +335,27 @@ def several(folder, name="port", wrong=None):
     return join(views, before=base([]))
 
 
+def program():
+    """A program that is no diffusion model: its case holds the two keys that somebody has set."""
+    made = []
+    for question, mode in product(("semantics", "precision"), ("layers", "steps", "free")):
+        for order, (path, stage) in enumerate(
+            (("words", "conditioning"), ("denoiser.inner", "unet"), ("denoiser", "unet"))
+        ):
+            for step in range(1 if path == "words" else 3):
+                place = path if path == "words" else f"{path}@step={step}"
+                told = found("MATCH", address=f"{place}:output", stage=stage, question=question, mode=mode, order=order)
+                told.dtype = "float64" if question == "semantics" else "float32"
+                told.rel_l2, told.max_abs, told.scale, told.ratio_to_floor = 2e-16, 1e-15, 1.0, 0.7
+                made.append(told)
+    case = {
+        "schema": 1, "model": {"folder": "weights", "file": None, "config": None}, "sampling": {"steps": 3, "seed": 7},
+        "precision": {"dtype": "float32"}, "exclude": [], "tolerance": [],
+    }  # fmt: skip
+    coverage = Coverage(paths=3, compared=3, parameter_owners=2, parameter_owners_compared=2, pairs=len(made))
+    return base(made, case=case, coverage=coverage, price={}, images={}, platform={}, islands=[], commands={})
+
+
 def make(kind, folder):
     """Return the result of one of `KINDS`; pictures are written under `folder`."""
     if kind == "match":
@@ -368,5 +390,6 @@ def make(kind, folder):
         "incomplete": incomplete,
         "hostile": hostile,
         "several": lambda: several(folder),
+        "program": program,
         "hostile-several": lambda: several(folder, HOSTILE, hostile()),
     }[kind]()

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from parity import report
-from parity.report import html
+from parity.compare import join
+from parity.report import html, terminal
 
-from . import made
+from . import gold, made
 
 VOID = {"meta", "input", "img", "br", "link", "hr"}
 SHAPES = {"circle", "path", "rect"}
-KINDS = ("small", "match", "incomplete", "hostile", "empty", "local", "several", "hostile-several")
+KINDS = ("small", "match", "incomplete", "hostile", "empty", "local", "several", "hostile-several", "program")
 STYLES = Path(html.__file__).parent / "templates" / "report.css"
 
 
@@ -246,3 +247,26 @@ def test_every_pair_of_the_table_has_its_candidate(pages):
     result, _, page = pages["several"]
     texts = json.loads(page.data["data-pairs"])["texts"]
     assert texts["candidate"]["values"] == list(result.candidates)
+
+
+OF_DIFFUSION = (
+    "sampler", "Euler", "DDPM", "guidance", "prompt", "latents", "1024", "pixels", "picture", "seed", "encode",
+)  # fmt: skip
+
+
+def test_a_page_about_another_program_holds_nothing_of_diffusion_but_what_its_case_says(tmp_path):
+    result = made.make("program", tmp_path)
+    told = gold.page(result) + gold.printed(lambda console: terminal.render(result, console))
+    assert {word for word in OF_DIFFUSION if word in told} == {"seed"}
+    assert told.count("seed") == 1
+    assert "<dt>sampling.seed</dt><dd>7</dd>" in told
+    assert "weights · 3 steps</p>" in told
+    views = {"port, float32": result, "port, float16": made.make("program", tmp_path)}
+    told = gold.page(join(views, before=made.base([])))
+    assert {word for word in OF_DIFFUSION if word in told} == {"seed"}
+
+
+def test_a_page_about_a_diffusion_model_says_all_of_it(tmp_path):
+    told = gold.page(made.make("small", tmp_path))
+    assert "EulerAncestral, 4 steps · 96 x 128 pixels" in told
+    assert {word for word in OF_DIFFUSION if word in told} >= {"sampler", "Euler", "guidance", "prompt", "latents"}
