@@ -100,14 +100,16 @@ def replay(
 ) -> None:
     """Replay a trace in a candidate and write the candidate's trace."""
     from parity.cli import flow, mapping
+    from parity.cli.options import Replaying
 
-    if native:
-        mapping.native(trace, out, candidate=candidate, source=source, weights=weights, dtypes=dtype, device=device)
-        return
-    flow.replay(
-        trace, out, candidate=candidate, source=source, weights=weights, modes=mode, dtypes=dtype, device=device,
-        only=only, repair=repair, plant=plant, store=store, follow=follow,
+    asked = Replaying(
+        candidate=candidate, source=source, weights=weights, plant=plant, mode=mode, dtype=dtype, store=store,
+        device=device, only=only, repair=repair, follow=follow,
     )  # fmt: skip
+    if native:
+        mapping.native(trace, out, asked)
+    else:
+        flow.replay(trace, out, asked)
 
 
 @app.command()
@@ -170,13 +172,13 @@ def run(
 ) -> None:
     """Record, replay, compare, diagnose and report, each side in its own process."""
     from parity.cli import run as runner
-    from parity.cli.options import Recording
+    from parity.cli.options import Recording, Replaying
 
-    asked = Recording(case=case, reference=reference, source=reference_source, store=store, dtype=dtype, size=size)
-    result = runner.run(
-        asked, out, candidate=candidate, candidate_source=candidate_source, plant=plant, weights=weights, modes=mode,
-        tolerances=tolerances, jobs=jobs,
-    )  # fmt: skip
+    recording = Recording(case=case, reference=reference, source=reference_source, store=store, dtype=dtype, size=size)
+    replaying = Replaying(
+        candidate=candidate, source=candidate_source, weights=weights, plant=plant, mode=mode, store=store
+    )
+    result = runner.run(recording, replaying, out, tolerances=tolerances, jobs=jobs)
     _finish(result, json=json)
 
 

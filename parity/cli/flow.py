@@ -5,19 +5,22 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
-from parity.cli.options import planted, types
+from parity.cli.options import types
 from parity.cli.progress import bar, say
 from parity.errors import ChildError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from parity.cli.options import Recording
+    import numpy as np
+
+    from parity.cli.options import Recording, Replaying
     from parity.result import Result
-    from parity.trace import Store, Trace
+    from parity.trace import Trace
 
 __all__ = [
     "compare",
@@ -28,6 +31,8 @@ __all__ = [
     "replay",
     "write",
 ]
+
+_IMAGE: Final = "postprocess:output"
 
 
 def record(asked: Recording, out: Path) -> None:
@@ -42,24 +47,14 @@ def record(asked: Recording, out: Path) -> None:
     say(sizing.saved(trace))
 
 
-def replay(
-    trace: Path, out: Path, *, candidate: str, source: Path | None, weights: Path | None, modes: Sequence[str] | None,
-    dtypes: Sequence[str] | None, device: str, only: str | None, repair: Path | None, plant: str | None, store: Store,
-    follow: str | None = None,
-) -> None:  # fmt: skip
+def replay(trace: Path, out: Path, asked: Replaying) -> None:
     """Replay a trace in this process and write the candidate's."""
-    from parity import repair as repairs
     from parity import replay as replayer
 
-    options = replayer.Options(
-        modes=replayer.modes_of(modes), dtypes=types(dtypes), device=device, weights=weights, source=source, only=only,
-        repairs=repairs.read(repair) if repair else repairs.Repairs(), plant=planted(plant, trace), store=store,
-        command=_command(candidate, source, weights, device, plant),
-        follow=replayer.Following.parse(follow) if follow else None,
-    )  # fmt: skip
+    options = asked.options(trace)
     replayer.check(out, options)
     with bar("replay") as progress:
-        replayer.replay(trace, replayer.find(candidate), out, options, progress)
+        replayer.replay(trace, replayer.find(asked.candidate), out, options, progress)
 
 
 def compare(
@@ -83,45 +78,57 @@ def compared(
     from parity import compare as comparer
     from parity.trace import Trace
 
-    if mapping is not None:
-        from parity import mapping as mappings
-
     with bar("compare") as progress:
         rules = comparer.load_tolerances(tolerances) if tolerances else []
         reference, opened = Trace.open(trace), [Trace.open(path) for path in candidates]
-        table = mappings.read(mapping) if mapping else None
-        if table is not None:
-            opened = [mappings.mapped(each, table, reference) for each in opened]
-        result = comparer.compare(
-            reference,
-            opened,
-            tolerances=rules,
-            excludes=mappings.excluded(table) if table else (),
-            jobs=jobs,
+        judge = partial(
+            comparer.compare, reference, tolerances=rules, jobs=jobs,
             progress=lambda done, total: progress("pairs", done, total),
-        )
-    if table is not None:
-        mappings.explain(result.pairs, table)
+        )  # fmt: skip
+        if mapping is None:
+            result = judge(opened)
+        else:
+            opened, result = _judged_by_mapping(judge, reference, opened, mapping)
     if out is None:
         return result
     views = comparer.split(result)
-    by_folder = {str(trace.folder): trace for trace in opened}
     repeat = f"parity compare {trace} {' '.join(map(str, candidates))} --out {out}"
-    repeat += f" --mapping {mapping}" if mapping else ""
+    if mapping is not None:
+        repeat += f" --mapping {mapping}"
+        for view in views.values():
+            view.checks["mapping"] = str(mapping)
+    by_folder = {str(trace.folder): trace for trace in opened}
     for label, view in views.items():
         mine = [by_folder[path] for side, path in view.traces.items() if side != "reference"]
-        view.images = _pictures(reference, mine, view, out / comparer.folder_name(label) if label else out)
-        if mapping is not None:
-            view.checks["mapping"] = str(mapping)
+        folder = out / comparer.folder_name(label) if label else out
+        view.images = _pictures(reference, mine, view, folder)
         if label:
-            view.commands = {"repeat": repeat}
-            if mine[0].manifest.command:
-                options = " ".join(mine[0].manifest.command).replace("=", " ")
-                view.commands["replay"] = f"parity replay {trace} --out {out}/again {options}"
+            view.commands = {"repeat": repeat, **_replay_again(trace, out, mine[0])}
     result = comparer.join(views, before=result)
     if result.candidates:
         result.commands = {"repeat": repeat}
     return result
+
+
+def _judged_by_mapping(
+    judge: Callable[..., Result], reference: Trace, candidates: Sequence[Trace], path: Path
+) -> tuple[list[Trace], Result]:
+    """Return the candidates under the reference's names, as a mapping file says, and what `judge` makes of them."""
+    from parity import mapping
+
+    table = mapping.read(path)
+    mapped = [mapping.mapped(each, table, reference) for each in candidates]
+    result = judge(mapped, excludes=mapping.excluded(table))
+    mapping.explain(result.pairs, table)
+    return mapped, result
+
+
+def _replay_again(trace: Path, out: Path, candidate: Trace) -> dict[str, str]:
+    """Return the command that replays a candidate again, where its manifest says how it was made."""
+    if not candidate.manifest.command:
+        return {}
+    options = " ".join(candidate.manifest.command).replace("=", " ")
+    return {"replay": f"parity replay {trace} --out {out}/again {options}"}
 
 
 def diagnose(folder: Path) -> Result:
@@ -144,30 +151,46 @@ def doctor(*, floors: bool, dtypes: Sequence[str], device: str) -> None:
     for name, version in found.items():
         sys.stdout.write(f"{name:14} {version}\n")
     sys.stdout.flush()
-    for framework in ("torch", "mindspore") if floors else ():
-        if framework in found:
-            command = [sys.executable, "-m", "parity.cli.floors", framework, device, *types(dtypes)]
-            code = subprocess.run(command, check=False).returncode  # noqa: S603 - our own program; one framework per process
-            if code:
-                message = f"measuring {framework}'s operators failed with exit code {code} (see above); run it alone: {' '.join(command[1:])}"
-                raise ChildError(message)
+    if floors:
+        for framework in ("torch", "mindspore"):
+            if framework in found:
+                _measure(framework, device, types(dtypes))
+
+
+def _measure(framework: str, device: str, dtypes: Sequence[str]) -> None:
+    """Print what each operator of a framework errs by itself; a process of its own imports it.
+
+    Raises:
+        ChildError: it failed.
+    """
+    command = [sys.executable, "-m", "parity.cli.floors", framework, device, *dtypes]
+    code = subprocess.run(command, check=False).returncode  # noqa: S603 - our own program
+    if code:
+        message = f"measuring {framework}'s operators failed with exit code {code} (see above); run it alone: {' '.join(command[1:])}"
+        raise ChildError(message)
 
 
 def _pictures(reference: Trace, candidates: Sequence[Trace], result: Result, out: Path) -> dict[str, str]:
     """Return both sides' images of the free run in the working type, as the report shows them; none without one."""
     from parity.report import images
 
-    address = "postprocess:output"
     working = str(reference.manifest.case.get("precision", {}).get("dtype", "float32"))
     free = dict.fromkeys(pair.dtype for pair in result.pairs if pair.mode == "free" and pair.dtype)
+    # The working type comes first: float64 is shown only where nothing else has a picture.
     for dtype in sorted(free, key="float64".__eq__):
-        runs = [trace.run(f"free-{dtype}") for trace in candidates if f"free-{dtype}" in trace.runs]
-        own = dtype if dtype in reference.runs else working
-        if runs and own in reference.runs and address in runs[0] and address in reference.run(own):
-            both = reference.run(own).wide(address), runs[0].wide(address)
-            if both[0].shape == both[1].shape:
-                return images.write(out, *both)
+        expected = _image(reference, dtype if dtype in reference.runs else working)
+        holder = next((trace for trace in candidates if f"free-{dtype}" in trace.runs), None)
+        found = None if holder is None else _image(holder, f"free-{dtype}")
+        if expected is not None and found is not None and expected.shape == found.shape:
+            return images.write(out, expected, found)
     return {}
+
+
+def _image(trace: Trace, run: str) -> np.ndarray | None:
+    """Return the image of a run, or None where there is none."""
+    if run not in trace.runs or _IMAGE not in trace.run(run):
+        return None
+    return trace.run(run).wide(_IMAGE)
 
 
 def write(result: Result, out: Path) -> None:
@@ -179,11 +202,3 @@ def write(result: Result, out: Path) -> None:
     results.write(result, out / "result.json")
     for path in reports.write(result, out):
         say(f"wrote {path}")
-
-
-def _command(
-    candidate: str, source: Path | None, weights: Path | None, device: str, plant: str | None
-) -> tuple[str, ...]:
-    """Return the options with which a counterfactual replay builds the same candidate again."""
-    given = {"source": source, "weights": weights, "device": device, "plant": plant}
-    return (f"--candidate={candidate}", *(f"--{key}={value}" for key, value in given.items() if value is not None))

@@ -9,18 +9,16 @@ from parity.cli.progress import bar, say
 from parity.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
+
+    from parity.cli.options import Replaying
 
 __all__ = ["native", "propose"]
 
 _SHOWN = 5
 
 
-def native(
-    trace: Path, out: Path, *, candidate: str, source: Path | None, weights: Path | None, dtypes: Sequence[str] | None,
-    device: str,
-) -> None:  # fmt: skip
+def native(trace: Path, out: Path, asked: Replaying) -> None:
     """Run a candidate freely in one type and write every cell's outputs under its own name.
 
     Raises:
@@ -31,19 +29,19 @@ def native(
     from parity.trace import Trace
 
     reference = Trace.open(trace)
-    chosen = types(dtypes) or (str(reference.manifest.case["precision"]["dtype"]),)
+    chosen = types(asked.dtype) or (str(reference.manifest.case["precision"]["dtype"]),)
     if len(chosen) != 1:
         message = f"--native writes a trace of one type and {', '.join(chosen)} were asked for; write one for each"
         raise InputError(message)
     (dtype,) = chosen
-    options = replayer.Options(device=device, weights=weights, source=source)
+    options = replayer.Options(device=asked.device, weights=asked.weights, source=asked.source)
     with bar("replay") as progress:
         progress(f"load {dtype}", 0, 1)
-        side = replayer.find(candidate)
+        side = replayer.find(asked.candidate)
         system = side.build(replayer.request_of(reference, trace, out, options, dtype))
         cells = getattr(system, "cells", None)
         if not cells:
-            message = f"{candidate} is not made of cells; --native needs a system with `cells`, path -> cell"
+            message = f"{asked.candidate} is not made of cells; --native needs a system with `cells`, path -> cell"
             raise InputError(message)
         from parity.frameworks.mindspore_native_ import record_cell
 

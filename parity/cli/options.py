@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
@@ -14,11 +15,11 @@ from parity.errors import InputError, nearest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from parity import record
+    from parity import record, replay
     from parity.case import Resolved
     from parity.trace import Store
 
-__all__ = ["Recording", "named", "planted", "types"]
+__all__ = ["Recording", "Replaying", "named", "planted", "types"]
 
 _FAULTS: Final = Path("fixtures") / "faults"
 _TYPES: Final = get_args(FloatName)
@@ -70,16 +71,69 @@ class Recording:
         return [str(said.pop("case")), f"--out={out}", *named(**said)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Replaying:
+    """What is asked of a replay: `parity replay` does it, `parity run` hands it to processes that do."""
+
+    candidate: str
+    source: Path | None = None
+    weights: Path | None = None
+    plant: str | None = None
+    mode: Sequence[str] | None = None
+    dtype: Sequence[str] | None = None
+    store: Store = "hdf5"
+    device: str = "CPU"
+    only: str | None = None
+    repair: Path | None = None
+    follow: str | None = None
+
+    def options(self, trace: Path) -> replay.Options:
+        """Return the options of the replayer of a trace.
+
+        Raises:
+            InputError: a mode, a type or a fault is none.
+            RepairError: the repairs cannot be read.
+        """
+        from parity import repair as repairs
+        from parity import replay
+
+        return replay.Options(
+            modes=replay.modes_of(self.mode), dtypes=types(self.dtype), device=self.device, weights=self.weights,
+            source=self.source, only=self.only, plant=planted(self.plant, trace), store=self.store,
+            repairs=repairs.read(self.repair) if self.repair else repairs.Repairs(),
+            command=tuple(self._again()),
+            follow=replay.Following.parse(self.follow) if self.follow else None,
+        )  # fmt: skip
+
+    def _again(self) -> list[str]:
+        """Return the options with which a counterfactual replay builds the same candidate again."""
+        given = {"source": self.source, "weights": self.weights, "device": self.device, "plant": self.plant}
+        return named(candidate=self.candidate, **given)
+
+    def side(self) -> list[str]:
+        """Return the options that say which candidate it is."""
+        return named(candidate=self.candidate, source=self.source, weights=self.weights, plant=self.plant)
+
+    def words(self, trace: Path, out: Path) -> list[str]:
+        """Return the arguments of the `parity replay` that writes this to `out`."""
+        return [
+            str(trace), f"--store={self.store}", *self.side(), f"--out={out}", *named(dtype=self.dtype, mode=self.mode)
+        ]  # fmt: skip
+
+
 def named(**values: Any) -> list[str]:
     """Return `--name=value` for each value that is given, one for each item of a sequence, and `--name` for True."""
     found = []
     for name, value in values.items():
         option = f"--{name.replace('_', '-')}"
+        if not value:
+            continue
         if value is True:
             found.append(option)
-        elif value:
-            items = [value] if isinstance(value, (str, int, Path)) else value
-            found += [f"{option}={item}" for item in items]
+        elif isinstance(value, (str, int, Path)):
+            found.append(f"{option}={value}")
+        else:
+            found += [f"{option}={item}" for item in value]
     return found
 
 
@@ -109,15 +163,21 @@ def planted(name: str | None, near: Path) -> Path | None:
             message = f"--plant {name} is not there; give a file, or a name of fixtures/faults"
             raise InputError(message)
         return Path(name)
-    known: dict[str, Path] = {}
-    for folder in (Path.cwd(), *near.resolve().parents):
-        for path in sorted((folder / _FAULTS).glob("*.py")):
-            known.setdefault(path.stem, path)
+    known = _faults(near)
     if name not in known:
         there = ", ".join(sorted(known)) or "none here"
         message = f"no fault is named {name!r}{nearest(name, known)}; there are {there}"
         raise InputError(message)
     return known[name]
+
+
+def _faults(near: Path) -> dict[str, Path]:
+    """Return the faults by name, those of the nearest folder first."""
+    known: dict[str, Path] = {}
+    for folder in (Path.cwd(), *near.resolve().parents):
+        for path in sorted((folder / _FAULTS).glob("*.py")):
+            known.setdefault(path.stem, path)
+    return known
 
 
 def _overrides(dtypes: Sequence[str] | None, size: str | None) -> dict[str, Any]:
@@ -127,20 +187,25 @@ def _overrides(dtypes: Sequence[str] | None, size: str | None) -> dict[str, Any]
     if working:
         found["precision.dtype"] = working[0]
     if size is not None:
-        width, cross, height = size.partition("x")
-        if not (cross and width.isdigit() and height.isdigit()):
-            message = f"--size {size} is not WIDTHxHEIGHT; write for example --size 256x192"
-            raise InputError(message)
-        found |= {"size.width": int(width), "size.height": int(height)}
+        found["size.width"], found["size.height"] = _pixels(size)
     return found
+
+
+def _pixels(text: str) -> tuple[int, int]:
+    """Read `256x192`."""
+    numbers = re.fullmatch(r"(\d+)x(\d+)", text)
+    if numbers is None:
+        message = f"--size {text} is not WIDTHxHEIGHT; write for example --size 256x192"
+        raise InputError(message)
+    width, height = map(int, numbers.groups())
+    return width, height
 
 
 def _numbers(text: str | None) -> frozenset[int] | None:
     """Read `0,19,39`."""
     if text is None:
         return None
-    parts = text.split(",")
-    if not all(part.strip().isdigit() for part in parts):
+    if re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", text) is None:
         message = f"--steps {text} is not a list of step numbers; write for example --steps 0,19,39"
         raise InputError(message)
-    return frozenset(map(int, parts))
+    return frozenset(map(int, text.split(",")))

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from parity.cli.options import Recording
+from parity.cli.options import Recording, Replaying
+from parity.errors import InputError
 from parity.trace import Manifest, TraceWriter
 
 ROOT = Path(__file__).parents[3]
@@ -108,3 +109,19 @@ def test_the_options_of_a_recording_are_its_words_read():
     assert (options.dtypes, options.store, options.steps, options.taps, options.twin) == (
         ("float16",), "npy", frozenset({0, 2}), "a", False,
     )  # fmt: skip
+
+
+def test_the_words_of_a_replay_name_the_candidate_and_its_run(tmp_path):
+    asked = Replaying(candidate="gm", weights=Path("w.ckpt"), plant="gelu-tanh", mode=["free"], dtype=["float32"])
+    assert asked.words(Path("trace"), Path("out")) == [
+        "trace", "--store=hdf5", "--candidate=gm", "--weights=w.ckpt", "--plant=gelu-tanh", "--out=out",
+        "--dtype=float32", "--mode=free",
+    ]  # fmt: skip
+
+
+def test_the_options_of_a_replay_say_how_the_same_candidate_is_built_again(tmp_path):
+    options = Replaying(candidate="gm", source=Path("here"), mode=["layers"], dtype=["float64"]).options(tmp_path)
+    assert (options.modes, options.dtypes, options.source) == (("layers",), ("float64",), Path("here"))
+    assert options.command == ("--candidate=gm", "--source=here", "--device=CPU")
+    with pytest.raises(InputError, match="no fault is named 'gelu'"):
+        Replaying(candidate="gm", plant="gelu").options(tmp_path)

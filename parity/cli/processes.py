@@ -1,0 +1,104 @@
+"""The processes of `parity run`: one records, others replay beside it or after it, and all are heard in good order.
+
+MindSpore's main thread waits for its worker by yielding, so one process keeps two cores busy; two processes on two
+cores are done in about half the time when each stays on its own.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from typing import IO, TYPE_CHECKING, Final, NamedTuple
+
+from parity.errors import ChildError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Child", "finish", "start", "start_beside"]
+
+_UNUSABLE: Final = 2
+_INTERRUPTED: Final = 130
+
+
+class Child(NamedTuple):
+    """A command of this program and the process that does it."""
+
+    command: Sequence[str]
+    process: subprocess.Popen[str]
+
+
+def start(command: Sequence[str], *, core: int | None = None, heard: bool = False) -> Child:
+    """Start a command of this program, on one core if it is given; its stderr is ours, or waits to be `heard`."""
+    piped = subprocess.PIPE if heard else None
+    process = subprocess.Popen([sys.executable, "-m", "parity", *command], stderr=piped, text=True)  # noqa: S603 - our own program
+    if core is not None:
+        os.sched_setaffinity(process.pid, {core})
+    return Child(command, process)
+
+
+def start_beside(recording: Sequence[str], replaying: Sequence[Sequence[str]], waiting: list[Child]) -> Child:
+    """Start the recorder and, with it, the replays, which follow its trace; these go into `waiting`.
+
+    On fewer cores than there are processes the recorder shares the last one, and the replays wait on the first.
+    """
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+    scarce = 0 < len(cores) <= len(replaying)
+    first, last = (cores[0], cores[-1]) if scarce else (None, None)
+    recorder = start(recording, core=last)
+    for number, each in enumerate(replaying):
+        own = cores[number % len(cores)] if cores else ""
+        follow = f"--follow={os.getpid()}:{own}"
+        waiting.append(start([*each, follow], core=first, heard=True))
+    return recorder
+
+
+def finish(children: Sequence[Child]) -> None:
+    """Wait for commands and pass on what they say.
+
+    Raises:
+        SystemExit: one could not use its input; exit code 2.
+        ChildError: one failed otherwise.
+    """
+    said: set[str] = set()
+    heard = [child.process.stderr for child in children if child.process.stderr]
+    speakers = [threading.Thread(target=_pass_on, args=(lines, said)) for lines in heard]
+    for speaker in speakers:
+        speaker.start()
+    try:
+        codes = [child.process.wait() for child in children]
+    except KeyboardInterrupt:
+        for child in children:
+            child.process.wait()  # the terminal interrupted it too; let it close its files
+        raise
+    for speaker in speakers:
+        speaker.join()
+    for child, code in zip(children, codes, strict=True):
+        _check(child.command, code)
+
+
+def _check(command: Sequence[str], code: int) -> None:
+    """Raise what a child's exit code says.
+
+    Raises:
+        SystemExit: it could not use its input; exit code 2.
+        ChildError: it failed otherwise.
+    """
+    if code == _INTERRUPTED:
+        raise KeyboardInterrupt
+    if code == _UNUSABLE:
+        sys.exit(_UNUSABLE)  # the child has said why
+    if code:
+        message = f"`parity {command[0]}` failed with exit code {code} (see above); run it alone to look closer: parity {' '.join(command)}"
+        raise ChildError(message)
+
+
+def _pass_on(lines: IO[str], said: set[str]) -> None:
+    """Write a child's lines to stderr; an error that a child beside it has said already is not said again."""
+    for line in lines:
+        if not (line.startswith("error: ") and line in said):
+            said.add(line)
+            sys.stderr.write(line)
+            sys.stderr.flush()
