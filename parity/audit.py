@@ -85,12 +85,15 @@ def _weight_pair(address: str, order: int, wanted: WeightDigests, found: WeightD
     digest = found.digests.get(_SAME, "")
     verdict: Verdict = "MATCH"
     details = []
+    if found.initial:
+        details = ["still at its initial value"]
+    elif digest != wanted.digests.get(_SAME):
+        details = [explain(address, digest, index)]
+    if details:
+        verdict = "MISMATCH"
     if found.shape != wanted.shape:
         verdict = "INCOMPARABLE"
-        details.append(f"shape {list(found.shape)}; the reference has {list(wanted.shape)}")
-    if found.initial or digest != wanted.digests.get(_SAME):
-        verdict = "MISMATCH" if verdict == "MATCH" else verdict
-        details.append("still at its initial value" if found.initial else explain(address, digest, index))
+        details.insert(0, f"shape {list(found.shape)}; the reference has {list(wanted.shape)}")
     pair = _pair(address, verdict, order, "; ".join(details), native=found.native, shape=wanted.shape)
     pair.basis, pair.limit = "exact", "equal digests"
     return pair
@@ -98,19 +101,16 @@ def _weight_pair(address: str, order: int, wanted: WeightDigests, found: WeightD
 
 def explain(address: str, digest: str, index: Index) -> str:
     """Say what a digest is the digest of: a variant of this parameter, another parameter, or unknown."""
-    found = index.get(digest, [])
-    for each in found:
-        if each.address == address:
-            return _variant(each.form)
+    found = index.get(digest)
     if not found:
         return "different, kind unknown"
-    whole = [each for each in found if each.form == _SAME]
-    told = (whole or found)[0]
-    said = [f"equals the reference's {told.address}"]
-    if not whole:
-        said.append(_variant(told.form))
+    # This parameter rather than another, and a parameter as it stands rather than changed.
+    told = min(found, key=lambda each: (each.address != address, each.form != _SAME))
+    if told.address == address:
+        return _variant(told.form)
+    said = ", ".join(filter(None, (f"equals the reference's {told.address}", _variant(told.form))))
     more = len({each.address for each in found}) - 1
-    return ", ".join(said) + (f" and {more} others" if more else "")
+    return f"{said} and {more} others" if more else said
 
 
 def _variant(form: str) -> str:

@@ -80,18 +80,26 @@ def _repaired(causes: Sequence[Cause], evidence: Evidence, folder: Path) -> Resu
 
     A place whose repair was refused is substituted, so that what contains it is still told from what fails by itself.
     """
-    failing = list(filter(differs, evidence.failing))
-    addresses = [*(pair.address for pair in failing), *_end(evidence.reference)]
-    for _ in range(2):
-        after, refused = replay_with(
-            _edits(causes), addresses, reference=evidence.reference, candidate=evidence.candidate, folder=folder,
-            modes=("layers", "free"), dtype=failing[0].dtype or "float64",
-        )  # fmt: skip
-        if not refused:
-            break
+    after, refused = _replay(causes, evidence, folder)
+    if refused:
         for cause in causes:
             _give_up_refused(cause, refused)
+        after, _ = _replay(causes, evidence, folder)
     return after
+
+
+def _replay(causes: Sequence[Cause], evidence: Evidence, folder: Path) -> tuple[Result, dict[str, str]]:
+    """Replay what fails, and what the free run ends in, with all edits; return what of them was refused, too."""
+    failing = list(filter(differs, evidence.failing))
+    return replay_with(
+        _edits(causes),
+        [*(pair.address for pair in failing), *_end(evidence.reference)],
+        reference=evidence.reference,
+        candidate=evidence.candidate,
+        folder=folder,
+        modes=("layers", "free"),
+        dtype=failing[0].dtype or "float64",
+    )
 
 
 def _give_up_refused(cause: Cause, refused: Mapping[str, str]) -> None:

@@ -108,11 +108,19 @@ def _types_of_layers(candidate: Trace) -> list[str]:
 
 
 def _excessive(pairs: Sequence[Pair], dtype: str) -> list[Pair]:
-    """Return the pairs that exceed a measured floor, and nothing else is known to be wrong with their semantics."""
-    failed = filter(has_failed, filter(in_layers, pairs))
-    wrong = {pair.address for pair in failed if pair.question == "semantics"}
-    over = [pair for pair in filter(differs, pairs) if pair.ground == "floor" and pair.dtype == dtype]
-    return [pair for pair in over if not pair.hard and pair.address not in wrong]
+    """Return the pairs of a type that exceed a measured floor, where nothing else is known to be wrong."""
+    wrong = {pair.address for pair in filter(_is_wrong_in_float64, pairs)}
+    return [pair for pair in pairs if _exceeds_floor(pair) and pair.dtype == dtype and pair.address not in wrong]
+
+
+def _is_wrong_in_float64(pair: Pair) -> bool:
+    """Tell whether a module computes something else, however accurately."""
+    return in_layers(pair) and pair.question == "semantics" and has_failed(pair)
+
+
+def _exceeds_floor(pair: Pair) -> bool:
+    """Tell whether a pair differs by more than its floor, and in no way that no tolerance excuses."""
+    return differs(pair) and pair.ground == "floor" and not pair.hard
 
 
 class _Settled(NamedTuple):

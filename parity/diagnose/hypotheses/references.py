@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -27,20 +27,25 @@ _NEGATIVE: Final = f"{CONDITIONING}:output.negative_prompt_embeds"
 _TIMESTEPS: Final = f"{SCHEDULE}:output.timesteps"
 
 
+class _Difference(NamedTuple):
+    """A token of the second tokenizer that differs: where, and both ids; no ids where they cannot be compared."""
+
+    address: str
+    place: tuple[int, ...]
+    ids: frozenset[int]
+
+
 def padding_token(recordings: Recordings) -> Iterator[Hypothesis]:
     """The padding token "!" in a prompt: id 0 in transformers, the ordinary token in OpenCLIP."""
-    places: list[tuple[str, tuple[int, ...]]] = []
+    differences: list[_Difference] = []
     for record in filter(_holds_ids, recordings.first.records):
-        found = _exchanged_ids(recordings, record.address)
-        if found is None:
-            return
-        places += found
-    if not places:
+        differences += _differences(recordings, record.address)
+    if {difference.ids for difference in differences} != {frozenset({_PADDING, _EXCLAMATION})}:
         return
-    address, place = places[0]
+    first = differences[0]
     facts = (
-        f'{len(places)} ids differ, all of them {_PADDING} on one side and {_EXCLAMATION}, the token of "!", on the other',
-        f"the first at {address}, {list(place)}",
+        f'{len(differences)} ids differ, all of them {_PADDING} on one side and {_EXCLAMATION}, the token of "!", on the other',
+        f"the first at {first.address}, {list(first.place)}",
     )
     repair = 'leave "!" out of the prompt, or give its id as the other side does'
     yield Hypothesis(confidence=PROVEN, evidence=facts, repair=repair)
@@ -51,18 +56,16 @@ def _holds_ids(record: Record) -> bool:
     return record.address.startswith(SECOND_TOKENIZER) and port_of(record.address) == "output.input_ids"
 
 
-def _exchanged_ids(recordings: Recordings, address: str) -> list[tuple[str, tuple[int, ...]]] | None:
-    """Return where one side has the padding and the other the exclamation mark; None where ids differ otherwise."""
+def _differences(recordings: Recordings, address: str) -> list[_Difference]:
+    """Return where the ids at an address differ."""
+    incomparable = [_Difference(address, (), frozenset())]
     if not recordings.hold(address):
-        return None
+        return incomparable
     first, second = (np.asarray(run.tensor(address)) for run in recordings)
     if first.shape != second.shape:
-        return None
-    differ = first != second
-    both = np.sort(np.stack([first[differ], second[differ]]), axis=0)
-    if not np.all(both == [[_PADDING], [_EXCLAMATION]]):
-        return None
-    return [(address, tuple(place)) for place in np.argwhere(differ).tolist()]
+        return incomparable
+    places = map(tuple, np.argwhere(first != second).tolist())
+    return [_Difference(address, place, frozenset({int(first[place]), int(second[place])})) for place in places]
 
 
 def negative_prompt(recordings: Recordings) -> Iterator[Hypothesis]:
