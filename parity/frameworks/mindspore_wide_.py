@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import sys
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import mindspore as ms
@@ -41,31 +42,45 @@ _NARROW: Final = (ms.float32, ms.float16, ms.bfloat16)
 @contextmanager
 def widen_operators(kinds: Sequence[Operator]) -> Iterator[None]:
     """Compute these kinds of operator in float64, whoever calls them."""
+    names = dict.fromkeys(chain.from_iterable(_NAMES[kind] for kind in kinds))
     with ExitStack() as changes:
-        for name in dict.fromkeys(name for kind in kinds for name in _NAMES[kind]):
-            for found in {id(each): each for holder in _HOLDERS if (each := getattr(holder, name, None))}.values():
-                if isinstance(found, type):
-                    _replace(changes, found, "__call__", _widened(found.__call__, skip=1))
+        for name in names:
+            for operator in _held_as(name):
+                if isinstance(operator, type):
+                    _replace(changes, operator, "__call__", _widened(operator.__call__, skip=1))
                 else:
-                    _replace_everywhere(changes, found)
+                    _replace_everywhere(changes, operator)
             method = getattr(ms.Tensor, name, None)
             if method is not None:
                 _replace(changes, ms.Tensor, name, _widened(method))
         yield
 
 
+def _held_as(name: str) -> list[Any]:
+    """Return MindSpore's functions and primitives of a name, each once."""
+    found: dict[int, Any] = {}
+    for holder in _HOLDERS:
+        operator = getattr(holder, name, None)
+        if operator is not None:
+            found[id(operator)] = operator
+    return list(found.values())
+
+
+def _is_narrow(value: Any) -> bool:
+    """Tell whether a value is a floating tensor narrower than float64."""
+    return isinstance(value, ms.Tensor) and value.dtype in _NARROW
+
+
 def _widened(operator: Callable[..., Any], skip: int = 0) -> Callable[..., Any]:
-    """Return `operator` with tensors from `skip` on widened, and its result narrowed to the first one's type."""
+    """Return `operator` with tensors widened, and its result narrowed to the first one's type from `skip` on."""
 
     @functools.wraps(operator)
     def call(*given: Any, **named: Any) -> Any:
-        kinds = [each.dtype for each in given[skip:] if isinstance(each, ms.Tensor) and each.dtype in _NARROW]
-        if not kinds:
+        first = next(filter(_is_narrow, given[skip:]), None)
+        if first is None:
             return operator(*given, **named)
-        wide = [
-            each.astype(ms.float64) if isinstance(each, ms.Tensor) and each.dtype in _NARROW else each for each in given
-        ]
-        return operator(*wide, **named).astype(kinds[0])
+        wide = [each.astype(ms.float64) if _is_narrow(each) else each for each in given]
+        return operator(*wide, **named).astype(first.dtype)
 
     return call
 
@@ -74,9 +89,10 @@ def _replace_everywhere(changes: ExitStack, function: Callable[..., Any]) -> Non
     """Replace a function in every module that holds it."""
     wide = _widened(function)
     for module in list(sys.modules.values()):
-        held = [key for key, value in list(getattr(module, "__dict__", {}).items()) if value is function]
-        for key in held:
-            _replace(changes, module, key, wide)
+        content = getattr(module, "__dict__", {})
+        for key, value in list(content.items()):
+            if value is function:
+                _replace(changes, module, key, wide)
 
 
 def _replace(changes: ExitStack, holder: Any, name: str, value: Any) -> None:

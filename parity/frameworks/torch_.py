@@ -17,9 +17,9 @@ from __future__ import annotations
 import inspect
 from collections import OrderedDict
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TYPES",
     "Observation",
+    "Signature",
     "Snapshots",
     "View",
     "flatten",
@@ -102,11 +103,20 @@ class Snapshots:
         array, name = to_numpy(tensor)
         array.flags.writeable = False
         if version >= 0 and array.size:
-            self._kept[place] = (tensor, array, name)  # holding the tensor keeps its memory from being reused
-            self._size += array.nbytes
-            while self._size > _KEPT_BYTES and len(self._kept) > _KEPT_TENSORS:
-                self._size -= self._kept.popitem(last=False)[1][1].nbytes
+            self._keep(place, (tensor, array, name))
         return array, name
+
+    def of(self, leaf: Any) -> Any:
+        """Return a tensor's copy with the name of its type, and a plain value as it is."""
+        return self(leaf) if isinstance(leaf, torch.Tensor) else leaf
+
+    def _keep(self, place: tuple[Any, ...], copy: tuple[torch.Tensor, np.ndarray, str]) -> None:
+        """Keep a copy and let go of the oldest ones; holding the tensor keeps its memory from being reused."""
+        self._kept[place] = copy
+        self._size += copy[1].nbytes
+        while self._size > _KEPT_BYTES and len(self._kept) > _KEPT_TENSORS:
+            _, (_tensor, oldest, _name) = self._kept.popitem(last=False)
+            self._size -= oldest.nbytes
 
 
 def flatten(value: Any, port: str) -> Iterator[tuple[str, Any]]:
@@ -129,16 +139,23 @@ def _children(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from ((each.name, getattr(value, each.name)) for each in fields(value))
 
 
-class _Signature:
-    """The names of a forward's parameters, to bind a call's arguments without the cost of `inspect` per call."""
+class Signature:
+    """The names of a forward's parameters, to bind a call's arguments without the cost of `inspect` per call.
+
+    Attributes:
+        names: Those that are given by their place.
+        rest: The one that takes all further ones; None where there is none.
+    """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         """Read the signature once."""
-        parameters = inspect.signature(function).parameters.values()
-        self.names = [
-            each.name for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
-        ]
-        self.rest = next((each.name for each in parameters if each.kind is each.VAR_POSITIONAL), None)
+        self.names: list[str] = []
+        self.rest: str | None = None
+        for each in inspect.signature(function).parameters.values():
+            if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD):
+                self.names.append(each.name)
+            elif each.kind is each.VAR_POSITIONAL:
+                self.rest = each.name
 
     def bind(self, positional: tuple[Any, ...], keywords: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         """Yield (name, argument) in the order in which they were given."""
@@ -182,8 +199,11 @@ class View:
 
     def _placed(self, leaves: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
         """Bring tensors to the address's layout."""
+        if self.layout is None:
+            yield from leaves
+            return
         for port, leaf in leaves:
-            yield port, self.layout(leaf) if self.layout is not None and isinstance(leaf, torch.Tensor) else leaf
+            yield port, self.layout(leaf) if isinstance(leaf, torch.Tensor) else leaf
 
 
 @contextmanager
@@ -191,41 +211,37 @@ def watched(
     modules: Mapping[str, torch.nn.Module] | Iterable[View], taps: Taps, snapshots: Snapshots
 ) -> Iterator[None]:
     """Report every call of `modules` (by path, or as views) to `taps` while the block runs."""
-    handles: list[Any] = []
-    running: list[tuple[Call, list[tuple[str, Any]]]] = []
-    views = (
-        [View(path=path, module=module) for path, module in modules.items()]
-        if isinstance(modules, Mapping)
-        else list(modules)
-    )
-    try:
-        for view in views:
+    if isinstance(modules, Mapping):
+        modules = [View(path=path, module=module) for path, module in modules.items()]
+    running: list[_Running] = []
+    with ExitStack() as handles:
+        for view in modules:
             before, after = _hooks(view, taps, snapshots, running)
-            handles.append(view.module.register_forward_pre_hook(before, with_kwargs=True))
-            handles.append(view.module.register_forward_hook(after))
+            handles.callback(view.module.register_forward_pre_hook(before, with_kwargs=True).remove)
+            handles.callback(view.module.register_forward_hook(after).remove)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
+
+
+class _Running(NamedTuple):
+    """A call that has begun, and copies of its inputs by port."""
+
+    call: Call
+    inputs: list[tuple[str, Any]]
 
 
 def _hooks(
-    view: View,
-    taps: Taps,
-    snapshots: Snapshots,
-    running: list[tuple[Call, list[tuple[str, Any]]]],
+    view: View, taps: Taps, snapshots: Snapshots, running: list[_Running]
 ) -> tuple[Callable[..., None], Callable[..., None]]:
-    """Return the two hooks of one module; `running` holds the calls that have begun and their inputs."""
-    signature = _Signature(view.module.forward)
+    """Return the two hooks of one module; `running` holds the calls that have begun."""
+    signature = Signature(view.module.forward)
 
     def before(_module: torch.nn.Module, positional: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         call = taps.enter(view.path, view.native)
-        inputs = [
-            (port, snapshots(leaf) if isinstance(leaf, torch.Tensor) else leaf)
-            for port, leaf in view.inputs(signature.bind(positional, keywords))
-            if taps.address(call, port) is not None
-        ]
-        running.append((call, inputs))
+        inputs = []
+        for port, leaf in view.inputs(signature.bind(positional, keywords)):
+            if taps.address(call, port) is not None:
+                inputs.append((port, snapshots.of(leaf)))  # now: the module may change it in place
+        running.append(_Running(call, inputs))
 
     def after(_module: torch.nn.Module, _inputs: tuple[Any, ...], output: Any) -> None:
         call, inputs = running.pop()
@@ -279,7 +295,5 @@ def _copies(values: Mapping[str, Any], side: str, snapshots: Snapshots) -> Itera
     """Yield port and copy of every leaf; an output that is None is none."""
     for name, value in values.items():
         for port, leaf in flatten(value, f"{side}.{name}" if name else side):
-            if isinstance(leaf, torch.Tensor):
-                yield port, snapshots(leaf)
-            elif side == "input" or leaf is not None:
-                yield port, leaf
+            if side == "input" or leaf is not None:
+                yield port, snapshots.of(leaf)

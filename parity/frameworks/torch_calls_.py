@@ -5,12 +5,11 @@ A twin repeats each call of a working run on exactly the inputs that were record
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from parity.address import Address
-from parity.frameworks.torch_ import wide_tensor
+from parity.frameworks.torch_ import Signature, wide_tensor
 from parity.taps import Call
 
 if TYPE_CHECKING:
@@ -48,10 +47,11 @@ def argument(recorded: RunReader, address: str) -> Any:
 
 def call_module(module: torch.nn.Module, inputs: dict[str, Any]) -> Any:
     """Call a module with arguments by the names of its parameters, as `parity.frameworks.torch_.rebuild` gives them."""
-    parameters = inspect.signature(module.forward).parameters.values()
-    rest = next((each.name for each in parameters if each.kind is each.VAR_POSITIONAL), None)
-    positional: tuple[Any, ...] = ()
-    if rest is not None and rest in inputs:
-        before = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
-        positional = (*(inputs.pop(name) for name in before if name in inputs), *inputs.pop(rest))
-    return module(*positional, **inputs)
+    signature = Signature(module.forward)
+    if signature.rest is None or signature.rest not in inputs:
+        return module(**inputs)
+    # What a parameter takes that gathers the rest can only follow those before it by place.
+    named = dict(inputs)
+    rest = named.pop(signature.rest)
+    before = [named.pop(name) for name in signature.names if name in named]
+    return module(*before, *rest, **named)

@@ -68,7 +68,7 @@ def test_stage_native_and_island_are_kept(writer):
     ("address", "content", "message"),
     [
         ("unet.conv_in", np.zeros(1), "is not an address"),
-        ("nonsense.a:output", np.zeros(1), "belongs to no known component"),
+        ("nonsense.a:output", np.zeros(1), "belongs to no component of the reference"),
         ("unet.\ud800:output", np.zeros(1), "surrogates not allowed"),
         ("unet.a:output", [1.0], "is a list; expected a numpy array"),
         ("unet.a:output", np.array(["x"]), "is not a tensor type"),
