@@ -43,7 +43,7 @@ import pytest
 from parity import compare as comparer
 from parity import record as recorder
 from parity import replay as replayer
-from parity.address import Address
+from parity.address import Address, is_output, path_of, port_of
 from parity.align import Alignment
 from parity.digests import digest
 from parity.dtypes import eps, is_float, storage
@@ -100,8 +100,7 @@ class ReferenceTests:
         """`PATH:NAME` of a module, once, with an array of the type that is named."""
         modules, seen = system.modules(), set[str]()
         for address, array, dtype in system.weights():
-            path, _, name = address.partition(":")
-            if path not in modules or not name or address in seen:
+            if path_of(address) not in modules or not port_of(address) or address in seen:
                 _no(f"the weight {address!r} is no PATH:NAME of a module, or comes twice")
             if array.dtype.newbyteorder("<") != storage(dtype):
                 _no(f"{address}: the array is {array.dtype} and is called {dtype}")
@@ -115,11 +114,9 @@ class ReferenceTests:
 
     def test_every_run_is_recorded(self, recorded: Trace) -> None:
         """The working run, its twin, the forced twin, and the twin restarted at each step; none is empty."""
-        working = _working(recorded).name
-        _empty(
-            "runs that are not recorded", [name for name in ("float64", "forced", "steps") if name not in recorded.runs]
-        )
-        _empty("runs without a record", [name for name in (working, *recorded.runs) if len(recorded.run(name)) == 0])
+        _working(recorded)
+        _empty("runs that are not recorded", sorted({"float64", "forced", "steps"} - set(recorded.runs)))
+        _empty("runs without a record", [name for name in recorded.runs if len(recorded.run(name)) == 0])
 
     def test_recording_changes_nothing(self, recorded: Trace) -> None:
         """With and without hooks the results are bit-identical."""
@@ -144,41 +141,36 @@ class ReferenceTests:
 
     def test_the_twin_computes_in_float64(self, recorded: Trace) -> None:
         """What is narrower says which operator made it so."""
-        twin = recorded.run("float64")
-        narrow = [
-            each.address
-            for each in twin.records
-            if ":output" in each.address and is_float(each.dtype) and each.dtype != "float64" and each.island is None
-        ]
-        _empty("outputs of the twin that are narrower than float64 and no island", narrow)
+        outputs = [each for each in recorded.run("float64").records if is_output(each.address)]
+        narrow = [each for each in outputs if is_float(each.dtype) and each.dtype != "float64"]
+        unknown = [each.address for each in narrow if each.island is None]
+        _empty("outputs of the twin that are narrower than float64 and no island", unknown)
 
     def test_the_twin_is_given_what_was_drawn(self, recorded: Trace) -> None:
         """Noise and inputs of the whole are the working run's, widened and not drawn again."""
         working, twin = _working(recorded), recorded.run("float64")
-        drawn = [each.address for each in working.records if each.kind == "tensor" and _DRAWN.fullmatch(each.address)]
+        tensors = [each.address for each in working.records if each.kind == "tensor"]
+        drawn = list(filter(_DRAWN.fullmatch, tensors))
         if not drawn:
             _no("no input is recorded that was drawn: neither PATH:input.noise nor pipeline:input.NAME")
-        _empty(
-            "draws that the twin got otherwise",
-            [each for each in drawn if each not in twin or not np.array_equal(working.wide(each), twin.wide(each))],
-        )
+        _empty("draws that the twin got otherwise", [each for each in drawn if not _equal(working, twin, each)])
 
     def test_the_forced_twin_computes_the_same(self, recorded: Trace) -> None:
         """On equal inputs a module and its twin differ by rounding, not by what they compute."""
         working, forced = _working(recorded), recorded.run("forced")
         limit = _SAME_COMPUTATION * eps(working.info.dtype)
-        far = [
-            f"{each.address} ({distance:.1e})"
-            for each in forced.records
-            if each.kind == "tensor" and (distance := _distance(working, forced, each.address)) > limit
-        ]
+        far = []
+        for each in forced.records:
+            distance = _distance(working, forced, each.address) if each.kind == "tensor" else 0.0
+            if distance > limit:
+                far.append(f"{each.address} ({distance:.1e})")
         _empty(f"outputs of the forced twin that are farther than {limit:.0e} from the working run's", far)
 
     def test_every_module_with_parameters_is_recorded(self, recorded: Trace) -> None:
         """What owns a parameter is compared, or is known never to be called."""
-        seen = {Address.parse(each).path for each in _working(recorded) if ":output" in each}
-        owners = {address.partition(":")[0] for address in recorded.manifest.weights}
-        _empty("modules with parameters and without a record", sorted(owners - seen - self.never_called))
+        owners = set(map(path_of, recorded.manifest.weights))
+        unseen = owners - _called(_working(recorded))
+        _empty("modules with parameters and without a record", sorted(unseen - self.never_called))
 
 
 class CandidateTests:
@@ -224,13 +216,13 @@ class CandidateTests:
         """Every path with an output has a row, or one of the listed reasons; no row names what is not there."""
         reference = Trace.open(trace)
         rows, reasons = candidate.alignment(request_of)
-        recorded = {Address.parse(each).path for each in _working(reference) if ":output" in each}
-        known = recorded | set(reference.manifest.modules)
+        called = _called(_working(reference))
         try:
-            Alignment(rows, reasons, known)
+            Alignment(rows, reasons, called | set(reference.manifest.modules))
         except AlignmentError as error:
             _no(str(error))
-        _empty("paths without a row and without a reason", sorted(recorded - {row.path for row in rows} - set(reasons)))
+        told = {row.path for row in rows} | set(reasons)
+        _empty("paths without a row and without a reason", sorted(called - told))
 
     def test_every_aligned_cell_is_there(
         self, candidate: Candidate, request_of: replayer.Request, system: replayer.System
@@ -249,15 +241,12 @@ class CandidateTests:
         wanted, found = request_of.manifest.weights, {each.address: each for each in system.weights()}
         _empty("weights that the candidate lacks or has too many", sorted(set(wanted) ^ set(found)))
         _empty("weights that nothing loaded", [address for address, each in found.items() if not each.loaded])
-        _empty(
-            "weights that are not the reference's",
-            [
-                f"{address} {list(each.array.shape)}, the reference has {list(wanted[address].shape)}"
-                for address, each in found.items()
-                if each.array.shape != wanted[address].shape
-                or digest(each.array) != wanted[address].digests["identity/own"]
-            ],
-        )
+        others = []
+        for address, each in found.items():
+            here, there = each.array.shape, wanted[address].shape
+            if here != there or digest(each.array) != wanted[address].digests["identity/own"]:
+                others.append(f"{address} {list(here)}, the reference has {list(there)}")
+        _empty("weights that are not the reference's", others)
 
     def test_a_checkpoint_without_one_tensor_is_refused(
         self, candidate: Candidate, request_of: replayer.Request, tmp_path: Path
@@ -288,11 +277,10 @@ class CandidateTests:
         wanted = {f"{mode}-{dtype}" for mode in replayer.MODES for dtype in ("float64", working.info.dtype)}
         _empty("runs that are not there", sorted(wanted - set(replayed.runs)))
         for name in sorted(wanted):
-            run = replayed.run(name)
-            _empty(
-                f"addresses of {name} that the reference does not have", [each for each in run if each not in working]
-            )
-            if len(run) == 0:
+            addresses = list(replayed.run(name))
+            unknown = [each for each in addresses if each not in working]
+            _empty(f"addresses of {name} that the reference does not have", unknown)
+            if not addresses:
                 _no(f"{name} recorded nothing")
 
     def test_a_healthy_candidate_matches(self, replayed: Trace, trace: Path) -> None:
@@ -319,11 +307,7 @@ class CandidateTests:
         except ParityError as error:
             _no(f"the weight of {path} cannot be flipped by a repair: {error}")
         result = comparer.compare(reference, [broken])
-        failed = {
-            (pair.mode, pair.address.partition("@")[0].partition(":")[0])
-            for pair in result.pairs
-            if pair.verdict == "MISMATCH"
-        }
+        failed = {(pair.mode, path_of(pair.address)) for pair in result.pairs if pair.verdict == "MISMATCH"}
         if failed != {("audit", path), ("layers", path)}:
             _no(f"the weight of {path} was flipped; what fails is {_shown(sorted(map(str, failed)))}")
 
@@ -332,12 +316,22 @@ def _planted(candidate: Candidate, request: replayer.Request, reference: Trace) 
     """Return a path with a two-dimensional weight, rows of its own and a record."""
     rows, _ = candidate.alignment(request)
     aligned = {row.path for row in rows if not row.function}
-    seen = {Address.parse(each).path for each in reference.run("float64") if each.endswith(":output")}
+    seen = {path_of(each) for each in reference.run("float64") if port_of(each) == "output"}
     for address, weight in reference.manifest.weights.items():
-        path, _, name = address.partition(":")
-        if name == "weight" and len(weight.shape) == 2 and weight.shape[0] > 1 and path in aligned & seen:  # noqa: PLR2004
-            return path
+        is_matrix = port_of(address) == "weight" and len(weight.shape) == 2  # noqa: PLR2004
+        if is_matrix and weight.shape[0] > 1 and path_of(address) in aligned & seen:
+            return path_of(address)
     pytest.skip("no aligned module has a matrix as its weight")
+
+
+def _called(run: RunReader) -> set[str]:
+    """Return the paths of which a run has an output."""
+    return {path_of(each) for each in run if is_output(each)}
+
+
+def _equal(first: RunReader, second: RunReader, address: str) -> bool:
+    """Tell whether the second run has the first one's tensor, but for its type."""
+    return address in second and np.array_equal(first.wide(address), second.wide(address))
 
 
 def _without_one(model: Path, file: Path, out: Path) -> str:
@@ -360,10 +354,11 @@ def _without_one(model: Path, file: Path, out: Path) -> str:
 
 def _working(trace: Trace) -> RunReader:
     """Return a reference's run in its working type."""
-    names = [name for name in trace.runs if trace.run(name).info.mode == "run" and name != "float64"]
-    if not names:
-        _no(f"{trace.folder} has no run in a working type; its runs are {', '.join(trace.runs)}")
-    return trace.run(names[0])
+    for name in trace.runs:
+        run = trace.run(name)
+        if run.info.mode == "run" and name != "float64":
+            return run
+    return _no(f"{trace.folder} has no run in a working type; its runs are {', '.join(trace.runs)}")
 
 
 def _distance(first: RunReader, second: RunReader, address: str) -> float:
@@ -398,12 +393,12 @@ def _plain_attributes(components: Components, attributes: Mapping[str, Mapping[s
 
 def _has(found: object, protocol: type) -> None:
     """Fail unless an object has everything that a protocol names."""
-    bases = [base for base in protocol.__mro__ if base not in {object, Protocol, Generic}]
-    names = {name for base in bases for name in (*vars(base), *base.__annotations__) if not name.startswith("_")}
-    _empty(
-        f"what {type(found).__name__} lacks of {protocol.__name__}",
-        sorted(each for each in names if not hasattr(found, each)),
-    )
+    named: set[str] = set()
+    for base in protocol.__mro__:
+        if base not in {object, Protocol, Generic}:
+            named.update(vars(base), base.__annotations__)
+    lacking = [name for name in sorted(named) if not name.startswith("_") and not hasattr(found, name)]
+    _empty(f"what {type(found).__name__} lacks of {protocol.__name__}", lacking)
 
 
 def _empty(what: str, found: Iterable[object]) -> None:

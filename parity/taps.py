@@ -97,11 +97,15 @@ class Filter:
 
     def __call__(self, address: str, step: int | None) -> bool:
         """Tell whether the address is recorded."""
-        if self._steps is not None and step is not None and step not in self._steps:
+        if step is not None and not self._takes(step):
             return False
         found = self._pattern is None or self._pattern.fullmatch(address) is not None
-        self.any = self.any or found
+        self.any |= found
         return found
+
+    def _takes(self, step: int) -> bool:
+        """Tell whether a step of the loop is recorded."""
+        return self._steps is None or step in self._steps
 
 
 class Taps:
@@ -146,6 +150,7 @@ class Taps:
 
     def leave(self, call: Call) -> None:
         """Note that a call has ended, by returning or by an exception."""
+        # Calls that an exception left open lie above it.
         while self.stack and self.stack.pop() != call:
             continue
         self._natives.pop(call, None)

@@ -60,12 +60,13 @@ class CellSystem(MindSporeSystem):
 
     def attributes(self) -> Mapping[str, Mapping[str, Any]]:
         """Return path -> the attributes that the reference reports and the cell has."""
-        found = {
-            path: {name: getattr(self.cells[path], name) for name in values if hasattr(self.cells[path], name)}
-            for path, values in self.manifest.attributes.items()
-            if path in self.cells
-        }
-        return {path: values for path, values in found.items() if values}
+        found = {}
+        for path, reported in self.manifest.attributes.items():
+            cell = self.cells.get(path)
+            values = {name: getattr(cell, name) for name in reported if hasattr(cell, name)}
+            if values:
+                found[path] = values
+        return found
 
     def native(self, value: Any, dtype: Any = None) -> Any:
         """Return all arrays inside `value` as tensors: floats in the system's type, integers as they are."""
@@ -142,16 +143,20 @@ class CellSystem(MindSporeSystem):
 
     def _generate(self, inputs: Mapping[str, Any]) -> Any:
         """Run the program on inputs by the reference's keys."""
-        return self.candidate.run(self.pipeline, **{key: self.native(each) for key, each in rebuild(inputs).items()})
+        nested = self.native(rebuild(inputs))
+        return self.candidate.run(self.pipeline, **nested)
 
     def _call(self, native: str, inputs: Mapping[str, Any]) -> Any:
         """Call a cell: by the names of `construct` where it has them all, else in the order in which they were given."""
-        cell, nested = self.cells[native], rebuild(inputs)
+        cell, nested = self.cells[native], self.native(rebuild(inputs))
         names = list(inspect.signature(cell.construct).parameters)
-        if set(nested) <= set(names):
-            last = max((names.index(key) for key in nested), default=-1)
-            nested = {name: nested.get(name) for name in names[: last + 1]}
-        return cell(*(self.native(each) for each in nested.values()))
+        if not set(nested) <= set(names):
+            return cell(*nested.values())
+        # A cell takes its arguments by position: what was not given before the last one that was is None.
+        given = [nested.get(name) for name in names]
+        while given and names[len(given) - 1] not in nested:
+            given.pop()
+        return cell(*given)
 
     def _stepping(self, reporter: Reporter) -> list[Any]:
         """Tell the reporter where a call of the loop's part begins and ends."""
@@ -171,4 +176,7 @@ class CellSystem(MindSporeSystem):
 
 def _ports(result: Any) -> dict[str, np.ndarray]:
     """Return the arrays of the program's result by port."""
-    return {f"output.{key}" if key else "output": array for key, array in mindspore_.arrays(result).items()}
+    found = {}
+    for key, array in mindspore_.arrays(result).items():
+        found[f"output.{key}".removesuffix(".")] = array
+    return found

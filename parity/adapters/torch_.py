@@ -125,11 +125,12 @@ class ModuleSystem:
 
     def attributes(self) -> dict[str, dict[str, Any]]:
         """Return path -> the attributes that both frameworks' layers have."""
-        found = {
-            path: {name: getattr(module, name) for name in _ATTRIBUTES if hasattr(module, name)}
-            for path, module in self._modules(self._pipeline).items()
-        }
-        return {path: values for path, values in found.items() if values}
+        found = {}
+        for path, module in self._modules(self._pipeline).items():
+            values = {name: getattr(module, name) for name in _ATTRIBUTES if hasattr(module, name)}
+            if values:
+                found[path] = values
+        return found
 
     def weights(self) -> Iterator[tuple[str, np.ndarray, str]]:
         """Yield (address, array, type) of every parameter."""
@@ -155,7 +156,7 @@ class ModuleSystem:
     def run(self, taps: Taps | None, progress: Progress) -> Outcome:
         """Run the case in the working type; report to `taps`, or with None to nobody, no hook in place."""
         progress(0, 1)
-        inputs = {name: _cast(value, TYPES[self._dtype], self._device) for name, value in self._inputs.items()}
+        inputs = _cast(self._inputs, TYPES[self._dtype], self._device)
         with exact_float32():
             if taps is None:
                 result = self._generate(self._pipeline, inputs)
@@ -189,20 +190,21 @@ class ModuleSystem:
 
     def forced(self, recorded: RunReader, skipped: Collection[Call], taps: Taps, progress: Progress) -> None:
         """Apply each module of the twin, and the program as a whole, to the inputs that `recorded` has of it."""
-        modules = self._modules(self._twin)
         calls = recorded_calls(recorded, skipped)
         for done, (call, inputs) in enumerate(calls.items()):
-            nested = rebuild({each.port.removeprefix("input."): argument(recorded, str(each)) for each in inputs})
-            with torch.no_grad():
-                if call.path == WHOLE:
-                    result = self._generate(self._twin, nested)
-                else:
-                    result = call_module(modules[call.path], nested)
-            for port, leaf in _tensors(result):
+            arguments = {each.port.removeprefix("input."): argument(recorded, str(each)) for each in inputs}
+            for port, leaf in _tensors(self._applied(call.path, rebuild(arguments))):
                 address = replace(call, port=port)
                 if address in recorded:
                     taps.repeat(address, *to_numpy(leaf))
             progress(done + 1, len(calls))
+
+    def _applied(self, path: str, arguments: dict[str, Any]) -> Any:
+        """Return what a module of the twin, or the whole of it, makes of these arguments."""
+        if path == WHOLE:
+            return self._generate(self._twin, arguments)
+        with torch.no_grad():
+            return call_module(self._modules(self._twin)[path], arguments)
 
     @property
     def _twin(self) -> Any:
@@ -215,16 +217,15 @@ class ModuleSystem:
 
     def _wide_inputs(self) -> dict[str, Any]:
         """Return the run's inputs as the working run got them, widened."""
-        rounded = {name: _cast(value, TYPES[self._dtype], "cpu") for name, value in self._inputs.items()}
-        return {name: _cast(value, torch.float64, "cpu") for name, value in rounded.items()}
+        rounded = _cast(self._inputs, TYPES[self._dtype], "cpu")
+        return _cast(rounded, torch.float64, "cpu")
 
     def _modules(self, pipeline: Any) -> dict[str, torch.nn.Module]:
         """Return every module by its path."""
-        return {
-            f"{part}.{path}" if path else part: module
-            for part, root in self._reference.parts(pipeline).items()
-            for path, module in root.named_modules()
-        }
+        found: dict[str, torch.nn.Module] = {}
+        for part, root in self._reference.parts(pipeline).items():
+            found.update(root.named_modules(prefix=part))
+        return found
 
     def _generate(self, pipeline: Any, inputs: Mapping[str, Any]) -> Any:
         """Run the program without gradients."""

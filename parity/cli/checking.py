@@ -76,9 +76,7 @@ def calibrate(trace: Path, candidates: Sequence[Path], *, out: Path | None, head
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
         say(f"wrote {out}: {len(proposal.rules)} rules")
-    failed = sum(pair.verdict == "MISMATCH" for pair in result.pairs) - sum(
-        pair.verdict == "MISMATCH" for pair in proposal.left
-    )
+    failed = _failing(result.pairs) - _failing(proposal.left)
     if failed:
         say(f"pairs that fail the default limits and match under these rules: {failed}; their reasons say so")
     _say_left(proposal.left)
@@ -88,9 +86,15 @@ def calibrate(trace: Path, candidates: Sequence[Path], *, out: Path | None, head
     return int(bool(proposal.left or unexplained))
 
 
+def _failing(pairs: Sequence[Pair]) -> int:
+    """Return how many of these pairs differ by more than they may."""
+    return sum(pair.verdict == "MISMATCH" for pair in pairs)
+
+
 def _say_left(left: Sequence[Pair]) -> None:
     """Name the pairs that no rule excuses."""
     for pair in left[:_SHOWN]:
-        say(f"no rule excuses {pair.address}: {pair.verdict} ({pair.mode}); {pair.detail or pair.hard or pair.limit}")
+        why = pair.detail or pair.hard or pair.limit
+        say(f"no rule excuses {pair.address}: {pair.verdict} ({pair.mode}); {why}")
     if len(left) > _SHOWN:
         say(f"no rule excuses {len(left) - _SHOWN} more pairs")

@@ -10,12 +10,13 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
 from parity.errors import ChildError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["Child", "finish", "start", "start_beside"]
 
@@ -62,21 +63,29 @@ def finish(children: Sequence[Child]) -> None:
         SystemExit: one could not use its input; exit code 2.
         ChildError: one failed otherwise.
     """
-    said: set[str] = set()
-    heard = [child.process.stderr for child in children if child.process.stderr]
-    speakers = [threading.Thread(target=_pass_on, args=(lines, said)) for lines in heard]
-    for speaker in speakers:
-        speaker.start()
-    try:
-        codes = [child.process.wait() for child in children]
-    except KeyboardInterrupt:
-        for child in children:
-            child.process.wait()  # the terminal interrupted it too; let it close its files
-        raise
-    for speaker in speakers:
-        speaker.join()
+    with _heard(children):
+        try:
+            codes = [child.process.wait() for child in children]
+        except KeyboardInterrupt:
+            for child in children:
+                child.process.wait()  # the terminal interrupted it too; let it close its files
+            raise
     for child, code in zip(children, codes, strict=True):
         _check(child.command, code)
+
+
+@contextmanager
+def _heard(children: Sequence[Child]) -> Iterator[None]:
+    """Pass on what children say that wait to be heard, to the end of it where the block ends well."""
+    said: set[str] = set()
+    speakers = []
+    for child in children:
+        if child.process.stderr is not None:
+            speakers.append(threading.Thread(target=_pass_on, args=(child.process.stderr, said)))
+            speakers[-1].start()
+    yield
+    for speaker in speakers:
+        speaker.join()
 
 
 def _check(command: Sequence[str], code: int) -> None:
