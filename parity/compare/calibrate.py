@@ -17,18 +17,19 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import defaultdict
 from decimal import ROUND_UP, Context, Decimal
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from parity.address import STAGES
+from parity.address import STAGES, path_of, port_of
 from parity.compare.rules import Rule
-from parity.compare.summary import failing, is_excused
+from parity.compare.summary import failing, is_finding, is_undecided
 from parity.dtypes import eps
 from parity.errors import ToleranceError
 from parity.result import MEASURES, measured
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from parity.result import Measure, Pair, Result
     from parity.trace import Trace
@@ -64,17 +65,13 @@ class _Group(NamedTuple):
 
 def path_pattern(address: str) -> str:
     """Return the pattern of all addresses of the same component, last name and port."""
-    place, _, port = address.rpartition(":")
-    component, *names = place.partition("@")[0].split(".")
-    tail: list[str] = []
-    while names:
-        tail.insert(0, names.pop())
-        if not tail[0].isdigit():
-            break
+    component, *names = path_of(address).split(".")
     path = re.escape(component)
-    if tail:
-        path += r"\.(?:.*\.)?" + r"\.".join(map(_general, tail))
-    return rf"{path}(?:@.*)?:{_general(port)}"
+    last = max((place for place, name in enumerate(names) if not name.isdigit()), default=0)
+    if names:
+        # Numbers after the last name say which of several parts it is, and stay with it.
+        path += r"\.(?:.*\.)?" + r"\.".join(map(_general, names[last:]))
+    return rf"{path}(?:@.*)?:{_general(port_of(address))}"
 
 
 def _general(text: str) -> str:
@@ -101,18 +98,32 @@ def propose(result: Result, kinds: Mapping[str, str] | None = None, headroom: fl
     if not (math.isfinite(headroom) and headroom >= 1):
         message = f"a headroom of {headroom:g} would fail what was just measured; give at least 1, for example 3"
         raise ToleranceError(message)
-    groups: dict[_Group, list[Pair]] = {}
-    left = []
+    groups: defaultdict[_Group, list[Pair]] = defaultdict(list)
+    left: list[Pair] = []
     for pair in result.pairs:
         if _can_have_rule(pair):
-            group = _Group(pair.stage, pair.question, pair.mode, pair.dtype or "", path_pattern(pair.address))
-            groups.setdefault(group, []).append(pair)
-        elif pair.verdict in {"MISSING", "UNEXPECTED"} or (
-            failing(pair) and (not is_excused(pair) or "unbounded-depth" in pair.flags)
-        ):
+            groups[_group_of(pair)].append(pair)
+        elif _keeps_from_match(pair):
             left.append(pair)
-    ordered = sorted(groups, key=lambda group: (_STAGE[group.stage], group[1:4], group.pattern))
-    return Proposal([_rule(group, groups[group], kinds or {}, headroom) for group in ordered], left)
+    ordered = sorted(groups, key=_place)
+    rules = [_rule(group, groups[group], kinds or {}, headroom) for group in ordered]
+    return Proposal(rules, left)
+
+
+def _group_of(pair: Pair) -> _Group:
+    """Return what a pair has in common with those that its rule is for."""
+    return _Group(
+        stage=pair.stage,
+        question=pair.question,
+        mode=pair.mode,
+        dtype=pair.dtype or "",
+        pattern=path_pattern(pair.address),
+    )
+
+
+def _place(group: _Group) -> tuple[int, str, str, str, str]:
+    """Return what says where a group's rule stands in the file: by stage first."""
+    return _STAGE[group.stage], group.question, group.mode, group.dtype, group.pattern
 
 
 def _can_have_rule(pair: Pair) -> bool:
@@ -120,42 +131,60 @@ def _can_have_rule(pair: Pair) -> bool:
     return pair.ground in {"float64", "floor", "model"} and not pair.hard and not pair.basis.startswith("case: ")
 
 
+def _keeps_from_match(pair: Pair) -> bool:
+    """Tell whether a pair keeps the whole from a MATCH."""
+    return is_finding(pair) or is_undecided(pair)
+
+
 def _rule(group: _Group, pairs: Sequence[Pair], kinds: Mapping[str, str], headroom: float) -> Rule:
     """Return the rule of a group."""
-    largest = {known.name: _largest(pairs, known) for known in _LIMITED}
-    if not all(math.isfinite(value) for value, _ in largest.values()):
-        largest = {known.name: _largest(pairs, known) for known in _SUBSTITUTES}
-    limits = {name: _limit(value, group.dtype, headroom) for name, (value, _) in largest.items()}
-    worst = next(iter(largest.values()))[1]
-    seen = " and ".join(f"{name} {value:.2g}" for name, (value, _) in largest.items())
-    words = [
-        f"measured at most {seen} in {len(pairs)} pair{'s' if len(pairs) > 1 else ''}, the most at {worst.address}"
-    ]
-    if all(value == 0.0 for value, _ in largest.values()):
-        words.append(f"headroom {headroom:g} x the rounding of {group.dtype}")
-    else:
-        words.append(f"headroom {headroom:g}x")
-    found = {kinds.get(pair.address.partition("@")[0].partition(":")[0]) for pair in pairs} - {None}
-    if found:
-        words.append(f"operator {', '.join(sorted(map(str, found)))}")
-    failed = sum(failing(pair) for pair in pairs)
-    if failed:
-        words.append(f"{failed} of them fail the default limits: look before you trust this rule")
+    largest = [_largest(pairs, known) for known in _LIMITED]
+    if not all(math.isfinite(most.value) for most in largest):
+        largest = [_largest(pairs, known) for known in _SUBSTITUTES]
+    limits = [f"{most.name} <= {_limit(most.value, group.dtype, headroom)}" for most in largest]
     return Rule(
         address=group.pattern,
         stage=group.stage,
         question=group.question,
         mode=group.mode,
         dtype=group.dtype,
-        require=" and ".join(f"{name} <= {limit}" for name, limit in limits.items()),
-        reason="; ".join(words),
+        require=" and ".join(limits),
+        reason="; ".join(_reasons(group, pairs, largest, kinds, headroom)),
     )
 
 
-def _largest(pairs: Sequence[Pair], known: Measure) -> tuple[float, Pair]:
-    """Return the largest value of a measure and its pair; the first of equals."""
-    worst = max(pairs, key=lambda pair: measured(known.read(pair)))
-    return measured(known.read(worst)), worst
+def _reasons(
+    group: _Group, pairs: Sequence[Pair], largest: Sequence[_Largest], kinds: Mapping[str, str], headroom: float
+) -> Iterator[str]:
+    """Yield what a rule was made from, and what speaks against it."""
+    seen = " and ".join(f"{most.name} {most.value:.2g}" for most in largest)
+    amount = f"{len(pairs)} pair{'s' if len(pairs) > 1 else ''}"
+    yield f"measured at most {seen} in {amount}, the most at {largest[0].pair.address}"
+    if any(most.value for most in largest):
+        yield f"headroom {headroom:g}x"
+    else:
+        yield f"headroom {headroom:g} x the rounding of {group.dtype}"
+    operators = {kinds.get(path_of(pair.address)) for pair in pairs} - {None}
+    if operators:
+        yield f"operator {', '.join(sorted(map(str, operators)))}"
+    failed = sum(map(failing, pairs))
+    if failed:
+        yield f"{failed} of them fail the default limits: look before you trust this rule"
+
+
+class _Largest(NamedTuple):
+    """The largest value of a measure, and where it was measured."""
+
+    name: str
+    value: float
+    pair: Pair
+
+
+def _largest(pairs: Sequence[Pair], known: Measure) -> _Largest:
+    """Return the largest value of a measure; the first of equals."""
+    values = [measured(known.read(pair)) for pair in pairs]
+    place = max(range(len(values)), key=values.__getitem__)
+    return _Largest(known.name, values[place], pairs[place])
 
 
 def _limit(measured: float, dtype: str, headroom: float) -> str:

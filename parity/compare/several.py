@@ -12,10 +12,10 @@ written, so that whatever judges, diagnoses or draws one result does the same to
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final, TypeVar
 
-import msgspec
+from msgspec.structs import replace
 
 from parity.address import STAGES
 from parity.compare.summary import first_divergence
@@ -24,7 +24,7 @@ from parity.result import Coverage, Result
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from parity.result import Cause, Overall, Pair
+    from parity.result import Overall, Pair
     from parity.trace import Trace
 
 __all__ = ["by_type", "folder_name", "join", "named", "split"]
@@ -41,27 +41,36 @@ def named(candidates: Sequence[Trace]) -> dict[str, list[Trace]]:
 
     A planted fault is part of the name, and so are the other options in which candidates of one name differ.
     """
-    groups: dict[tuple[str, tuple[str, ...]], list[Trace]] = {}
+    groups: defaultdict[tuple[str, tuple[str, ...]], list[Trace]] = defaultdict(list)
     for trace in candidates:
-        groups.setdefault((trace.manifest.name, tuple(sorted(trace.manifest.command))), []).append(trace)
-    shared = {
-        name: set.intersection(*(set(command) for other, command in groups if other == name)) for name, _ in groups
-    }
+        groups[trace.manifest.name, tuple(sorted(trace.manifest.command))].append(trace)
+    options: defaultdict[str, list[set[str]]] = defaultdict(list)
+    for name, command in groups:
+        options[name].append(set(command))
     found: dict[str, list[Trace]] = {}
     for (name, command), traces in groups.items():
-        told = [option for option in command if option.startswith("--plant=") or option not in shared[name]]
-        words = ", ".join(option.removeprefix("--").replace("=", " ", 1) for option in told)
-        found[f"{name} ({words})" if words else name] = traces
+        shared = set.intersection(*options[name])
+        found[_name_of(name, command, shared)] = traces
     return found
+
+
+def _name_of(name: str, command: Sequence[str], shared: set[str]) -> str:
+    """Return the name of a candidate with the options that tell it apart from others of its name."""
+    told = [option for option in command if option.startswith("--plant=") or option not in shared]
+    words = ", ".join(option.removeprefix("--").replace("=", " ", 1) for option in told)
+    return f"{name} ({words})" if words else name
 
 
 def by_type(name: str, pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
     """Return the pairs of one candidate by column, labelled `NAME, TYPE`; what no working type owns is in each."""
-    types = {pair.dtype: None for pair in pairs if pair.question == "precision" and pair.dtype != _TWIN}
-    return {
-        f"{name}, {dtype}": [pair for pair in pairs if pair.question != "precision" or pair.dtype in {dtype, _TWIN}]
-        for dtype in types or {_TWIN: None}
-    }
+    of_precision = [pair.dtype for pair in pairs if pair.question == "precision"]
+    types = [dtype for dtype in dict.fromkeys(of_precision) if dtype != _TWIN] or [_TWIN]
+    return {f"{name}, {dtype}": [pair for pair in pairs if _is_in_column(pair, dtype)] for dtype in types}
+
+
+def _is_in_column(pair: Pair, dtype: str | None) -> bool:
+    """Tell whether a pair stands in the column of a working type."""
+    return pair.question != "precision" or pair.dtype in {dtype, _TWIN}
 
 
 def folder_name(label: str) -> str:
@@ -77,16 +86,12 @@ def split(result: Result) -> dict[str, Result]:
     """Return the result of each candidate by its label; of one alone, the result itself under an empty label."""
     if not result.candidates:
         return {"": result}
-    pairs: dict[str, list[Pair]] = {label: [] for label in result.candidates}
-    causes: dict[str, list[Cause]] = {label: [] for label in result.candidates}
+    views = {label: replace(view, pairs=[], causes=[]) for label, view in result.candidates.items()}
     for pair in result.pairs:
-        pairs[pair.candidate].append(pair)
+        views[pair.candidate].pairs.append(pair)
     for cause in result.causes:
-        causes[cause.candidate].append(cause)
-    return {
-        label: msgspec.structs.replace(view, pairs=pairs[label], causes=causes[label])
-        for label, view in result.candidates.items()
-    }
+        views[cause.candidate].causes.append(cause)
+    return views
 
 
 def join(views: Mapping[str, Result], before: Result | None = None) -> Result:
@@ -96,34 +101,40 @@ def join(views: Mapping[str, Result], before: Result | None = None) -> Result:
         views: Each candidate's result by label.
         before: The joined result that `views` were split from: what belongs to none of them is kept.
     """
-    first = next(iter(views.values()))
-    if len(views) == 1:
+    several = list(views.values())
+    first = several[0]
+    if len(several) == 1:
         return first
-    pairs = [msgspec.structs.replace(pair, candidate=label) for label, view in views.items() for pair in view.pairs]
-    causes = [msgspec.structs.replace(cause, candidate=label) for label, view in views.items() for cause in view.causes]
-    traces = [path for view in views.values() for side, path in view.traces.items() if side != "reference"]
-    counts: Counter[str] = Counter()
-    for view in views.values():
-        counts.update(view.counts)
     whole = Result(
-        verdict=_gravest(_OVERALL, (view.verdict for view in views.values())),
-        counts=dict(counts),
-        first_divergence=first_divergence(pairs) if first.checks.get("ordered", True) else None,
-        causes=causes,
-        pairs=pairs,
-        coverage=_together([view.coverage for view in views.values()]),
-        platform={name: floors for view in views.values() for name, floors in view.platform.items()},
-        provenance={"reference": first.provenance.get("reference")}
-        | {label: view.provenance.get("candidate") for label, view in views.items()},
+        verdict=_gravest(_OVERALL, (view.verdict for view in several)),
+        counts={},
+        first_divergence=None,
+        causes=[],
+        pairs=[],
+        coverage=_together([view.coverage for view in several]),
+        platform={},
+        provenance={"reference": first.provenance.get("reference")},
         case=first.case,
         functions=first.functions,
         checks=first.checks,
         islands=first.islands,
-        stages=_stages(list(views.values())),
-        traces={"reference": first.traces.get("reference", "")}
-        | {f"candidate_{place}": path for place, path in enumerate(dict.fromkeys(traces))},
-        candidates={label: msgspec.structs.replace(view, pairs=[], causes=[]) for label, view in views.items()},
+        stages=_stages(several),
+        traces={"reference": first.traces.get("reference", "")},
     )
+    counts: Counter[str] = Counter()
+    traces: dict[str, None] = {}
+    for label, view in views.items():
+        counts.update(view.counts)
+        whole.pairs += [replace(pair, candidate=label) for pair in view.pairs]
+        whole.causes += [replace(cause, candidate=label) for cause in view.causes]
+        whole.platform |= view.platform
+        whole.provenance[label] = view.provenance.get("candidate")
+        whole.candidates[label] = replace(view, pairs=[], causes=[])
+        traces |= dict.fromkeys(path for side, path in view.traces.items() if side != "reference")
+    whole.counts = dict(counts)
+    whole.traces |= {f"candidate_{place}": path for place, path in enumerate(traces)}
+    if first.checks.get("ordered", True):
+        whole.first_divergence = first_divergence(whole.pairs)
     if before is not None:
         whole.commands, whole.wall_s = before.commands, before.wall_s
     return whole
@@ -132,25 +143,31 @@ def join(views: Mapping[str, Result], before: Result | None = None) -> Result:
 def _gravest(order: Sequence[_Word], words: Iterable[str]) -> _Word:
     """Return the word of `words` that comes first in `order`."""
     found = set(words)
-    return next(word for word in order if word in found)
+    return next(filter(found.__contains__, order))
 
 
 def _stages(views: Sequence[Result]) -> dict[str, str]:
     """Return the gravest verdict of each stage."""
-    told = {stage: [view.stages[stage] for view in views if stage in view.stages] for stage in STAGES}
-    return {stage: _gravest((*_STAGE, *words), words) for stage, words in told.items() if words}
+    told: defaultdict[str, list[str]] = defaultdict(list)
+    for view in views:
+        for stage, verdict in view.stages.items():
+            told[stage].append(verdict)
+    return {stage: _gravest((*_STAGE, *told[stage]), told[stage]) for stage in STAGES if stage in told}
 
 
 def _together(parts: Sequence[Coverage]) -> Coverage:
     """Return the coverage that every candidate has: the least compared, and all that any leaves out."""
-    unexplained = dict.fromkeys(path for part in parts for path in part.unexplained)
-    return Coverage(
+    whole = Coverage(
         paths=max(part.paths for part in parts),
         compared=min(part.compared for part in parts),
         parameter_owners=max(part.parameter_owners for part in parts),
         parameter_owners_compared=min(part.parameter_owners_compared for part in parts),
-        not_compared={path: reason for part in parts for path, reason in part.not_compared.items()},
-        unexplained=list(unexplained),
-        pairs=sum(part.pairs for part in parts),
-        excluded={address: reason for part in parts for address, reason in part.excluded.items()},
     )
+    unexplained: dict[str, None] = {}
+    for part in parts:
+        whole.pairs += part.pairs
+        whole.not_compared |= part.not_compared
+        whole.excluded |= part.excluded
+        unexplained |= dict.fromkeys(part.unexplained)
+    whole.unexplained = list(unexplained)
+    return whole

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
     from parity.result import Flag, Overall, Pair, Result
 
-__all__ = ["EXCUSES", "failing", "first_divergence", "is_excused", "is_finding", "summarize", "verdict_of"]
+__all__ = [
+    "EXCUSES",
+    "failing",
+    "first_divergence",
+    "is_excused",
+    "is_finding",
+    "is_undecided",
+    "summarize",
+    "verdict_of",
+]
 
 EXCUSES: Final[frozenset[Flag]] = frozenset({"contains", "inherited", "equivalent", "unbounded-depth"})
 """Flags that say why a failing pair is not a finding of its own. The other flags describe, they excuse nothing."""
@@ -73,11 +82,11 @@ def verdict_of(pairs: Sequence[Pair], unexplained: Sequence[str] = ()) -> Overal
     if any(map(is_finding, pairs)):
         return "MISMATCH"
     compared = {pair.mode for pair in pairs if pair.verdict == "MATCH"} - {"audit"}
-    undecided = bool(unexplained) or any(map(_is_undecided, pairs))
+    undecided = bool(unexplained) or any(map(is_undecided, pairs))
     return "MATCH" if compared and not undecided else "INCOMPLETE"
 
 
-def _is_undecided(pair: Pair) -> bool:
+def is_undecided(pair: Pair) -> bool:
     """Tell whether a pair leaves open what it is: one side lacks it, or only its depth could excuse it."""
     return pair.verdict in _ONE_SIDED or (failing(pair) and "unbounded-depth" in pair.flags)
 
