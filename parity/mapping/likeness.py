@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from parity.mapping.units import LAYOUTS, is_of_layout
+from parity.mapping.units import LAYOUTS, layout_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -131,8 +131,8 @@ def parameter_of(wanted: WeightDigests, parameters: Mapping[str, WeightDigests],
     by_value = {value: key for key, value in reversed(wanted.digests.items())}
     for name, other in parameters.items():
         for key, value in other.digests.items():
-            if is_of_layout(key, layout) and value in by_value:
-                return name, by_value[value].partition("/")[0]
+            if layout_of(key) == layout and value in by_value:
+                return name, layout_of(by_value[value])
     return "", ""
 
 
@@ -172,7 +172,7 @@ def _holders(units: Iterable[Unit]) -> dict[str, set[int]]:
     for column, unit in enumerate(units):
         for each in unit.weights.values():
             for key, value in each.digests.items():
-                if is_of_layout(key, unit.part.layout):
+                if layout_of(key) == unit.part.layout:
                     found[value].add(column)
     return found
 

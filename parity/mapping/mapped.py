@@ -16,7 +16,7 @@ import numpy as np
 from parity.address import Address, path_of, place_of, port_of
 from parity.align import transform, transformed
 from parity.errors import AlignmentError, nearest
-from parity.mapping.units import WHOLE, owners, part
+from parity.mapping.units import WHOLE, no_run, owners, part, runs_of
 from parity.trace import Row, Trace
 from parity.trace.files import Tensors
 
@@ -73,7 +73,10 @@ def mapped(candidate: Trace, mapping: Mapping, reference: Trace) -> Trace:
         message = f"{candidate.folder} has an alignment table of its own; compare it without --mapping"
         raise AlignmentError(message)
     judged = [each for each in mapping.counterparts if mapping.judged(each)]
-    known = _outputs(_whole_run(reference))
+    whole = runs_of(reference, "run")
+    if not whole:
+        raise AlignmentError(no_run(reference, "run of the whole model"))
+    known = _outputs(whole[0])
     _check_known(mapping, reference, known)
     runs = {name: _mapped_run(candidate, name, judged, known) for name in candidate.runs}
     whole_paths = {name: reason for name, reason in mapping.not_compared.items() if not port_of(name)}
@@ -97,15 +100,6 @@ def _mapped_run(candidate: Trace, name: str, judged: Iterable[Counterpart], know
     order = {record.address: number for number, record in enumerate(run.records)}
     in_order = sorted(sources.values(), key=lambda source: order[source.native.address])
     return run.with_records([source.record for source in in_order], _Transformed(run, sources))
-
-
-def _whole_run(reference: Trace) -> RunReader:
-    """Return a run of the whole reference."""
-    for name in reference.runs:
-        if reference.run(name).info.mode == "run":
-            return reference.run(name)
-    message = f"{reference.folder} has no run of the whole model; its runs are {', '.join(reference.runs) or 'none'}"
-    raise AlignmentError(message)
 
 
 def _outputs(run: RunReader) -> _Outputs:

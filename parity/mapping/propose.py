@@ -6,18 +6,19 @@ candidate or none (`confidence`), and what was chosen is written down output by 
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from parity.address import is_input, path_of, place_of
+from parity.address import is_input, place_of
 from parity.errors import TraceError
 from parity.mapping.confidence import choose
 from parity.mapping.counterparts import Chosen, all_outputs
 from parity.mapping.likeness import weigh
 from parity.mapping.table import Mapping
-from parity.mapping.units import fingerprints, owners, units_of, with_parts
+from parity.mapping.units import fingerprints, no_run, owners, runs_of, units_of, with_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from parity.mapping.table import Counterpart
     from parity.mapping.units import Unit
@@ -62,27 +63,17 @@ def _runs(reference: Trace, candidate: Trace) -> tuple[RunReader, RunReader]:
     if candidate.manifest.alignment is not None:
         message = f"{candidate.folder} has an alignment table already and is under the reference's names; record it under its own (docs/mapping.md)"
         raise TraceError(message)
-    free = _of_mode(candidate, "free", "run")
+    free = runs_of(candidate, "free", "run")
     if not free:
-        message = f"{candidate.folder} has no free run; its runs are {', '.join(candidate.runs) or 'none'}"
-        raise TraceError(message)
-    whole = _of_mode(reference, "run")
+        raise TraceError(no_run(candidate, "free run"))
+    whole = runs_of(reference, "run")
     if not whole:
-        message = (
-            f"{reference.folder} has no run of the whole model; its runs are {', '.join(reference.runs) or 'none'}"
-        )
-        raise TraceError(message)
+        raise TraceError(no_run(reference, "run of the whole model"))
     by_type = {run.info.dtype: run for run in reversed(whole)}
     for run in free:
         if run.info.dtype in by_type:
             return by_type[run.info.dtype], run
     return whole[0], free[0]
-
-
-def _of_mode(trace: Trace, *modes: str) -> list[RunReader]:
-    """Return the runs of some modes."""
-    runs = map(trace.run, trace.runs)
-    return [run for run in runs if run.info.mode in modes]
 
 
 def _reasons(reference: Trace, units: Sequence[Unit], run: RunReader, found: Sequence[Counterpart]) -> dict[str, str]:
@@ -93,22 +84,16 @@ def _reasons(reference: Trace, units: Sequence[Unit], run: RunReader, found: Seq
     """
     called = {unit.path for unit in units}
     paired = {each.path for each in found if each.native}
+    given = {(place_of(record.address), record.digest) for record in run.records if is_input(record.address)}
     reasons = {path: "never called" for path in owners(reference) if path not in called}
     for unit in units:
-        bare = unit.path in reference.manifest.modules and not unit.weights
-        if bare and unit.path not in paired and _is_identity(unit, run):
+        may_hand_on = unit.path in reference.manifest.modules and not unit.weights and unit.path not in paired
+        if may_hand_on and _is_identity(unit, given):
             reasons[unit.path] = "identity"
     return reasons
 
 
-def _is_identity(unit: Unit, run: RunReader) -> bool:
-    """Tell whether every call returned an input as it was."""
-    given: dict[str, set[str]] = {}
-    for record in run.records:
-        if path_of(record.address) == unit.path and is_input(record.address):
-            given.setdefault(place_of(record.address), set()).add(record.digest)
-    for occurrence in unit.occurrences:
-        for record in occurrence.ports.values():
-            if record.digest not in given.get(place_of(record.address), ()):
-                return False
-    return True
+def _is_identity(unit: Unit, given: Container[tuple[str, str]]) -> bool:
+    """Tell whether every call returned an input as it was; `given` has place and digest of all inputs."""
+    returned = chain.from_iterable(each.ports.values() for each in unit.occurrences)
+    return all((place_of(record.address), record.digest) in given for record in returned)

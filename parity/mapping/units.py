@@ -37,11 +37,13 @@ __all__ = [
     "Unit",
     "fingerprint",
     "fingerprints",
-    "is_of_layout",
+    "layout_of",
     "marks_of",
+    "no_run",
     "owners",
     "part",
     "parts_of",
+    "runs_of",
     "units_of",
     "with_parts",
 ]
@@ -128,6 +130,17 @@ class Unit:
         """The shape of the first output; of a part, its share of the last axis."""
         shape = self.record.shape
         return shape if self.part is WHOLE else (*shape[:-1], shape[-1] // self.part.count)
+
+
+def runs_of(trace: Trace, *modes: str) -> list[RunReader]:
+    """Return the runs of some modes."""
+    runs = map(trace.run, trace.runs)
+    return [run for run in runs if run.info.mode in modes]
+
+
+def no_run(trace: Trace, kind: str) -> str:
+    """Return the message that a trace has no run of a kind."""
+    return f"{trace.folder} has no {kind}; its runs are {', '.join(trace.runs) or 'none'}"
 
 
 def owners(trace: Trace) -> dict[str, dict[str, WeightDigests]]:
@@ -224,9 +237,9 @@ def marks_of(unit: Unit, port: str) -> tuple[str, ...]:
     return marks if len(marks) == len(records) else ()
 
 
-def is_of_layout(key: str, layout: str) -> bool:
-    """Tell whether a key `LAYOUT/ROUNDING` of digests is of this layout, whatever the rounding."""
-    return key.startswith(f"{layout}/")
+def layout_of(key: str) -> str:
+    """Return the layout of a key of digests, `LAYOUT/ROUNDING`."""
+    return key.partition("/")[0]
 
 
 def with_parts(reference: Sequence[Unit], candidate: Sequence[Unit]) -> list[Unit]:
@@ -268,7 +281,7 @@ def _holds_parts(digests: Mapping[str, str], count: int, known: set[str]) -> boo
     if digests.get("identity/own") in known:
         return False
     for each in parts_of(count):
-        held = {value for key, value in digests.items() if is_of_layout(key, each.layout)}
+        held = {value for key, value in digests.items() if layout_of(key) == each.layout}
         if held.isdisjoint(known):
             return False
     return True

@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 import xxhash
 
+from parity.address import component_of
 from parity.errors import TraceError
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ __all__ = ["check_run_name", "file_name", "natural", "open_inside", "sizes_insid
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LONGEST_NAME: Final = 200
 _STAYS_INSIDE = re.compile(r"(?!\.{1,2}(/|\Z))[^/\\\x00]+(/(?!\.{1,2}(/|\Z))[^/\\\x00]+)*")
-_SEPARATOR = re.compile("[.@:]")
 _UNSAFE_IN_TREE = re.compile(r"[%/\x00]")
 
 
@@ -58,7 +58,7 @@ def file_name(address: str, *, always_digest: bool = False) -> str:
 
 def tree_name(address: str) -> tuple[str, str]:
     """Return the HDF5 group and the dataset name of an address: its component, and the rest of it."""
-    component = _SEPARATOR.split(address, maxsplit=1)[0]
+    component = component_of(address)
     rest = _escape(address[len(component) :])
     if rest.startswith("."):
         rest = rest[1:] if rest[1:2] not in {"@", ":"} else "%" + rest[1:]

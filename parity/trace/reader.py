@@ -7,6 +7,7 @@ them and compares digests.
 
 from __future__ import annotations
 
+import os
 import time
 from functools import cached_property
 from pathlib import Path
@@ -77,7 +78,7 @@ class Trace:
             TraceError: it is no trace, is incomplete, or is damaged.
         """
         folder = Path(folder)
-        if (folder / "manifest.json").exists() or (folder / "manifest.json").is_symlink():
+        if os.path.lexists(folder / "manifest.json"):
             manifest = read_manifest(folder)
             _check_complete(folder, manifest, allow_incomplete=allow_incomplete)
             trace = cls(folder, manifest, _runs(folder, manifest), plain=False)

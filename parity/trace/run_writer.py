@@ -254,29 +254,37 @@ class RunWriter:
     def _write(self, pending: _Pending) -> None:
         """Hash, place and note a record, or check it against the one before a resume."""
         array = pending.array
-        seal = "" if array is None else mark(array, pending.dtype)
         if pending.address in self._known:
-            self._compare(pending, seal)
+            self._compare(pending, "" if array is None else mark(array, pending.dtype))
             return
-        shard, offset = (None, None) if array is None else self._place(pending, array, seal)
-        record = Record(
+        record = self._value_of(pending) if array is None else self._tensor_of(pending, array)
+        self._lines.append(encode(record))
+        self.info.records += 1
+        if self._shard_size >= self._settings.shard_bytes or len(self._lines) >= _MOST_RECORDS_PER_SHARD:
+            self._close_shard()
+
+    def _value_of(self, pending: _Pending) -> Record:
+        """Return the record of a plain value."""
+        return Record(
+            address=pending.address, stage=pending.stage, kind="value", value=pending.value, native=pending.native
+        )
+
+    def _tensor_of(self, pending: _Pending, array: NDArray[Any]) -> Record:
+        """Store a tensor and return its record."""
+        seal = mark(array, pending.dtype)
+        shard, offset = self._place(pending, array, seal)
+        self.info.bytes_recorded += array.nbytes
+        return Record(
             address=pending.address,
             stage=pending.stage,
-            kind="value" if array is None else "tensor",
-            shape=() if array is None else array.shape,
+            shape=array.shape,
             dtype=pending.dtype,
             digest=seal,
             shard=shard,
             offset=offset,
-            value=pending.value,
             native=pending.native,
             island=pending.island,
         )
-        self._lines.append(encode(record))
-        self.info.records += 1
-        self.info.bytes_recorded += 0 if array is None else array.nbytes
-        if self._shard_size >= self._settings.shard_bytes or len(self._lines) >= _MOST_RECORDS_PER_SHARD:
-            self._close_shard()
 
     def _place(self, pending: _Pending, array: NDArray[Any], seal: str) -> tuple[str, int | None]:
         """Store the bytes unless they are stored already; return file and offset."""

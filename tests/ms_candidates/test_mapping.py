@@ -6,6 +6,7 @@ mindone PARITY_MINDONE_PYTHON, an interpreter that has version 0.5.0.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from parity.address import Address, path_of, port_of
 from parity.compare import compare
 from parity.mapping import excluded, mapped
 from parity.mapping.propose import propose
@@ -81,27 +83,27 @@ def table(system, reference, tmp_path_factory):
 
 def owners_called(trace, table):
     """Called modules of the reference that own a parameter and have a row in the table."""
-    called = {record.address.partition("@")[0].partition(":")[0] for record in trace.run("float32").records}
-    return called & {name.rpartition(":")[0] for name in trace.manifest.weights} & table.keys()
+    called = {path_of(record.address) for record in trace.run("float32").records}
+    return called & set(map(path_of, trace.manifest.weights)) & table.keys()
 
 
 def without_names(trace, seed=5):
     """The trace with a meaningless name for every path, and what each of them was."""
-    paths = {record.address.rpartition(":")[0].partition("@")[0] for record in trace.run("float32").records}
-    paths = sorted(paths | {name.rpartition(":")[0] for name in trace.manifest.weights})
+    paths = {path_of(record.address) for record in trace.run("float32").records}
+    paths = sorted(paths | set(map(path_of, trace.manifest.weights)))
     numbers = np.random.default_rng(seed).permutation(len(paths))
     names = {path: f"m{number:05d}" for path, number in zip(paths, numbers, strict=True)}
     runs = {}
     for name in ("float32", "float64"):
         run, records = trace.run(name), []
         for record in run.records:
-            place, _, port = record.address.rpartition(":")
-            path, at, index = place.partition("@")
-            records.append(msgspec.structs.replace(record, address=f"{names[path]}{at}{index}:{port}"))
+            address = Address.parse(record.address)
+            renamed = dataclasses.replace(address, path=names[address.path])
+            records.append(msgspec.structs.replace(record, address=str(renamed)))
         runs[name] = run.with_records(records)
     weights = {}
     for name, digests in trace.manifest.weights.items():
-        path, _, parameter = name.rpartition(":")
+        path, parameter = path_of(name), port_of(name)
         weights[f"{names[path]}:{parameter}"] = digests
     manifest = msgspec.structs.replace(trace.manifest, weights=weights, modules={})
     return Trace(trace.folder, manifest, runs, plain=False), {new: old for old, new in names.items()}
@@ -176,10 +178,10 @@ def lacking(trace, seed, *, rounded):
     """The candidate's trace without up to thirty of its cells, chosen at random, and with coarser numbers."""
     (name,) = trace.runs
     run, rng = trace.run(name), np.random.default_rng(seed)
-    paths = sorted({record.address.partition("@")[0].partition(":")[0] for record in run.records})
+    paths = sorted({path_of(record.address) for record in run.records})
     gone = set(rng.choice(paths, int(rng.integers(1, 30)), replace=False))
-    records = [record for record in run.records if record.address.partition("@")[0].partition(":")[0] not in gone]
-    weights = {key: value for key, value in trace.manifest.weights.items() if key.rpartition(":")[0] not in gone}
+    records = [record for record in run.records if path_of(record.address) not in gone]
+    weights = {key: value for key, value in trace.manifest.weights.items() if path_of(key) not in gone}
     manifest = msgspec.structs.replace(trace.manifest, weights=weights)
     return Trace(
         trace.folder, manifest, {name: run.with_records(records, _Rounded(run) if rounded else None)}, plain=False

@@ -113,7 +113,7 @@ def _parts(folder: Path, names: Sequence[str]) -> list[_Part]:
     """
     if (folder / FILE).is_file():
         return [_Part(None, "")]
-    steps = [name for name in names if _STEP.fullmatch(name) and (folder / name).is_dir()]
+    steps = [name for name in filter(_STEP.fullmatch, names) if (folder / name).is_dir()]
     ranks: dict[int | None, list[str]] = {}
     for name in steps or [""]:
         step = int(name.removeprefix("step")) if name else None
@@ -127,11 +127,10 @@ def _parts(folder: Path, names: Sequence[str]) -> list[_Part]:
     return parts
 
 
-def _ranks(folder: Path, name: str) -> list[str]:
+def _ranks(folder: Path, step: str) -> list[str]:
     """Return the folders of ranks in one step's folder that hold a dump, relative to `folder`."""
-    entries = [entry for entry in (folder / name).iterdir() if _RANK.fullmatch(entry.name)]
-    ranks = [entry.relative_to(folder).as_posix() for entry in entries if (entry / FILE).is_file()]
-    return [f"{rank}/" for rank in sorted(ranks, key=natural)]
+    ranks = [file.parent for file in (folder / step).glob(f"*/{FILE}") if _RANK.fullmatch(file.parent.name)]
+    return sorted((f"{rank.relative_to(folder).as_posix()}/" for rank in ranks), key=natural)
 
 
 def _read(folder: Path, name: str) -> _File:

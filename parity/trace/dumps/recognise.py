@@ -7,6 +7,7 @@ nothing else. docs/other-dumps.md has the table of them for whoever has such fil
 
 from __future__ import annotations
 
+import fnmatch
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
@@ -50,7 +51,7 @@ def _in_folder(path: Path) -> Dump | None:
     """Return the dump in a folder, as the first format reads it that knows it."""
     names = sorted((entry.name for entry in path.iterdir()), key=natural)
     for each in formats():
-        files = [name for name in names if name.endswith(each.suffix)]
+        files = fnmatch.filter(names, f"*{each.suffix}")
         dump = each.read(path, files) if files else None
         if dump is not None:
             return dump
