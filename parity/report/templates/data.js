@@ -61,6 +61,27 @@ const pairTable = (() => {
     svg.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "use")).setAttribute("href", "#icon-" + slug(verdict));
     return svg;
   }
+  function badge(verdict) {
+    const made = element("span", "badge " + slug(verdict));
+    made.append(icon(verdict), verdict);
+    return made;
+  }
+  // A table with its head, and the element in which it scrolls.
+  function gridOf(titles) {
+    const table = element("table", "grid"), head = table.createTHead().insertRow(), scroll = element("div", "scroll");
+    for (const title of titles) head.append(Object.assign(element("th", "", title), { scope: "col" }));
+    scroll.append(table);
+    return { table, scroll };
+  }
+  // The cell of an address, with the button that opens its row.
+  function addressCell(row) {
+    const cell = element("td", "address"), button = element("button", "open"), path = text("path", row), cut = tail(path);
+    button.type = "button";
+    button.title = address(row);
+    button.append(element("span", "head", path.slice(0, cut)), element("b", "", path.slice(cut)), element("span", "", text("rest", row)));
+    cell.append(button);
+    return cell;
+  }
   // Where the last two names of a path begin, numbers not counted: what tells modules apart is never cut off.
   function tail(path) {
     let cut = path.length;
@@ -79,5 +100,5 @@ const pairTable = (() => {
     navigator.clipboard?.writeText(source.textContent).then(() => { button.textContent = "Copied"; }, () => { button.textContent = "Selected"; });
   }));
 
-  return { count, measures, columns, texts, numbers, outside, worst, FAILING, GRAVITY, text, address, value, numeric, shownNumber, shownRatio, shownMeasure, element, icon, slug, tail };
+  return { count, measures, columns, texts, numbers, outside, worst, FAILING, GRAVITY, text, address, value, numeric, shownNumber, shownRatio, shownMeasure, element, icon, badge, slug, addressCell, gridOf };
 })();

@@ -270,3 +270,10 @@ def test_a_page_about_a_diffusion_model_says_all_of_it(tmp_path):
     told = gold.page(made.make("small", tmp_path))
     assert "EulerAncestral, 4 steps · 96 x 128 pixels" in told
     assert {word for word in OF_DIFFUSION if word in told} >= {"sampler", "Euler", "guidance", "prompt", "latents"}
+
+
+@pytest.mark.parametrize("name", ["pairs.js", "several.js"])
+def test_one_script_draws_the_rows_in_sight_and_the_others_say_what_a_row_is(name):
+    script = (STYLES.parent / name).read_text(encoding="utf-8")
+    assert script.count("rowTable({") == 1
+    assert not re.search(r"scrollTop|replaceChildren|addEventListener|\.focus\(", script)
