@@ -15,7 +15,7 @@ from the exact one by 1e-5), `LegacyDDPM` rounds the exact table, as Stability's
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from mindone_sdxl.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from mindone_sdxl.arrays import Array, DTypeLike
+    from mindone_sdxl.arrays import Array, DTypeLike, Number
     from mindone_sdxl.config import ScheduleConfig
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "EDM",
     "LCM",
     "DiffusersDDPM",
+    "DiffusersDPM",
     "Discretization",
     "LegacyDDPM",
     "default_discretization",
@@ -39,18 +40,27 @@ __all__ = [
 ]
 
 
-class Discretization(Protocol):
+@dataclass(frozen=True)
+class Discretization:
     """Places the steps of a sampler."""
 
-    @property
-    def schedule(self) -> ScheduleConfig:
-        """The training schedule."""
+    schedule: ScheduleConfig
 
     def table(self, dtype: DTypeLike) -> Array:
         """Sigma of every training timestep, ascending [train_timesteps]."""
+        return exact_table(self.schedule).astype(dtype)
 
     def sigmas(self, steps: int, dtype: DTypeLike) -> Array:
-        """Sigma at the start of each step, descending [steps], without the final zero."""
+        """Sigma at the start of each step, descending [steps], without the one at the end of the last."""
+        raise NotImplementedError
+
+    def last(self, dtype: DTypeLike) -> Number:
+        """Sigma at the end of the last step."""
+        return np.dtype(dtype).type(0)
+
+    def told(self, steps: int, dtype: DTypeLike) -> Array | None:
+        """What the network is told at each step where sigmas lie between those of the table; None: they are its own."""
+        return None
 
 
 def exact_table(schedule: ScheduleConfig) -> Array:
@@ -96,14 +106,8 @@ def _check_steps(steps: int, most: int, name: str) -> None:
 
 
 @dataclass(frozen=True)
-class LegacyDDPM:
+class LegacyDDPM(Discretization):
     """Steps evenly spaced over the training timesteps, the first one on the noisiest: Stability's choice."""
-
-    schedule: ScheduleConfig
-
-    def table(self, dtype: DTypeLike) -> Array:
-        """Sigma of every training timestep, ascending."""
-        return exact_table(self.schedule).astype(dtype)
 
     def timesteps(self, steps: int) -> Array:
         """Training timestep of each step, descending int64 [steps].
@@ -123,10 +127,18 @@ class LegacyDDPM:
 
 
 @dataclass(frozen=True)
-class DiffusersDDPM:
-    """Steps at multiples of a whole stride plus an offset: diffusers' "leading" spacing."""
+class DiffusersDDPM(Discretization):
+    """Steps at multiples of a whole stride plus an offset: diffusers' "leading" spacing.
 
-    schedule: ScheduleConfig
+    Args:
+        karras: sigmas evenly spaced in their seventh root instead, between the first and the last of these.
+        to_zero: the last step ends without noise, or else at the lowest sigma of the table.
+
+    Source: https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/schedulers/scheduling_euler_discrete.py
+    """
+
+    karras: bool = False
+    to_zero: bool = True
 
     def table(self, dtype: DTypeLike) -> Array:
         """Sigma of every training timestep, ascending."""
@@ -139,22 +151,71 @@ class DiffusersDDPM:
             InputError: a step would lie beyond the last training timestep, or there is none.
         """
         count, offset = self.schedule.train_timesteps, self.schedule.steps_offset
-        _check_steps(steps, count - offset, "DiffusersDDPM")
+        _check_steps(steps, count - offset, type(self).__name__)
         return np.arange(steps)[::-1] * (count // steps) + offset
 
     def sigmas(self, steps: int, dtype: DTypeLike) -> Array:
         """Sigma at the start of each step, descending."""
+        if self.karras:
+            return self._karras(steps, dtype).astype(dtype)
         return self.table(dtype)[self.timesteps(steps)]
+
+    def last(self, dtype: DTypeLike) -> Number:
+        """Sigma at the end of the last step."""
+        return np.dtype(dtype).type(0) if self.to_zero else self.table(dtype)[0]
+
+    def told(self, steps: int, dtype: DTypeLike) -> Array | None:
+        """Where the sigmas lie among the training timesteps, linear in their logarithm; None where they are of the table."""
+        if not self.karras:
+            return None
+        known = np.log(self.table(dtype))
+        return np.interp(np.log(self._karras(steps, dtype)), known, np.arange(len(known)))
+
+    def _karras(self, steps: int, dtype: DTypeLike) -> Array:
+        high, low = self._ends(steps, dtype)
+        return EDM(self.schedule, low, high).sigmas(steps, np.float64)
+
+    def _ends(self, steps: int, dtype: DTypeLike) -> tuple[float, float]:
+        """The highest and the lowest sigma of Karras's spacing."""
+        table, timesteps = self.table(dtype), self.timesteps(steps)
+        return float(table[timesteps[0]]), float(table[timesteps[-1]])
 
 
 @dataclass(frozen=True)
-class LCM:
+class DiffusersDPM(DiffusersDDPM):
+    """As diffusers places the steps of DPM-Solver: one more is spaced, and the last of them left out.
+
+    Karras's spacing goes over the whole table, and the network is told whole timesteps.
+
+    Source: https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/schedulers/scheduling_dpmsolver_multistep.py
+    """
+
+    def timesteps(self, steps: int) -> Array:
+        """Training timestep of each step, descending int64 [steps].
+
+        Raises:
+            InputError: a step would lie beyond the last training timestep, or there is none.
+        """
+        _check_steps(steps, self.schedule.train_timesteps - self.schedule.steps_offset - 1, "DiffusersDPM")
+        return super().timesteps(steps + 1)[:-1]
+
+    def told(self, steps: int, dtype: DTypeLike) -> Array | None:
+        """The training timesteps nearest to the sigmas; None where they are of the table."""
+        between = super().told(steps, dtype)
+        return None if between is None else np.round(between)
+
+    def _ends(self, steps: int, dtype: DTypeLike) -> tuple[float, float]:
+        table = self.table(dtype)
+        return float(table[-1]), float(table[0])
+
+
+@dataclass(frozen=True)
+class LCM(Discretization):
     """Steps evenly spaced, noisiest first, over the few timesteps that a consistency model was distilled on.
 
     Source: https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/schedulers/scheduling_lcm.py
     """
 
-    schedule: ScheduleConfig
     original_inference_steps: int = 50
 
     def table(self, dtype: DTypeLike) -> Array:
@@ -178,17 +239,12 @@ class LCM:
 
 
 @dataclass(frozen=True)
-class EDM:
-    """Sigmas evenly spaced in their rho-th root, beside the training schedule (Karras et al. 2022, equation 5)."""
+class EDM(Discretization):
+    """Sigmas evenly spaced in their rho-th root (Karras et al. 2022, equation 5); the network keeps its own table."""
 
-    schedule: ScheduleConfig
     sigma_min: float = 0.002
     sigma_max: float = 80.0
     rho: float = 7.0
-
-    def table(self, dtype: DTypeLike) -> Array:
-        """Sigma of every training timestep, ascending: the network's own table, which the steps do not lie on."""
-        return exact_table(self.schedule).astype(dtype)
 
     def sigmas(self, steps: int, dtype: DTypeLike) -> Array:
         """Sigma at the start of each step, descending.

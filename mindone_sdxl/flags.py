@@ -82,6 +82,10 @@ FLAGS: Mapping[str, Flag] = {
     "s_tmin": Flag(float, 0.0, "lowest noise level at which it is added"),
     "s_tmax": Flag(float, 999.0, "highest noise level at which it is added"),
     "s_noise": Flag(float, 1.0, "factor of the noise that is added"),
+    "eta": Flag(float, None, "share of the noise that a step draws anew (1 if not given; 0 for DDIM)"),
+    "use_karras_sigmas": Flag(_literal, False, "noise levels evenly spaced in their seventh root", (True, False)),
+    "lower_order_final": Flag(_literal, True, "end a run of few steps in a simpler one", (True, False)),
+    "euler_at_final": Flag(_literal, False, "end every run in a simpler step", (True, False)),
     "sample_step": Flag(int, 40, "number of steps, 1 to 1000"),
     "num_cols": Flag(int, 1, "images of each prompt, side by side, 1 to 10"),
     "seed": Flag(int, 42, "seed of the first image; the next has the next seed"),
@@ -126,6 +130,7 @@ FLAGS: Mapping[str, Flag] = {
     "pretrain_url": Flag(str, ""),
     "ckpt_dir": Flag(str, "/cache/pretrain_ckpt/"),
 }
+_OPTIONS = dict.fromkeys(option for row in SAMPLERS.values() for option in row.options)
 _RANGES = {
     "guidance_scale": (0, 100),
     "sample_step": (1, 1000),
@@ -164,6 +169,14 @@ def parse(arguments: Sequence[str] | None = None) -> SimpleNamespace:
     return values
 
 
+def _having(option: str) -> str:
+    """The samplers on which an option has an effect, as flags spell them."""
+    names = [f"{row.name}Sampler" for row in SAMPLERS.values() if option in row.options]
+    if option == "use_karras_sigmas":
+        names = [f"{row.name}Sampler" for row in SAMPLERS.values() if row.placed]
+    return " or ".join(names)
+
+
 def _check_effects(values: SimpleNamespace) -> None:
     """Refuse flags that the others leave without effect."""
 
@@ -181,14 +194,15 @@ def _check_effects(values: SimpleNamespace) -> None:
     refined = values.add_pipeline
     needs("pipeline_config pipeline_weight stage2strength finish_denoising", refined, "--add_pipeline True")
     needs("refiner_latent_path", refined and not values.finish_denoising, "--finish_denoising False")
-    needs(
-        "s_churn",
-        values.sampler in ("EulerEDMSampler", "HeunEDMSampler"),
-        "--sampler EulerEDMSampler or HeunEDMSampler",
-    )
+    row = find(SAMPLERS, values.sampler)
+    for option in _OPTIONS:
+        if option not in {"s_tmin", "s_tmax"}:  # they say when s_churn is in force
+            needs(option, option in row.options, f"--sampler {_having(option)}")
+    needs("use_karras_sigmas", row.placed, f"--sampler {_having('use_karras_sigmas')}")
     needs("ms_jit", values.ms_mode == 0, "--ms_mode 0")
-    needs("s_tmin s_tmax s_noise", values.s_churn > 0, "--s_churn above 0")
-    noisy = find(SAMPLERS, values.sampler).uses_noise or values.s_churn > 0
+    churned = "s_tmin s_tmax s_noise" if "s_churn" in row.options else "s_tmin s_tmax"
+    needs(churned, values.s_churn > 0, "--s_churn above 0")
+    noisy = row.noise == "always" or bool(getattr(values, row.noise, None))
     needs("init_noise_scheduler_path", noisy, "a sampler that adds noise, such as EulerAncestralSampler")
     guided = find(GUIDERS, values.guider).halves > 1
     needs("guidance_scale negative_prompt", guided, "--guider VanillaCFG")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mindone_sdxl.layers import scalar
+from mindone_sdxl.arrays import scalar_like
 
 if TYPE_CHECKING:
     from mindspore import Tensor
@@ -25,7 +25,7 @@ class VanillaCFG:
 
     def combine(self, unconditional: Tensor, conditional: Tensor) -> Tensor:
         """The guided prediction."""
-        return unconditional + (conditional - unconditional) * scalar(self.scale, conditional.dtype)
+        return unconditional + (conditional - unconditional) * scalar_like(self.scale, conditional)
 
     def __call__(self, output: Tensor) -> Tensor:
         """The guided prediction of a batch [2 * n, ...]: [n, ...]."""

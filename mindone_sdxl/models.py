@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from mindone_sdxl.config import SDXLConfig, from_diffusers
 from mindone_sdxl.config_yaml import YamlConfig, from_yaml
 from mindone_sdxl.convert import read_any
-from mindone_sdxl.discretization import Discretization, default_discretization
+from mindone_sdxl.discretization import DiffusersDDPM, Discretization, default_discretization
 from mindone_sdxl.errors import InputError
 from mindone_sdxl.files import read
 from mindone_sdxl.hub import places
-from mindone_sdxl.registry import DISCRETIZATIONS, find
+from mindone_sdxl.registry import DISCRETIZATIONS, SAMPLERS, find
 from mindone_sdxl.tokenizer import END, CLIPTokenizer
 
 if TYPE_CHECKING:
@@ -37,11 +37,23 @@ def find_model(path: str) -> YamlConfig:
 
 
 def chosen_discretization(values: SimpleNamespace, default: Discretization) -> Discretization:
-    """The discretization that the flags name, or the configuration's own.
+    """The discretization that the flags name, or the configuration's own, with what diffusers does for the sampler.
 
     Raises:
-        InputError: the network cannot be run with it.
+        InputError: the network cannot be run with it, or a flag has no effect on it.
     """
+    chosen = _named_discretization(values, default)
+    placed = find(SAMPLERS, values.sampler).placed
+    if placed is not None and type(chosen) is DiffusersDDPM:
+        return placed(chosen.schedule, karras=values.use_karras_sigmas)
+    if "use_karras_sigmas" in values.given:
+        message = "--use_karras_sigmas has no effect; it needs --discretization DiffusersDDPMDiscretization"
+        raise InputError(message)
+    return chosen
+
+
+def _named_discretization(values: SimpleNamespace, default: Discretization) -> Discretization:
+    """The discretization that the flags name, or the configuration's own."""
     if values.discretization is None:
         return default
     chosen = find(DISCRETIZATIONS, values.discretization)

@@ -24,7 +24,7 @@ from mindspore import Tensor, ops
 from mindone_sdxl import config as configuration
 from mindone_sdxl.conditioning import Conditioning, TextEmbeddings, guidance_embedding, refiner_ids, time_ids
 from mindone_sdxl.cpu import prepare
-from mindone_sdxl.denoiser import Denoiser
+from mindone_sdxl.denoiser import Denoiser, weights
 from mindone_sdxl.discretization import Discretization, default_discretization
 from mindone_sdxl.errors import InputError
 from mindone_sdxl.files import read_diffusers
@@ -208,8 +208,19 @@ class StableDiffusionXL:
             raise InputError(message)
 
     def denoiser(self, schedule: Schedule) -> Denoiser:
-        """What lies between latents and the network on this schedule."""
-        return Denoiser(schedule.table, self.config.schedule.prediction, self.config.schedule.sigma_data)
+        """What lies between latents and the network on this schedule.
+
+        Raises:
+            InputError: the sampler does not go with the network.
+        """
+        trained, told = self.config.schedule, None
+        if trained.prediction == "edm" and schedule.unit_variance:
+            message = "this network takes latents with noise added to them; the sampler keeps latents at unit variance"
+            raise InputError(message)
+        if schedule.between:
+            starts = map(float, schedule.sigmas[:-1])
+            told = dict(zip(starts, schedule.timesteps, strict=True))
+        return Denoiser(schedule.table, trained.prediction, trained.sigma_data, schedule.unit_variance, told)
 
     def predict_noise(
         self, latents: Tensor, sigma: Number, conditioning: Conditioning, guider: Guider, denoiser: Denoiser
@@ -288,7 +299,10 @@ class StableDiffusionXL:
             raise InputError(message)
         clean = clean.astype(self.latents_dtype)
         added = Tensor(np.ascontiguousarray(noise, numpy_type(self.latents_dtype)))
-        return clean + added * scalar(schedule.sigmas[0], self.latents_dtype)
+        noised = clean + added * scalar(schedule.sigmas[0], self.latents_dtype)
+        if schedule.unit_variance:
+            return noised * scalar(weights(schedule.sigmas[0])[0], self.latents_dtype)
+        return noised
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images [batch, 3, height, width], about -1 to 1, of scaled latents."""

@@ -129,8 +129,12 @@ class _Stage:
     """A model with the part of the schedule that it runs."""
 
     pipeline: StableDiffusionXL
-    schedule: Schedule
     sampler: Sampler
+
+    @property
+    def schedule(self) -> Schedule:
+        """The noise levels, as the sampler takes them."""
+        return self.sampler.schedule
 
 
 class _Drawn(NamedTuple):
@@ -188,12 +192,12 @@ def _build(values: SimpleNamespace, part: _Part) -> _Stage:
     """A model without weights."""
     both = tokenizers(values, part.path, part.found)
     pipeline = StableDiffusionXL(part.found.model, _DTYPES[values.ms_amp_level], tokenizers=both)
-    options = {name: getattr(values, name) for name in ("s_churn", "s_tmin", "s_tmax", "s_noise") if values.s_churn}
+    row = find(SAMPLERS, values.sampler)
+    options = {name: getattr(values, name) for name in row.options if name in values.given or values.s_churn}
     chosen = chosen_discretization(values, part.found.discretization)
     if values.sampler == "LCMSampler" and isinstance(chosen, LCM):
         options["timestep_scaling"] = LCM_TIMESTEP_SCALING
-    sampler = find(SAMPLERS, values.sampler)(part.schedule, **options)
-    return _Stage(pipeline=pipeline, schedule=part.schedule, sampler=sampler)
+    return _Stage(pipeline=pipeline, sampler=row.kind(part.schedule, **options))
 
 
 def _plan(values: SimpleNamespace, found: YamlConfig, shape: injection.Shape) -> list[_Part]:

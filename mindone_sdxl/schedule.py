@@ -10,7 +10,7 @@
 # mypy: no-warn-return-any
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,11 +33,15 @@ class Schedule:
         timesteps: what the network is told at each step, in `sigmas`' type [steps]: the training timestep, a whole
             number, or a quarter of the logarithm of sigma for a network of continuous noise levels.
         table: sigma of every training timestep, ascending.
+        between: whether sigmas lie between those of the table and are taken as they are.
+        unit_variance: whether a sampler keeps latents at unit variance, instead of clean latents with noise added.
     """
 
     sigmas: Array
     timesteps: Array
     table: Array
+    between: bool = False
+    unit_variance: bool = False
 
     @property
     def steps(self) -> int:
@@ -60,7 +64,7 @@ class Schedule:
         if kept == 1:
             message = f"strength {strength} keeps none of {self.steps} steps; take more steps or more strength"
             raise InputError(message)
-        return Schedule(sigmas=self.sigmas[-kept:], timesteps=self.timesteps[1 - kept :], table=self.table)
+        return replace(self, sigmas=self.sigmas[-kept:], timesteps=self.timesteps[1 - kept :])
 
     def head(self, strength: float) -> Schedule:
         """What `tail` of the same strength leaves to be done before it; ends at the noise level where that starts.
@@ -82,11 +86,13 @@ class Schedule:
                 f"the last {later.steps} of {self.steps} steps are the second model's, which leaves none to the first"
             )
             raise InputError(message)
-        return Schedule(sigmas=self.sigmas[: kept + 1], timesteps=self.timesteps[:kept], table=self.table)
+        return replace(self, sigmas=self.sigmas[: kept + 1], timesteps=self.timesteps[:kept])
 
     @property
     def init_noise_sigma(self) -> Number:
         """Factor that brings unit-variance noise to the level of the first step."""
+        if self.unit_variance:
+            return self.sigmas.dtype.type(1)
         return np.sqrt(self.sigmas[0] * self.sigmas[0] + self.sigmas.dtype.type(1))
 
 
@@ -103,9 +109,12 @@ def make_schedule(discretization: Discretization, steps: int, dtype: DTypeLike) 
     """
     dtype = np.dtype(dtype)
     table = discretization.table(dtype)
-    sigmas = np.append(discretization.sigmas(steps, dtype), dtype.type(0))
+    sigmas = np.append(discretization.sigmas(steps, dtype), discretization.last(dtype)).astype(dtype)
+    told = discretization.told(steps, dtype)
     if discretization.schedule.prediction == "edm":
         timesteps = (np.log(sigmas[:-1]) * dtype.type(0.25)).astype(dtype)
+    elif told is not None:
+        timesteps = told.astype(dtype)
     else:
         timesteps = np.array([nearest(table, sigma) for sigma in sigmas[:-1]], dtype=dtype)
-    return Schedule(sigmas=sigmas, timesteps=timesteps, table=table)
+    return Schedule(sigmas=sigmas, timesteps=timesteps, table=table, between=told is not None)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from parity.errors import AlignmentError, FrameworkMissingError
 
 from mindone_sdxl.candidate.rows import boundaries, not_compared, rows
+from mindone_sdxl.candidate.sampling import row_of
 from mindone_sdxl.config import from_diffusers
 from mindone_sdxl.config_yaml import from_yaml
 from mindone_sdxl.errors import SDXLError
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["MindoneSDXL", "candidate", "jit_candidate", "read_config"]
 
 _LARGE_MODEL_BYTES = 2**30
-# Samplers that ask the network twice within a step.
-_LOOK_AHEAD = ("HeunEDM", "DPMPP2SAncestral")
 
 
 class MindoneSDXL:
@@ -43,19 +42,18 @@ class MindoneSDXL:
         """Return the rows, and the paths that are not compared with their reasons.
 
         Raises:
-            AlignmentError: the model's configuration cannot be read or is not supported.
+            AlignmentError: the model's configuration cannot be read, or it or the sampler is not supported.
         """
         try:
             config = read_config(request)
         except SDXLError as error:
             message = f"{request.config or request.model}: {error}"
             raise AlignmentError(message) from error
-        sampling, known = request.manifest.case["sampling"], request.manifest.modules
-        guided = float(sampling["guidance"]) > 1
+        sampler, known = row_of(request.manifest), request.manifest.modules
+        guided = float(request.manifest.case["sampling"]["guidance"]) > 1
         if self.graphs:
             return boundaries(config, guided=guided, known=known)
-        evaluations = 2 if sampling["sampler"] in _LOOK_AHEAD else 1
-        table = rows(config, guided=guided, evaluations=evaluations, known=known)
+        table = rows(config, guided=guided, evaluations=sampler.evaluations, known=known)
         return table, not_compared(config, known)
 
     def prepare(self) -> None:

@@ -188,9 +188,12 @@ def _guidance(system: PortSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any
 def _scheduler_step(
     system: PortSystem, _rows: Any, inputs: Mapping[str, Any], given: Given, step: int | None
 ) -> dict[str, np.ndarray]:
-    system.sampler.recall(step or 0, memory(system, inputs))
-    arguments = inputs["sample"], inputs["model_output"], noises(system, given), lambda *_: inputs["model_output_2"]
-    return {"output": system.sampler.step(step or 0, *arguments).asnumpy()}
+    index, sample, predicted = step or 0, inputs["sample"], inputs["model_output"]
+    if not system.stability:  # diffusers hands on what the network gives, which need not be noise
+        predicted = system.denoiser.noise_pred(predicted, sample, system.schedule.sigmas[index])
+    system.sampler.recall(index, memory(system, inputs))
+    arguments = sample, predicted, noises(system, given), lambda *_: inputs["model_output_2"]
+    return {"output": system.sampler.step(index, *arguments).asnumpy()}
 
 
 def _vae_decode(system: PortSystem, _rows: Any, inputs: Mapping[str, Any], *_: Any) -> dict[str, np.ndarray]:

@@ -15,12 +15,11 @@ from mindone_sdxl.candidate import layers, loop
 from mindone_sdxl.candidate.attributes import attributes_of, set_attribute
 from mindone_sdxl.candidate.parameters import change_weight, pulled_back
 from mindone_sdxl.candidate.rows import SIZES
+from mindone_sdxl.candidate.sampling import make_sampler, placed
 from mindone_sdxl.candidate.stages import Stages
 from mindone_sdxl.conditioning import time_ids
-from mindone_sdxl.discretization import DISCRETIZATIONS
 from mindone_sdxl.guidance import Identity, VanillaCFG
 from mindone_sdxl.layers import numpy_type
-from mindone_sdxl.registry import SAMPLERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -51,10 +50,11 @@ class PortSystem(MindSporeSystem):
         self.pipeline = pipeline
         self.stability = "quantity" in request.manifest.attributes.get("guidance", {})
         sampling, image = self.case["sampling"], self.case.get("image")
-        place = DISCRETIZATIONS[sampling["discretization"]](pipeline.config.schedule)
-        whole = pipeline.schedule(sampling["steps"], place)
-        self.schedule = whole if image is None else whole.tail(float(image["strength"]))
-        self.sampler = SAMPLERS[sampling["sampler"]](self.schedule)
+        settings = request.manifest.attributes.get("scheduler", {})
+        whole = pipeline.schedule(sampling["steps"], placed(sampling, pipeline.config.schedule, settings))
+        part = whole if image is None else whole.tail(float(image["strength"]))
+        self.sampler = make_sampler(sampling, part, settings)
+        self.schedule = self.sampler.schedule
         self.denoiser = pipeline.denoiser(self.schedule)
         guidance = float(sampling["guidance"])
         self.guider = VanillaCFG(guidance) if guidance > 1 else Identity()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 from mindone_sdxl.candidate.rows import SIZES
@@ -74,7 +75,8 @@ def watched_sampler(system: PortSystem, watched: Watched, reporter: Reporter) ->
             reporter.function("scheduler.step", {"output": latents.asnumpy()})
             return latents
 
-    reporting: Sampler = Reporting(system.schedule)
+    reporting = copy.copy(system.sampler)
+    reporting.__class__ = Reporting
     return reporting
 
 

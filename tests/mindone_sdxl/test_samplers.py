@@ -123,7 +123,7 @@ def run(name, schedule, noise, noises, mindspore, **options):
         return mindspore.Tensor(slope(latents.asnumpy(), np.float64(sigma)).astype(latents.asnumpy().dtype))
 
     latents = mindspore.Tensor((noise * schedule.sigmas[0]).astype(schedule.sigmas.dtype))
-    return SAMPLERS[name](schedule, **options).sample(predict, latents, noises)
+    return SAMPLERS[name].kind(schedule, **options).sample(predict, latents, noises)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -204,7 +204,7 @@ def test_schedules_equal_independent_formulas():
 def test_samplers_that_remember_need_their_steps_in_order(mindspore):
     from mindone_sdxl.errors import InputError
     from mindone_sdxl.samplers import EulerEDM, HeunEDM
-    from mindone_sdxl.samplers_dpmpp import DPMPP2M
+    from mindone_sdxl.samplers import DPMPP2M
 
     schedule = make_schedule(LegacyDDPM(CONFIG), 4, np.float64)
     x = mindspore.Tensor(np.ones((1, 4, 2, 2)))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from mindone_sdxl.layers import scalar
-from mindone_sdxl.samplers import Noises, Predict, Sampler
+from mindone_sdxl.arrays import scalar_like
+from mindone_sdxl.samplers.base import Noises, Predict, Row, Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mindone_sdxl.arrays import Array
     from mindone_sdxl.schedule import Schedule
 
-__all__ = ["LinearMultistep", "coefficients"]
+__all__ = ["ROWS", "LinearMultistep", "coefficients"]
 
 
 def coefficients(levels: Array, start: float, end: float) -> Array:
@@ -62,5 +62,8 @@ class LinearMultistep(Sampler):
         sigma, following = (float(level) for level in self._levels(index))
         levels = self.schedule.sigmas[index + 1 - len(self._predictions) : index + 1][::-1]
         for weight, prediction in zip(coefficients(levels, sigma, following), self._predictions, strict=True):
-            latents = latents + prediction * scalar(weight, latents.dtype)
+            latents = latents + prediction * scalar_like(weight, latents)
         return latents
+
+
+ROWS: Final = (Row(name="LinearMultistep", kind=LinearMultistep),)
