@@ -9,7 +9,7 @@ and the exact way is taken.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -56,12 +56,16 @@ class YamlConfig:
         model: the model.
         discretization: where a sampler places its steps unless it is told otherwise.
         vocabulary: the `version:` of the first text encoder, where its tokenizer is: a folder, or an id on the hub.
+        sampler: the sampler of `sampler_config`, as the original calls it, and `sampler_options` its `params`, which
+            hold for runs with that sampler.
     """
 
     version: str
     model: SDXLConfig
     discretization: Discretization
     vocabulary: str = VOCABULARY
+    sampler: str = ""
+    sampler_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class _Node:
@@ -124,7 +128,8 @@ def from_yaml(path: str | Path) -> YamlConfig:
     refiner, first, second, sizes, vocabulary = _conditioner(parameters.child("conditioner_config"), Path(path).parent)
     unet = _network(parameters.child("network_config"), 5 if refiner else 6, cast("int", second.projection_size))
     vae = _autoencoder(parameters.child("first_stage_config"), parameters)
-    parameters.done({"optim", "sigma_sampler_config", "loss_fn_config", "ckpt_path", "sampler_config"})
+    sampler = parameters.take("sampler_config") or {}
+    parameters.done({"optim", "sigma_sampler_config", "loss_fn_config", "ckpt_path"})
     if sizes != unet["size_embedding_size"]:
         message = f"{path}: size embeddings of {sizes}, the UNet's adm_in_channels leave another number"
         raise ConfigError(message)
@@ -137,7 +142,14 @@ def from_yaml(path: str | Path) -> YamlConfig:
         refiner=refiner,
         force_zeros_for_empty_prompt=not refiner,
     )
-    return YamlConfig(version=version, model=config, discretization=discretization, vocabulary=vocabulary)
+    return YamlConfig(
+        version=version,
+        model=config,
+        discretization=discretization,
+        vocabulary=vocabulary,
+        sampler=str(sampler.get("target", "")),
+        sampler_options=sampler.get("params") or {},
+    )
 
 
 def _denoiser(node: _Node) -> tuple[ScheduleConfig, Discretization]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import mindspore
 import numpy as np
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from mindone_sdxl.arrays import Array
     from mindone_sdxl.conditioning import Conditioning
     from mindone_sdxl.config_yaml import YamlConfig
-    from mindone_sdxl.samplers import Sampler
+    from mindone_sdxl.samplers import Row, Sampler
 
 __all__ = ["RATIOS", "main", "run"]
 
@@ -188,12 +188,20 @@ class _Part(NamedTuple):
     schedule: Schedule
 
 
+def _options(values: SimpleNamespace, row: Row, found: YamlConfig) -> dict[str, Any]:
+    """The sampler's options: those of the configuration, if it has them for this sampler, and of the flags."""
+    options = {}
+    if found.sampler.rpartition(".")[2] == f"{row.name}Sampler":
+        options = {name: value for name, value in found.sampler_options.items() if name in row.options}
+    return options | {name: getattr(values, name) for name in row.options if name in values.given or values.s_churn}
+
+
 def _build(values: SimpleNamespace, part: _Part) -> _Stage:
     """A model without weights."""
     both = tokenizers(values, part.path, part.found)
     pipeline = StableDiffusionXL(part.found.model, _DTYPES[values.ms_amp_level], tokenizers=both)
     row = find(SAMPLERS, values.sampler)
-    options = {name: getattr(values, name) for name in row.options if name in values.given or values.s_churn}
+    options = _options(values, row, part.found)
     chosen = chosen_discretization(values, part.found.discretization)
     if values.sampler == "LCMSampler" and isinstance(chosen, LCM):
         options["timestep_scaling"] = LCM_TIMESTEP_SCALING

@@ -10,7 +10,7 @@ a row beside it. `SAMPLERS` is the table.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mindone_sdxl.samplers import dpmpp, euler, lcm, multistep, unit_variance
 from mindone_sdxl.samplers.base import Noises, Observer, Predict, Row, Sampler
@@ -19,6 +19,9 @@ from mindone_sdxl.samplers.euler import EulerAncestral, EulerEDM, HeunEDM
 from mindone_sdxl.samplers.lcm import LCM, LCM_TIMESTEP_SCALING
 from mindone_sdxl.samplers.multistep import LinearMultistep
 from mindone_sdxl.samplers.unit_variance import DDIM, DPMSolverMultistep
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
     "DDIM",
@@ -39,4 +42,6 @@ __all__ = [
     "Sampler",
 ]
 
-SAMPLERS: Final = {row.name: row for family in (euler, dpmpp, multistep, lcm, unit_variance) for row in family.ROWS}
+SAMPLERS: Final[Mapping[str, Row]] = {
+    row.name: row for family in (euler, dpmpp, multistep, lcm, unit_variance) for row in family.ROWS
+}

@@ -114,7 +114,7 @@ def test_flags_have_the_names_and_defaults_of_the_original():
 
     expected = {"sampler": "EulerEDMSampler", "guidance_scale": 5.0, "sample_step": 40, "seed": 42, "strength": 0.75}
     assert {name: FLAGS[name].default for name in expected} == expected
-    assert len(FLAGS) == 60 + 10
+    assert len(FLAGS) == 60 + 14
 
 
 SHAPE = (4, 8, 12)

@@ -203,8 +203,7 @@ def test_schedules_equal_independent_formulas():
 
 def test_samplers_that_remember_need_their_steps_in_order(mindspore):
     from mindone_sdxl.errors import InputError
-    from mindone_sdxl.samplers import EulerEDM, HeunEDM
-    from mindone_sdxl.samplers import DPMPP2M
+    from mindone_sdxl.samplers import DPMPP2M, EulerEDM, HeunEDM
 
     schedule = make_schedule(LegacyDDPM(CONFIG), 4, np.float64)
     x = mindspore.Tensor(np.ones((1, 4, 2, 2)))

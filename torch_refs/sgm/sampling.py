@@ -18,6 +18,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import UNSET
+
 from parity.errors import CaseError, nearest
 from parity.frameworks.torch_ import observed
 
@@ -31,9 +33,17 @@ if TYPE_CHECKING:
     from parity.taps import Taps
     from torch_refs.sgm.engine import Engine
 
-__all__ = ["DISCRETIZATIONS", "SAMPLERS", "Steps", "Watch", "make_sampler", "noise_prediction"]
+__all__ = ["DISCRETIZATIONS", "SAMPLERS", "Steps", "Watch", "make_sampler", "noise_prediction", "settings"]
 
-SAMPLERS: Final = ("EulerEDM", "HeunEDM", "EulerAncestral", "DPMPP2SAncestral", "DPMPP2M", "LinearMultistep")
+# The samplers by their name in a case, and the settings of a case that they take; the package's class is NAMESampler.
+SAMPLERS: Final[dict[str, tuple[str, ...]]] = {
+    "EulerEDM": (),
+    "HeunEDM": (),
+    "EulerAncestral": ("eta", "s_noise"),
+    "DPMPP2SAncestral": ("eta", "s_noise"),
+    "DPMPP2M": (),
+    "LinearMultistep": (),
+}
 DISCRETIZATIONS: Final = ("LegacyDDPM", "EDM")
 
 
@@ -51,7 +61,7 @@ def make_sampler(engine: Engine, case: Case, device: str) -> Any:
     """Return the case's sampler, of the package's class.
 
     Raises:
-        CaseError: the package has no such sampler or discretization.
+        CaseError: the package has no such sampler or discretization, or the case sets what has no effect on it.
     """
     for key, value, known in (
         ("sampler", case.sampling.sampler, SAMPLERS),
@@ -60,6 +70,13 @@ def make_sampler(engine: Engine, case: Case, device: str) -> Any:
         if value not in known:
             message = f"sampling.{key} is {value!r}{nearest(value, known)}; the reference sgm has {', '.join(known)}"
             raise CaseError(message)
+    sampling = case.sampling
+    taken = SAMPLERS[sampling.sampler]
+    sampling.refuse(taken, f"{sampling.sampler} of sgm")
+    if sampling.eta == 0:
+        message = "sampling.eta is 0, with which the package's own step fails; EulerEDM adds no noise"
+        raise CaseError(message)
+    options = {name: getattr(sampling, name) for name in taken if getattr(sampling, name) is not UNSET}
     schedule, module = engine.config.schedule, "sgm.modules.diffusionmodules"
     discretization: dict[str, Any] = {"target": f"{module}.discretizer.{case.sampling.discretization}Discretization"}
     if case.sampling.discretization == "LegacyDDPM":
@@ -72,12 +89,19 @@ def make_sampler(engine: Engine, case: Case, device: str) -> Any:
         guider = {"target": f"{module}.guiders.VanillaCFG", "params": {"scale": case.sampling.guidance}}
     kind = getattr(engine.package.sampling, f"{case.sampling.sampler}Sampler")
     sampler = kind(
-        discretization_config=discretization, num_steps=case.sampling.steps, guider_config=guider, device=device
-    )
+        discretization_config=discretization, num_steps=case.sampling.steps, guider_config=guider, device=device,
+        **options,
+    )  # fmt: skip
     if case.image is not None:
         wrapper = engine.package.helpers.Img2ImgDiscretizationWrapper
         sampler.discretization = wrapper(sampler.discretization, strength=case.image.strength)
     return sampler
+
+
+def settings(sampler: Any) -> dict[str, float]:
+    """Return what a sampler is set to, of all that a case may set of it."""
+    taken = SAMPLERS[type(sampler).__name__.removesuffix("Sampler")]
+    return {name: float(getattr(sampler, name)) for name in taken}
 
 
 def noise_prediction(latents: torch.Tensor, denoised: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:

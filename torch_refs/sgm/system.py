@@ -29,7 +29,7 @@ from torch_refs.recorded import force
 from torch_refs.sgm.engine import parameters
 from torch_refs.sgm.package import quiet_package
 from torch_refs.sgm.run import Drawn, Images, Instead, Run
-from torch_refs.sgm.sampling import Steps, make_sampler
+from torch_refs.sgm.sampling import Steps, make_sampler, settings
 from torch_refs.sgm.twin import Forced, lift, wide
 from torch_refs.sgm.views import attributes, views
 
@@ -87,7 +87,9 @@ class SgmSystem:
 
     def attributes(self) -> dict[str, dict[str, Any]]:
         """Return path -> canonical attributes."""
-        return attributes(self.engine, self._case.sampling.guidance)
+        found = attributes(self.engine, self._case.sampling.guidance)
+        found["scheduler"] |= settings(make_sampler(self.engine, self._case, "cpu"))
+        return found
 
     def weights(self) -> Iterator[tuple[str, np.ndarray, str]]:
         """Yield (address, array, type) of every parameter, under diffusers' names and in its layout."""
