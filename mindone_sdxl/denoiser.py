@@ -93,11 +93,9 @@ class Denoiser:
             kept, share = sigma / (total * total), data / total
             return latents * scalar_like(kept, latents) - output * scalar_like(share, latents)
         level = self._level(sigma)
-        if self.prediction == "v_prediction" and self.unit_variance:
-            kept, added = weights(level)
-            return output * scalar_like(kept, latents) + latents * scalar_like(added, latents)
         if self.prediction == "v_prediction":
-            one = level.dtype.type(1)
-            velocity = output * scalar_like(level / np.sqrt(level * level + one), latents)
-            output = velocity + latents * scalar_like(level / (level * level + one), latents)
+            # The noise of latents at unit variance is kept velocity + added latents; others are 1 / kept times as large.
+            kept, added = weights(level)
+            share = added if self.unit_variance else added * kept
+            output = output * scalar_like(kept, latents) + latents * scalar_like(share, latents)
         return output if self.unit_variance or level == sigma else output * scalar_like(level / sigma, latents)
