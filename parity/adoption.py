@@ -71,16 +71,17 @@ def recording(
         progress: Called with stage, done and total.
 
     Raises:
+        AddressError: `taps` is no regular expression.
         InputError: the pipeline cannot be recorded, or was not called exactly once.
         CaseError: an argument of the call cannot be said in a case.
         TraceError: `out` holds a trace already, or cannot be written.
     """
+    chosen = Options(dtypes=tuple(dtypes or ()), store=store, taps=taps, steps=steps)
+    check_unused(out)
     found: Any = find(reference)
     if not hasattr(found, "adopt"):
         message = f"the reference {reference} records no pipeline in memory; use parity record"
         raise InputError(message)
-    chosen = Options(dtypes=tuple(dtypes or ()), store=store, taps=taps, steps=steps)
-    check_unused(out)
     adopted: Any = found.adopt(pipeline, model)
     watching: AbstractContextManager[Any] = adopted
     with watching:

@@ -28,7 +28,7 @@ import numpy as np
 import xxhash
 
 from parity import points, provenance
-from parity.address import Address, is_output, path_of
+from parity.address import Address, is_output, path_of, pattern
 from parity.digests import digests
 from parity.dtypes import FLOATS, widen
 from parity.errors import AddressError, InputError, ParityError, nearest
@@ -81,6 +81,19 @@ class Options:
     source: Path | None = None
     resume: bool = False
 
+    def __post_init__(self) -> None:
+        """Check what needs no case.
+
+        Raises:
+            AddressError: `taps` is no regular expression.
+            InputError: `device` has another form.
+        """
+        if self.taps is not None:
+            pattern(self.taps)
+        if _DEVICE.fullmatch(self.device) is None:
+            message = f"{self.device!r} is not a device; give cpu, cuda or cuda:N"
+            raise InputError(message)
+
     @property
     def twin(self) -> bool:
         """Whether the runs in float64 are wanted beside the working run."""
@@ -88,11 +101,7 @@ class Options:
 
     @property
     def wanted(self) -> Filter:
-        """What is recorded.
-
-        Raises:
-            AddressError: `taps` is no regular expression.
-        """
+        """What is recorded."""
         return Filter(self.taps, self.steps)
 
     def working(self, resolved: Resolved) -> str:
@@ -229,19 +238,14 @@ def check(resolved: Resolved, out: str | Path, options: Options) -> None:
     """Refuse what cannot be recorded as asked; needs no framework, so that nobody waits for one in vain.
 
     Raises:
-        AddressError: `taps` is no regular expression.
         CaseError: the case's files are not there.
-        InputError: types, device or steps cannot be had.
+        InputError: types or steps cannot be had.
         TraceError: `out` holds a trace already.
     """
     options.working(resolved)
     _check_steps(resolved, options)
-    _ = options.wanted
     if not options.resume:
         check_unused(out)
-    if _DEVICE.fullmatch(options.device) is None:
-        message = f"{options.device!r} is not a device; give cpu, cuda or cuda:N"
-        raise InputError(message)
     _ = resolved.model_path, resolved.config_path, resolved.image_path
 
 
@@ -345,11 +349,11 @@ class _Recorder:
 
     def _check_forced(self, recorded: RunReader, run: Any) -> None:
         """Raise if an output of the working run has no forced counterpart though its inputs were recorded."""
-        for each in recorded.records:
-            if each.kind == "tensor" and ":output" in each.address and each.address not in run:
-                if Call.of(Address.parse(each.address)) in self._partial:
-                    continue
-                message = f"{each.address}: the twin has no such output; record and force with one version"
+        outputs = [each.address for each in recorded.records if each.kind == "tensor" and is_output(each.address)]
+        for address in outputs:
+            # A call of which an input is not recorded cannot be repeated from the trace.
+            if address not in run and Call.of(Address.parse(address)) not in self._partial:
+                message = f"{address}: the twin has no such output; record and force with one version"
                 raise ParityError(message)
 
 

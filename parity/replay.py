@@ -49,7 +49,6 @@ __all__ = [
     "Reporter",
     "Request",
     "System",
-    "check",
     "find",
     "given_of",
     "modes_of",
@@ -185,7 +184,21 @@ class Following:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the command line chooses for a replay; `follow` where the trace is still being recorded."""
+    """What is chosen for a replay.
+
+    Attributes:
+        modes: How it is replayed.
+        dtypes: The types of the candidate's systems; empty: float64 and the case's type.
+        device: `CPU` or `Ascend`.
+        weights: The candidate's own checkpoint; None: it converts the reference's.
+        source: A checkout or installation of a candidate that is no package here.
+        only: A pattern; only addresses that match as a whole are written.
+        repairs: Edits that are applied first.
+        plant: A fault to build in.
+        store: Format of the tensors.
+        command: The options with which the same candidate is built again, for the manifest.
+        follow: Where the trace is still being recorded.
+    """
 
     modes: tuple[Mode, ...] = MODES
     dtypes: tuple[str, ...] = ()
@@ -198,6 +211,20 @@ class Options:
     store: Store = "hdf5"
     command: tuple[str, ...] = ()
     follow: Following | None = None
+
+    def __post_init__(self) -> None:
+        """Check what needs no trace.
+
+        Raises:
+            AddressError: `only` is no regular expression.
+            InputError: there is no such device.
+        """
+        if self.only is not None:
+            pattern(self.only)
+        if self.device not in _DEVICES:
+            close = nearest(self.device, _DEVICES)
+            message = f"{self.device!r} is not a device{close}; give {' or '.join(_DEVICES)}"
+            raise InputError(message)
 
 
 @dataclass(kw_only=True)
@@ -365,7 +392,7 @@ def replay(
         AlignmentError: the candidate lacks a cell that its table names.
         WeightsError: the checkpoint does not fit.
     """
-    check(out, options)
+    check_unused(out)
     reference = options.follow.begin(trace, candidate) if options.follow else Trace.open(trace)
     dtypes = options.dtypes or tuple(dict.fromkeys(("float64", _working(reference))))
     requests = {dtype: request_of(reference, trace, out, options, dtype) for dtype in dtypes}
@@ -402,22 +429,6 @@ def modes_of(names: Sequence[str] | None) -> tuple[Mode, ...]:
             message = f"--mode {name} is not a mode{nearest(name, MODES)}; the modes are {', '.join(MODES)}"
             raise InputError(message)
     return cast("tuple[Mode, ...]", tuple(names))
-
-
-def check(out: Path, options: Options) -> None:
-    """Refuse what cannot be replayed as asked; needs no framework, so that nobody waits for one in vain.
-
-    Raises:
-        AddressError: `only` is no regular expression.
-        InputError: there is no such device.
-        TraceError: `out` holds a trace already.
-    """
-    if options.device not in _DEVICES:
-        message = f"{options.device!r} is not a device{nearest(options.device, _DEVICES)}; give {' or '.join(_DEVICES)}"
-        raise InputError(message)
-    if options.only is not None:
-        pattern(options.only)
-    check_unused(out)
 
 
 def request_of(reference: Trace, trace: Path, out: Path, options: Options, dtype: str) -> Request:

@@ -50,9 +50,10 @@ def record(asked: Recording, out: Path) -> None:
 def replay(trace: Path, out: Path, asked: Replaying) -> None:
     """Replay a trace in this process and write the candidate's."""
     from parity import replay as replayer
+    from parity.trace import check_unused
 
     options = asked.options(trace)
-    replayer.check(out, options)
+    check_unused(out)
     with bar("replay") as progress:
         replayer.replay(trace, replayer.find(asked.candidate), out, options, progress)
 
