@@ -8,8 +8,6 @@ import pytest
 from parity.address import Address
 from parity.compare import compare
 from parity.diagnose.evidence import Evidence
-from parity.diagnose.pairs import worst_of
-from parity.result import Pair
 from tests.parity.numpy_candidate import replayed
 
 PLANT = """
@@ -100,20 +98,3 @@ def test_the_references_tensor_of_another_place_is_found_by_its_call_or_its_only
 def test_a_recording_is_told_from_a_replay(found, program):
     assert not found.is_of_references
     assert Evidence(found.result, program, [program]).is_of_references
-
-
-def test_the_worst_of_some_pairs_is_the_farthest_and_what_is_no_number_is_farther():
-    def pair(address, distance):
-        return Pair(
-            address=address,
-            mode="layers",
-            question="semantics",
-            verdict="MISMATCH",
-            stage="unet",
-            order=0,
-            rel_l2=distance,
-        )
-
-    near, far, endless = pair("a:output", 0.1), pair("b:output", 0.2), pair("c:output", "Infinity")
-    assert worst_of([near, far]) is far
-    assert worst_of([near, endless, far]) is endless
