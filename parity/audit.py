@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from parity.address import place_of, port_of
-from parity.digests import ROUNDINGS
+from parity.digests import ROUNDINGS, UNCHANGED
 from parity.result import Pair, Worst
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["audit_attributes", "audit_weights", "same_attribute", "weight_address"]
 
-_SAME: Final = "identity/own"
 _FLOAT32_EPS: Final = 2.0**-23
 _LAYOUT_WORDS: Final = {"identity": "", "transpose": "equals the reference's transpose"}
 
@@ -82,12 +81,12 @@ def _index(weights: Mapping[str, WeightDigests]) -> Index:
 
 def _weight_pair(address: str, order: int, wanted: WeightDigests, found: WeightDigests, index: Index) -> Pair:
     """Compare one parameter."""
-    digest = found.digests.get(_SAME, "")
+    digest = found.digests.get(UNCHANGED, "")
     verdict: Verdict = "MATCH"
     details = []
     if found.initial:
         details = ["still at its initial value"]
-    elif digest != wanted.digests.get(_SAME):
+    elif digest != wanted.digests.get(UNCHANGED):
         details = [explain(address, digest, index)]
     if details:
         verdict = "MISMATCH"
@@ -105,7 +104,7 @@ def explain(address: str, digest: str, index: Index) -> str:
     if not found:
         return "different, kind unknown"
     # This parameter rather than another, and a parameter as it stands rather than changed.
-    told = min(found, key=lambda each: (each.address != address, each.form != _SAME))
+    told = min(found, key=lambda each: (each.address != address, each.form != UNCHANGED))
     if told.address == address:
         return _variant(told.form)
     said = ", ".join(filter(None, (f"equals the reference's {told.address}", _variant(told.form))))

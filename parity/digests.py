@@ -21,9 +21,11 @@ import xxhash
 
 from parity.dtypes import bits, is_float, narrow, widen
 
-__all__ = ["ROUNDINGS", "digest", "digests", "layouts"]
+__all__ = ["ROUNDINGS", "UNCHANGED", "digest", "digests", "layouts"]
 
 ROUNDINGS = ("float16", "bfloat16")
+UNCHANGED = "identity/own"
+"""The form of a tensor as it stands."""
 _SWAPS = {2: {"transpose": (0, 1)}, 4: {"transpose01": (0, 1), "transpose23": (2, 3)}}
 
 

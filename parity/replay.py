@@ -24,7 +24,7 @@ import numpy as np
 from parity import points, provenance
 from parity.address import Address, path_of, pattern, step_of
 from parity.align import Alignment, Calls, transform
-from parity.digests import digest
+from parity.digests import UNCHANGED, digest
 from parity.dtypes import bits, is_float, narrow, widen
 from parity.errors import InputError, RepairError, TraceError, nearest
 from parity.repair import NoiseEdit, Repairs, SubstituteEdit
@@ -545,7 +545,7 @@ def _describe(manifest: Manifest, system: System) -> None:
     manifest.weights = {
         parameter.address: WeightDigests(
             shape=parameter.array.shape, dtype=str(parameter.array.dtype), native=parameter.native,
-            digests={"identity/own": digest(parameter.array)}, initial=not parameter.loaded,
+            digests={UNCHANGED: digest(parameter.array)}, initial=not parameter.loaded,
         )
         for parameter in system.weights()
     }  # fmt: skip

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from parity.address import Address, path_of, place_of, port_of
 from parity.diagnose.pairs import grouped, has_failed, holds_any, in_layers, path_of_pair, paths_of, worst_of
+from parity.digests import UNCHANGED
 from parity.trace import WeightDigests
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ __all__ = ["ABSENT", "Evidence", "Failure", "Recordings", "Setting", "Suspect", 
 
 ABSENT: Final = WeightDigests(shape=(), dtype="", digests={})
 """What a side has that has no such parameter."""
-_WHOLE: Final = "identity/own"
 _ATTRIBUTE: Final = "attribute."
 _INPUT: Final = "input."
 
@@ -66,7 +66,7 @@ class Weight:
     @property
     def digest(self) -> str | None:
         """The digest of the candidate's tensor."""
-        return self.candidate.digests.get(_WHOLE)
+        return self.candidate.digests.get(UNCHANGED)
 
     @property
     def forms(self) -> list[str]:
@@ -215,7 +215,7 @@ class Evidence:
     def parameters(self) -> dict[str | None, list[str]]:
         """The addresses of the reference's parameters by the digest of their value."""
         weights = self.reference.manifest.weights
-        return grouped(weights, lambda address: weights[address].digests.get(_WHOLE))
+        return grouped(weights, lambda address: weights[address].digests.get(UNCHANGED))
 
     def inputs(self, place: str) -> dict[str, np.ndarray]:
         """Return the recorded tensors that one call took, by key, in float64."""

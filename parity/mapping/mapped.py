@@ -15,6 +15,7 @@ import numpy as np
 
 from parity.address import Address, path_of, place_of, port_of
 from parity.align import transform, transformed
+from parity.digests import UNCHANGED
 from parity.errors import AlignmentError, nearest
 from parity.mapping.units import WHOLE, no_run, owners, part, runs_of
 from parity.trace import Row, Trace
@@ -239,10 +240,10 @@ def _pulled_back(wanted: WeightDigests, held: WeightDigests, layout: str, share:
     """Return a native parameter as the reference has it: its share of a fused one, in its type and layout."""
     digest = held.digests.get(f"{share.layout}/{wanted.dtype}") or held.digests.get(f"{share.layout}/own", "")
     if layout and digest and digest == wanted.digests.get(f"{layout}/own"):
-        digest = wanted.digests["identity/own"]
+        digest = wanted.digests[UNCHANGED]
     same_size = math.prod(held.shape) // share.count == math.prod(wanted.shape)
     shape = wanted.shape if same_size else held.shape
-    return msgspec.structs.replace(held, shape=shape, digests={"identity/own": digest})
+    return msgspec.structs.replace(held, shape=shape, digests={UNCHANGED: digest})
 
 
 def excluded(mapping: Mapping) -> list[dict[str, str]]:

@@ -20,6 +20,7 @@ import numpy as np
 
 from parity.address import Address, place_of, port_of
 from parity.align import transform
+from parity.digests import UNCHANGED
 from parity.dtypes import widen
 
 if TYPE_CHECKING:
@@ -278,7 +279,7 @@ def _sizes(unit: Unit, count: int = 1) -> tuple[float, ...]:
 
 def _holds_parts(digests: Mapping[str, str], count: int, known: set[str]) -> bool:
     """Tell whether every part of a parameter is a parameter of the reference, and the whole is none."""
-    if digests.get("identity/own") in known:
+    if digests.get(UNCHANGED) in known:
         return False
     for each in parts_of(count):
         held = {value for key, value in digests.items() if layout_of(key) == each.layout}
