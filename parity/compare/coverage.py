@@ -10,7 +10,7 @@ from parity.result import Coverage
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from parity.result import Pair
     from parity.trace import Trace
@@ -22,10 +22,13 @@ def coverage_of(
     reference: Trace, candidates: Sequence[Trace], pairs: Sequence[Pair], excluded: Mapping[str, str]
 ) -> Coverage:
     """Count paths and parameter owners with and without a pair; a partial replay answers for what it was asked."""
-    paths = dict.fromkeys(path_of(address) for address in _outputs(reference, _asked(candidates)))
-    owners = dict.fromkeys(path_of(weight_address(name)) for name in reference.manifest.weights)
-    if _asked(candidates) is not None:
-        owners = {owner: None for owner in owners if owner in paths}
+    asked = _asked(candidates)
+    outputs = _outputs(reference)
+    owners = dict.fromkeys(map(path_of, map(weight_address, reference.manifest.weights)))
+    if asked is not None:
+        outputs = [address for address in outputs if any(only.fullmatch(address) for only in asked)]
+        owners = dict.fromkeys(filter(set(map(path_of, outputs)).__contains__, owners))
+    paths = dict.fromkeys(map(path_of, outputs))
     measured = [pair for pair in pairs if pair.mode != "audit"]
     compared = {path_of(pair.address) for pair in measured if _is_compared(pair)}
     reasons = _reasons(candidates, excluded, paths)
@@ -42,13 +45,13 @@ def coverage_of(
     )
 
 
-def _outputs(reference: Trace, asked: Sequence[re.Pattern[str]] | None) -> Iterator[str]:
-    """Yield the addresses of the reference's outputs, of a partial replay those that it was asked for."""
+def _outputs(reference: Trace) -> list[str]:
+    """Return the addresses of the reference's outputs."""
+    found: list[str] = []
     for name in reference.runs:
-        for record in reference.run(name).records:
-            address = record.address
-            if is_output(address) and (asked is None or any(expression.fullmatch(address) for expression in asked)):
-                yield address
+        addresses = (record.address for record in reference.run(name).records)
+        found += filter(is_output, addresses)
+    return found
 
 
 def _is_compared(pair: Pair) -> bool:

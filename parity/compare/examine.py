@@ -7,6 +7,7 @@ wrong, so it is worked out here, for few of them.
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -26,10 +27,10 @@ from parity.dtypes import is_float
 from parity.result import MEASURES, Worst, measured, number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from parity.compare.judge import Limits
-    from parity.compare.plan import Job
+    from parity.compare.plan import Job, Kind
     from parity.compare.rules import RuleBook
     from parity.compare.work import Tensors
     from parity.distance.place import Place
@@ -66,8 +67,10 @@ def examine_all(work: Iterable[tuple[Pair, Job]], threads: int, book: RuleBook) 
     """Look again at every pair that needs it, several at once; a rule on cosine or ulp needs it too."""
     large: list[_Item] = []
     small: list[_Item] = []
-    batches: defaultdict[tuple[int, int, str, str, str], list[_Item]] = defaultdict(list)
+    batches: defaultdict[Kind, list[_Item]] = defaultdict(list)
     for pair, job in work:
+        if not _has_numbers(pair):
+            continue
         limits = limits_of(pair)
         asked = bool(book) and _is_asked(pair, book)
         if not asked and not _needs(pair, limits):
@@ -100,8 +103,6 @@ def _has_numbers(pair: Pair) -> bool:
 
 def _needs(pair: Pair, limits: Limits) -> bool:
     """Tell whether a pair with numbers fails or comes near its limit."""
-    if not _has_numbers(pair):
-        return False
     if pair.ground == "exact":
         return bool(pair.outside)
     if pair.hard:
@@ -111,8 +112,11 @@ def _needs(pair: Pair, limits: Limits) -> bool:
 
 def _is_asked(pair: Pair, book: RuleBook) -> bool:
     """Tell whether the pair's rule looks at a number that only a second look gives."""
-    found = book.find(pair) if _has_numbers(pair) else None
-    return found is not None and not _SECOND.isdisjoint(found[1].names)
+    found = book.find(pair)
+    if found is None:
+        return False
+    _, predicate = found
+    return not _SECOND.isdisjoint(predicate.names)
 
 
 def _examine(item: _Item) -> None:
@@ -127,7 +131,7 @@ def _examine(item: _Item) -> None:
     ulps = None
     if item.counts_ulps and has_ulps(job.candidate.dtype):
         ulps = largest_ulps(group.expected, group.candidate)
-    _settle(item, _Findings(place, ulps, on_grid=None), group)
+    _settle(item, _Findings(place, ulps, on_grid=None), lambda: group)
 
 
 def _examine_many(items: Sequence[_Item]) -> None:
@@ -143,7 +147,7 @@ def _examine_many(items: Sequence[_Item]) -> None:
     if candidate.dtype in WORDS:
         on_grid = on_half_grid_many(layout, candidate)
     for item, found in zip(items, map(_Findings, places, ulps, on_grid), strict=True):
-        _settle(item, found)
+        _settle(item, found, partial(tensors, item.job))
 
 
 def _limit_of(item: _Item) -> float:
@@ -159,12 +163,12 @@ def _cosine_of(pair: Pair) -> float | None:
     return None if pair.cosine is None else measured(pair.cosine)
 
 
-def _settle(item: _Item, found: _Findings, group: Tensors | None = None) -> None:
-    """Fill in what was found; `group` is the pair's tensors, where they were read already."""
+def _settle(item: _Item, found: _Findings, read: Callable[[], Tensors]) -> None:
+    """Fill in what was found; few pairs need their tensors `read` once more for it."""
     pair, job, place = item.pair, item.job, found.place
     pair.worst = _worst(place)
     pair.cosine, pair.outside = number(place.cosine), place.outside
-    if place.outside and _only_large_elements(item, place.reference, group):
+    if place.outside and _only_large_elements(item, place.reference, read):
         output_type = coarser(job.expected.dtype, job.candidate.dtype)
         pair.floor_max = model_floor(output_type, measured(pair.scale), measured(pair.error_max)).max
         pair.outside = 0
@@ -172,12 +176,12 @@ def _settle(item: _Item, found: _Findings, group: Tensors | None = None) -> None
         pair.detail = "; ".join(filter(None, (pair.detail, place.words)))
     if found.ulps is not None:
         pair.max_ulp = number(found.ulps)
-    if found.on_grid is not False and _grid_shows(pair, job) and _is_rounded(group or tensors(job)):
+    if found.on_grid is not False and _grid_shows(pair, job) and _is_rounded(read()):
         pair.flags.append("half-precision-grid")
         pair.hard = pair.hard or "half-precision grid"
 
 
-def _only_large_elements(item: _Item, worst: complex, group: Tensors | None) -> bool:
+def _only_large_elements(item: _Item, worst: complex, read: Callable[[], Tensors]) -> bool:
     """Tell whether every element beyond the modelled limit is off by a few ulp of its own; the worst one first."""
     pair, job, limit = item.pair, item.job, item.limits.max
     if pair.ground != "model" or pair.hard or isinstance(worst, complex):
@@ -185,7 +189,7 @@ def _only_large_elements(item: _Item, worst: complex, group: Tensors | None) -> 
     output_type = coarser(job.expected.dtype, job.candidate.dtype)
     if measured(pair.error_max) > max(limit, MODEL_ULPS * ulp(output_type, worst)):
         return False
-    group = group or tensors(job)
+    group = read()
     return not some_beyond_ulps(group.expected, group.candidate, limit, output_type, MODEL_ULPS)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import isclose, isfinite
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from parity.address import path_of, port_of
 from parity.compare.floor import NO_PLATFORM, NO_POOL, Floor, Platform, floor_of, model_floor, pooled
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from parity.trace import Manifest
 
 __all__ = ["Pairing", "coarser", "pairs_of"]
+
+_INEXACT: Final[tuple[set[type], ...]] = ({float}, {float, int})
+"""The types of two plain numbers of which one is a float: no truth values, which are integers too."""
 
 _HOPELESS: Final = {
     "nan": "NaN in the reference",
@@ -118,8 +121,7 @@ class Pairing:
         if problem in _HOPELESS:
             return self._bare(job, "INCOMPARABLE", _HOPELESS[problem])
         pair = self._bare(job)
-        working = None if job.working is None else job.working.dtype
-        types = _types(self.run.question, self.run.dtype, job.expected.dtype, job.candidate.dtype, working)
+        types = _types(self.run.question, self.run.dtype, *job.types)
         pair.ground = job.ground
         pair.flags = self._flags(job, types)
         pair.hard = types.hard
@@ -236,19 +238,17 @@ def _with_parents(paths: Iterable[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _is_rounded_alike(first: object, second: object, dtype: str) -> bool:
+def _is_rounded_alike(first: Any, second: Any, dtype: str) -> bool:
     """Tell whether two plain numbers, one of them a float, differ by rounding alone."""
-    if not (_is_number(first) and _is_number(second)) or not (isinstance(first, float) or isinstance(second, float)):
+    kinds = {type(first), type(second)}
+    if kinds not in _INEXACT:
         return False
     rounding = eps(dtype if is_float(dtype) else "float32")
     return isclose(first, second, rel_tol=VALUE_ULPS * rounding, abs_tol=0.0)
 
 
-def _is_number(value: object) -> TypeGuard[float]:
-    """Tell whether a plain value is a number and no truth value."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _shown(value: object) -> float | str:
+def _shown(value: Any) -> float | str:
     """Return a plain value as a result can hold it."""
-    return float(value) if _is_number(value) and isfinite(value) else str(value)
+    if type(value) in {int, float} and isfinite(value):
+        return float(value)
+    return str(value)

@@ -11,7 +11,7 @@ case excludes, or a partial replay leaves out; in steps mode only addresses insi
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -26,7 +26,12 @@ if TYPE_CHECKING:
     from parity.result import Ground, PairMode, Question, Verdict
     from parity.trace import Manifest, Record, RunReader, Trace
 
-__all__ = ["Excludes", "Job", "Plan", "RunPlan", "blank", "describe_run", "is_same_tensor", "plan_run"]
+__all__ = ["Excludes", "Job", "Kind", "Plan", "RunPlan", "Types", "blank", "describe_run", "is_same_tensor", "plan_run"]
+
+Types: TypeAlias = tuple[str, str, str | None]
+"""Of the expected tensor, the candidate's and the working one."""
+
+Kind: TypeAlias = tuple[int, int, Types]
 
 _EXPECTED_RUN: Final = {"layers": "forced", "steps": "steps", "free": "float64"}
 _TWIN: Final = "float64"
@@ -50,7 +55,7 @@ class RunPlan(NamedTuple):
     ground: Ground
 
 
-class Job(msgspec.Struct, frozen=True, gc=False):
+class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One pair to measure; `working` is the reference's record in its working type, where the expected one is another."""
 
     address: str
@@ -63,10 +68,17 @@ class Job(msgspec.Struct, frozen=True, gc=False):
     ground: Ground
 
     @property
-    def kind(self) -> tuple[int, int, str, str, str]:
+    def types(self) -> Types:
+        """The types of the tensors."""
+        working = self.working
+        if working is None:
+            return self.expected.dtype, self.candidate.dtype, None
+        return self.expected.dtype, self.candidate.dtype, working.dtype
+
+    @property
+    def kind(self) -> Kind:
         """What jobs have in common whose tensors may be read and measured end to end: their runs and types."""
-        working = "" if self.working is None else self.working.dtype
-        return id(self.run), id(self.expected_run), self.expected.dtype, self.candidate.dtype, working
+        return id(self.run), id(self.expected_run), self.types
 
 
 class Plan(NamedTuple):
@@ -211,11 +223,30 @@ def _job(run: RunPlan, record: Record, places: Mapping[str, int]) -> Job | None:
     if expected is None:
         if working is None or run.working is None:
             return None
-        return Job(address, len(places), working, record, None, run, run.working, "model")
+        return Job(
+            address=address,
+            order=len(places),
+            expected=working,
+            candidate=record,
+            working=None,
+            run=run,
+            expected_run=run.working,
+            ground="model",
+        )
     if working is not None and not is_same_tensor(working, expected):
         working = None
+    # Without the reference's own error there is no floor to measure.
     ground: Ground = "model" if run.ground == "floor" and working is None else run.ground
-    return Job(address, places[address], expected, record, working, run, run.expected, ground)
+    return Job(
+        address=address,
+        order=places[address],
+        expected=expected,
+        candidate=record,
+        working=working,
+        run=run,
+        expected_run=run.expected,
+        ground=ground,
+    )
 
 
 def is_same_tensor(first: Record, second: Record) -> bool:

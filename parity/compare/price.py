@@ -11,7 +11,7 @@ from parity.distance.tensor import Tensor
 from parity.result import number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from parity.compare.plan import RunPlan
     from parity.trace import RunReader, Trace
@@ -31,7 +31,7 @@ def price_of(reference: Trace, candidates: Sequence[Trace]) -> dict[str, Any]:
     price: dict[str, Any] = {}
     for trace in candidates:
         for run in _free_runs(reference, trace):
-            for what, address in _results_of(run.expected):
+            for what, address in _results_of(run.expected).items():
                 entry = _entry(run, address)
                 if entry is not None:
                     price.setdefault(what, {})[run.dtype] = entry
@@ -44,19 +44,16 @@ def _free_runs(reference: Trace, trace: Trace) -> list[RunPlan]:
     return [describe_run(reference, trace, name) for name in free]
 
 
-def _results_of(run: RunReader) -> Iterator[tuple[str, str]]:
-    """Yield name and address of what a run is made for: the last step's latents, and the image."""
-    latents = image = None
+def _results_of(run: RunReader) -> dict[str, str]:
+    """Return name and address of what a run is made for: the last step's latents, and the image."""
+    found: dict[str, str] = {}
+    latents = [record.address for record in run.records if record.address.startswith(_LATENTS)]
+    for address in filter(is_output, latents):
+        found["final_latents"] = address
     for record in run.records:
-        address = record.address
-        if address.startswith(_LATENTS) and is_output(address):
-            latents = address
-        elif image is None and address.startswith(_IMAGE) and record.kind == "tensor":
-            image = address
-    if latents is not None:
-        yield "final_latents", latents
-    if image is not None:
-        yield "image", image
+        if record.address.startswith(_IMAGE) and record.kind == "tensor":
+            found.setdefault("image", record.address)
+    return found
 
 
 def _entry(run: RunPlan, address: str) -> dict[str, Any] | None:

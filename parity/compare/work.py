@@ -21,7 +21,7 @@ from parity.distance.window import note_read
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from parity.compare.plan import Job
+    from parity.compare.plan import Job, Kind
     from parity.result import Verdict
     from parity.trace import Record, RunReader
 
@@ -125,8 +125,8 @@ class _Batches:
     def __init__(self) -> None:
         """Start without any."""
         self._closed: list[list[int]] = []
-        self._open: dict[tuple[int, int, str, str, str], list[int]] = {}
-        self._sizes: dict[tuple[int, int, str, str, str], int] = {}
+        self._open: dict[Kind, list[int]] = {}
+        self._sizes: dict[Kind, int] = {}
 
     def add(self, number: int, job: Job, size: int) -> None:
         """Put a job into the open batch of its kind."""
