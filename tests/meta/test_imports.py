@@ -1,9 +1,13 @@
 """The core loads no framework, and the command line answers without one."""
 
+import shutil
 import subprocess
 import sys
+import tomllib
 
 import pytest
+
+from tests.conftest import ROOT
 
 FRAMEWORKS = ("torch", "mindspore", "diffusers", "transformers")
 CORE = (
@@ -54,3 +58,36 @@ def test_help_names_every_command_and_loads_no_framework():
         "selftest",
     ):
         assert command in shown
+
+
+@pytest.mark.parametrize("package", ["torch_refs", "mindone_sdxl"])
+@pytest.mark.parametrize("forbidden", ["torch", "mindspore"])
+def test_the_contract_keeps_each_side_from_the_other_framework(package, forbidden, tmp_path):
+    """A file that imports the other side's framework breaks the contract, one that imports its own does not."""
+    (contract,) = [each for each in contracts() if package in each["source_modules"] and each["type"] == "forbidden"]
+    shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / package / "planted.py").write_text(f"import {forbidden}\n")
+    lines = [
+        "[importlinter]",
+        "root_packages =",
+        f"  {package}",
+        "include_external_packages = True",
+        "[importlinter:contract:1]",
+        "name = side",
+        "type = forbidden",
+        f"source_modules = {package}",
+        f"allow_indirect_imports = {contract.get('allow_indirect_imports', 'False')}",
+        "forbidden_modules =",
+    ]
+    lines += [f"  {name}" for name in contract["forbidden_modules"]]
+    (tmp_path / ".importlinter").write_text("\n".join(lines) + "\n")
+    code = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    own = {"torch_refs": "torch", "mindone_sdxl": "mindspore"}[package]
+    assert ran.returncode == (0 if forbidden == own else 1), ran.stdout + ran.stderr
+
+
+def contracts():
+    """The import contracts of pyproject.toml."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return [{"source_modules": [], **each} for each in settings["tool"]["importlinter"]["contracts"]]
