@@ -7,7 +7,9 @@ import pytest
 from tests.meta.recipes import DOCUMENT, Block, copy_tree, read
 
 RECIPES = read(DOCUMENT.read_text(encoding="utf-8"))
-MOST_FILES = {"A cause": 3}
+MOST_FILES = {
+    "A cause": 3, "A metric": 3, "A column": 1, "A format": 1, "A framework": 1, "A pipeline": 1, "A stage": 1,
+}  # fmt: skip
 
 
 def test_every_recipe_has_a_promise():
