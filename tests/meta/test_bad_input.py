@@ -132,27 +132,6 @@ def test_mindspore_is_not_installed(tmp_path, recorded):
 
 
 @pytest.mark.full
-def test_a_candidate_that_lacks_a_module(tmp_path, recorded):
-    path = tmp_path / "lacking.py"
-    path.write_text(
-        "from mindone_sdxl.candidate import MindoneSDXL\n"
-        "from parity.trace import Row\n"
-        "class Lacking(MindoneSDXL):\n"
-        "    def alignment(self, request):\n"
-        "        rows, reasons = super().alignment(request)\n"
-        "        return [*rows, Row(path='unet', native='model.diffusion_model.output_block')], reasons\n"
-        "candidate = Lacking()\n"
-    )
-    finished = parity(
-        "replay", recorded, "--candidate", "lacking:candidate", "--out", tmp_path / "trace", "--mode", "free",
-        "--dtype", "float32", PYTHONPATH=str(tmp_path),
-    )  # fmt: skip
-    refused(
-        finished, "no cell 'model.diffusion_model.output_block'", "did you mean 'model.diffusion_model.output_blocks'?"
-    )
-
-
-@pytest.mark.full
 def test_a_checkpoint_with_tensors_removed_and_added(tmp_path, recorded):
     from mindone_sdxl import config, files, weights
 
@@ -206,12 +185,3 @@ def commandline(path):
         return path.read_bytes().replace(b"\0", b" ").decode()
     except OSError:
         return ""
-
-
-@pytest.mark.full
-def test_a_replay_that_fails_while_the_trace_is_recorded_leaves_the_whole_trace(tmp_path, tiny_model):
-    del tiny_model
-    arguments = ("--candidate", "somewhere:thing", "--mode", "free", "--dtype", "float32")
-    finished = parity("run", TINY, "--out", tmp_path, *arguments)
-    refused(finished, "somewhere")
-    assert Trace.open(tmp_path / "reference", verify=True).runs == ("float32",)

@@ -1,0 +1,59 @@
+"""`parity run` as a user runs it, with a program in numpy and its port: every process, and no framework."""
+
+from __future__ import annotations
+
+import pytest
+
+from parity import result as results
+from parity.trace import Trace
+from tests.conftest import run_parity
+from tests.parity import numpy_program
+
+SIDES = ("--reference", "tests.parity.numpy_program:reference", "--candidate", "tests.parity.numpy_candidate:candidate")
+PLANT = "def checkpoint(state):\n    state['net.attn.q'] = state['net.attn.q'].T\n"
+
+
+@pytest.fixture
+def case(tmp_path):
+    """A case with its weights."""
+    return numpy_program.write(tmp_path / "program")
+
+
+def test_a_healthy_port_is_recorded_replayed_compared_and_reported(case, tmp_path):
+    done = run_parity(tmp_path / "out", "run", case, *SIDES, "--out", tmp_path / "out")
+    assert done.code == 0, done.stderr
+    assert done.stdout.startswith("MATCH")
+    result = results.read(done.folder)
+    assert {(pair.mode, pair.dtype) for pair in result.pairs if pair.mode != "audit"} == {
+        (mode, dtype) for mode in ("free", "steps", "layers") for dtype in ("float64", "float32")
+    }
+    assert {path.name for path in done.folder.iterdir()} >= {"report.html", "junit.xml", "result.json", "reference"}
+    assert Trace.open(done.folder / "reference", verify=True).manifest.status == "complete"
+
+
+def test_a_planted_fault_is_named_located_and_proven(case, tmp_path):
+    (tmp_path / "fault.py").write_text(PLANT)
+    done = run_parity(
+        tmp_path / "out", "run", case, *SIDES, "--out", tmp_path / "out", "--plant", tmp_path / "fault.py"
+    )
+    assert done.code == 1, done.stderr
+    (cause,) = results.read(done.folder).causes
+    assert (cause.slug, cause.address, cause.confirmed) == ("transposed-weight", "unet.attn.to_q", True)
+
+
+def test_a_replay_that_fails_while_the_trace_is_recorded_leaves_the_whole_trace(case, tmp_path):
+    chosen = ("--candidate", "somewhere:thing", "--mode", "free", "--dtype", "float32")
+    done = run_parity(tmp_path / "out", "run", case, *SIDES[:2], *chosen, "--out", tmp_path / "out")
+    assert done.code == 2, done.stderr
+    assert [line for line in done.stderr.splitlines() if line.startswith("error: ") and "somewhere" in line]
+    assert Trace.open(done.folder / "reference", verify=True).runs == ("float32",)
+
+
+def test_a_candidate_that_lacks_a_cell_is_refused_in_one_line(case, tmp_path):
+    recorded = run_parity(tmp_path / "trace", "record", case, *SIDES[:2], "--out", tmp_path / "trace")
+    assert recorded.code == 0, recorded.stderr
+    lacking = "tests.parity.cli.lacking:candidate"
+    done = run_parity(tmp_path, "replay", recorded.folder, "--candidate", lacking, "--out", tmp_path / "out")
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert (done.code, "Traceback" in done.stderr) == (2, False)
+    assert "no cell 'net.lay', did you mean 'net.ln'?" in line
