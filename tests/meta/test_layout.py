@@ -14,10 +14,11 @@ ROWS = dict(re.findall(r"^\| `([\w/]+)` \| (.+) \|$", README, re.MULTILINE))
 
 
 def mirrored(module):
-    """Tell whether a module has a test file, or a folder of them, of its name."""
+    """Tell whether a module, or its folder as a whole, has a test file of its name, or the module a folder of them."""
     folder = ROOT / "tests" / module.parent
-    names = {module.stem, module.stem.rstrip("_")}
-    return any((folder / f"test_{name}.py").exists() or (folder / name).is_dir() for name in names)
+    name = module.stem.rstrip("_")
+    whole = folder.with_name(f"test_{folder.name}.py")
+    return any(place.exists() for place in (folder / f"test_{name}.py", folder / name, whole))
 
 
 def modules():
