@@ -9,16 +9,14 @@ import numpy as np
 import pytest
 
 from parity.compare import compare
-from parity.errors import CaseError, ToleranceError, TraceError
-from parity.trace import Checks, Island, Row, Trace
+from parity.errors import ToleranceError, TraceError
+from parity.trace import Checks, Row, Trace
 from tests.parity.compare.traces import (
-    IDS,
     Run,
     addresses,
     candidate,
     exact_run,
     manifest,
-    noisy,
     pair,
     reference,
     write,
@@ -28,25 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-
-CONV = "unet.conv_in@step=1:output"
-
-
-@pytest.fixture(scope="module")
-def ref(tmp_path_factory: pytest.TempPathFactory) -> Trace:
-    return reference(tmp_path_factory.mktemp("reference") / "trace")
-
-
-def planting(run: str, address: str, change: Callable[[np.ndarray], Any]) -> Callable[[str, Run], None]:
-    """A fault in one tensor of one run; `change` alters it in place or returns another."""
-
-    def plant(name: str, tensors: Run) -> None:
-        if name == run:
-            changed = change(tensors[address])
-            if changed is not None:
-                tensors[address] = changed
-
-    return plant
+from tests.parity.compare.traces import CONV, planting
 
 
 def test_a_healthy_candidate_matches_everywhere(ref: Trace, tmp_path: Path) -> None:
@@ -57,19 +37,6 @@ def test_a_healthy_candidate_matches_everywhere(ref: Trace, tmp_path: Path) -> N
     assert set(result.stages.values()) == {"MATCH"}
     assert result.checks["semantics"] == result.checks["precision"] == "measured"
     assert result.counts["MATCH"] == len(result.pairs) == 2 * (2 * len(addresses()) + 15)
-
-
-def test_pairs_of_every_run_stand_against_the_right_exact_run(ref: Trace, tmp_path: Path) -> None:
-    result = compare(ref, [candidate(tmp_path / "c", ref)])
-    assert pair(result, CONV, "semantics", "layers").basis == "float64"
-    found = pair(result, CONV, "precision", "layers")
-    forced, working = ref.run("forced").tensor(CONV), ref.run("float32").tensor(CONV)
-    assert found.basis == "floor"
-    assert found.reference_rms == pytest.approx(float(np.sqrt(((working - forced) ** 2).mean())), rel=1e-6)
-    assert found.scale == pytest.approx(float(np.sqrt((forced**2).mean())), rel=1e-6)
-    twin = ref.run("float64").tensor(CONV)
-    free = pair(result, CONV, "precision", "free")
-    assert free.reference_max == pytest.approx(float(np.abs(working - twin).max()), rel=1e-6)
 
 
 def _put(where: object, value: float) -> Callable[[np.ndarray], None]:
@@ -174,126 +141,10 @@ def test_a_reference_that_does_not_repeat_raises_its_floor(tmp_path: Path) -> No
     assert pair(result, CONV, "precision", "layers").verdict == "MATCH"
 
 
-def test_an_island_is_judged_at_float32s_rounding_in_the_open(tmp_path: Path) -> None:
-    island = Island(path="unet.time_proj", operator="exp", dtype="float32", file="embeddings.py", function="sinusoid")
-    trace = reference(tmp_path / "r", islands=[island])
-
-    def rounded(name: str, tensors: Run) -> None:
-        if name == "layers-float64":
-            for path in ("unet.time_proj", "unet.conv_in"):
-                tensors[f"{path}@step=0:output"] *= 1 + 1e-7
-
-    result = compare(trace, [candidate(tmp_path / "c", trace, rounded)])
-    inside = pair(result, "unet.time_proj@step=0:output", "semantics", "layers")
-    assert (inside.verdict, inside.flags) == ("MATCH", ["island"])
-    assert pair(result, "unet@step=0:output", "semantics", "layers").flags == ["island"]
-    assert pair(result, "unet.conv_in@step=0:output", "semantics", "layers").verdict == "MISMATCH"
-
-
 def test_half_precision_inside_a_float32_run_is_named(ref: Trace, tmp_path: Path) -> None:
     plant = planting("layers-float32", CONV, lambda t: t.astype("float16").astype("float32"))
     found = pair(compare(ref, [candidate(tmp_path / "c", ref, plant)]), CONV, "precision", "layers")
     assert (found.verdict, found.flags, found.hard) == ("MISMATCH", ["half-precision-grid"], "half-precision grid")
-
-
-@pytest.mark.parametrize(
-    ("dtype", "verdict", "hard"), [("float16", "MISMATCH", "narrower type"), ("float64", "MATCH", "")]
-)
-def test_another_type_than_asked_is_flagged_and_a_narrower_one_fails(
-    ref: Trace, tmp_path: Path, dtype: str, verdict: str, hard: str
-) -> None:
-    plant = planting("layers-float32", CONV, lambda t: t.astype(dtype))
-    found = pair(compare(ref, [candidate(tmp_path / "c", ref, plant)]), CONV, "precision", "layers")
-    assert (found.verdict, found.hard) == (verdict, hard)
-    assert "mixed-dtype" in found.flags
-
-
-def test_one_wrong_token_id_is_a_mismatch_at_its_place(ref: Trace, tmp_path: Path) -> None:
-    plant = planting(
-        "layers-float32", IDS, lambda t: t.__setitem__((1, 70), t[1, 70] + 1) if t.flags.writeable else _bumped(t)
-    )
-    found = pair(compare(ref, [candidate(tmp_path / "c", ref, plant)]), IDS, "precision", "layers")
-    assert (found.verdict, found.basis, found.outside, found.error_max) == ("MISMATCH", "exact", 1, 1.0)
-    assert found.worst is not None
-    assert found.worst.index == (1, 70)
-
-
-def _bumped(ids: np.ndarray) -> np.ndarray:
-    """The ids with one of them wrong."""
-    ids = ids.copy()
-    ids[1, 70] += 1
-    return ids
-
-
-def test_ids_in_another_type_match_and_are_flagged(ref: Trace, tmp_path: Path) -> None:
-    plant = planting("free-float32", IDS, lambda t: t.astype("float64"))
-    found = pair(compare(ref, [candidate(tmp_path / "c", ref, plant)]), IDS, "precision", "free")
-    assert (found.verdict, found.flags) == ("MATCH", ["mixed-dtype"])
-
-
-def test_what_is_missing_or_unexpected_makes_the_whole_incomplete(ref: Trace, tmp_path: Path) -> None:
-    def plant(name: str, tensors: Run) -> None:
-        if name == "layers-float32":
-            del tensors[CONV]
-            tensors["unet.extra@step=0:output"] = np.ones(20, np.float32)
-
-    result = compare(ref, [candidate(tmp_path / "c", ref, plant)])
-    assert pair(result, CONV, "precision", "layers").verdict == "MISSING"
-    assert pair(result, "unet.extra@step=0:output", "precision", "layers").verdict == "UNEXPECTED"
-    assert (result.verdict, result.first_divergence) == ("INCOMPLETE", None)
-    assert result.stages["unet"] == "INCOMPLETE"
-
-
-def test_a_path_with_a_reason_is_not_missed(ref: Trace, tmp_path: Path) -> None:
-    def drop(_: str, tensors: Run) -> None:
-        for address in list(tensors):
-            if address.startswith("unet.conv_in@"):
-                del tensors[address]
-
-    dropped = candidate(tmp_path / "c", ref, drop, not_compared={"unet.conv_in": "no counterpart"})
-    result = compare(ref, [dropped])
-    assert result.verdict == "MATCH"
-    assert result.coverage.not_compared == {"unet.conv_in": "no counterpart"}
-    assert (result.coverage.paths, result.coverage.compared) == (8, 7)
-    without = compare(ref, [candidate(tmp_path / "d", ref, drop)])
-    assert without.verdict == "INCOMPLETE"
-    assert without.coverage.unexplained == ["unet.conv_in"]
-
-
-def test_nothing_compared_is_incomplete(ref: Trace, tmp_path: Path) -> None:
-    everything = dict.fromkeys(
-        {address.partition("@")[0].partition(":")[0] for address in addresses()}, "no counterpart"
-    )
-    described = manifest("candidate", reference_digest=ref.digest, not_compared=everything)
-    result = compare(ref, [write(tmp_path / "c", described, {"layers-float64": ("layers", "float64", {})})])
-    assert (result.verdict, result.pairs) == ("INCOMPLETE", [])
-    assert compare(ref, []).verdict == "INCOMPLETE"
-
-
-def test_empty_tensors_compare_nothing(tmp_path: Path) -> None:
-    tensors = {"unet.conv_in@step=0:output": np.empty((0, 3))}
-    trace = write(tmp_path / "r", manifest("reference"), {"float64": ("run", "float64", tensors)})
-    other = write(
-        tmp_path / "c",
-        manifest("candidate", reference_digest=trace.digest),
-        {"layers-float64": ("layers", "float64", tensors)},
-    )
-    (only,) = compare(trace, [other]).pairs
-    assert (only.verdict, only.detail) == ("MISSING", "empty on both sides; nothing was compared")
-
-
-def test_nan_in_the_reference_is_never_a_match(tmp_path: Path) -> None:
-    run = exact_run()
-    run[CONV][0, 0, 0, 0] = math.nan
-    trace = write(tmp_path / "r", manifest("reference"), {"float64": ("run", "float64", run)})
-    other = write(
-        tmp_path / "c",
-        manifest("candidate", reference_digest=trace.digest),
-        {"layers-float64": ("layers", "float64", run)},
-    )
-    result = compare(trace, [other])
-    assert pair(result, CONV, "semantics", "layers").verdict == "INCOMPARABLE"
-    assert result.verdict == "MISMATCH"
 
 
 def test_an_upstream_fault_is_inherited_downstream_and_first_at_its_origin(ref: Trace, tmp_path: Path) -> None:
@@ -350,24 +201,6 @@ def test_a_module_whose_inputs_match_has_nothing_to_inherit(tmp_path: Path) -> N
     assert pair(result, "postprocess:output", "semantics", "free").flags == ["inherited"]
 
 
-def test_without_a_twin_semantics_is_not_measured_and_depth_is_flagged(tmp_path: Path) -> None:
-    run = noisy(exact_run(), 0.0, 1)
-    trace = write(tmp_path / "r", manifest("reference"), {"float32": ("run", "float32", run)})
-    rows = [Row(path="unet.conv_in", native="conv", kind="conv"), Row(path="unet", native="unet")]
-    runs = {"layers-float32": ("layers", "float32", noisy(run, 1e-6, 2))}
-    result = compare(
-        trace, [write(tmp_path / "c", manifest("candidate", reference_digest=trace.digest, alignment=rows), runs)]
-    )
-    assert result.checks["semantics"] == "not measured"
-    assert pair(result, CONV, "precision", "layers").basis == "model"
-    assert pair(result, CONV, "precision", "layers").flags == []
-    assert pair(result, "unet@step=0:output", "precision", "layers").flags == ["unbounded-depth"]
-    assert result.verdict == "MATCH"
-    runs = {"layers-float32": ("layers", "float32", noisy(run, 1e-4, 2))}
-    result = compare(trace, [write(tmp_path / "d", manifest("candidate", reference_digest=trace.digest), runs)])
-    assert pair(result, CONV, "precision", "layers").verdict == "MISMATCH"
-
-
 def test_plain_folders_are_compared(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for side in ("r", "c", "d"):
@@ -403,46 +236,6 @@ def test_small_tensors_share_the_floor_of_their_other_steps(tmp_path: Path) -> N
     assert pair(result, lucky, "precision", "layers").verdict == "MATCH"
 
 
-def test_plain_values_are_compared_when_both_sides_have_them(tmp_path: Path) -> None:
-    values = {
-        "guidance@step=0:input.scale": 5.0,
-        "unet.conv_in@step=0:input.mask": None,
-        "guidance@step=0:input.count": 3,
-    }
-    trace = write(tmp_path / "r", manifest("reference"), {"float64": ("run", "float64", exact_run() | values)})
-    described = manifest("candidate", reference_digest=trace.digest)
-    other = exact_run() | values | {"guidance@step=0:input.scale": 7.5, "guidance@step=0:input.count": 3.0}
-    result = compare(trace, [write(tmp_path / "c", described, {"layers-float64": ("layers", "float64", other)})])
-    assert pair(result, "guidance@step=0:input.scale", "semantics", "layers").verdict == "MISMATCH"
-    assert pair(result, "unet.conv_in@step=0:input.mask", "semantics", "layers").verdict == "MATCH"
-    assert pair(result, "guidance@step=0:input.count", "semantics", "layers").flags == ["mixed-dtype"]
-
-
-def test_a_partial_replay_answers_only_for_what_it_was_asked(ref: Trace, tmp_path: Path) -> None:
-    def keep(_: str, tensors: Run) -> None:
-        for address in list(tensors):
-            if not address.startswith("unet.conv_in"):
-                del tensors[address]
-
-    partial = candidate(tmp_path / "c", ref, keep, names=("layers-float64",), only=r"unet\.conv_in@.*")
-    result = compare(ref, [partial])
-    assert (result.verdict, len(result.pairs)) == ("MATCH", 3)
-    assert (result.coverage.paths, result.coverage.unexplained) == (1, [])
-
-
-def test_excluded_addresses_are_listed_and_an_exclude_that_matches_nothing_is_refused(tmp_path: Path) -> None:
-    case = {"schema": 1, "exclude": [{"address": r"unet\.conv_in@step=1:.*", "reason": "excluded by the case"}]}
-    trace = reference(tmp_path / "r")
-    trace.manifest.case = case
-    plant = planting("layers-float64", CONV, lambda t: t.__imul__(2))
-    result = compare(trace, [candidate(tmp_path / "c", trace, plant)])
-    assert result.verdict == "MATCH"
-    assert result.coverage.excluded == {CONV: "excluded by the case"}
-    case["exclude"] = [{"address": "unet.conv_in", "reason": "identity"}]
-    with pytest.raises(CaseError, match="matches no address"):
-        compare(trace, [candidate(tmp_path / "d", trace)])
-
-
 def test_a_rule_of_the_case_comes_first_and_one_that_matches_nothing_is_refused(tmp_path: Path) -> None:
     trace = reference(tmp_path / "r")
     rule = {"address": r"unet\.conv_in@.*:output", "require": "rel_l2 <= 1e-2", "reason": "known"}
@@ -470,31 +263,3 @@ def test_a_trace_of_another_case_or_recording_is_refused(ref: Trace, tmp_path: P
     twice.manifest.status = "recording"
     with pytest.raises(TraceError, match="not complete"):
         compare(ref, [twice])
-
-
-def test_the_price_is_told_at_the_last_latents_and_the_image(ref: Trace, tmp_path: Path) -> None:
-    price = compare(ref, [candidate(tmp_path / "c", ref)]).price
-    assert set(price) == {"final_latents", "image"}
-    assert set(price["image"]) == {"float32", "float64"}
-    latents = price["final_latents"]["float32"]
-    assert latents["address"] == "scheduler.step@step=2:output"
-    exact, made = (
-        ref.run("float64").tensor(latents["address"]),
-        Trace.open(tmp_path / "c").run("free-float32").tensor(latents["address"]),
-    )
-    assert latents["candidate"]["max_over_largest"] == pytest.approx(
-        float(np.abs(made - exact).max() / np.abs(exact).max())
-    )
-    assert set(latents) == {"address", "candidate", "reference", "between"}
-
-
-def test_several_threads_find_what_one_finds(ref: Trace, tmp_path: Path) -> None:
-    plant = planting("free-float32", CONV, lambda t: t.__imul__(2))
-    trace = candidate(tmp_path / "c", ref, plant)
-    seen: list[tuple[int, int]] = []
-    one, four = (
-        compare(ref, [trace], jobs=1, progress=lambda done, total: seen.append((done, total))),
-        compare(ref, [trace], jobs=4),
-    )
-    assert one.pairs == four.pairs
-    assert seen[-1][0] == seen[-1][1] == len(one.pairs)

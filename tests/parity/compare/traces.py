@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from parity.result import Pair, Result
 
 STEPS = 3
+CONV = "unet.conv_in@step=1:output"
 SHAPES = {
     "text_encoder.layer": (2, 7, 16),
     "unet.time_proj": (2, 32),
@@ -135,7 +136,20 @@ def pair(result: Result, address: str, question: str, mode: str) -> Pair:
     return found
 
 
+def planting(run: str, address: str, change: Callable[[np.ndarray], Any]) -> Callable[[str, Run], None]:
+    """A fault in one tensor of one run; `change` alters it in place or returns another."""
+
+    def plant(name: str, tensors: Run) -> None:
+        if name == run:
+            changed = change(tensors[address])
+            if changed is not None:
+                tensors[address] = changed
+
+    return plant
+
+
 __all__ = [
+    "CONV",
     "IDS",
     "SHAPES",
     "STEPS",
@@ -149,6 +163,7 @@ __all__ = [
     "manifest",
     "noisy",
     "pair",
+    "planting",
     "reference",
     "write",
 ]

@@ -1,0 +1,138 @@
+"""A pair's numbers, types and flags, and what cannot be compared."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from parity.compare import compare
+from parity.trace import Island, Row, Trace
+from tests.parity.compare.traces import (
+    IDS,
+    Run,
+    candidate,
+    exact_run,
+    manifest,
+    noisy,
+    pair,
+    reference,
+    write,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+from tests.parity.compare.traces import CONV, planting
+
+
+def test_an_island_is_judged_at_float32s_rounding_in_the_open(tmp_path: Path) -> None:
+    island = Island(path="unet.time_proj", operator="exp", dtype="float32", file="embeddings.py", function="sinusoid")
+    trace = reference(tmp_path / "r", islands=[island])
+
+    def rounded(name: str, tensors: Run) -> None:
+        if name == "layers-float64":
+            for path in ("unet.time_proj", "unet.conv_in"):
+                tensors[f"{path}@step=0:output"] *= 1 + 1e-7
+
+    result = compare(trace, [candidate(tmp_path / "c", trace, rounded)])
+    inside = pair(result, "unet.time_proj@step=0:output", "semantics", "layers")
+    assert (inside.verdict, inside.flags) == ("MATCH", ["island"])
+    assert pair(result, "unet@step=0:output", "semantics", "layers").flags == ["island"]
+    assert pair(result, "unet.conv_in@step=0:output", "semantics", "layers").verdict == "MISMATCH"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "verdict", "hard"), [("float16", "MISMATCH", "narrower type"), ("float64", "MATCH", "")]
+)
+def test_another_type_than_asked_is_flagged_and_a_narrower_one_fails(
+    ref: Trace, tmp_path: Path, dtype: str, verdict: str, hard: str
+) -> None:
+    plant = planting("layers-float32", CONV, lambda t: t.astype(dtype))
+    found = pair(compare(ref, [candidate(tmp_path / "c", ref, plant)]), CONV, "precision", "layers")
+    assert (found.verdict, found.hard) == (verdict, hard)
+    assert "mixed-dtype" in found.flags
+
+
+def _bumped(ids: np.ndarray) -> np.ndarray:
+    """The ids with one of them wrong."""
+    ids = ids.copy()
+    ids[1, 70] += 1
+    return ids
+
+
+def test_one_wrong_token_id_is_a_mismatch_at_its_place(ref: Trace, tmp_path: Path) -> None:
+    plant = planting(
+        "layers-float32", IDS, lambda t: t.__setitem__((1, 70), t[1, 70] + 1) if t.flags.writeable else _bumped(t)
+    )
+    found = pair(compare(ref, [candidate(tmp_path / "c", ref, plant)]), IDS, "precision", "layers")
+    assert (found.verdict, found.basis, found.outside, found.error_max) == ("MISMATCH", "exact", 1, 1.0)
+    assert found.worst is not None
+    assert found.worst.index == (1, 70)
+
+
+def test_ids_in_another_type_match_and_are_flagged(ref: Trace, tmp_path: Path) -> None:
+    plant = planting("free-float32", IDS, lambda t: t.astype("float64"))
+    found = pair(compare(ref, [candidate(tmp_path / "c", ref, plant)]), IDS, "precision", "free")
+    assert (found.verdict, found.flags) == ("MATCH", ["mixed-dtype"])
+
+
+def test_empty_tensors_compare_nothing(tmp_path: Path) -> None:
+    tensors = {"unet.conv_in@step=0:output": np.empty((0, 3))}
+    trace = write(tmp_path / "r", manifest("reference"), {"float64": ("run", "float64", tensors)})
+    other = write(
+        tmp_path / "c",
+        manifest("candidate", reference_digest=trace.digest),
+        {"layers-float64": ("layers", "float64", tensors)},
+    )
+    (only,) = compare(trace, [other]).pairs
+    assert (only.verdict, only.detail) == ("MISSING", "empty on both sides; nothing was compared")
+
+
+def test_nan_in_the_reference_is_never_a_match(tmp_path: Path) -> None:
+    run = exact_run()
+    run[CONV][0, 0, 0, 0] = math.nan
+    trace = write(tmp_path / "r", manifest("reference"), {"float64": ("run", "float64", run)})
+    other = write(
+        tmp_path / "c",
+        manifest("candidate", reference_digest=trace.digest),
+        {"layers-float64": ("layers", "float64", run)},
+    )
+    result = compare(trace, [other])
+    assert pair(result, CONV, "semantics", "layers").verdict == "INCOMPARABLE"
+    assert result.verdict == "MISMATCH"
+
+
+def test_without_a_twin_semantics_is_not_measured_and_depth_is_flagged(tmp_path: Path) -> None:
+    run = noisy(exact_run(), 0.0, 1)
+    trace = write(tmp_path / "r", manifest("reference"), {"float32": ("run", "float32", run)})
+    rows = [Row(path="unet.conv_in", native="conv", kind="conv"), Row(path="unet", native="unet")]
+    runs = {"layers-float32": ("layers", "float32", noisy(run, 1e-6, 2))}
+    result = compare(
+        trace, [write(tmp_path / "c", manifest("candidate", reference_digest=trace.digest, alignment=rows), runs)]
+    )
+    assert result.checks["semantics"] == "not measured"
+    assert pair(result, CONV, "precision", "layers").basis == "model"
+    assert pair(result, CONV, "precision", "layers").flags == []
+    assert pair(result, "unet@step=0:output", "precision", "layers").flags == ["unbounded-depth"]
+    assert result.verdict == "MATCH"
+    runs = {"layers-float32": ("layers", "float32", noisy(run, 1e-4, 2))}
+    result = compare(trace, [write(tmp_path / "d", manifest("candidate", reference_digest=trace.digest), runs)])
+    assert pair(result, CONV, "precision", "layers").verdict == "MISMATCH"
+
+
+def test_plain_values_are_compared_when_both_sides_have_them(tmp_path: Path) -> None:
+    values = {
+        "guidance@step=0:input.scale": 5.0,
+        "unet.conv_in@step=0:input.mask": None,
+        "guidance@step=0:input.count": 3,
+    }
+    trace = write(tmp_path / "r", manifest("reference"), {"float64": ("run", "float64", exact_run() | values)})
+    described = manifest("candidate", reference_digest=trace.digest)
+    other = exact_run() | values | {"guidance@step=0:input.scale": 7.5, "guidance@step=0:input.count": 3.0}
+    result = compare(trace, [write(tmp_path / "c", described, {"layers-float64": ("layers", "float64", other)})])
+    assert pair(result, "guidance@step=0:input.scale", "semantics", "layers").verdict == "MISMATCH"
+    assert pair(result, "unet.conv_in@step=0:input.mask", "semantics", "layers").verdict == "MATCH"
+    assert pair(result, "guidance@step=0:input.count", "semantics", "layers").flags == ["mixed-dtype"]
