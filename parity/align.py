@@ -19,6 +19,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -56,7 +57,7 @@ def _reshaped(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 def _to_tokens(array: np.ndarray, _shape: Sequence[int], _dtype: str) -> np.ndarray:
     """[batch, channels, height, width] becomes [batch, tokens, channels]."""
     batch, channels, *places = array.shape
-    return np.moveaxis(array, 1, -1).reshape(batch, math.prod(places), channels)
+    return array.reshape(batch, channels, math.prod(places)).swapaxes(1, 2)
 
 
 def _to_image(array: np.ndarray, shape: Sequence[int], _dtype: str) -> np.ndarray:
@@ -114,6 +115,7 @@ def _slice(index: int, count: int) -> _Layout:
     return _Layout(move, fits)
 
 
+@cache
 def _layout(name: str) -> _Layout:
     """Return the layout of a name.
 
@@ -151,7 +153,7 @@ def transformed(name: str | None, here: Sequence[int], shape: Sequence[int]) -> 
         message = f"a tensor of shape {list(here)} has no layout transform {name!r}; correct the table"
         raise AlignmentError(message)
     # One element that is repeated along every axis has any shape and takes no memory; moving it copies nothing.
-    without_memory = np.broadcast_to(np.zeros((), np.int8), here)
+    without_memory: np.ndarray = np.ndarray(here, np.int8, buffer=b"0", strides=[0] * len(here))
     return layout.move(without_memory, shape, "").shape
 
 
