@@ -238,7 +238,7 @@ def test_only_an_excess_that_an_operator_in_float64_takes_away_is_the_platforms(
         assert finished.code == code, finished.stderr
     before = results.read(tmp_path)
     failing = [pair.address for pair in pairs_of(before, mode="layers") if pair.verdict == "MISMATCH"]
-    assert {address.partition("@")[0] for address in failing} == {"unet", "unet.time_proj"}
+    assert {Address.parse(address).path for address in failing} == {"unet", "unet.time_proj"}
     assert all(pair.verdict == "MATCH" for pair in pairs_of(before, question="semantics"))
     finished = run_parity(tmp_path, "diagnose", tmp_path)
     result = results.read(tmp_path)

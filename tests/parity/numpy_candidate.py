@@ -19,7 +19,7 @@ from parity.frameworks.floors import measure
 from parity.repair import AttributeEdit, PrecisionEdit, WeightEdit, relaid
 from parity.replay import Options, Parameter, replay
 from parity.trace.schema import Row
-from tests.parity.numpy_program import HEADS, SHAPES, TEXT_EPS, levels, read_weights, token_ids
+from tests.parity.numpy_program import HEADS, SHAPES, TEXT_EPS, address_of, levels, read_weights, token_ids
 
 __all__ = ["NumpyCandidate", "NumpySystem", "Port", "candidate", "replayed"]
 
@@ -224,12 +224,15 @@ class NumpySystem:
     def weights(self):
         """Yield every parameter in the reference's layout."""
         for name, native in NAMES.items():
-            path, _, leaf = name.rpartition(".")
-            array = self.port.state[native].T if name in TRANSPOSED else self.port.state[native]
-            narrow = np.ascontiguousarray(array).astype(np.float32)  # what the file and the reference hold
+            array = self._held(name).astype(np.float32)  # what the file and the reference hold
             yield Parameter(
-                address=f"{path}:{leaf}", native=native, array=narrow, loaded=native not in self.port.unloaded
+                address=address_of(name), native=native, array=array, loaded=native not in self.port.unloaded
             )
+
+    def _held(self, name):
+        """Return a parameter in the reference's layout."""
+        array = self.port.state[NAMES[name]]
+        return np.ascontiguousarray(array.T if name in TRANSPOSED else array)
 
     def attributes(self):
         """Return what is set."""
@@ -390,17 +393,13 @@ class NumpySystem:
             self.port.settings[edit.path][edit.name] = edit.value
 
     def _edit_weight(self, edit):
-        native = {
-            f"{path}:{leaf}": native for name, native in NAMES.items() for path, _, leaf in [name.rpartition(".")]
-        }
-        if edit.address not in native:
+        names = {address_of(name): name for name in NAMES}
+        if edit.address not in names:
             message = f"{edit.address} is no parameter of this model; give PATH:PARAMETER of the reference"
             raise RepairError(message)
-        held = self.port.state[native[edit.address]]
-        stored = edit.address.replace(":", ".") in TRANSPOSED
-        array = held.T if stored else held
-        array = relaid(array, edit)
-        self.port.state[native[edit.address]] = np.ascontiguousarray(array.T if stored else array)
+        name = names[edit.address]
+        edited = relaid(self._held(name), edit)
+        self.port.state[NAMES[name]] = np.ascontiguousarray(edited.T if name in TRANSPOSED else edited)
 
 
 class NumpyCandidate:

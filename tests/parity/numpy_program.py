@@ -36,6 +36,7 @@ __all__ = [
     "TOKENS",
     "Reference",
     "System",
+    "address_of",
     "levels",
     "read_weights",
     "reference",
@@ -96,6 +97,12 @@ def read_weights(folder: Path) -> dict[str, np.ndarray]:
             begin, end = (start + offset for offset in entry["data_offsets"])
             found[name] = np.frombuffer(data[begin:end], np.float32).reshape(entry["shape"])
     return found
+
+
+def address_of(name: str) -> str:
+    """Return the address of a parameter by its name in the file."""
+    path, _, leaf = name.rpartition(".")
+    return str(Address(path=path, port=leaf))
 
 
 def token_ids(texts: list[str]) -> np.ndarray:
@@ -338,8 +345,7 @@ class System:
     def weights(self):
         """Yield every parameter."""
         for name, array in self._program.weights.items():
-            path, _, leaf = name.rpartition(".")
-            yield f"{path}:{leaf}", array, self._dtype
+            yield address_of(name), array, self._dtype
 
     def provenance(self):
         """Return numpy's version."""
