@@ -34,11 +34,11 @@ def measure_many(layout: Layout, expected: Tensor, candidate: Tensor, working: T
     with np.errstate(all="ignore"):
         x, *others = (_wide(tensor) for tensor in tensors)
         streams = [x, *(other - x for other in others)]
-        moments = [of_segments(stream, layout.starts) for stream in streams]
-    found = list(map(Distances, layout.sizes.tolist(), *moments))
-    for number, measured in enumerate(found):
-        if not measured.is_safe:
-            found[number] = measure(*(layout.cut(tensor, number) for tensor in tensors))
+        segments = [of_segments(stream, layout.starts) for stream in streams]
+    found = list(map(Distances, layout.sizes.tolist(), *(each.moments for each in segments)))
+    are_safe = np.logical_and.reduce([each.are_safe for each in segments])
+    for number in np.flatnonzero(~are_safe).tolist():
+        found[number] = measure(*(layout.cut(tensor, number) for tensor in tensors))
     return found
 
 

@@ -186,7 +186,7 @@ def look(x: Any, c: Any, limit: float, dense: float, start: int, windows: Any, m
         limit: In the type of the differences.
         dense: The share of the block above which what is outside need not be marked.
         start: Where in the tensor the block begins.
-        windows: What the block reaches of each axis, `[axes, 3]`, int64: see `marks.Window`; empty to mark nothing.
+        windows: What the block reaches of each axis, `[axes, 3]`, int64: as `marks.windows` returns it; empty to mark nothing.
         marks: Of all windows, one after the other, not set yet.
     """
     largest = _bits(_distance(x, c, 0))
@@ -230,61 +230,83 @@ def _tally(x: Any, c: Any, limit: float) -> Any:
 def _mark(x: Any, c: Any, limit: float, start: int, windows: Any, marks: Any, inside: int) -> int:
     """Mark the coordinates of the elements above `limit`; return `inside` or, if it is zero, what is known of it now.
 
-    A row is passed over where it has nothing to add.
+    The elements are gone through by rows, the last axis. A row is passed over where it has nothing to add.
     """
-    first, reached, width = windows[-1]
+    last = windows.shape[0] - 1
+    first, reached, width = windows[last]
     columns = marks[marks.size - reached :]
     row, column = start // width, start % width
+    if last == 0:
+        _mark_columns(x, c, limit, columns[column - first :])
+        return inside
+    top, rows_reached, height = windows[last - 1]
+    rows = marks[marks.size - reached - rows_reached : marks.size - reached]
+    around = row // height  # counts what is around a row: its image and channel
+    row %= height
     is_full = False
+    is_known = _is_marked(around, windows, marks)
     place = 0
     while place < x.size:
         length = min(width - column, x.size - place)
-        if not (is_full and inside and _is_marked(row, windows, marks)):
-            some = 0
-            for step in range(length):
-                some += _distance(x, c, place + step) > limit
+        at = row - top if row >= top else row - top + height
+        if not (is_full and inside and is_known and rows[at]):
+            one, other = x[place : place + length], c[place : place + length]
+            some = _mark_columns(one, other, limit, columns[(column - first) % width :])
             if some:
-                into = (column - first) % width
-                for step in range(length):
-                    columns[into + step] |= _distance(x, c, place + step) > limit
+                rows[at] = True
+                if not is_known:
+                    _mark_around(around, windows, marks)
+                    is_known = True
                 is_full = width <= _PIECE and columns.all()
-                on_edge = _mark_row(row, windows, marks)
-                if not (inside or on_edge):
-                    some -= column == 0 and _distance(x, c, place) > limit
-                    some -= 1 < width == column + length and _distance(x, c, place + length - 1) > limit
+                if not inside and 0 < row < height - 1:
+                    some -= column == 0 and _distance(one, other, 0) > limit
+                    some -= 1 < width == column + length and _distance(one, other, length - 1) > limit
                     inside = some
         place += length
-        row += 1
         column = 0
+        row += 1
+        if row == height:
+            row = 0
+            around += 1
+            is_known = _is_marked(around, windows, marks)
     return inside
 
 
 @register_jitable
-def _is_marked(row: int, windows: Any, marks: Any) -> bool:
-    """Tell whether the coordinates of a row are marked on all axes but the last."""
-    rest, end = row, marks.size - windows[-1, 1]
-    for axis in range(windows.shape[0] - 2, -1, -1):
+def _mark_columns(x: Any, c: Any, limit: float, columns: Any) -> int:
+    """Mark the elements of a piece of a row that are above `limit`; return how many there are."""
+    some = 0
+    for step in range(x.size):
+        some += _distance(x, c, step) > limit
+    if some:
+        for step in range(x.size):
+            columns[step] |= _distance(x, c, step) > limit
+    return some
+
+
+@register_jitable
+def _is_marked(around: int, windows: Any, marks: Any) -> bool:
+    """Tell whether the coordinates around a row are marked, on all axes but the last two."""
+    end = marks.size - windows[-1, 1] - windows[-2, 1]
+    for axis in range(windows.shape[0] - 3, -1, -1):
         first, reached, length = windows[axis]
         end -= reached
-        if not marks[end + (rest - first) % length]:
+        place = (around - first) % length
+        if place >= reached or not marks[end + place]:
             return False
-        rest //= length
+        around //= length
     return True
 
 
 @register_jitable
-def _mark_row(row: int, windows: Any, marks: Any) -> bool:
-    """Mark the coordinates of a row on all axes but the last; tell whether it is the first or last row of its image."""
-    on_edge = False
-    rest, end = row, marks.size - windows[-1, 1]
-    for axis in range(windows.shape[0] - 2, -1, -1):
+def _mark_around(around: int, windows: Any, marks: Any) -> None:
+    """Mark the coordinates around a row."""
+    end = marks.size - windows[-1, 1] - windows[-2, 1]
+    for axis in range(windows.shape[0] - 3, -1, -1):
         first, reached, length = windows[axis]
         end -= reached
-        marks[end + (rest - first) % length] = True
-        if axis == windows.shape[0] - 2:
-            on_edge = rest % length in (0, length - 1)
-        rest //= length
-    return on_edge
+        marks[end + (around - first) % length] = True
+        around //= length
 
 
 @njit(nogil=True, cache=True)

@@ -83,7 +83,7 @@ def _sum_up(tensors: tuple[Tensor, ...]) -> Distances:
 def _compiled(loop: Any, tensors: tuple[Tensor, ...]) -> Iterator[Distances]:
     """Measure by a compiled loop."""
     for group in blocks([raw(tensor.array, tensor.dtype) for tensor in tensors], _COMPILED_BLOCK):
-        yield Distances.of(group[0].size, [Moments(**kept._asdict()) for kept in loop(*group)])
+        yield Distances.of(group[0].size, [Moments(*kept) for kept in loop(*group)])
 
 
 def _single(expected: Tensor, candidate: Tensor) -> Iterator[Distances]:

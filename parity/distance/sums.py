@@ -18,7 +18,7 @@ but for `compiled`: while its loops do not keep a new sum, no tensor goes their 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["NOTHING", "Distances", "Moments", "NotFinite", "larger", "of_block", "of_segments"]
 
 _COSINE_BY_ERROR: Final = 1e-3
-_SAFE: Final = (2.0**-480, 2.0**480)
+_LEAST: Final = 2.0**-480
+_MOST: Final = 2.0**480
 
 
 def larger(first: float, second: float) -> float:
@@ -66,15 +67,21 @@ class Moments(msgspec.Struct, frozen=True, gc=False):
     @property
     def is_safe(self) -> bool:
         """Tell whether all numbers are finite and their squares add up without leaving float64's range."""
-        return self.largest == 0.0 or _SAFE[0] <= self.largest <= _SAFE[1]
+        return self.largest == 0.0 or _LEAST <= self.largest <= _MOST
 
-    def rms(self, size: int) -> float:
+    def root(self, size: int) -> float:
         """Return the root of the mean square of `size` numbers, in units."""
         return math.sqrt(self.squares / (size or 1))
 
-    def outright(self, units: float) -> float:
-        """Return a number of units as it is, infinity where it does not fit."""
-        return _shifted(units, self.exponent)
+    def rms(self, size: int) -> float:
+        """Return the same as it is."""
+        root = self.root(size)
+        return _shifted(root, self.exponent) if self.exponent else root
+
+    @property
+    def peak(self) -> float:
+        """Return the largest magnitude as it is."""
+        return _shifted(self.largest, self.exponent) if self.exponent else self.largest
 
 
 def of_block(values: Array, largest: float) -> Moments:
@@ -85,11 +92,19 @@ def of_block(values: Array, largest: float) -> Moments:
     return Moments(squares, largest)
 
 
-def of_segments(values: Array, starts: Array) -> list[Moments]:
+class Segments(NamedTuple):
+    """The moments of each segment of a long array, and which of them are safe."""
+
+    moments: list[Moments]
+    are_safe: Array
+
+
+def of_segments(values: Array, starts: Array) -> Segments:
     """Return the moments of each segment of float64, from its place in `starts` to the next."""
     squares = np.add.reduceat(values * values, starts)
     largest = np.maximum.reduceat(np.abs(values), starts)
-    return list(map(Moments, squares.tolist(), largest.tolist()))
+    are_safe = (largest == 0.0) | ((largest >= _LEAST) & (largest <= _MOST))
+    return Segments(list(map(Moments, squares.tolist(), largest.tolist())), are_safe)
 
 
 class NotFinite(msgspec.Struct, frozen=True, gc=False):
@@ -174,7 +189,9 @@ class Distances(msgspec.Struct, frozen=True, gc=False):
     @property
     def problem(self) -> str:
         """Return what makes the numbers meaningless, `nan`, `working` or `misplaced`, or nothing."""
-        odd = self.odd or _ALL_FINITE
+        odd = self.odd
+        if odd is None:
+            return ""
         if odd.expected:
             return "nan"
         if odd.working:
@@ -184,37 +201,37 @@ class Distances(msgspec.Struct, frozen=True, gc=False):
     @property
     def scale(self) -> float:
         """Return the rms of the expected tensor."""
-        return self.expected.outright(self.expected.rms(self.size))
+        return self.expected.rms(self.size)
 
     @property
     def largest(self) -> float:
         """Return the largest magnitude of the expected tensor."""
-        return self.expected.outright(self.expected.largest)
+        return self.expected.peak
 
     @property
     def error_rms(self) -> float:
         """Return the rms of the error."""
-        return self.error.outright(self.error.rms(self.size))
+        return self.error.rms(self.size)
 
     @property
     def error_max(self) -> float:
         """Return the largest error."""
-        return self.error.outright(self.error.largest)
+        return self.error.peak
 
     @property
     def working_rms(self) -> float:
         """Return the rms of the reference's own error."""
-        return self.working.outright(self.working.rms(self.size))
+        return self.working.rms(self.size)
 
     @property
     def working_max(self) -> float:
         """Return the reference's own largest error."""
-        return self.working.outright(self.working.largest)
+        return self.working.peak
 
     @property
     def rel_l2(self) -> float:
         """Return the rms of the error relative to the scale; infinite where only the scale is zero."""
-        return self._relative(self.error.rms(self.size))
+        return self._relative(self.error.root(self.size))
 
     @property
     def max_rel(self) -> float:
@@ -225,14 +242,17 @@ class Distances(msgspec.Struct, frozen=True, gc=False):
     def cosine(self) -> float | None:
         """Return the cosine where it is known from the error alone, which is small; None where a second look is needed."""
         rel = self.rel_l2
-        return 1.0 - 0.5 * rel * rel if rel < _COSINE_BY_ERROR and self.odd is None else None
+        if rel < _COSINE_BY_ERROR and self.odd is None:
+            return 1.0 - 0.5 * rel * rel
+        return None
 
     def _relative(self, error: float) -> float:
         """Return an error, in its own units, relative to the scale."""
-        scale = self.expected.rms(self.size)
-        if scale:
-            return _shifted(error / scale, self.error.exponent - self.expected.exponent)
-        return error * math.inf if error else 0.0  # NaN stays NaN
+        scale = self.expected.root(self.size)
+        if not scale:
+            return error * math.inf if error else 0.0  # NaN stays NaN
+        exponent = self.error.exponent - self.expected.exponent
+        return _shifted(error / scale, exponent) if exponent else error / scale
 
 
 NOTHING: Final = Distances(0, Moments(), Moments())
@@ -241,8 +261,6 @@ NOTHING: Final = Distances(0, Moments(), Moments())
 
 def _shifted(value: float, exponent: int) -> float:
     """Return `value * 2**exponent`, infinity when it does not fit."""
-    if not exponent:
-        return value
     try:
         return math.ldexp(value, exponent)
     except OverflowError:

@@ -85,7 +85,7 @@ class Sight(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         size: Elements.
-        furthest: The element that is furthest off.
+        furthest: The element that is furthest off, unless one before it is as far.
         outside: How many are outside the limit.
         marks: Where they are, stretch by stretch.
         exact: How many of them were marked a coordinate at a time.
@@ -145,63 +145,68 @@ def locate(
 
 def _look(search: Search, kernels: Any | None, x: Array, c: Array, before: Sight) -> Sight:
     """Look at a block, which follows what was seen before; by a compiled loop if there is one and all is finite."""
-    most = _MOST_COORDINATES - before.exact
-    found = None if kernels is None else _look_compiled(search, kernels, x, c, before.size, most)
+    found = None if kernels is None else _look_compiled(search, kernels, x, c, before)
     if found is None:
         first, second = search.types
-        found = _look_numpy(search, *load_pair(stored(x, first), stored(c, second), search.types), before.size, most)
+        found = _look_numpy(search, *load_pair(stored(x, first), stored(c, second), search.types), before)
     return found
 
 
-def _look_numpy(search: Search, x: Array, c: Array, start: int, most: int) -> Sight:
-    """Look at elements of one type that begin at `start`; at most so many are marked a coordinate at a time."""
-    distance, at = _distances(x, c)
-    furthest = Furthest(float(distance[at]), at, (x[at].item(), c[at].item()))
+def _look_numpy(search: Search, x: Array, c: Array, before: Sight) -> Sight:
+    """Look at elements of one type."""
+    distance, top = _distances(x, c)
+    furthest = Furthest()
+    if top > before.furthest.distance:
+        at = int(distance.argmax())
+        furthest = Furthest(top, at, (x[at].item(), c[at].item()))
     products = _products(x, c) if search.with_cosine else Products()
-    if not furthest.distance > search.limit:
+    if not top > search.limit:
         return Sight(x.size, furthest, products=products)
     mask = distance > search.limit
     outside = int(np.count_nonzero(mask))
-    marks, exact = _marked(search, start, x.size, outside, most, lambda: scattered(mask, search.shape, start))
+    marks, exact = _marked(search, before, x.size, outside, lambda: scattered(mask, search.shape, before.size))
     return Sight(x.size, furthest, outside, marks, exact, products)
 
 
-def _look_compiled(search: Search, kernels: Any, x: Array, c: Array, start: int, most: int) -> Sight | None:
+def _look_compiled(search: Search, kernels: Any, x: Array, c: Array, before: Sight) -> Sight | None:
     """Do the same; return None where some element is not finite, which the loops do not compare by place and sign."""
     limit = np.float32(search.limit) if NARROW.issuperset(search.types) else search.limit
-    reached = windows(search.shape, start, x.size) if most > 0 else ()
+    reached = windows(search.shape if before.exact < _MOST_COORDINATES else (), before.size, x.size)
     flat, axes = blank(reached)
-    found = kernels.look(x, c, limit, _DENSE, start, np.array(reached, np.int64).reshape(-1, 3), flat)
+    found = kernels.look(x, c, limit, _DENSE, before.size, reached, flat)
     if not found.largest < math.inf:
         return None
-    values = [
-        float(widen(stored(block[found.at : found.at + 1], name), name)[0])
-        for block, name in zip((x, c), search.types, strict=True)
-    ]
+    furthest = Furthest()
+    if found.largest > before.furthest.distance:
+        here = slice(found.at, found.at + 1)
+        value, other = (
+            float(widen(stored(block[here], name), name)[0]) for block, name in zip((x, c), search.types, strict=True)
+        )
+        furthest = Furthest(found.largest, found.at, (value, other))
     products = Products()
     if search.with_cosine:
         products = Products(*kernels.products(x, c)).if_finite()
     marks, exact = _marked(
-        search, start, x.size, found.outside, most, lambda: Marks(reached, axes, is_inside=bool(found.inside))
+        search, before, x.size, found.outside, lambda: Marks(reached, axes, is_inside=bool(found.inside))
     )
-    return Sight(
-        x.size, Furthest(found.largest, found.at, (values[0], values[1])), found.outside, marks, exact, products
-    )
+    return Sight(x.size, furthest, found.outside, marks, exact, products)
 
 
 def _marked(
-    search: Search, start: int, size: int, outside: int, most: int, one_by_one: Callable[[], Marks]
+    search: Search, before: Sight, size: int, outside: int, one_by_one: Callable[[], Marks]
 ) -> tuple[tuple[Marks, ...], int]:
-    """Return the marks of a block, and how many of its elements are to be marked one by one."""
+    """Return the marks of a block of this size, and how many of its elements are to be marked one by one."""
     if not outside:
         return (), 0
     if outside > _DENSE * size:
-        return (spread(search.shape, start, size),), 0
-    return (spread(search.shape, start, size) if outside > most else one_by_one(),), outside
+        return (spread(search.shape, before.size, size),), 0
+    if before.exact + outside > _MOST_COORDINATES:
+        return (spread(search.shape, before.size, size),), outside
+    return (one_by_one(),), outside
 
 
-def _distances(x: Array, c: Array) -> tuple[Array, int]:
-    """Return |c - x| and where it is largest; it is zero for equal infinities, infinite where one side is not a number."""
+def _distances(x: Array, c: Array) -> tuple[Array, float]:
+    """Return |c - x| and the largest of it: zero for equal infinities, infinite where one side is not a number."""
     if x.dtype.kind == "c":
         distance: Array = np.abs(c - x)
     else:
@@ -209,12 +214,12 @@ def _distances(x: Array, c: Array) -> tuple[Array, int]:
         distance = room[: x.size] if x.size <= room.size else np.empty(x.size)
         np.subtract(c, x, out=distance)
         np.abs(distance, out=distance)
-    at = int(distance.argmax())  # the first NaN, if there is one
-    if not distance[at] < math.inf:
-        distance[x == c] = 0.0
-        distance[np.isnan(distance)] = math.inf
-        at = int(distance.argmax())
-    return distance, at
+    top = float(np.maximum.reduce(distance))
+    if top < math.inf:
+        return distance, top
+    distance[x == c] = 0.0
+    distance[np.isnan(distance)] = math.inf
+    return distance, float(np.maximum.reduce(distance))
 
 
 def _products(x: Array, c: Array) -> Products:
@@ -298,4 +303,4 @@ def _words_of(shape: tuple[int, ...], mask: Array, count: int, runs: int) -> str
     if not count or count > _DENSE * mask.size or (len(shape) == 1 and runs > MOST_RANGES):
         return counted(count, mask.size)
     marks = scattered(mask, shape, 0)
-    return describe(count, mask.size, list(marks.axes), is_inside=marks.is_inside)
+    return describe(count, mask.size, marks.axes, is_inside=marks.is_inside)

@@ -13,6 +13,8 @@ import numpy as np
 from parity.distance.marks import IMAGE_AXES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from parity.distance.tensor import Array
 
 __all__ = ["MOST_RANGES", "counted", "describe"]
@@ -34,7 +36,7 @@ def counted(outside: int, size: int) -> str:
     return f"{outside} of {size} outside" if outside else ""
 
 
-def describe(outside: int, size: int, marks: list[Array], *, is_inside: bool) -> str:
+def describe(outside: int, size: int, marks: Sequence[Array], *, is_inside: bool) -> str:
     """Say which elements are outside.
 
     Args:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parity.distance import fast, where
 from parity.distance.measure import measure
-from parity.distance.tensor import Tensor
-from parity.distance.ulp import largest_ulps
-from parity.distance.where import locate
+from parity.distance.tensor import Layout, Tensor
+from parity.distance.where import locate, locate_many
 from parity.dtypes import narrow, widen
+
+from . import drawn
 
 
 @settings(max_examples=100, deadline=None)
@@ -75,23 +78,6 @@ def test_tokens_and_unnamed_axes_have_words_too() -> None:
     assert locate(Tensor(x, "float64"), Tensor(c, "float64"), 0.5).words.endswith("all in axis 0 1")
 
 
-@pytest.mark.parametrize(("name", "steps"), [("float64", 5), ("float32", 3), ("float16", 2), ("bfloat16", 7)])
-def test_ulps_count_representable_numbers(name: str, steps: int) -> None:
-    def count(first: list[float], second: list[float]) -> float:
-        return largest_ulps(*(Tensor(narrow(np.array(values), name), name) for values in (first, second)))
-
-    code = {"float64": np.int64, "float32": np.int32}.get(name, np.int16)
-    x = narrow(np.array([1.0, -2.5, 100.0]), name)
-    c = (x.view(code) + np.array([0, steps, 1], code)).view(x.dtype)
-    assert largest_ulps(Tensor(x, name), Tensor(c, name)) == steps
-    assert largest_ulps(Tensor(widen(x, name), "float64"), Tensor(c, name)) == steps
-    assert count([0.0, 1.0], [-0.0, 1.0]) == 0.0
-    assert count([1.0, 2.0], [math.nan, 2.0]) == count([math.inf], [-math.inf]) == count([1.0], [math.inf]) == math.inf
-    assert count([math.inf, 1.0], [math.inf, 1.0]) == 0.0
-    smallest = {"float64": 5e-324, "float32": 1.4e-45, "float16": 6e-8, "bfloat16": 9.2e-41}[name]
-    assert count([smallest], [-smallest]) == 2.0
-
-
 def test_a_nan_is_the_worst_element() -> None:
     x = np.arange(10.0)
     c = x.copy()
@@ -142,3 +128,52 @@ def test_a_search_that_knows_the_peak_ends_at_the_same_place(name: str) -> None:
     outside = locate(first, second, 0.1, 1.0, measured.error_max)
     assert outside.outside == 2
     assert locate(first, second, 1.0, None, measured.error_max).cosine == pytest.approx(1.0, abs=1e-3)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_small_pairs_are_seen_together_as_each_alone(data: st.DataObject) -> None:
+    layout, *sides = drawn.pairs(data)
+    limits = [data.draw(st.sampled_from([0.0, 1e-7, 0.01, 1e300])) for _ in layout.shapes]
+    cosines = [data.draw(st.sampled_from([None, 1.0])) for _ in layout.shapes]
+    places = locate_many(layout, *drawn.both(sides), limits, cosines)
+    for place, x, c, limit, cosine in zip(places, *sides, limits, cosines, strict=True):
+        wanted = locate(x, c, limit, cosine)
+        assert np.isclose(place.cosine, wanted.cosine, rtol=1e-6, atol=1e-9, equal_nan=True)
+        alone, together = (repr(msgspec.structs.replace(each, cosine=0.0)) for each in (wanted, place))  # NaN too
+        assert together == alone
+
+
+@pytest.mark.parametrize(("marked", "words"), [([0, 1, 5], "axis 0 0-1, 5"), ([0, 2, 4, 6], ""), (range(8), "")])
+def test_a_scattered_error_of_a_flat_tensor_has_no_range(marked: list[int], words: str) -> None:
+    x = np.zeros(9, np.float32)
+    c = x.copy()
+    c[list(marked)] = 1.0
+    places = locate_many(Layout.of([x.shape]), Tensor(x, "float32"), Tensor(c, "float32"), [0.5], [1.0])
+    assert places[0].words == f"{len(marked)} of 9 outside" + (f", all in {words}" if words else "")
+
+
+@pytest.mark.parametrize("way", ["numpy", "compiled"])
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_sights_of_any_stretches_add_up_to_that_of_the_whole(way: str, data: st.DataObject) -> None:
+    """As long as no stretch is outside so densely that it counts as a whole."""
+    kernels = fast.kernels() if way == "compiled" else None
+    if way == "compiled" and kernels is None:
+        pytest.skip("the compiled path needs the extra [fast]")
+    name = data.draw(st.sampled_from(drawn.FLOATS))
+    shape = tuple(data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=5)))
+    base = np.random.default_rng(data.draw(st.integers(0, 99))).standard_normal(shape)
+    x, c = (drawn.tensor(data, name, shape, base) for _ in range(2))
+    search = where.Search((name, name), shape, data.draw(st.sampled_from([0.0, 1e-7, 0.1])), with_cosine=True)
+    first, second = (fast.raw(each.array, name).reshape(-1) for each in (x, c))
+    with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
+        patch.setattr(where, "_DENSE", 1.0)
+        whole = where._look(search, kernels, first, second, where.Sight()).place(search, None)
+        seen = where.Sight()
+        for stretch in drawn.cuts(data, first.size):
+            seen += where._look(search, kernels, first[stretch], second[stretch], seen)
+        found = seen.place(search, None)
+    if math.isfinite(whole.candidate - whole.reference):  # a block with an infinity has no part in the cosine
+        assert np.isclose(found.cosine, whole.cosine, rtol=1e-6, atol=1e-9)
+    assert repr(msgspec.structs.replace(found, cosine=0.0)) == repr(msgspec.structs.replace(whole, cosine=0.0))
