@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
-from parity.address import path_of, place_of
+from parity.address import path_of
 from parity.diagnose.evidence import Recordings
 from parity.diagnose.hypotheses import settings, weights
 from parity.diagnose.hypothesis import PROVEN
 from parity.diagnose.kinds import BY_SLUG, KINDS, OTHER_SETTING
-from parity.diagnose.pairs import holds_any
+from parity.diagnose.pairs import holds_any, paths_of
 from parity.result import Cause
 
 if TYPE_CHECKING:
@@ -95,23 +95,27 @@ def _explanations(
 def _of_weights(evidence: Evidence) -> list[Cause]:
     """Return one cause for each parameter that differs, and one for all that are absent for the same reason."""
     causes = []
-    absent: dict[Kind, list[tuple[Weight, _Explanation]]] = defaultdict(list)
+    alike: dict[Kind, list[Weight]] = defaultdict(list)
     for weight in evidence.weights():
-        explanation = next(_explanations(_ASK_WEIGHTS, weight))
+        explanation = _explained_weight(weight)
         if explanation.kind.together:
-            absent[explanation.kind].append((weight, explanation))
+            alike[explanation.kind].append(weight)
         else:
             causes.append(explanation.cause([weight.place]))
-    found = [_together(*zip(*absent[kind], strict=True)) for kind in KINDS if kind in absent]
-    return [*causes, *found]
+    return [*causes, *(_together(alike[kind]) for kind in KINDS if kind in alike)]
 
 
-def _together(alike: Sequence[Weight], explanations: Sequence[_Explanation]) -> Cause:
+def _explained_weight(weight: Weight) -> _Explanation:
+    """Return the first explanation of a parameter that differs."""
+    return next(_explanations(_ASK_WEIGHTS, weight))
+
+
+def _together(alike: Sequence[Weight]) -> Cause:
     """Return one cause for parameters that are absent for the same reason, with how many of which component."""
-    first = explanations[0]
+    first = _explained_weight(alike[0])
     if len(alike) == 1:
         return first.cause([alike[0].place])
-    cause = first.cause(list(dict.fromkeys(place_of(weight.pair.address) for weight in alike)))
+    cause = first.cause(paths_of(weight.pair for weight in alike))
     cause.evidence.insert(0, f"{first.kind.together}: {weights.shares(alike)}")
     cause.repair += f", and likewise for the other {len(alike) - 1}"
     return cause
