@@ -100,11 +100,11 @@ class MindSporeSystem:
 
 def cells_of(parts: Mapping[str, ms.nn.Cell]) -> dict[str, ms.nn.Cell]:
     """Return all cells of a program of several parts, by their paths, which begin with the part's name."""
-    return {
-        f"{part}.{path}" if path else part: cell
-        for part, root in parts.items()
-        for path, cell in root.cells_and_names()
-    }
+    found: dict[str, ms.nn.Cell] = {}
+    for part, root in parts.items():
+        for path, cell in root.cells_and_names():
+            found[f"{part}.{path}".removesuffix(".")] = cell  # the root's own path is empty
+    return found
 
 
 def in_recorded_type(array: np.ndarray, manifest: Manifest, address: str) -> np.ndarray:

@@ -35,8 +35,11 @@ if TYPE_CHECKING:
 __all__ = ["excluded", "explain", "mapped"]
 
 _SLICE = re.compile(r"slice:(?P<index>[0-9]+)/(?P<count>[1-9][0-9]*)")
-_Outputs = dict[tuple[str, str], list["Record"]]
-"""(path, port) -> the records of an output in order."""
+_Calls = dict[tuple[int | None, int], "Record"]
+"""(step, call) -> the record of an output, in order."""
+
+_Outputs = dict[tuple[str, str], _Calls]
+"""(path, port) -> the records of an output."""
 
 
 class _Source(NamedTuple):
@@ -109,7 +112,8 @@ def _outputs(run: RunReader) -> _Outputs:
     for record in run.records:
         address = Address.parse(record.address)
         if address.port.startswith("output"):
-            found.setdefault((address.path, address.port), []).append(record)
+            calls = found.setdefault((address.path, address.port), {})
+            calls[address.step, address.call or 0] = record
     return found
 
 
@@ -148,13 +152,11 @@ def _calls(each: Counterpart, known: _Outputs, outputs: _Outputs, candidate: Tra
     """
     if (each.native, each.take) not in outputs:
         raise AlignmentError(_no_output(each, outputs, candidate))
-    mine = _of_call(known.get((each.path, each.port), []), each.call)
+    mine = _of_call(known.get((each.path, each.port), {}), each.call)
     theirs = _of_call(outputs[each.native, each.take], each.native_call)
     if len(mine) == len(theirs):
-        return list(zip(mine, theirs, strict=True))
-    by_call = {_step_and_call(record): record for record in theirs}
-    both = [(record, by_call.get(_step_and_call(record))) for record in mine]
-    return [(record, other) for record, other in both if other is not None]
+        return list(zip(mine.values(), theirs.values(), strict=True))
+    return [(record, theirs[place]) for place, record in mine.items() if place in theirs]
 
 
 def _no_output(each: Counterpart, outputs: _Outputs, candidate: Trace) -> str:
@@ -166,17 +168,11 @@ def _no_output(each: Counterpart, outputs: _Outputs, candidate: Trace) -> str:
     return f"the mapping names {each.native!r}, which {candidate.folder} does not have{nearest(each.native, paths)}"
 
 
-def _of_call(records: list[Record], call: int | None) -> list[Record]:
+def _of_call(records: _Calls, call: int | None) -> _Calls:
     """Return the records of one call within the step, or all."""
     if call is None:
         return records
-    return [record for record in records if _step_and_call(record)[1] == call]
-
-
-def _step_and_call(record: Record) -> tuple[int | None, int]:
-    """Return step and call of a record."""
-    address = Address.parse(record.address)
-    return address.step, address.call or 0
+    return {place: record for place, record in records.items() if place[1] == call}
 
 
 def _renamed(each: Counterpart, mine: Record, native: Record) -> Record:

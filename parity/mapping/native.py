@@ -19,7 +19,7 @@ from parity.address import Address
 from parity.digests import ROUNDINGS, digest
 from parity.dtypes import bits, is_float, narrow, widen
 from parity.errors import AddressError, InputError
-from parity.mapping.units import PARTS
+from parity.mapping.units import PARTS, WHOLE, parts_of
 from parity.trace import Manifest, TraceWriter, WeightDigests
 
 if TYPE_CHECKING:
@@ -121,10 +121,12 @@ def native_digests(array: np.ndarray, dtype: str) -> dict[str, str]:
         wide = widen(array, dtype)
         with np.errstate(over="ignore"):
             forms |= {kind: narrow(wide, kind) for kind in _ROUNDINGS if bits(kind) < bits(dtype)}
-    found = {f"identity/{form}": digest(values) for form, values in forms.items()}
+    found = {f"{WHOLE.layout}/{form}": digest(values) for form, values in forms.items()}
+    length = array.shape[0] if array.ndim else 0
     for count in PARTS:
-        if array.ndim and array.shape[0] > count and not array.shape[0] % count:
-            for form, values in forms.items():
-                parts = np.split(values, count)
-                found |= {f"part{index}of{count}/{form}": digest(part) for index, part in enumerate(parts)}
+        if length <= count or length % count:
+            continue
+        for form, values in forms.items():
+            for each, share in zip(parts_of(count), np.split(values, count), strict=True):
+                found[f"{each.layout}/{form}"] = digest(share)
     return found

@@ -8,7 +8,6 @@ of the batch. A sampler that draws no noise in its steps has the first file alon
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -27,7 +26,6 @@ _CHANNELS: Final = 4
 _DIMENSIONS: Final = 4
 _LATENTS: Final = "init_latent"
 _NOISE: Final = "init_noise_scheduler"
-_NUMBERED = re.compile(rf"{_LATENTS}_([0-9]{{4}})\.npy")
 
 
 class Injection(NamedTuple):
@@ -102,8 +100,8 @@ def _suffixes(folder: Path) -> list[str]:
     Raises:
         TraceError: a number is missing, or there are files of both kinds.
     """
-    matches = [_NUMBERED.fullmatch(entry.name) for entry in folder.glob(f"{_LATENTS}_*.npy")]
-    numbers = sorted(found[1] for found in matches if found is not None)
+    files = folder.glob(f"{_LATENTS}_[0-9][0-9][0-9][0-9].npy")
+    numbers = sorted(file.stem.removeprefix(f"{_LATENTS}_") for file in files)
     if not numbers:
         return [""]
     if (folder / f"{_LATENTS}.npy").exists():
