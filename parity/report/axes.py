@@ -81,9 +81,9 @@ def bounded(value: float) -> float:
     return HIGHEST if math.isnan(value) else min(max(value, LOWEST), HIGHEST)
 
 
-def short(value: float | None) -> float | None:
+def short(value: float) -> float | None:
     """Return the value with four significant digits, nothing for an exact zero."""
-    return None if value is None or value <= LOWEST else float(f"{value:.3e}")
+    return None if value <= LOWEST else float(f"{value:.3e}")
 
 
 def over_depth(points: Iterable[Point], places: Mapping[str, int]) -> Figure:

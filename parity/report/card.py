@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 from parity.address import Address, place_of
 from parity.compare.limits import RMS_FACTOR
 from parity.errors import AddressError
-from parity.report.grouping import asked, column_of
+from parity.report.grouping import asked, column_of, grouped
+from parity.report.verdicts import fails
 from parity.report.words import after, apart, as_table, count, joined, largest, number, ratio, visible
 
 if TYPE_CHECKING:
@@ -77,8 +78,9 @@ def first_pair(result: Result) -> Pair | None:
     found = result.first_divergence
     if found is None:
         return None
-    same = [pair for pair in result.pairs if pair.address == found.address and found.candidate in {"", pair.candidate}]
-    exact = (pair for pair in same if _run(pair) == _run(found))
+    there = [pair for pair in result.pairs if pair.address == found.address]
+    same = [pair for pair in there if found.candidate in {"", pair.candidate}]
+    exact = [pair for pair in same if _run(pair) == _run(found)]
     return next(chain(exact, same), None)
 
 
@@ -179,20 +181,21 @@ def inputs_of(result: Result, pair: Pair) -> str:
     inputs = [other for other in result.pairs if other.address.startswith(prefix) and _run(other) == run]
     if not inputs:
         return _given_right_inputs(result, pair)
-    wrong = [other.rel_l2 for other in inputs if other.verdict != "MATCH"]
+    wrong = list(filter(fails, inputs))
     if not wrong:
         return "the inputs of this module match"
-    return f"{count(len(wrong), 'input')} of {len(inputs)} differ already (rel_l2 {number(largest(wrong))})"
+    worst = largest(other.rel_l2 for other in wrong)
+    return f"{count(len(wrong), 'input')} of {len(inputs)} differ already (rel_l2 {number(worst)})"
 
 
 def _given_right_inputs(result: Result, pair: Pair) -> str:
     """Say what the layer replay knows about a module whose inputs are not compared in the pair's mode."""
-    wanted = pair.question, "layers"
-    local = [other for other in result.pairs if other.address == pair.address and column_of(other) == wanted]
-    if not local:
+    there = [other for other in result.pairs if other.address == pair.address]
+    local = grouped(there, key=column_of).get((pair.question, "layers"))
+    if local is None:
         return "its inputs are not compared in this mode"
-    matching = all(other.verdict == "MATCH" for other in local)
-    return f"given the reference's inputs this module {'matches' if matching else 'fails too'}"
+    outcome = "fails too" if any(map(fails, local)) else "matches"
+    return f"given the reference's inputs this module {outcome}"
 
 
 def only(address: str) -> str:

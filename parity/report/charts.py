@@ -6,6 +6,7 @@ those that have something to show.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from parity.compare.limits import RMS_FACTOR
@@ -137,7 +138,7 @@ def _marked(name: str, points: Sequence[Point], places: Mapping[str, int], marke
 
 def _steps(question: str, points: Sequence[Point]) -> Figure | None:
     """Over the steps: the latents after each step, and the worst module, for every mode."""
-    looped = [point for point in points if point.looped]
+    looped = filter(attrgetter("looped"), points)
     found = grouped(looped, key=lambda point: (point.pair.mode, point.latents))
     curves: list[Figure] = []
     for mode in _MODES:

@@ -62,6 +62,15 @@ class _Place(NamedTuple):
         return " x ".join(map(str, self.shape))
 
 
+_PLACE_TEXTS: Final[dict[str, Callable[[_Place], str]]] = {
+    "path": attrgetter("path"),
+    "rest": attrgetter("rest"),
+    "native": attrgetter("native"),
+    "stage": attrgetter("stage"),
+    "shape": attrgetter("size"),
+}
+
+
 def page_json(value: object) -> str:
     """Return JSON that may stand inside a script element: no `<`, `>` or `&` is left as it is."""
     text = msgspec.json.encode(value).decode("utf-8")
@@ -158,13 +167,7 @@ def _numbers(known: Measure, pairs: Sequence[Pair], failing: dict[int, Pair]) ->
 def _addresses(pairs: Iterable[Pair]) -> dict[str, Any]:
     """Return the distinct addresses as columns, and `runs` of (first, length) over the pairs."""
     places, at = _numbered(map(_place, pairs))
-    texts = {
-        "path": _indexed(place.path for place in places),
-        "rest": _indexed(place.rest for place in places),
-        "native": _indexed(place.native for place in places),
-        "stage": _indexed(place.stage for place in places),
-        "shape": _indexed(place.size for place in places),
-    }
+    texts = {name: _indexed(map(read, places)) for name, read in _PLACE_TEXTS.items()}
     orders = ",".join(str(place.order) for place in places)
     return {"texts": texts, "numbers": {"order": orders}, "runs": _consecutive(at)}
 

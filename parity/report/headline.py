@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from parity.address import path_of
-from parity.report.grouping import grouped, rank
-from parity.report.verdicts import FAILING, GRAVITY, shown, worst
+from parity.report.grouping import column_of, grouped, rank
+from parity.report.verdicts import FAILING, GRAVITY, fails, shown, worst
 from parity.report.words import SURE, after, as_table, count, joined, some, visible
 
 if TYPE_CHECKING:
@@ -19,16 +20,12 @@ __all__ = ["compared", "failures", "headline", "lead", "scope", "subject"]
 
 
 class _Run(NamedTuple):
-    """What pairs are told together."""
+    """What pairs are told together, in the order of the stage table; the audits, whatever they look at, are one."""
 
+    order: int
     question: str
     mode: str
     dtype: str
-
-    @property
-    def column(self) -> tuple[str, str]:
-        """The column of the stage table."""
-        return self.question, self.mode
 
 
 def headline(result: Result) -> str:
@@ -81,35 +78,30 @@ def _agreement(pairs: Sequence[Pair]) -> str:
 
 def scope(result: Result) -> str:
     """Return under which questions, replays and types the pairs stand."""
+    modes: dict[tuple[str, str], list[str]] = {}
+    for run in sorted(grouped(result.pairs, key=_run_of), key=attrgetter("order")):
+        modes.setdefault((run.question, run.dtype), []).append(run.mode)
     told = []
-    for (question, dtype), runs in grouped(_runs(result.pairs), key=lambda run: (run.question, run.dtype)).items():
-        modes = ", ".join(run.mode for run in runs)
-        told.append("audits" if question == "audit" else f"{question} in {dtype} ({modes})")
+    for (question, dtype), replays in modes.items():
+        told.append(f"{question} in {dtype} ({', '.join(replays)})" if dtype else question)
     return "; ".join(told)
 
 
 def compared(result: Result) -> list[str]:
     """Return one sentence per (question, mode, type): how many pairs, how many of each verdict."""
-    runs = _runs(result.pairs)
     sentences = []
-    for run in sorted(runs, key=lambda run: (rank(run.column), run)):
-        name = "audits" if run.question == "audit" else f"{run.question}, {run.mode}"
-        told = joined(_tally(runs[run]), after("worst ", worst(runs[run])), by="; ")
-        sentences.append(f"{joined(name, run.dtype)}: {told}")
+    for run, pairs in sorted(grouped(result.pairs, key=_run_of).items()):
+        told = joined(_tally(pairs), after("worst ", worst(pairs)), by="; ")
+        sentences.append(f"{joined(run.question, run.mode, run.dtype)}: {told}")
     return sentences
 
 
-def _runs(pairs: Iterable[Pair]) -> dict[_Run, list[Pair]]:
-    """Return the pairs of each question, replay and type, in the order of the stage table's columns."""
-    runs = grouped(pairs, key=_run_of)
-    return {run: runs[run] for run in sorted(runs, key=lambda run: rank(run.column))}
-
-
 def _run_of(pair: Pair) -> _Run:
-    """Return question, replay and type of a pair; the audits, whatever they look at, stand together."""
+    """Return what a pair is told under."""
+    order = rank(column_of(pair))
     if pair.question == "audit":
-        return _Run("audit", "audit", "")
-    return _Run(pair.question, pair.mode, pair.dtype or "")
+        return _Run(order, "audits", "", "")
+    return _Run(order, pair.question, pair.mode, pair.dtype or "")
 
 
 def _tally(pairs: Iterable[Pair]) -> str:
@@ -136,7 +128,7 @@ def lead(result: Result) -> str:
     sentences = [_first(result)]
     if result.causes:
         sentences.append(_because(result.causes))
-    if any(pair.verdict in FAILING for pair in result.pairs):
+    if any(map(fails, result.pairs)):
         sentences.append(f"{failures(result)}.")
     return " ".join(sentences)
 
@@ -161,7 +153,10 @@ def subject(result: Result) -> str:
     """Return what was run, as far as the case holds it: the model, the sampler and its steps, the size."""
     model, sampling, size = (as_table(result.case.get(name)) for name in ("model", "sampling", "size"))
     files = str(model.get("folder") or model.get("file") or "")
-    steps = "{steps} steps".format_map(sampling) if "steps" in sampling else ""
-    pixels = "{width} x {height} pixels".format_map(size) if {"width", "height"} <= set(size) else ""
+    steps = pixels = ""
+    if "steps" in sampling:
+        steps = f"{sampling['steps']} steps"
+    if {"width", "height"} <= set(size):
+        pixels = f"{size['width']} x {size['height']} pixels"
     parts = files, joined(str(sampling.get("sampler", "")), steps), pixels
     return joined(*map(visible, parts), by=" \N{MIDDLE DOT} ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from parity.report.axes import BLOCKS, Figure, bounded, label, layout, step_ticks
@@ -25,15 +26,15 @@ _WIDE_RANGE: Final = 8
 
 def heat(question: str, points: Sequence[Point]) -> Figure | None:
     """Modules x steps of the layer replay (of the free run without one): orders of magnitude over the limit."""
-    measured = [point for point in points if point.looped and point.height is not None]
+    measured = [point for point in points if point.looped and point.measured]
     by_mode = grouped(measured, key=lambda point: point.pair.mode)
     if not by_mode:
         return None
     mode = min(by_mode, key=_MODES.index)
     found = by_mode[mode]
     worst = highest(found, key=lambda point: (point.path, point.step))
-    paths, steps = list(places_of(found)), sorted({point.step for point in found})
-    orders = {place: round(math.log10(bounded(point.height or 0.0)), 2) for place, point in worst.items()}
+    orders = {place: round(math.log10(bounded(point.height)), 2) for place, point in worst.items()}
+    paths, steps = list(places_of(found)), sorted(set(map(attrgetter("step"), found)))
     cells = [[orders.get((path, step)) for step in steps] for path in paths]
     return {"data": [_heat_data(paths, steps, cells, _RANGES[question], mode)], "layout": _heat_layout(paths, steps)}
 

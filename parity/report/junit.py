@@ -8,6 +8,8 @@ that reason, so that the number of failures is the number of places to look at.
 
 from __future__ import annotations
 
+from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 from xml.etree import ElementTree as ET
 
@@ -16,7 +18,7 @@ from parity.compare.several import split
 from parity.report import card
 from parity.report.grouping import grouped, in_order
 from parity.report.headline import headline
-from parity.report.verdicts import FAILING, excess, excused
+from parity.report.verdicts import excess, fails, fails_alone
 from parity.report.words import as_table, count, joined, plain, visible
 
 if TYPE_CHECKING:
@@ -124,15 +126,14 @@ def _group(pair: Pair) -> _Group:
 
 def _outcome(case: ET.Element, result: Result, pairs: list[Pair]) -> str:
     """Write under a case why it failed or was skipped; return which, or nothing for one that passed."""
-    wrong = [pair for pair in pairs if pair.verdict in FAILING]
-    alone = [pair for pair in wrong if not excused(pair)]
+    wrong, alone = list(filter(fails, pairs)), list(filter(fails_alone, pairs))
     if alone:
         _failure(case, result, alone, len(pairs))
         return "failure"
     if wrong:
-        flags = set().union(*(pair.flags for pair in wrong))
+        flags = sorted(set(chain.from_iterable(map(attrgetter("flags"), wrong))))
         explained = f"{count(len(wrong), 'pair')} of {len(pairs)} explained by another one"
-        ET.SubElement(case, "skipped", message=f"{explained}: {', '.join(sorted(flags))}")
+        ET.SubElement(case, "skipped", message=f"{explained}: {', '.join(flags)}")
         return "skipped"
     return ""
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from parity.address import Address
 from parity.errors import AddressError
+from parity.result import measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,12 +23,17 @@ _Key = TypeVar("_Key")
 
 
 class Point(NamedTuple):
-    """An output: its pair, where it was seen, and how far off it is, None where that was not measured."""
+    """An output: its pair, where it was seen, and how far off it is, NaN where that was not measured."""
 
     pair: Pair
     path: str
     step: int
-    height: float | None
+    height: float
+
+    @property
+    def measured(self) -> bool:
+        """Whether it is known how far off it is."""
+        return not math.isnan(self.height)
 
     @property
     def looped(self) -> bool:
@@ -45,7 +53,7 @@ def points_of(pairs: Iterable[Pair], height: Callable[[Pair], float | None]) -> 
         address = _output(pair.address)
         if address is not None:
             step = _OUTSIDE if address.step is None else address.step
-            points.append(Point(pair, address.path, step, height(pair)))
+            points.append(Point(pair, address.path, step, measured(height(pair))))
     return points
 
 
@@ -61,14 +69,12 @@ def _output(text: str) -> Address | None:
 
 def highest(points: Iterable[Point], key: Callable[[Point], _Key]) -> dict[_Key, Point]:
     """Return the point that is furthest off of each key; of what was not measured there is none."""
-    found: dict[_Key, tuple[float, Point]] = {}
-    for point in points:
-        if point.height is None:
-            continue
+    found: dict[_Key, Point] = {}
+    for point in filter(attrgetter("measured"), points):
         name = key(point)
-        if name not in found or point.height > found[name][0]:
-            found[name] = point.height, point
-    return {name: point for name, (_, point) in found.items()}
+        if point.height > found.setdefault(name, point).height:
+            found[name] = point
+    return found
 
 
 def places_of(points: Iterable[Point]) -> dict[str, int]:

@@ -150,7 +150,7 @@ def _stages(view: Result) -> dict[str, StageCell]:
 def _stage(row: StageRow) -> StageCell:
     """Return a stage's verdict, and how many of its pairs fail with the worst local errors."""
     cells = row.cells.values()
-    wrong = sum(cell.failed for cell in cells) or sum(cell.explained for cell in cells)
+    wrong = sum(map(attrgetter("failed"), cells)) or sum(map(attrgetter("explained"), cells))
     told = joined(some(wrong, "of"), f"{row.pairs:,}", by=" ")
     return StageCell(verdict=row.verdict, told=joined(told, after("worst ", joined(*row.local)), by="; "))
 

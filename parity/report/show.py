@@ -7,7 +7,6 @@ address; an exact address always wins. Data go to stdout; `json` prints the same
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from itertools import chain
 from operator import eq
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
@@ -25,7 +24,7 @@ from parity.errors import AddressError, nearest
 from parity.report import card, terminal
 from parity.report.grouping import grouped
 from parity.report.headline import headline
-from parity.report.verdicts import FAILING, excused, fails_alone, shown
+from parity.report.verdicts import excused, fails, fails_alone, shown
 from parity.report.words import FORMATS, NOTHING, plain, some, visible
 
 if TYPE_CHECKING:
@@ -107,11 +106,11 @@ def _cards(result: Result, pairs: Iterable[Pair], console: Console) -> None:
     ranked = sorted(pairs, key=lambda pair: (pair.verdict == "MATCH", excused(pair)))
     gravest = [asked[0] for asked in grouped(ranked, key=lambda pair: pair.question).values()]
     told = [pair for pair in gravest if pair.verdict != "MATCH"] or gravest[:1]
-    for place, pair in enumerate(told):
-        if place:
-            console.print()
-        for line in card.of(result, pair):
-            terminal.say(console, line)
+    cards = [card.of(result, pair) for pair in told]
+    for line in cards[0]:
+        terminal.say(console, line)
+    for lines in cards[1:]:
+        terminal.block(console, lines)
 
 
 def _cause(console: Console, cause: Cause) -> None:
@@ -122,11 +121,11 @@ def _cause(console: Console, cause: Cause) -> None:
 
 def _no_cause(result: Result, pairs: Iterable[Pair], console: Console) -> None:
     """Say where to look for the cause of what fails here: at the first divergence, where all of it is inherited."""
-    alone = Counter(fails_alone(pair) for pair in pairs if pair.verdict in FAILING)
-    if not alone:
+    wrong = list(filter(fails, pairs))
+    if not wrong:
         return
     first, hint = result.first_divergence, "; run parity diagnose"
-    if first is not None and not alone[True]:
+    if first is not None and not any(map(fails_alone, wrong)):
         hint = f": it fails only because of others; the first divergence is {first.address}"
     console.print()
     terminal.say(console, f"no cause is known for this address{hint}")
@@ -171,11 +170,10 @@ def _refuse(nothing: str, address: str, known: Iterable[str]) -> NoReturn:
 
 
 def _show_result(result: Result, address: str | None, console: Console, *, json: bool) -> None:
-    """Print pairs: those of an address, else those that fail, else all."""
+    """Print pairs: those of an address; without one those that fail, or all where none does."""
+    pairs = list(filter(fails, result.pairs)) or result.pairs
     if address is not None:
         pairs = _chosen(result, address)
-    else:
-        pairs = [pair for pair in result.pairs if pair.verdict in FAILING] or result.pairs
     if json:
         _write(pairs)
         return
@@ -329,6 +327,6 @@ def _shown(value: Any) -> str:
     """Return a cell of the table of records."""
     if value is None:
         return NOTHING
-    if isinstance(value, list) and all(isinstance(item, int) for item in value):
+    if isinstance(value, list) and {int}.issuperset(map(type, value)):
         return "x".join(map(str, value)) or "0-d"
     return plain(value)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, get_args
 import msgspec
 
 from parity.report.grouping import COLUMNS, column_of, grouped, in_order
-from parity.report.verdicts import FAILING, Shown, excused, gravest, shown, worst
+from parity.report.verdicts import Shown, excused, fails_alone, gravest, shown, worst
 from parity.report.words import visible
 
 if TYPE_CHECKING:
@@ -67,8 +67,10 @@ def _row(name: str, pairs: list[Pair], told: str) -> StageRow:
 
 def _cell(pairs: list[Pair]) -> Cell:
     """Summarise the pairs of one stage, question and mode."""
-    explained = sum(map(excused, pairs))
-    failed = sum(pair.verdict in FAILING for pair in pairs) - explained
     return Cell(
-        verdict=gravest(map(shown, pairs)), total=len(pairs), failed=failed, explained=explained, worst=worst(pairs)
+        verdict=gravest(map(shown, pairs)),
+        total=len(pairs),
+        failed=sum(map(fails_alone, pairs)),
+        explained=sum(map(excused, pairs)),
+        worst=worst(pairs),
     )

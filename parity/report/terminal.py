@@ -6,6 +6,8 @@ into `rich.text.Text`.
 
 from __future__ import annotations
 
+from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
@@ -14,7 +16,7 @@ from rich.text import Text
 
 from parity.compare.several import split
 from parity.report import card, facts, several
-from parity.report.grouping import COLUMNS
+from parity.report.grouping import rank
 from parity.report.headline import compared, headline
 from parity.report.price_table import price_tables
 from parity.report.stages import stages
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from parity.report.stages import Cell, StageRow
     from parity.result import Cause, Result
 
-__all__ = ["STYLES", "cause", "empty_table", "render", "say", "table"]
+__all__ = ["STYLES", "block", "cause", "empty_table", "render", "say", "table"]
 
 STYLES: Final = {
     "MATCH": "bold cyan", "MISMATCH": "bold red", "INCOMPARABLE": "bold magenta", "MISSING": "bold magenta",
@@ -56,7 +58,7 @@ def render(result: Result, console: Console, files: Iterable[Path] = ()) -> None
 
 def _one(result: Result, console: Console) -> None:
     """Print what is known of one candidate, under the headline."""
-    _block(console, card.first(result))
+    block(console, card.first(result))
     for found in result.causes:
         console.print()
         cause(console, found)
@@ -111,7 +113,7 @@ def say(console: Console, line: str, style: str = "") -> None:
     console.print(Text(visible(line), style=style), soft_wrap=True)
 
 
-def _block(console: Console, lines: Iterable[str]) -> None:
+def block(console: Console, lines: Iterable[str]) -> None:
     """Print some lines below an empty one, or nothing where there are none."""
     for place, line in enumerate(lines):
         if place == 0:
@@ -160,8 +162,8 @@ def cause(console: Console, found: Cause) -> None:
 
 def _stage_table(rows: list[StageRow]) -> Table:
     """Return the stages as a table: verdict, pairs, and failures of each question and mode with the worst number."""
-    used = set().union(*(row.cells for row in rows))
-    columns = sorted(used, key=COLUMNS.index)
+    used = set(chain.from_iterable(map(attrgetter("cells"), rows)))
+    columns = sorted(used, key=rank)
     drawn = empty_table("stage", "verdict")
     for question, mode in columns:
         drawn.add_column("\n".join(dict.fromkeys((question, mode))), justify="right")

@@ -26,6 +26,7 @@ __all__ = [
     "Shown",
     "excess",
     "excused",
+    "fails",
     "fails_alone",
     "gravest",
     "shown",
@@ -58,9 +59,14 @@ def excused(pair: Pair) -> bool:
     return failing(pair) and is_excused(pair)
 
 
+def fails(pair: Pair) -> bool:
+    """Tell whether a pair fails, by itself or because of another one."""
+    return pair.verdict in FAILING
+
+
 def fails_alone(pair: Pair) -> bool:
     """Tell whether a pair fails by itself."""
-    return pair.verdict in FAILING and not excused(pair)
+    return fails(pair) and not excused(pair)
 
 
 def shown(pair: Pair) -> Shown:

@@ -149,9 +149,10 @@ def ratio(value: Number | None, limit: float | None = None) -> str:
 
 def apart(reference: Number | str, candidate: Number | str) -> tuple[str, str]:
     """Return both values with as many digits as it takes to tell them apart."""
-    if isinstance(reference, str) or isinstance(candidate, str):
+    kinds = {type(reference), type(candidate)}
+    if str in kinds:
         return visible(str(reference)), visible(str(candidate))
-    if isinstance(reference, int) and isinstance(candidate, int):
+    if kinds <= {int, bool}:
         return str(reference), str(candidate)
     for digits in range(_FIRST_DIGITS, _EXACT_DIGITS + 1):
         texts = f"{reference:#.{digits}g}", f"{candidate:#.{digits}g}"
