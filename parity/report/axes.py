@@ -101,10 +101,14 @@ def over_steps(points: Mapping[int, Point]) -> Figure:
 def line(name: str, x: list[int], y: list[float], color: str, dash: str) -> Figure:
     """A reference line."""
     return {
-        "type": "scatter", "mode": "lines", "name": name, "x": x, "y": list(map(short, y)),
+        "type": "scatter",
+        "mode": "lines",
+        "name": name,
+        "x": x,
+        "y": list(map(short, y)),
         "hoverinfo": "skip",
         "line": {"color": f"var(--{color})", "width": 1.2, "dash": dash},
-    }  # fmt: skip
+    }
 
 
 def limit(question: str, first: int, last: int) -> Figure:
@@ -123,16 +127,21 @@ def layout(x: str, y: str) -> Figure:
         "tickfont": {"size": 11},
     }
     return {
-        "paper_bgcolor": "var(--surface)", "plot_bgcolor": "var(--surface)",
+        "paper_bgcolor": "var(--surface)",
+        "plot_bgcolor": "var(--surface)",
         "font": {"color": "var(--text)", "size": 12},
-        "margin": {"l": 56, "r": 12, "t": 12, "b": 44}, "height": 380, "hovermode": "closest",
+        "margin": {"l": 56, "r": 12, "t": 12, "b": 44},
+        "height": 380,
+        "hovermode": "closest",
         "hoverlabel": {
-            "bgcolor": "var(--raised)", "font": {"color": "var(--text)", "size": 12}, "bordercolor": "var(--rule)",
+            "bgcolor": "var(--raised)",
+            "font": {"color": "var(--text)", "size": 12},
+            "bordercolor": "var(--rule)",
         },
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"},
         "xaxis": {**axis, "title": {"text": x}, "showgrid": False},
         "yaxis": {**axis, "title": {"text": y}, "type": "log", "exponentformat": "power"},
-    }  # fmt: skip
+    }
 
 
 def depth_figure(curves: list[Figure], places: Mapping[str, int], unit: str) -> Figure:
@@ -187,14 +196,30 @@ def _parts(paths: Iterable[str]) -> tuple[list[Figure], list[Figure]]:
     start = 0
     for part, members in groupby(paths, key=_part):
         width = len(list(members))
-        dividers.append({
-            "type": "line", "x0": start - 0.5, "x1": start - 0.5, "y0": 0, "y1": 1, "yref": "paper", "layer": "below",
-            "line": {"color": "var(--rule)", "width": 1},
-        })  # fmt: skip
-        names.append({
-            "x": start + (width - 1) / 2, "y": 0, "yref": "paper", "yanchor": "top", "yshift": -4, "showarrow": False,
-            "width": width, "text": label(part),
-        })  # fmt: skip
+        dividers.append(
+            {
+                "type": "line",
+                "x0": start - 0.5,
+                "x1": start - 0.5,
+                "y0": 0,
+                "y1": 1,
+                "yref": "paper",
+                "layer": "below",
+                "line": {"color": "var(--rule)", "width": 1},
+            }
+        )
+        names.append(
+            {
+                "x": start + (width - 1) / 2,
+                "y": 0,
+                "yref": "paper",
+                "yanchor": "top",
+                "yshift": -4,
+                "showarrow": False,
+                "width": width,
+                "text": label(part),
+            }
+        )
         start += width
     return dividers[1:], names
 

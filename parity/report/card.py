@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from parity.address import Address, place_of
 from parity.compare.limits import RMS_FACTOR
 from parity.errors import AddressError
-from parity.report.grouping import asked, column_of, grouped
+from parity.report.grouping import asked, column_of, dtype_of, grouped
 from parity.report.verdicts import fails
 from parity.report.words import after, apart, as_table, count, joined, largest, number, ratio, visible
 
@@ -119,7 +119,7 @@ def _title(pair: Pair, sides: str) -> str:
         place = joined(address.path, address.index, address.port, by=" ")
     except AddressError:
         place = pair.address
-    return joined(f"{visible(place)}   {pair.verdict}   {sides}", pair.dtype or "")
+    return joined(f"{visible(place)}   {pair.verdict}   {sides}", dtype_of(pair))
 
 
 def _distance(pair: Pair) -> str:
@@ -220,5 +220,5 @@ def again(result: Result, pair: Pair) -> str:
         return commands.get("compare", repeat)
     if "replay" not in commands:
         return repeat
-    dtype = after(" --dtype ", pair.dtype or "")
+    dtype = after(" --dtype ", dtype_of(pair))
     return f"{commands['replay']} --mode {pair.mode}{dtype} --only {shlex.quote(only(pair.address))}"

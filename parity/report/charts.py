@@ -7,7 +7,7 @@ those that have something to show.
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from parity.compare.limits import RMS_FACTOR
 from parity.report.axes import (
@@ -32,13 +32,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from parity.report.points import Point
-    from parity.result import Result
+    from parity.result import PairMode, Result
 
 __all__ = ["figures"]
 
 _QUESTIONS: Final = ("semantics", "precision")
-_MODES: Final = ("free", "steps", "layers")
 _UNIT: Final = "error relative to the exact reference"
+
+
+class _Look(NamedTuple):
+    """How the line of a replay is drawn; one that is seldom asked for waits in the legend."""
+
+    drawn: Literal["lines", "markers"]
+    width: float
+    dash: str = "solid"
+    visible: bool | Literal["legendonly"] = True
+
+
+_LOOKS: Final[dict[PairMode, _Look]] = {
+    "free": _Look("lines", 1.6),
+    "steps": _Look("lines", 1.1, "dot", "legendonly"),
+    "layers": _Look("markers", 1.1),
+}
+"""The replays from the most inherited to the most local error."""
 
 
 def figures(result: Result) -> dict[str, dict[str, Figure]]:
@@ -59,7 +75,7 @@ def _depth(question: str, points: Sequence[Point]) -> Figure | None:
     by_mode = grouped(points, key=lambda point: point.pair.mode)
     curves: list[Figure] = []
     judged: dict[str, Point] = {}
-    for mode in _MODES:
+    for mode in _LOOKS:
         worst = highest(by_mode.get(mode, []), key=lambda point: point.path)
         if worst:
             curves.append(_depth_line(mode, worst.values(), places))
@@ -71,21 +87,24 @@ def _depth(question: str, points: Sequence[Point]) -> Figure | None:
     return depth_figure(curves, places, _UNIT)
 
 
-def _depth_line(mode: str, worst: Iterable[Point], places: Mapping[str, int]) -> Figure:
+def _depth_line(mode: PairMode, worst: Iterable[Point], places: Mapping[str, int]) -> Figure:
     """One mode's line over the modules."""
-    points = sorted(worst, key=lambda point: places[point.path])
+    look, points = _LOOKS[mode], sorted(worst, key=lambda point: places[point.path])
     return {
-        "type": "scatter", "connectgaps": True, "mode": "markers" if mode == "layers" else "lines",
+        "type": "scatter",
+        "connectgaps": True,
+        "mode": look.drawn,
         "name": f"{mode} replay",
         **over_depth(points, places),
         "hovertemplate": "%{text}<br>" + mode + " %{y:.2e}<extra></extra>",
         "line": {
-            "color": f"var(--{mode})", "width": 1.6 if mode == "free" else 1.1,
-            "dash": "dot" if mode == "steps" else "solid",
+            "color": f"var(--{mode})",
+            "width": look.width,
+            "dash": look.dash,
         },
         "marker": {"color": f"var(--{mode})", "size": 4},
-        "visible": "legendonly" if mode == "steps" else True,
-    }  # fmt: skip
+        "visible": look.visible,
+    }
 
 
 def _depth_limits(question: str, judged: Mapping[str, Point], places: Mapping[str, int]) -> list[Figure]:
@@ -129,11 +148,16 @@ def _marked(name: str, points: Sequence[Point], places: Mapping[str, int], marke
     """One mark at each of some modules; no curve where there are none."""
     if not points:
         return []
-    return [{
-        "type": "scatter", "mode": "markers", "name": name, "marker": marker,
-        **over_depth(points, places),
-        "hovertemplate": "%{text}<br>" + name + ", %{y:.2e}<extra></extra>",
-    }]  # fmt: skip
+    return [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": name,
+            "marker": marker,
+            **over_depth(points, places),
+            "hovertemplate": "%{text}<br>" + name + ", %{y:.2e}<extra></extra>",
+        }
+    ]
 
 
 def _steps(question: str, points: Sequence[Point]) -> Figure | None:
@@ -141,7 +165,7 @@ def _steps(question: str, points: Sequence[Point]) -> Figure | None:
     looped = filter(attrgetter("looped"), points)
     found = grouped(looped, key=lambda point: (point.pair.mode, point.latents))
     curves: list[Figure] = []
-    for mode in _MODES:
+    for mode in _LOOKS:
         curves += _step_line(mode, "latents after the step", found.get((mode, True), []), "solid")
         curves += _step_line(mode, "worst module", found.get((mode, False), []), "dot")
     if not curves:
@@ -159,14 +183,19 @@ def _step_line(mode: str, name: str, points: Sequence[Point], dash: str) -> list
     worst = highest(points, key=lambda point: point.step)
     if not worst:
         return []
-    return [{
-        "type": "scatter", "connectgaps": True, "mode": "lines+markers", "name": f"{mode}: {name}",
-        **over_steps(worst),
-        "text": [label(worst[step].pair.address) for step in sorted(worst)],
-        "hovertemplate": "%{text}<br>" + mode + " %{y:.2e}<extra></extra>",
-        "line": {"color": f"var(--{mode})", "width": 1.8, "dash": dash},
-        "marker": {"color": f"var(--{mode})", "size": 6},
-    }]  # fmt: skip
+    return [
+        {
+            "type": "scatter",
+            "connectgaps": True,
+            "mode": "lines+markers",
+            "name": f"{mode}: {name}",
+            **over_steps(worst),
+            "text": [label(worst[step].pair.address) for step in sorted(worst)],
+            "hovertemplate": "%{text}<br>" + mode + " %{y:.2e}<extra></extra>",
+            "line": {"color": f"var(--{mode})", "width": 1.8, "dash": dash},
+            "marker": {"color": f"var(--{mode})", "size": 6},
+        }
+    ]
 
 
 def _step_limit(latents: Iterable[Point]) -> list[Figure]:

@@ -21,6 +21,7 @@ import msgspec
 
 from parity.address import path_of
 from parity.compare.limits import MAX_FACTOR, RMS_FACTOR
+from parity.report.grouping import dtype_of
 from parity.report.verdicts import fails_alone, shown
 from parity.report.words import apart, compact, visible
 from parity.result import MEASURES
@@ -123,11 +124,6 @@ def _texts(pairs: Sequence[Pair]) -> dict[str, Any]:
     return texts
 
 
-def _dtype(pair: Pair) -> str:
-    """Return a pair's type, empty where it has none."""
-    return pair.dtype or ""
-
-
 def _flags(pair: Pair) -> str:
     """Return a pair's flags as one text."""
     return ", ".join(pair.flags)
@@ -143,7 +139,7 @@ def _limit(pair: Pair) -> str:
 _TEXTS: Final[dict[str, Callable[[Pair], str]]] = {
     "question": attrgetter("question"),
     "mode": attrgetter("mode"),
-    "dtype": _dtype,
+    "dtype": dtype_of,
     "basis": attrgetter("basis"),
     "detail": attrgetter("detail"),
     "verdict": attrgetter("verdict"),
@@ -191,11 +187,10 @@ def _consecutive(at: Iterable[int]) -> list[int]:
     [4, 3, 0, 2, 1, 1]
     """
     runs: list[int] = []
-    for place in at:
-        if runs and runs[-2] + runs[-1] == place:
-            runs[-1] += 1
-        else:
-            runs += [place, 1]
+    # Where numbers follow each other, each is as far from its own place as the one before.
+    for _, members in groupby(enumerate(at), key=lambda item: item[1] - item[0]):
+        found = [number for _, number in members]
+        runs += [found[0], len(found)]
     return runs
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from parity.report.card import first_pair
 from parity.report.grouping import COLUMNS, column_of
-from parity.report.words import NOTHING, as_table, count, joined, plain, some, visible
+from parity.report.words import NOTHING, after, as_table, count, joined, plain, some, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from parity.result import Coverage, Result
 
-__all__ = ["coverage", "flat", "listed", "makes_images", "not_measured", "provenance"]
+__all__ = ["Line", "coverage", "flat", "listed", "makes_images", "not_measured", "provenance", "side_by_side"]
 
 _LISTED: Final = 12
 _UNASKED: Final = {
@@ -24,6 +27,13 @@ _UNASKED: Final = {
     "audit": "audits: weights, attributes, tokens and schedule were not audited",
 }
 _CHECKS: Final = {"neutral": "that recording changes nothing", "repeatable": "that the reference repeats itself"}
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of a table: what it is about, and one text for each of those who stand beside each other."""
+
+    what: str
+    texts: list[str]
 
 
 def coverage(result: Result) -> list[tuple[str, str]]:
@@ -37,11 +47,9 @@ def coverage(result: Result) -> list[tuple[str, str]]:
     ]
     for reason, amount in _reasons(found):
         rows.append((f"not compared: {reason}", f"{amount:,}"))
-    if found.excluded:
-        rows.append(("excluded by the case", listed(found.excluded)))
-    if found.unexplained:
-        rows.append(("not compared, no reason", listed(found.unexplained)))
-    return rows
+    rows.append(("excluded by the case", listed(found.excluded)))
+    rows.append(("not compared, no reason", listed(found.unexplained)))
+    return [(what, told) for what, told in rows if told]
 
 
 def _reasons(found: Coverage) -> list[tuple[str, int]]:
@@ -89,9 +97,8 @@ def _uncovered(result: Result) -> list[str]:
         gaps.append(f"{reason}: {count(amount, 'path')} of the reference")
     if found.excluded:
         gaps.append(f"excluded by the case: {count(len(found.excluded), 'address', 'addresses')}")
-    if found.unexplained:
-        gaps.append(f"without a reason: {listed(found.unexplained)}")
-    return gaps
+    gaps.append(after("without a reason: ", listed(found.unexplained)))
+    return list(filter(None, gaps))
 
 
 def _left_out(result: Result) -> list[str]:
@@ -113,13 +120,24 @@ def makes_images(result: Result) -> bool:
     return not result.case or "size" in result.case
 
 
-def provenance(result: Result) -> list[tuple[str, str, str]]:
-    """Return rows (what, reference, candidate); what belongs to neither side stands in the first of the two."""
+def provenance(result: Result) -> list[Line]:
+    """Return what the numbers depend on, both sides beside each other; what belongs to neither has one text."""
     rest: dict[str, Any] = dict(result.provenance)
-    reference, candidate = (flat(rest.pop(role, None)) for role in ("reference", "candidate"))
-    keys = dict.fromkeys((*reference, *candidate))
-    rows = [(key, reference.get(key, NOTHING), candidate.get(key, NOTHING)) for key in keys]
-    return rows + [(key, value, "") for key, value in flat(rest).items()]
+    reference, candidate = flat(rest.pop("reference", None)), flat(rest.pop("candidate", None))
+    lines = side_by_side([reference, candidate])
+    for what, text in flat(rest).items():
+        lines.append(Line(what=what, texts=[text]))
+    return lines
+
+
+def side_by_side(tables: Iterable[dict[str, str]]) -> list[Line]:
+    """Return a row for each key that any table has, and a column for each table."""
+    columns = list(tables)
+    lines = []
+    for what in dict.fromkeys(chain.from_iterable(columns)):
+        texts = [column.get(what, NOTHING) for column in columns]
+        lines.append(Line(what=what, texts=texts))
+    return lines
 
 
 def flat(table: object, *, nothing: str = NOTHING) -> dict[str, str]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from parity.result import FirstDivergence, Pair
 
-__all__ = ["COLUMNS", "asked", "column_of", "grouped", "in_order", "rank"]
+__all__ = ["COLUMNS", "asked", "column_of", "dtype_of", "grouped", "in_order", "rank"]
 
 _Item = TypeVar("_Item")
 _Key = TypeVar("_Key")
@@ -41,6 +41,11 @@ def grouped(items: Iterable[_Item], key: Callable[[_Item], _Key]) -> dict[_Key, 
 def column_of(pair: Pair) -> Column:
     """Return the question and the replay of a pair."""
     return pair.question, pair.mode
+
+
+def dtype_of(pair: Pair) -> str:
+    """Return the type of a pair, empty where it has none, as most audits have."""
+    return pair.dtype or ""
 
 
 def asked(place: Pair | FirstDivergence) -> str:

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from parity.address import path_of
-from parity.report.grouping import column_of, grouped, rank
+from parity.report.grouping import column_of, dtype_of, grouped, rank
 from parity.report.verdicts import FAILING, GRAVITY, fails, shown, worst
 from parity.report.words import SURE, after, as_table, count, joined, some, visible
 
@@ -101,7 +101,7 @@ def _run_of(pair: Pair) -> _Run:
     order = rank(column_of(pair))
     if pair.question == "audit":
         return _Run(order, "audits", "", "")
-    return _Run(order, pair.question, pair.mode, pair.dtype or "")
+    return _Run(order, pair.question, pair.mode, dtype_of(pair))
 
 
 def _tally(pairs: Iterable[Pair]) -> str:

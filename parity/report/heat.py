@@ -48,17 +48,28 @@ def _heat_data(
     apart = 2 if high - low > _WIDE_RANGE else 1
     ticks = [tick for tick in range(low, high + 1) if tick % apart == 0]
     return {
-        "type": "heatmap", "x": steps, "y": list(map(label, paths)), "z": cells, "zmin": low, "zmax": high,
+        "type": "heatmap",
+        "x": steps,
+        "y": list(map(label, paths)),
+        "z": cells,
+        "zmin": low,
+        "zmax": high,
         "xgap": 1,
         "hovertemplate": "%{y}<br>step %{x}: 10^%{z} of the limit (" + mode + ")<extra></extra>",
         "colorscale": [
-            [0, "var(--heat-0)"], [middle, "var(--heat-1)"], [middle, "var(--heat-2)"], [1, "var(--heat-3)"],
+            [0, "var(--heat-0)"],
+            [middle, "var(--heat-1)"],
+            [middle, "var(--heat-2)"],
+            [1, "var(--heat-3)"],
         ],
         "colorbar": {
-            "thickness": 12, "outlinewidth": 0, "title": {"text": "of the limit", "side": "right"},
-            "tickvals": ticks, "ticktext": list(map(_tick, ticks)),
+            "thickness": 12,
+            "outlinewidth": 0,
+            "title": {"text": "of the limit", "side": "right"},
+            "tickvals": ticks,
+            "ticktext": list(map(_tick, ticks)),
         },
-    }  # fmt: skip
+    }
 
 
 def _tick(order: int) -> str:
@@ -77,10 +88,16 @@ def _heat_layout(paths: list[str], steps: list[int]) -> Figure:
             labels[row] = label(block)
         row += len(list(members))
     drawn["yaxis"] = {
-        "type": "category", "autorange": "reversed",
-        "tickvals": list(labels), "ticktext": list(labels.values()),
-        "automargin": True, "showgrid": False, "zeroline": False, "color": "var(--quiet)", "tickfont": {"size": 11},
-    }  # fmt: skip
+        "type": "category",
+        "autorange": "reversed",
+        "tickvals": list(labels),
+        "ticktext": list(labels.values()),
+        "automargin": True,
+        "showgrid": False,
+        "zeroline": False,
+        "color": "var(--quiet)",
+        "tickfont": {"size": 11},
+    }
     drawn["xaxis"] |= {**step_ticks(steps), "showgrid": False}
     drawn["height"] = min(760, max(300, 120 + 7 * len(paths)))
     return drawn

@@ -16,7 +16,7 @@ from xml.etree import ElementTree as ET
 from parity.address import path_of
 from parity.compare.several import split
 from parity.report import card
-from parity.report.grouping import grouped, in_order
+from parity.report.grouping import dtype_of, grouped, in_order
 from parity.report.headline import headline
 from parity.report.verdicts import excess, fails, fails_alone
 from parity.report.words import as_table, count, joined, plain, visible
@@ -68,8 +68,7 @@ def document(result: Result) -> bytes:
     for label, view in split(result).items():
         tallies += _candidate(root, view, label)
     total = _Tally(*map(sum, zip(*tallies, strict=True)))
-    for name, amount in total._asdict().items():
-        root.set(name, str(amount))
+    root.attrib.update(zip(total._fields, map(str, total), strict=True))
     ET.indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(root, encoding="unicode")}\n'.encode()
 
@@ -121,7 +120,7 @@ def _suite(root: ET.Element, result: Result, name: str, pairs: list[Pair]) -> _T
 
 def _group(pair: Pair) -> _Group:
     """Return which case a pair belongs to."""
-    return _Group(path_of(pair.address), pair.question, pair.mode, pair.dtype or "")
+    return _Group(path_of(pair.address), pair.question, pair.mode, dtype_of(pair))
 
 
 def _outcome(case: ET.Element, result: Result, pairs: list[Pair]) -> str:

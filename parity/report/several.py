@@ -8,7 +8,6 @@ them.
 from __future__ import annotations
 
 from functools import partial
-from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +15,7 @@ import msgspec
 
 from parity.compare.several import split
 from parity.report import card, facts
+from parity.report.facts import Line, side_by_side
 from parity.report.grouping import asked, in_order
 from parity.report.headline import headline
 from parity.report.price_table import price_tables
@@ -24,19 +24,12 @@ from parity.report.verdicts import Shown, fails_alone, worst_local
 from parity.report.words import NOTHING, SURE, after, count, joined, some, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from parity.report.stages import StageRow
     from parity.result import Result
 
-__all__ = ["Line", "StageCell", "StageLine", "coverage", "lead", "overview", "priced", "provenance", "stages"]
-
-
-class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of a table: what it is about, and one text for each candidate."""
-
-    what: str
-    texts: list[str]
+__all__ = ["StageCell", "StageLine", "coverage", "lead", "overview", "priced", "provenance", "stages"]
 
 
 class StageCell(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,7 +150,7 @@ def _stage(row: StageRow) -> StageCell:
 
 def priced(result: Result) -> list[Line]:
     """Return the price: a row for each place, type and distance; the working type, which differs, is not named."""
-    return _side_by_side(map(_prices, split(result).values()))
+    return side_by_side(map(_prices, split(result).values()))
 
 
 def _prices(view: Result) -> dict[str, str]:
@@ -174,17 +167,10 @@ def _prices(view: Result) -> dict[str, str]:
 
 def coverage(result: Result) -> list[Line]:
     """Return how much of the reference was compared with each candidate."""
-    return _side_by_side(map(dict, map(facts.coverage, split(result).values())))
+    return side_by_side(map(dict, map(facts.coverage, split(result).values())))
 
 
 def provenance(result: Result) -> list[Line]:
     """Return what the numbers depend on: the reference first, then each candidate."""
     sides = map(result.provenance.get, ("reference", *result.candidates))
-    return _side_by_side(map(facts.flat, sides))
-
-
-def _side_by_side(tables: Iterable[dict[str, str]]) -> list[Line]:
-    """Return a row for each key that any table has, and a column for each table."""
-    columns = list(tables)
-    keys = dict.fromkeys(chain.from_iterable(columns))
-    return [Line(what=key, texts=[column.get(key, NOTHING) for column in columns]) for key in keys]
+    return side_by_side(map(facts.flat, sides))

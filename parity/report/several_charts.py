@@ -99,20 +99,31 @@ def _depth(question: str, asked: Mapping[_Look, Sequence[Point]]) -> Figure | No
 
 def _depth_curves(look: _Look, worst: Sequence[Point], places: Mapping[str, int]) -> list[Figure]:
     """One candidate's curve over the modules, and a cross at each that fails by itself."""
-    local = any(point.pair.mode == "layers" for point in worst)
+    drawn = "markers" if worst[0].pair.mode == "layers" else "lines"
     wrong = [point for point in worst if fails_alone(point.pair)]
     shared = {"type": "scatter", "legendgroup": look.name, "hovertemplate": "%{text}<br>%{y:.2e}<extra></extra>"}
-    curves: list[Figure] = [{
-        **shared, "name": look.name, "connectgaps": True, "mode": "markers" if local else "lines",
-        **over_depth(worst, places),
-        "line": {"color": look.color, "width": 1.4, "dash": look.dash}, "marker": {"color": look.color, "size": 4},
-    }]  # fmt: skip
+    curves: list[Figure] = [
+        {
+            **shared,
+            "name": look.name,
+            "connectgaps": True,
+            "mode": drawn,
+            **over_depth(worst, places),
+            "line": {"color": look.color, "width": 1.4, "dash": look.dash},
+            "marker": {"color": look.color, "size": 4},
+        }
+    ]
     if wrong:
-        curves.append({
-            **shared, "name": f"{look.name}: fails by itself", "mode": "markers", "showlegend": False,
-            **over_depth(wrong, places),
-            "marker": {"color": look.color, "size": 10, "symbol": "x"},
-        })  # fmt: skip
+        curves.append(
+            {
+                **shared,
+                "name": f"{look.name}: fails by itself",
+                "mode": "markers",
+                "showlegend": False,
+                **over_depth(wrong, places),
+                "marker": {"color": look.color, "size": 10, "symbol": "x"},
+            }
+        )
     return curves
 
 
@@ -123,13 +134,18 @@ def _steps(question: str, asked: Mapping[_Look, Sequence[Point]]) -> Figure | No
         latents = [point for point in points if point.latents and point.looped]
         worst = highest(latents, key=lambda point: point.step)
         if worst:
-            curves.append({
-                "type": "scatter", "connectgaps": True, "mode": "lines+markers", "name": look.name,
-                **over_steps(worst),
-                "hovertemplate": "step %{x}<br>%{y:.2e}<extra></extra>",
-                "line": {"color": look.color, "width": 1.8, "dash": look.dash},
-                "marker": {"color": look.color, "size": 6},
-            })  # fmt: skip
+            curves.append(
+                {
+                    "type": "scatter",
+                    "connectgaps": True,
+                    "mode": "lines+markers",
+                    "name": look.name,
+                    **over_steps(worst),
+                    "hovertemplate": "step %{x}<br>%{y:.2e}<extra></extra>",
+                    "line": {"color": look.color, "width": 1.8, "dash": look.dash},
+                    "marker": {"color": look.color, "size": 6},
+                }
+            )
     if not curves:
         return None
     steps = steps_of(curves)

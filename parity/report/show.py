@@ -104,9 +104,8 @@ def _explain(result: Result, address: str | None, console: Console) -> None:
 def _cards(result: Result, pairs: Iterable[Pair], console: Console) -> None:
     """Print the five lines of the gravest pair of each question; of those that match only where nothing fails."""
     ranked = sorted(pairs, key=lambda pair: (pair.verdict == "MATCH", excused(pair)))
-    gravest = [asked[0] for asked in grouped(ranked, key=lambda pair: pair.question).values()]
-    told = [pair for pair in gravest if pair.verdict != "MATCH"] or gravest[:1]
-    cards = [card.of(result, pair) for pair in told]
+    told = list(filter(fails, ranked)) or ranked[:1]
+    cards = [card.of(result, asked[0]) for asked in grouped(told, key=lambda pair: pair.question).values()]
     for line in cards[0]:
         terminal.say(console, line)
     for lines in cards[1:]:

@@ -20,7 +20,7 @@ from parity.report.grouping import rank
 from parity.report.headline import compared, headline
 from parity.report.price_table import price_tables
 from parity.report.stages import stages
-from parity.report.words import SURE, joined, number, visible
+from parity.report.words import joined, number, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,8 +37,8 @@ STYLES: Final = {
     "inherited": "yellow", "contains": "yellow",
     "equivalent": "cyan", "not measured": "dim",
 }  # fmt: skip
+_SURE: Final = {True: "confirmed by a counterfactual replay", False: "not confirmed, confidence {:.0%}"}
 _MARKS: Final = {"MATCH": "=", "equivalent": "=", "MISMATCH": "x", "inherited": "~", "contains": "~"}
-_NO_GAP: Final = ["nothing is left out"]
 
 _PIPE_COLUMNS: Final = 150
 _LEGEND: Final = (
@@ -70,7 +70,7 @@ def _one(result: Result, console: Console) -> None:
         say(console, _LEGEND, "dim")
     _section(console, "coverage", map(": ".join, facts.coverage(result)))
     _section(console, "price", [prices.told for prices in price_tables(result)])
-    _section(console, "not measured", facts.not_measured(result) or _NO_GAP)
+    _gaps(console, facts.not_measured(result))
     _section(console, "again", _repeat(result))
 
 
@@ -94,13 +94,18 @@ def _several(result: Result, console: Console) -> None:
         by_stage.add_row(Text(row.stage), *map(_stage, row.cells))
     console.print()
     table(console, by_stage)
-    _section(console, "not measured", gaps or _NO_GAP)
+    _gaps(console, gaps)
     _section(console, "again", _repeat(result))
 
 
 def _stage(cell: several.StageCell | None) -> Text:
     """Return a stage of one candidate: its verdict, and what of it fails."""
     return Text("") if cell is None else Text(f"{cell.verdict} {cell.told}", style=STYLES[cell.verdict])
+
+
+def _gaps(console: Console, gaps: list[str]) -> None:
+    """Print what was not measured, or that nothing was left out."""
+    _section(console, "not measured", gaps or ["nothing is left out"])
 
 
 def _repeat(result: Result) -> list[str]:
@@ -147,9 +152,7 @@ def _section(console: Console, title: str, lines: Iterable[str]) -> None:
 
 def cause(console: Console, found: Cause) -> None:
     """Print one cause: what, where, how sure, the evidence and the repair."""
-    sure = "confirmed by a counterfactual replay"
-    if not found.confirmed:
-        sure = f"{SURE[False]}, confidence {found.confidence:.0%}"
+    sure = _SURE[found.confirmed].format(found.confidence)
     say(console, f"cause: {found.slug} at {found.address} ({sure})", "bold")
     for sentence in found.evidence:
         say(console, f"  - {sentence}")
