@@ -49,6 +49,7 @@ DIFFUSION: Final = ("prompt", "sampling", "size", "encode", "image")
 """The sections that a reference of a diffusion model needs."""
 
 _DEFAULT: Final = "default"
+_OWN: Final = ("eta", "s_noise", "karras")
 
 
 class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,11 +93,16 @@ class Sampling(_Strict, frozen=True, kw_only=True):
         if self.steps < 1:
             message = f"sampling.steps is {self.steps}; it must be at least 1"
             raise ValueError(message)
-        for key in ("eta", "s_noise"):
-            value = getattr(self, key)
-            if value is not UNSET and value < 0:
+        for key, value in self.own.items():
+            if value < 0:
                 message = f"sampling.{key} is {value}; it must not be negative"
                 raise ValueError(message)
+
+    @property
+    def own(self) -> dict[str, float]:
+        """Those settings of single samplers that are set."""
+        values = {key: getattr(self, key) for key in _OWN}
+        return {key: value for key, value in values.items() if value is not UNSET}
 
     def refuse(self, taken: Collection[str], who: str) -> None:
         """Refuse a setting that has no effect on the sampler.
@@ -108,8 +114,8 @@ class Sampling(_Strict, frozen=True, kw_only=True):
         Raises:
             CaseError: names a setting.
         """
-        for key in ("eta", "s_noise", "karras"):
-            if getattr(self, key) is not UNSET and key not in taken:
+        for key in self.own:
+            if key not in taken:
                 takes = f"it takes {' and '.join(taken)}" if taken else "it takes no such setting"
                 message = f"sampling.{key} has no effect on {who}; {takes}"
                 raise CaseError(message)

@@ -21,10 +21,14 @@ from parity.errors import AddressError, nearest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["UNDECLARED", "WHOLE", "Components"]
+__all__ = ["IMAGE", "STEP", "UNDECLARED", "WHOLE", "Components"]
 
 WHOLE: Final = "pipeline"
 """The path that stands for a program as a whole: what it is given and what it returns."""
+STEP: Final = "scheduler.step"
+"""The function that makes one step of a loop over noise levels; a program without such a loop has none."""
+IMAGE: Final = "postprocess"
+"""The function whose output is the picture that a program makes; a program that makes none has none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -226,7 +226,7 @@ def record(
     recorder.describe(twin=options.twin)
     writer.replayable()
     if options.twin:
-        recorder.exact_runs(working)
+        recorder.answers(working)
     writer.manifest.floors = system.floors()
     recorder.measure_repetition(working)
     writer.manifest.wall_s = time.perf_counter() - started
@@ -319,7 +319,7 @@ class _Recorder:
             self._writer.manifest.islands = self._system.twin(taps, self._progress("float64 run"))
         self._islands = taps.islands
 
-    def exact_runs(self, working: str) -> None:
+    def answers(self, working: str) -> None:
         """Write the twin's answers to the working run's tensors: part by part, and from each step."""
         islands, recorded = self._islands, self._recorded(working)
         with self._writer.run("forced", mode="forced", dtype="float64") as run:

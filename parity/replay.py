@@ -24,6 +24,7 @@ import numpy as np
 from parity import points, provenance
 from parity.address import Address, path_of, pattern, step_of
 from parity.align import Alignment, Calls, transform
+from parity.components import STEP
 from parity.digests import UNCHANGED, digest
 from parity.dtypes import bits, is_float, narrow, widen
 from parity.errors import InputError, RepairError, TraceError, nearest
@@ -263,13 +264,13 @@ class Given:
     @property
     def step_count(self) -> int:
         """How many sampler steps the reference made."""
-        return len({key[1] for key in self.calls.order if key[0] == "scheduler.step"})
+        return len({key[1] for key in self.calls.order if key[0] == STEP})
 
     @property
     def noise(self) -> np.ndarray:
         """The noise of every step, `[steps, batch, 4, height/8, width/8]`, unit variance."""
         if self._noise is None:
-            steps = [self.tensor(f"scheduler.step@step={step}:input.noise") for step in range(self.step_count)]
+            steps = [self.tensor(f"{STEP}@step={step}:input.noise") for step in range(self.step_count)]
             self._noise = np.roll(np.stack(steps), -self.noise_shift, axis=0)
         return self._noise
 

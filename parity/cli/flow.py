@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from parity.cli.options import types
 from parity.cli.progress import bar, say
+from parity.components import IMAGE
 from parity.errors import ChildError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ __all__ = [
     "write",
 ]
 
-_IMAGE: Final = "postprocess:output"
+_IMAGE: Final = f"{IMAGE}:output"
 
 
 def record(asked: Recording, out: Path) -> None:

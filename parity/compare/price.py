@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from parity.address import is_output
 from parity.compare.plan import describe_run, is_same_tensor
+from parity.components import IMAGE, STEP
 from parity.distance.measure import measure
 from parity.distance.tensor import Tensor
 from parity.result import number
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["price_of"]
 
-_LATENTS: Final = "scheduler.step@step="
-_IMAGE: Final = "postprocess:output"
+_LATENTS: Final = f"{STEP}@step="
+_IMAGE: Final = f"{IMAGE}:output"
 
 
 def price_of(reference: Trace, candidates: Sequence[Trace]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from parity.address import path_of, port_of
+from parity.components import IMAGE, STEP
 from parity.diagnose.counterfactual import replay_with
 from parity.diagnose.hypothesis import PROVEN
 from parity.diagnose.pairs import Repeated, differs, holds_any, in_layers, path_of_pair, paths_of, worst_of
@@ -139,5 +140,5 @@ def _flag_containers(result: Result, now: Repeated) -> None:
 def _end(reference: Trace) -> list[str]:
     """Return the addresses of the final latents, where the case has steps, and of the image."""
     steps = int(reference.manifest.case.get("sampling", {}).get("steps", 0))
-    latents = [f"scheduler.step@step={steps - 1}:output"] if steps else []
-    return [*latents, "postprocess:output"]
+    latents = [f"{STEP}@step={steps - 1}:output"] if steps else []
+    return [*latents, f"{IMAGE}:output"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from parity.components import STEP
 from parity.diagnose import platform
 from parity.diagnose.hypotheses import (
     activations,
@@ -63,8 +64,8 @@ KINDS: Final = (
     Kind(slug="swapped-weight", weight=weights.another_parameter),
     Kind(slug="different-weight", weight=weights.different),  # explains any
     # what a module is set to, and what it computes
-    Kind(slug="noise-step-shifted", tensors=sampler.noise_of_another_step, at=sampler.STEP),
-    Kind(slug="sampler-step-scaled", tensors=sampler.scaled_step, at=sampler.STEP),
+    Kind(slug="noise-step-shifted", tensors=sampler.noise_of_another_step, at=STEP),
+    Kind(slug="sampler-step-scaled", tensors=sampler.scaled_step, at=STEP),
     Kind(slug="guidance-halves-swapped", tensors=guidance.swapped_halves, at=guidance.GUIDANCE),
     Kind(slug="guidance-scale", tensors=guidance.another_scale, at=guidance.GUIDANCE),
     Kind(slug="activation-variant", settings=("approximate", "activation"), tensors=activations.another_variant),

@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from parity.address import Address
+from parity.components import STEP
 from parity.errors import AddressError
 from parity.result import measured
 
@@ -43,7 +44,7 @@ class Point(NamedTuple):
     @property
     def latents(self) -> bool:
         """Whether it is what a step of the sampler returns."""
-        return self.path == "scheduler.step"
+        return self.path == STEP
 
 
 def points_of(pairs: Iterable[Pair], height: Callable[[Pair], float | None]) -> list[Point]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from parity.address import Address
+from parity.components import STEP
 from parity.diagnose.hypotheses.fitting import EXPLAINED, Fit, fits, multiple, residual_of
 from parity.diagnose.hypothesis import FITTED, Hypothesis
 from parity.repair import AttributeEdit, NoiseEdit
@@ -16,9 +17,7 @@ if TYPE_CHECKING:
 
     from parity.diagnose.evidence import Evidence, Failure, Suspect
 
-__all__ = ["STEP", "noise_of_another_step", "scaled_step"]
-
-STEP: Final = "scheduler.step"
+__all__ = ["noise_of_another_step", "scaled_step"]
 
 
 class _Taken(NamedTuple):
