@@ -44,7 +44,6 @@ class RunReader:
         self._folder = folder
         self._by_address = {record.address: record for record in records}
         self._tensors = tensors
-        self._read = tensors.read
 
     def with_records(self, records: list[Record], tensors: Tensors | None = None) -> RunReader:
         """Return the run under other records; `tensors` reads them where they name no bytes of this run."""
@@ -106,7 +105,7 @@ class RunReader:
         if record.kind != "tensor":
             message = f"{self._folder}: {record.address!r} is the value {record.value!r}; read it with value()"
             raise TraceError(message)
-        array = self._read(record)
+        array = self._tensors.read(record)
         if check and record.digest and digest(array, record.dtype) != record.digest:
             message = (
                 f"{self._folder / (record.shard or '')}: {record.address!r} is damaged: its bytes have digest "
