@@ -71,7 +71,7 @@ def _start_compiled() -> None:
     from parity.distance.tensor import Tensor
 
     some = Tensor(np.ones(WORTH), "float64")
-    measure(some, some)
+    measure(some, some, compiled=True)
 
 
 def parity_npy(folder: Path) -> Callable[[], None]:

@@ -22,7 +22,7 @@ from parity.compare.references import is_reference, of_outputs, prepare, runs_of
 from parity.compare.rules import Rule, RuleBook
 from parity.compare.several import by_type, join, named
 from parity.compare.summary import summarize
-from parity.compare.work import measure_jobs
+from parity.compare.work import measure_jobs, pays_to_compile
 from parity.errors import TraceError
 from parity.result import Result
 
@@ -120,11 +120,12 @@ class _Comparison:
                 planned.append(_Planned(Pairing(run, self.reference.manifest), jobs))
         # All runs are measured at once, so that the threads run dry once and not at the end of every run.
         jobs = [job for part in planned for job in part.jobs]
-        found = iter(measure_jobs(jobs, self.threads, self.progress))
+        compiled = pays_to_compile(jobs)
+        found = iter(measure_jobs(jobs, self.threads, self.progress, compiled=compiled))
         measured: list[Pair] = []
         for part in planned:
             measured += pairs_of(part.pairing, part.jobs, list(islice(found, len(part.jobs))))
-        examine_all(zip(measured, jobs, strict=True), self.threads, self.book)
+        examine_all(zip(measured, jobs, strict=True), self.threads, self.book, compiled=compiled)
         pairs += measured
         for pair in pairs:
             decide(pair, self.book)

@@ -50,6 +50,7 @@ class _Item(msgspec.Struct, frozen=True, gc=False):
     job: Job
     limits: Limits
     counts_ulps: bool
+    compiled: bool
 
 
 class _Findings(msgspec.Struct, frozen=True, gc=False):
@@ -63,7 +64,7 @@ class _Findings(msgspec.Struct, frozen=True, gc=False):
     on_grid: bool | None
 
 
-def examine_all(work: Iterable[tuple[Pair, Job]], threads: int, book: RuleBook) -> None:
+def examine_all(work: Iterable[tuple[Pair, Job]], threads: int, book: RuleBook, *, compiled: bool = False) -> None:
     """Look again at every pair that needs it, several at once; a rule on cosine or ulp needs it too."""
     large: list[_Item] = []
     small: list[_Item] = []
@@ -75,7 +76,7 @@ def examine_all(work: Iterable[tuple[Pair, Job]], threads: int, book: RuleBook) 
         asked = bool(book) and _is_asked(pair, book)
         if not asked and not _needs(pair, limits):
             continue
-        item = _Item(pair, job, limits, counts_ulps=asked or pair.size <= MOST_ULPS)
+        item = _Item(pair, job, limits, counts_ulps=asked or pair.size <= MOST_ULPS, compiled=compiled)
         if _fits_batch(pair, job):
             batches[job.kind].append(item)
         elif pair.size < THREADED:
@@ -127,10 +128,17 @@ def _examine(item: _Item) -> None:
         found = locate_exact(group.expected, group.candidate)
         pair.worst, pair.detail = _worst(found), found.words
         return
-    place = locate(group.expected, group.candidate, _limit_of(item), _cosine_of(pair), measured(pair.error_max))
+    place = locate(
+        group.expected,
+        group.candidate,
+        _limit_of(item),
+        _cosine_of(pair),
+        measured(pair.error_max),
+        compiled=item.compiled,
+    )
     ulps = None
     if item.counts_ulps and has_ulps(job.candidate.dtype):
-        ulps = largest_ulps(group.expected, group.candidate)
+        ulps = largest_ulps(group.expected, group.candidate, compiled=item.compiled)
     _settle(item, _Findings(place, ulps, on_grid=None), lambda: group)
 
 
@@ -190,7 +198,7 @@ def _only_large_elements(item: _Item, worst: complex, read: Callable[[], Tensors
     if measured(pair.error_max) > max(limit, MODEL_ULPS * ulp(output_type, worst)):
         return False
     group = read()
-    return not some_beyond_ulps(group.expected, group.candidate, limit, output_type, MODEL_ULPS)
+    return not some_beyond_ulps(group.expected, group.candidate, limit, output_type, MODEL_ULPS, compiled=item.compiled)
 
 
 def _worst(place: Place) -> Worst:

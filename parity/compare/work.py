@@ -11,21 +11,23 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
+from parity.distance import fast
 from parity.distance.batch import LARGEST, measure_many
 from parity.distance.exact import Exact, is_exact, measure_exact
 from parity.distance.measure import measure
 from parity.distance.sums import Distances
 from parity.distance.tensor import Layout, Tensor
 from parity.distance.window import note_read
+from parity.dtypes import storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from parity.compare.plan import Job, Kind
     from parity.result import Verdict
     from parity.trace import Record, RunReader
 
-__all__ = ["THREADED", "Found", "Tensors", "each", "laid", "measure_jobs", "obstacle", "tensors"]
+__all__ = ["THREADED", "Found", "Tensors", "each", "laid", "measure_jobs", "obstacle", "pays_to_compile", "tensors"]
 
 Item = TypeVar("Item")
 
@@ -68,8 +70,29 @@ def _is_complex(record: Record) -> bool:
     return record.dtype.startswith("complex")
 
 
-def measure_jobs(jobs: Sequence[Job], threads: int, progress: Callable[[int, int], None] | None = None) -> list[Found]:
-    """Measure all jobs, in the order given; `progress` hears how many are done, of how many."""
+def pays_to_compile(jobs: Iterable[Job]) -> bool:
+    """Tell whether jobs hold so much in large tensors that the compiled loops are worth the time that they take to load."""
+    size_bytes = 0
+    for job in jobs:
+        size = math.prod(job.expected.shape)
+        if size >= fast.WORTH and job.expected.kind == job.candidate.kind == "tensor":
+            size_bytes += size * (storage(job.expected.dtype).itemsize + storage(job.candidate.dtype).itemsize)
+    return fast.pays(size_bytes)
+
+
+def measure_jobs(
+    jobs: Sequence[Job], threads: int, progress: Callable[[int, int], None] | None = None, *, compiled: bool = False
+) -> list[Found]:
+    """Measure all jobs, in the order given.
+
+    Args:
+        jobs: What to measure.
+        threads: How many tensors may be measured at once.
+        progress: Hears how many are done, of how many.
+        compiled: Whether large tensors go through the compiled loops, which load while others are measured.
+    """
+    if compiled:
+        fast.start()
     found: list[Found] = [None] * len(jobs)
     shares = _shared_out(jobs)
     total = sum(map(len, (*shares.batches, *shares.single, *shares.large)))
@@ -83,7 +106,7 @@ def measure_jobs(jobs: Sequence[Job], threads: int, progress: Callable[[int, int
 
     def work(numbers: Sequence[int]) -> None:
         for number in numbers:
-            found[number] = _measure_one(jobs[number])
+            found[number] = _measure_one(jobs[number], compiled=compiled)
 
     for share in each(work, shares.large, shares.single, threads):
         report(len(share))
@@ -203,8 +226,8 @@ def tensors(job: Job) -> Tensors:
     return Tensors(expected, candidate, working)
 
 
-def _measure_one(job: Job) -> Found:
+def _measure_one(job: Job, *, compiled: bool) -> Found:
     """Measure one pair by itself."""
     if is_exact(job.expected.dtype, job.candidate.dtype):
         return measure_exact(*tensors(job))
-    return measure(*tensors(job))
+    return measure(*tensors(job), compiled=compiled)

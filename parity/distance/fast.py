@@ -1,9 +1,11 @@
 """The compiled loops where numba is installed (extra `[fast]`), and what stands between them and a pair of tensors.
 
-Nothing has to be chosen: large tensors take the compiled path where there is one. Importing numba takes a third of
-a second, so it waits for the first tensor of `WORTH` elements. PARITY_COMPILED=0 leaves it out, for a comparison
-of the two paths.
+They find what numpy finds, at twice its rate, but sums differ by rounding and importing numba takes longer than comparing
+half a gigabyte without. So whoever plans a comparison decides from its size alone whether the loops are used, and the
+same traces give the same numbers to the last digit however fast anything loads. PARITY_COMPILED=0 leaves them out.
 
+    >>> pays(1 << 20), pays(1 << 30)
+    (False, True)
     >>> raw(np.array([0x3F80], np.uint16), "bfloat16").dtype
     dtype('uint16')
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import threading
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,16 +25,29 @@ from parity.distance.sums import Moments
 if TYPE_CHECKING:
     from parity.distance.tensor import Array, Tensor
 
-__all__ = ["NARROW", "WORTH", "kernels", "kernels_for", "raw", "stored"]
+__all__ = ["NARROW", "WORTH", "WORTH_BYTES", "kernels", "kernels_for", "pays", "raw", "start", "stored"]
 
 WORTH: Final = 1 << 13
-"""Elements from which a tensor takes the compiled path."""
+"""Elements from which a tensor takes the compiled path, where it is open."""
+
+WORTH_BYTES: Final = 1 << 29
+"""Bytes of such tensors, of both sides, from which a comparison is sooner done with the loops than without."""
 
 NARROW: Final = frozenset({"float32", "float16", "bfloat16"})
 """Types that are subtracted in float32."""
 
 _KNOWN: Final = NARROW | {"float64"}
 _SUMS: Final = Moments.__struct_fields__[:-1]  # all but the unit
+
+
+def pays(size_bytes: int) -> bool:
+    """Tell whether the loops pay for a comparison of so many bytes in tensors of `WORTH` elements and more."""
+    return size_bytes >= WORTH_BYTES
+
+
+def start() -> None:
+    """Begin to import the loops in a thread of their own; whoever needs them first waits for the rest."""
+    threading.Thread(target=kernels, name="parity compiled loops", daemon=True).start()
 
 
 @cache
@@ -50,11 +66,12 @@ def kernels() -> Any | None:
 
 
 def kernels_for(*tensors: Tensor) -> Any | None:
-    """Return the compiled loops if these tensors are worth it and of types that the loops know."""
-    if tensors[0].array.size < WORTH or not _KNOWN.issuperset(tensor.dtype for tensor in tensors):
+    """Return the compiled loops if these tensors are large enough and of types that the loops know."""
+    types = {tensor.dtype for tensor in tensors}
+    if tensors[0].array.size < WORTH or not types <= _KNOWN:
         return None
     compiled = kernels()
-    if compiled is None or (not compiled.WIDENS_HALF and any(tensor.dtype == "float16" for tensor in tensors)):
+    if compiled is not None and "float16" in types and not compiled.WIDENS_HALF:
         return None
     return compiled
 

@@ -45,26 +45,26 @@ _HIDES: Final = 32.0  # what a float16 infinity, widened to 2**16, is at least a
 _COMPILED_BLOCK: Final = 1 << 19
 
 
-def measure(expected: Tensor, candidate: Tensor, working: Tensor | None = None) -> Distances:
+def measure(expected: Tensor, candidate: Tensor, working: Tensor | None = None, *, compiled: bool = False) -> Distances:
     """Measure a pair of floating tensors of one shape, with at least one element; both real or both complex.
 
     Args:
         expected: What the candidate should be.
         candidate: What it is.
         working: The reference's own tensor in its working type, measured against `expected` in the same pass.
+        compiled: Whether a large pair goes through the compiled loops, where numba is installed.
     """
     tensors = (expected, candidate) if working is None else (expected, candidate, working)
     with np.errstate(all="ignore"):
         if not expected.dtype.startswith("complex"):
-            total = _sum_up(tensors)
+            total = _sum_up(tensors, kernels_for(*tensors) if compiled else None)
             if total.is_safe:
                 return total
         return careful(*tensors)
 
 
-def _sum_up(tensors: tuple[Tensor, ...]) -> Distances:
+def _sum_up(tensors: tuple[Tensor, ...], kernels: Any | None) -> Distances:
     """Add up what the blocks of real tensors hold, until one is not finite: such tensors `careful` reads anew."""
-    kernels = kernels_for(*tensors)
     expected, candidate, *working = tensors
     if kernels is not None:
         parts = _compiled(kernels.triple if working else kernels.pair, tensors)

@@ -36,10 +36,10 @@ def has_ulps(name: str) -> bool:
     return name in _CODE
 
 
-def largest_ulps(expected: Tensor, candidate: Tensor) -> float:
+def largest_ulps(expected: Tensor, candidate: Tensor, *, compiled: bool = False) -> float:
     """Return the largest distance in numbers of the candidate's type; infinite where one side is not finite."""
     name = candidate.dtype
-    kernels = kernels_for(expected, candidate)
+    kernels = kernels_for(expected, candidate) if compiled else None
     largest = 0
     with np.errstate(all="ignore"):
         for x_block, c in blocks((expected.array, candidate.array), _BLOCK if kernels is None else BLOCK64):
@@ -104,11 +104,13 @@ def _infinitely(first: Array, second: Array, name: str) -> Array:
     return infinitely
 
 
-def some_beyond_ulps(expected: Tensor, candidate: Tensor, limit: float, output_type: str, allowed: float) -> bool:
+def some_beyond_ulps(
+    expected: Tensor, candidate: Tensor, limit: float, output_type: str, allowed: float, *, compiled: bool = False
+) -> bool:
     """Tell whether some element differs by more than `limit` and by more than `allowed` ulp of its own."""
     types = expected.dtype, candidate.dtype
     mantissa = bits(output_type)
-    kernels = kernels_for(expected, candidate)
+    kernels = kernels_for(expected, candidate) if compiled else None
     suspect = np.float32(_NEARLY * limit) if NARROW.issuperset(types) else _NEARLY * limit
     with np.errstate(all="ignore"):
         for x, c in blocks((expected.array, candidate.array), BLOCK64):

@@ -121,16 +121,23 @@ class Sight(msgspec.Struct, frozen=True, gc=False):
 
 
 def locate(
-    expected: Tensor, candidate: Tensor, limit: float, cosine: float | None = None, peak: float = math.inf
-) -> Place:
-    """Find the worst element and describe those further off than `limit`; the cosine unless it is known.
+    expected: Tensor, candidate: Tensor, limit: float, cosine: float | None = None, peak: float = math.inf,
+    *, compiled: bool = False,
+) -> Place:  # fmt: skip
+    """Find the worst element and describe those further off than a limit.
 
-    `peak` is the largest difference if it is known: where it is within the limit the search ends at its place.
+    Args:
+        expected: What the candidate should be.
+        candidate: What it is.
+        limit: An element that is further off is outside.
+        cosine: That of the two where it is known.
+        peak: The largest difference where it is known: if it is within the limit the search ends at its place.
+        compiled: Whether large tensors go through the compiled loops, where numba is installed.
     """
     types = expected.dtype, candidate.dtype
     search = Search(types, expected.array.shape, limit, with_cosine=cosine is None)
     ends_early = cosine is not None and peak <= limit
-    kernels = kernels_for(expected, candidate)
+    kernels = kernels_for(expected, candidate) if compiled else None
     arrays = [expected.array, candidate.array]
     if kernels is not None:
         arrays = [raw(array, name) for array, name in zip(arrays, types, strict=True)]

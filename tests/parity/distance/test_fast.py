@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -13,11 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parity.distance import fast, measure, ulp, where
+from parity.distance import fast
+from parity.distance.measure import measure
 from parity.distance.sums import Distances
 from parity.distance.tensor import Tensor
+from parity.distance.ulp import largest_ulps, some_beyond_ulps
+from parity.distance.where import locate
 from parity.dtypes import bits, narrow, widen
 from parity.selftest import SEED, corpus, judged
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytest.importorskip("numba", reason="the compiled path needs the extra [fast]")
 
@@ -27,19 +34,11 @@ SUMS = {"rel_l2", "cosine", "error_rms", "scale", "floor_rms", "floor_max", "rat
 SPECIAL = [0.0, -0.0, 1e-45, 1e-320, 65504.0, 1e30, -3e38, 1e200, math.inf, -math.inf, math.nan]
 
 
-def by_numpy(function, *arguments):
-    """What a function gives without the compiled loops."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (measure, where, ulp):
-            patch.setattr(module, "kernels_for", lambda *_: None)
-        return function(*arguments)
-
-
 def compiled(function, *arguments):
-    """What it gives with them, however small the tensors."""
+    """What a function gives by the compiled loops, however small the tensors."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fast, "WORTH", 1)
-        return function(*arguments)
+        return function(*arguments, compiled=True)
 
 
 def same(first: object, second: object) -> bool:
@@ -67,8 +66,10 @@ def agree(one, other, sums: set[str]) -> None:
 def test_the_whole_corpus_is_judged_alike(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     specimens = corpus(seed)
     monkeypatch.setattr("parity.compare.work.LARGEST", 0)  # no batches, which are numpy's
-    slow = by_numpy(judged, specimens)
-    quick = compiled(judged, specimens)
+    slow = judged(specimens)
+    monkeypatch.setattr(fast, "WORTH", 1)
+    monkeypatch.setattr(fast, "WORTH_BYTES", 0)
+    quick = judged(specimens)
     assert quick.keys() == slow.keys()
     for name, pair in slow.items():
         for field, value in msgspec.structs.asdict(pair).items():
@@ -101,7 +102,7 @@ def draw_pair(data: st.DataObject, count: int) -> list[Tensor]:
 def test_any_pair_has_the_same_distances(data: st.DataObject) -> None:
     tensors = draw_pair(data, data.draw(st.sampled_from([2, 3])))
     sums = {"scale", "error_rms", "rel_l2", "max_rel", "working_rms", "cosine"}
-    agree(compiled(measure.measure, *tensors), by_numpy(measure.measure, *tensors), sums)
+    agree(compiled(measure, *tensors), measure(*tensors), sums)
 
 
 @settings(max_examples=100, deadline=None)
@@ -110,18 +111,18 @@ def test_any_error_has_the_same_place(data: st.DataObject) -> None:
     exact, candidate = draw_pair(data, 2)
     limit = data.draw(st.sampled_from([0.0, 1e-30, 1e-3, 0.3, 1e24, 1e300]))
     cosine = data.draw(st.sampled_from([None, 1.0]))
-    one, other = (run(where.locate, exact, candidate, limit, cosine) for run in (compiled, by_numpy))
-    agree(one, other, {"cosine"})
+    given_ = exact, candidate, limit, cosine
+    agree(compiled(locate, *given_), locate(*given_), {"cosine"})
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_any_pair_has_the_same_ulps(data: st.DataObject) -> None:
     exact, candidate = draw_pair(data, 2)
-    assert compiled(ulp.largest_ulps, exact, candidate) == by_numpy(ulp.largest_ulps, exact, candidate)
+    assert compiled(largest_ulps, exact, candidate) == largest_ulps(exact, candidate)
     limit, allowed = data.draw(st.sampled_from([0.0, 1e-3, 1e20])), data.draw(st.sampled_from([0.5, 4.0, 1e6]))
     given_ = (exact, candidate, limit, min(exact.dtype, candidate.dtype, key=bits), allowed)
-    assert compiled(ulp.some_beyond_ulps, *given_) == by_numpy(ulp.some_beyond_ulps, *given_)
+    assert compiled(some_beyond_ulps, *given_) == some_beyond_ulps(*given_)
 
 
 @pytest.mark.parametrize("name", FLOATS)
@@ -143,20 +144,48 @@ def test_large_tensors_of_several_blocks_agree(name: str, changed: tuple[object,
     c[changed] = narrow(np.array([3.0]), name)[0]
     pair = Tensor(x, name), Tensor(c, name)
     assert fast.kernels_for(*pair) is not None
-    agree(measure.measure(*pair), by_numpy(measure.measure, *pair), {"scale", "error_rms", "rel_l2", "max_rel"})
-    found = where.locate(*pair, 0.5)
+    agree(measure(*pair, compiled=True), measure(*pair), {"scale", "error_rms", "rel_l2", "max_rel"})
+    found = locate(*pair, 0.5, compiled=True)
     assert 0 < found.outside < x.size
-    agree(found, by_numpy(where.locate, *pair, 0.5), {"cosine"})
+    agree(found, locate(*pair, 0.5), {"cosine"})
 
 
-def test_small_tensors_do_not_wait_for_numba_to_be_imported() -> None:
-    code = (
-        "import sys, numpy as np; from parity.distance import measure; from parity.distance.tensor import Tensor;"
-        "x = Tensor(np.ones({0}, np.float32), 'float32'); measure.measure(x, x); print('numba' in sys.modules)"
-    )
-    for size, environment, loaded in ((64, {}, False), (1 << 14, {}, True), (1 << 14, {"PARITY_COMPILED": "0"}, False)):
-        ran = subprocess.run(
-            [sys.executable, "-c", code.format(size)], capture_output=True, text=True, check=True,
-            env={**os.environ, **environment},
-        )  # fmt: skip
-        assert ran.stdout.strip() == str(loaded)
+COMPARES = """
+import sys
+from parity.compare import compare
+from parity.distance import fast
+from parity.trace import Trace
+fast.WORTH_BYTES = int(sys.argv[3])
+compare(Trace.open(sys.argv[1]), [Trace.open(sys.argv[2])])
+print("numba" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    ("worth_bytes", "environment", "loaded"), [(2**29, {}, False), (0, {}, True), (0, {"PARITY_COMPILED": "0"}, False)]
+)
+def test_the_size_of_a_comparison_alone_decides_whether_numba_is_imported(
+    worth_bytes: int, environment: dict[str, str], loaded: object, tmp_path: Path
+) -> None:
+    for side in ("reference", "candidate"):
+        (tmp_path / side).mkdir()
+        np.save(tmp_path / side / "layer.npy", np.ones(fast.WORTH, np.float32))
+    arguments = [sys.executable, "-c", COMPARES, tmp_path / "reference", tmp_path / "candidate", str(worth_bytes)]
+    ran = subprocess.run(arguments, capture_output=True, text=True, check=True, env={**os.environ, **environment})
+    assert ran.stdout.strip() == str(loaded)
+
+
+def test_small_tensors_take_no_compiled_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = (Tensor(np.ones(size, np.float32), "float32") for size in (fast.WORTH - 1, fast.WORTH))
+    monkeypatch.setattr(fast, "kernels", lambda: fast)
+    assert fast.kernels_for(one) is None
+    assert fast.kernels_for(other) is fast
+
+
+def test_loops_that_do_not_keep_every_sum_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast, "_SUMS", (*fast._SUMS, "cubes"))
+    fast.kernels.cache_clear()
+    try:
+        assert fast.kernels() is None
+    finally:
+        fast.kernels.cache_clear()
