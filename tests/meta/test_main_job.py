@@ -13,6 +13,7 @@ from tests.conftest import ROOT, run_parity
 
 pytestmark = pytest.mark.full
 
+FAULTS = ROOT / "fixtures" / "faults"
 SEMANTICS, LATENTS, IMAGE = 1e-9, 1e-5, 2e-5
 
 
@@ -137,36 +138,70 @@ def check_upstream_and_downstream(result, place):
 LAYERS = ("--mode", "layers", "--only")
 FIRST_STEP = r"unet[.@].*(?<=@step=0)[:,].*"
 
-# plant -> (slug, where, how many places, smallest and largest local relative error, what is replayed)
-PLANTS = {
-    "unet-gelu-tanh": ("activation-variant", r"unet\..*\.ff\.net\.0", 17, 1e-5, 1e-3, (*LAYERS, FIRST_STEP)),
-    "text-encoder-2-layernorm-eps": (
-        "norm-epsilon", r"text_encoder_2\.text_model\..*layer_norm\d?", 11, 1e-4, 1e-1, (*LAYERS, "text_encoder_2.*"),
-    ),
-    "noise-one-step-late": (
-        "noise-step-shifted", r"scheduler\.step", 1, 1e-2, 10.0, ("--mode", "free", *LAYERS, "(scheduler|guidance).*"),
-    ),
-}  # fmt: skip
+SQUARE = {
+    "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q": "model.diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q.weight",
+    "vae.decoder.mid_block.attentions.0.to_k": "first_stage_model.decoder.mid.attn_1.k.weight",
+    "text_encoder.encoder.layers.1.self_attn.out_proj": "conditioner.embedders.0.transformer.text_model.encoder.layers.1.self_attn.out_proj.weight",
+}
+TRANSPOSED = f"""
+import numpy as np
+def checkpoint(state):
+    for name in {list(SQUARE.values())!r}:
+        state[name] = np.ascontiguousarray(np.swapaxes(state[name], 0, 1))
+"""
 
 
-@pytest.mark.parametrize("plant", PLANTS)
-def test_a_planted_fault_of_another_kind_is_named_located_and_proven(plant, recorded, tmp_path):
-    slug, where, places, least, most, chosen = PLANTS[plant]
-    anonymous = tmp_path / "x.py"  # its name says nothing: the cause comes from traces and weights alone
-    anonymous.write_text((ROOT / "fixtures" / "faults" / f"{plant}.py").read_text())
-    result = replayed(recorded, tmp_path, anonymous, *chosen)
+def test_several_faults_at_once_are_each_named_located_and_proven(recorded, tmp_path):
+    """Square matrices transposed at places of three networks, another GELU in all gates, another epsilon in all norms."""
+    files = [str(FAULTS / f"{name}.py") for name in ("unet-gelu-tanh", "text-encoder-2-layernorm-eps")]
+    anonymous = tmp_path / "x.py"  # its name says nothing: the causes come from traces and weights alone
+    anonymous.write_text(
+        f"{TRANSPOSED}import runpy\ndef model(root):\n"
+        f"    for file in {files}:\n        runpy.run_path(file)['model'](root)\n"
+    )
+    result = replayed(recorded, tmp_path, anonymous, *LAYERS, f"{FIRST_STEP}|(vae|text_encoder(_2)?)[.@:].*")
+    causes = {}
+    for cause in result.causes:
+        assert cause.confirmed
+        assert cause.after < SEMANTICS
+        causes.setdefault(cause.slug, []).append(cause)
+    assert set(causes) == {"transposed-weight", "activation-variant", "norm-epsilon"}
+    assert {cause.address for cause in causes["transposed-weight"]} == set(SQUARE)
+    (activation,), (epsilon,) = causes["activation-variant"], causes["norm-epsilon"]
+    check_places(activation, r"unet\..*\.ff\.net\.0", 17)
+    check_places(epsilon, r"text_encoder_2\.text_model\..*layer_norm\d?", 11)
+    assert 1e-5 < activation.before < 1e-3
+    assert 1e-4 < epsilon.before < 1e-1
+    check_local(result, {*SQUARE, activation.address, *activation.others, epsilon.address, *epsilon.others})
+
+
+def test_noise_that_comes_one_step_late_is_named_located_and_proven(recorded, tmp_path):
+    anonymous = tmp_path / "x.py"
+    anonymous.write_text((FAULTS / "noise-one-step-late.py").read_text())
+    result = replayed(recorded, tmp_path, anonymous, "--mode", "free", *LAYERS, "(scheduler|guidance).*")
     (cause,) = result.causes
-    assert cause.slug == slug
-    assert cause.confirmed
-    found = [cause.address, *cause.others]
-    assert len(found) == places
-    assert all(re.fullmatch(where, place) for place in found)
-    assert least < cause.before < most
+    assert (cause.slug, cause.address, cause.others, cause.confirmed) == (
+        "noise-step-shifted",
+        "scheduler.step",
+        [],
+        True,
+    )
+    assert 1e-2 < cause.before < 10.0
     assert cause.after < SEMANTICS
-    local = [
-        pair for pair in pairs_of(result, mode="layers") if pair.verdict != "MATCH" and "contains" not in pair.flags
-    ]
-    assert {path_of(pair) for pair in local} == set(found)
+    check_local(result, {"scheduler.step"})
+
+
+def check_places(cause, pattern, count):
+    """A cause sits at so many places of this pattern."""
+    places = [cause.address, *cause.others]
+    assert len(places) == count
+    assert all(re.fullmatch(pattern, place) for place in places)
+
+
+def check_local(result, places):
+    """Module by module, what fails by itself are these places and no other."""
+    failing = [pair for pair in pairs_of(result, mode="layers") if pair.verdict != "MATCH"]
+    assert {path_of(pair) for pair in failing if "contains" not in pair.flags} == places
 
 
 def replayed(recorded, folder, plant, *options):
@@ -180,26 +215,6 @@ def replayed(recorded, folder, plant, *options):
         finished = run_parity(folder, *arguments)
         assert finished.code == expected, finished.stderr
     return results.read(folder)
-
-
-SQUARE = {
-    "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q": "model.diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q.weight",
-    "vae.decoder.mid_block.attentions.0.to_k": "first_stage_model.decoder.mid.attn_1.k.weight",
-    "text_encoder.encoder.layers.1.self_attn.out_proj": "conditioner.embedders.0.transformer.text_model.encoder.layers.1.self_attn.out_proj.weight",
-}
-
-
-def test_a_transposed_weight_at_any_other_square_place_is_named_with_that_place(recorded, tmp_path):
-    plant = tmp_path / "transposed.py"
-    plant.write_text(
-        "import numpy as np\n"
-        f"def checkpoint(state):\n    for name in {list(SQUARE.values())!r}:\n"
-        "        state[name] = np.ascontiguousarray(np.swapaxes(state[name], 0, 1))\n"
-    )
-    result = replayed(recorded, tmp_path, plant, *LAYERS, f"{FIRST_STEP}|(vae|text_encoder)[.@:].*")
-    assert {cause.address for cause in result.causes} == set(SQUARE)
-    assert {cause.slug for cause in result.causes} == {"transposed-weight"}
-    assert all(cause.confirmed for cause in result.causes)
 
 
 def test_the_stages_of_a_result_are_in_their_order(main_job):
@@ -230,7 +245,7 @@ PARTS = r"unet(\.time_proj)?@step=0[:,].*"
 )
 def test_only_an_excess_that_an_operator_in_float64_takes_away_is_the_platforms(plant, explained, recorded, tmp_path):
     anonymous = tmp_path / "x.py"
-    anonymous.write_text((ROOT / "fixtures" / "faults" / f"{plant}.py").read_text())
+    anonymous.write_text((FAULTS / f"{plant}.py").read_text())
     chosen = ("--dtype", "float64", "--dtype", "float32", "--mode", "layers", "--mode", "steps", "--only", PARTS)
     replay = ("replay", recorded, "--out", tmp_path / "candidate", "--plant", anonymous, *chosen)
     for code, arguments in ((0, replay), (1, ("compare", recorded, tmp_path / "candidate", "--out", tmp_path))):
