@@ -322,6 +322,12 @@ def test_a_plant_reaches_the_weights_and_the_model(program, tmp_path):
     assert model.manifest.attributes["unet.act"] == {"approximate": "tanh"}
 
 
+def test_a_parameter_that_nothing_filled_is_marked(program, tmp_path):
+    plant = "def model(port):\n    port.unloaded = {'net.ff.matrix'}\n"
+    trace = replayed(program, tmp_path / "out", plant=plant, modes=("layers",), dtypes=("float64",), only="unet@.*")
+    assert [address for address, weight in trace.manifest.weights.items() if weight.initial] == ["unet.ff:weight"]
+
+
 # calls that one side alone makes
 
 
