@@ -21,26 +21,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from parity.components import Components
-    from parity.result import Flag, Pair
+    from parity.result import Flag, Pair, PairMode, Question
 
 __all__ = ["relate"]
 
 _RELATIVE: Final[frozenset[Flag]] = frozenset({"inherited", "equivalent"})
+_INHERITING: Final = frozenset({"free", "steps"})
 _COMPARED: Final = frozenset({"MATCH", "MISMATCH", "INCOMPARABLE"})
 
 
 def relate(pairs: Sequence[Pair], program: Components) -> None:
     """Set the flags of all pairs of a program anew; `contains` and the flags of a pair by itself stay."""
-    runs: defaultdict[tuple[str, str, str | None], list[Pair]] = defaultdict(list)
+    runs: defaultdict[tuple[PairMode, Question, str | None], list[Pair]] = defaultdict(list)
     for pair in pairs:
         if not _RELATIVE.isdisjoint(pair.flags):
             pair.flags = [flag for flag in pair.flags if flag not in _RELATIVE]
         runs[pair.mode, pair.question, pair.dtype].append(pair)
     for (mode, question, dtype), members in runs.items():
-        if mode in {"free", "steps"} and any(map(failing, members)):
+        if mode in _INHERITING and any(map(failing, members)):
             alone = runs.get(("layers", question, dtype), ())
             right = {pair.address for pair in alone if pair.verdict == "MATCH"}
-            _inherit(sorted(members, key=lambda pair: pair.order), right, program)
+            in_order = sorted(members, key=lambda pair: pair.order)
+            _inherit(in_order, right, program)
     _flag_equivalents(pairs)
 
 
@@ -57,7 +59,8 @@ def _inherit(members: Sequence[Pair], right: set[str], program: Components) -> N
     for pair in filter(failing, members):
         address = pair.address
         # Every step of the step replay starts from the reference's latents, so it inherits from itself alone.
-        before = failed[step_of(address) if pair.mode == "steps" else None]
+        scope = step_of(address) if pair.mode == "steps" else None
+        before = failed[scope]
         if before and address in right and not _arises_at(address, clean, before, program):
             pair.flags.append("inherited")
         before.append(place_of(address))
@@ -65,9 +68,17 @@ def _inherit(members: Sequence[Pair], right: set[str], program: Components) -> N
 
 def _places_with_right_inputs(members: Iterable[Pair]) -> set[str]:
     """Return the calls of which inputs are compared, and all of them match."""
-    inputs = [pair for pair in members if pair.verdict in _COMPARED and is_input(pair.address)]
-    wrong = {place_of(pair.address) for pair in inputs if failing(pair)}
-    return {place_of(pair.address) for pair in inputs} - wrong
+    right: set[str] = set()
+    wrong: set[str] = set()
+    for pair in members:
+        if not is_input(pair.address) or pair.verdict not in _COMPARED:
+            continue
+        place = place_of(pair.address)
+        if failing(pair):
+            wrong.add(place)
+        else:
+            right.add(place)
+    return right - wrong
 
 
 def _arises_at(address: str, clean: set[str], failed: Iterable[str], program: Components) -> bool:
@@ -75,8 +86,8 @@ def _arises_at(address: str, clean: set[str], failed: Iterable[str], program: Co
     if not is_output(address) or place_of(address) not in clean:
         return False
     path, index = path_of(address), index_of(address)
-    same_call = [other for other in failed if index_of(other) == index]
-    return not any(program.contains(path, path_of(other)) for other in same_call)
+    same_call = [path_of(place) for place in failed if index_of(place) == index]
+    return not any(program.contains(path, other) for other in same_call)
 
 
 def _flag_equivalents(pairs: Sequence[Pair]) -> None:
@@ -85,9 +96,19 @@ def _flag_equivalents(pairs: Sequence[Pair]) -> None:
     if not differing:
         return
     alone = [pair for pair in pairs if pair.mode == "layers" and pair.question == "semantics"]
-    outputs = [(path_of(pair.address), pair.verdict) for pair in alone if is_output(pair.address)]
+    outputs = [pair for pair in alone if is_output(pair.address)]
     for pair in differing:
-        path = path_of(pair.address)
-        verdicts = {verdict for where, verdict in outputs if where == path or where.startswith(path + ".")}
+        verdicts = _verdicts_below(path_of(pair.address), outputs)
         if verdicts == {"MATCH"}:
             pair.flags.append("equivalent")
+
+
+def _verdicts_below(path: str, pairs: Iterable[Pair]) -> set[str]:
+    """Return the verdicts of pairs of a module and of all below it."""
+    found: set[str] = set()
+    inside = path + "."
+    for pair in pairs:
+        where = path_of(pair.address)
+        if where == path or where.startswith(inside):
+            found.add(pair.verdict)
+    return found

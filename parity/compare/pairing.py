@@ -14,7 +14,7 @@ from parity.compare.work import obstacle
 from parity.distance.exact import Exact, same_value
 from parity.distance.sums import Distances
 from parity.dtypes import bits, eps, is_float
-from parity.result import MEASURES, Worst, number, ratio
+from parity.result import MEASURES, Worst, measured, number, ratio
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -135,7 +135,7 @@ class Pairing:
         if job.ground != "float64":
             floor = self._floor(job, found, types.output, pools)
             pair.floor_rms, pair.floor_max = number(floor.rms), number(floor.max)
-            if job.ground == "model" and self._may_be_deep(job) and _is_within_depth(found, floor):
+            if job.ground == "model" and self._may_be_deep(job) and _is_within_depth(pair, floor):
                 pair.flags.append("unbounded-depth")
         return pair
 
@@ -175,10 +175,10 @@ class Pairing:
         return self.has_table and self.kinds.get(path_of(job.address)) is None
 
 
-def _is_within_depth(found: Distances, floor: Floor) -> bool:
+def _is_within_depth(pair: Pair, floor: Floor) -> bool:
     """Tell whether depth alone may have made an error: no model bounds that of many operators."""
     most_rms, most = DEPTH * RMS_FACTOR * floor.rms, DEPTH * MAX_FACTOR * floor.max
-    return found.error_rms <= most_rms and found.error_max <= most
+    return measured(pair.error_rms) <= most_rms and measured(pair.error_max) <= most
 
 
 class _Types(NamedTuple):
@@ -214,12 +214,10 @@ def coarser(first: str, second: str) -> str:
 
 def pairs_of(pairing: Pairing, jobs: Sequence[Job], found: Sequence[Found]) -> list[Pair]:
     """Return the pairs of a run's jobs."""
-    pools = pooled(
-        (_pool_key(job), measured)
-        for job, measured in zip(jobs, found, strict=True)
-        if job.ground == "floor" and isinstance(measured, Distances)
-    )
-    return [pairing.pair(job, measured, pools) for job, measured in zip(jobs, found, strict=True)]
+    work = list(zip(jobs, found, strict=True))
+    with_floor = [(_pool_key(job), it) for job, it in work if job.ground == "floor" and isinstance(it, Distances)]
+    pools = pooled(with_floor)
+    return [pairing.pair(job, it, pools) for job, it in work]
 
 
 def _pool_key(job: Job) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 from parity.address import is_output
@@ -12,7 +13,7 @@ from parity.distance.tensor import Tensor
 from parity.result import number
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from parity.compare.plan import RunPlan
     from parity.trace import RunReader, Trace
@@ -29,42 +30,45 @@ def price_of(reference: Trace, candidates: Sequence[Trace]) -> dict[str, Any]:
     `candidate` is against the expected run, `reference` is the reference's own error, `between` is the candidate
     against the reference's working run.
     """
-    price: dict[str, Any] = {}
+    price: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+    for run in _free_runs(reference, candidates):
+        for what, address in _results_of(run.expected).items():
+            if address in run.candidate:
+                price[what][run.dtype] = _entry(run, address)
+    return dict(price)
+
+
+def _free_runs(reference: Trace, candidates: Sequence[Trace]) -> Iterator[RunPlan]:
+    """Yield the free runs of candidates with those that they are held against."""
     for trace in candidates:
-        for run in _free_runs(reference, trace):
-            for what, address in _results_of(run.expected).items():
-                entry = _entry(run, address)
-                if entry is not None:
-                    price.setdefault(what, {})[run.dtype] = entry
-    return price
-
-
-def _free_runs(reference: Trace, trace: Trace) -> list[RunPlan]:
-    """Return a candidate's free runs with those that they are held against."""
-    free = [name for name in trace.runs if trace.run(name).info.mode == "free"]
-    return [describe_run(reference, trace, name) for name in free]
+        for name in trace.runs:
+            if trace.run(name).info.mode == "free":
+                yield describe_run(reference, trace, name)
 
 
 def _results_of(run: RunReader) -> dict[str, str]:
     """Return name and address of what a run is made for: the last step's latents, and the image."""
     found: dict[str, str] = {}
-    latents = [record.address for record in run.records if record.address.startswith(_LATENTS)]
-    for address in filter(is_output, latents):
-        found["final_latents"] = address
     for record in run.records:
-        if record.address.startswith(_IMAGE) and record.kind == "tensor":
-            found.setdefault("image", record.address)
+        address = record.address
+        if address.startswith(_LATENTS) and is_output(address):
+            found["final_latents"] = address
+    images = [record for record in run.records if record.address.startswith(_IMAGE) and record.kind == "tensor"]
+    if images:
+        found["image"] = images[0].address
     return found
 
 
-def _entry(run: RunPlan, address: str) -> dict[str, Any] | None:
+def _entry(run: RunPlan, address: str) -> dict[str, Any]:
     """Measure one address three ways."""
-    if address not in run.candidate:
-        return None
-    entry: dict[str, Any] = {"address": address, "candidate": _distance(run.expected, run.candidate, address)}
-    if run.working is not None and address in run.working:
-        entry["reference"] = _distance(run.expected, run.working, address)
-        entry["between"] = _distance(run.working, run.candidate, address)
+    expected, candidate, working = run.expected, run.candidate, run.working
+    entry: dict[str, Any] = {
+        "address": address,
+        "candidate": _distance(expected, candidate, address),
+    }
+    if working is not None and address in working:
+        entry["reference"] = _distance(expected, working, address)
+        entry["between"] = _distance(working, candidate, address)
     return entry
 
 
@@ -73,8 +77,15 @@ def _distance(expected: RunReader, other: RunReader, address: str) -> dict[str, 
     first, second = expected.record(address), other.record(address)
     if not is_same_tensor(first, second) or 0 in first.shape:
         return None
-    found = measure(Tensor(expected.tensor(address), first.dtype), Tensor(other.tensor(address), second.dtype))
+    found = measure(
+        Tensor(expected.tensor(address), first.dtype),
+        Tensor(other.tensor(address), second.dtype),
+    )
     if found.problem == "nan":
         return None
     relative = found.error_max / found.largest if found.largest else found.max_rel
-    return {"max_over_largest": number(relative), "rel_l2": number(found.rel_l2), "max_abs": number(found.error_max)}
+    return {
+        "max_over_largest": number(relative),
+        "rel_l2": number(found.rel_l2),
+        "max_abs": number(found.error_max),
+    }

@@ -11,7 +11,7 @@ false alarms and silences. Beside them stand the formulas of other tools on the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 import msgspec
 import numpy as np
@@ -20,6 +20,7 @@ from parity.selftest.faults import faults
 from parity.selftest.healthy import flagged, healthy
 from parity.selftest.judging import judged
 from parity.selftest.peers import PEERS, peer_score
+from parity.selftest.specimen import Answer
 
 if TYPE_CHECKING:
     from parity.result import Pair
@@ -53,21 +54,24 @@ def run(seed: int = SEED, *, peers: bool = False) -> Score:
     """Judge the corpus of a seed; with `peers` also by other tools' formulas."""
     specimens = corpus(seed)
     found = judged(specimens)
-    wrong: dict[str, list[str]] = {"fault": [], "healthy": [], "flagged": []}
+    wrong: dict[str, list[str]] = {answer: [] for answer in get_args(Answer)}
+    counts = dict.fromkeys(wrong, 0)
     for specimen in specimens:
+        counts[specimen.answer] += 1
         if not _is_right(specimen, found[specimen.name]):
             wrong[specimen.answer].append(specimen.name)
-    counts = {answer: sum(specimen.answer == answer for specimen in specimens) for answer in wrong}
-    others = [Score(tool=name, pairs=counts, **peer_score(name, specimens)) for name in PEERS] if peers else []
-    return Score(
+    score = Score(
         tool="parity",
         pairs=counts,
         false_passes=wrong["fault"],
         false_alarms=wrong["healthy"],
         silences=wrong["flagged"],
         crashes=[],
-        peers=others,
     )
+    if not peers:
+        return score
+    others = [Score(tool=name, pairs=counts, **peer_score(name, specimens)) for name in PEERS]
+    return msgspec.structs.replace(score, peers=others)
 
 
 def _is_right(specimen: Specimen, pair: Pair) -> bool:

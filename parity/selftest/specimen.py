@@ -34,6 +34,16 @@ class Specimen:
     asked: str = "float32"
     composite: bool = False
 
+    @property
+    def of_reference(self) -> tuple[Array | None, str]:
+        """What the reference recorded, and its type."""
+        return self.reference, self.reference_type
+
+    @property
+    def of_candidate(self) -> tuple[Array | None, str]:
+        """What the candidate recorded, and its type."""
+        return self.candidate, self.candidate_type
+
 
 def specimen(
     name: str,
