@@ -32,6 +32,7 @@ Limits: these are promises between an adapter and the harness. Whether the progr
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -100,7 +101,8 @@ class ReferenceTests:
         """`PATH:NAME` of a module, once, with an array of the type that is named."""
         modules, seen = system.modules(), set[str]()
         for address, array, dtype in system.weights():
-            if path_of(address) not in modules or not port_of(address) or address in seen:
+            is_named = path_of(address) in modules and port_of(address) != ""
+            if not is_named or address in seen:
                 _no(f"the weight {address!r} is no PATH:NAME of a module, or comes twice")
             if array.dtype.newbyteorder("<") != storage(dtype):
                 _no(f"{address}: the array is {array.dtype} and is called {dtype}")
@@ -149,8 +151,7 @@ class ReferenceTests:
     def test_the_twin_is_given_what_was_drawn(self, recorded: Trace) -> None:
         """Noise and inputs of the whole are the working run's, widened and not drawn again."""
         working, twin = _working(recorded), recorded.run("float64")
-        tensors = [each.address for each in working.records if each.kind == "tensor"]
-        drawn = list(filter(_DRAWN.fullmatch, tensors))
+        drawn = list(filter(_DRAWN.fullmatch, _tensors(working)))
         if not drawn:
             _no("no input is recorded that was drawn: neither PATH:input.noise nor pipeline:input.NAME")
         _empty("draws that the twin got otherwise", [each for each in drawn if not _equal(working, twin, each)])
@@ -160,10 +161,10 @@ class ReferenceTests:
         working, forced = _working(recorded), recorded.run("forced")
         limit = _SAME_COMPUTATION * eps(working.info.dtype)
         far = []
-        for each in forced.records:
-            distance = _distance(working, forced, each.address) if each.kind == "tensor" else 0.0
+        for address in _tensors(forced):
+            distance = _distance(working, forced, address)
             if distance > limit:
-                far.append(f"{each.address} ({distance:.1e})")
+                far.append(f"{address} ({distance:.1e})")
         _empty(f"outputs of the forced twin that are farther than {limit:.0e} from the working run's", far)
 
     def test_every_module_with_parameters_is_recorded(self, recorded: Trace) -> None:
@@ -324,6 +325,11 @@ def _planted(candidate: Candidate, request: replayer.Request, reference: Trace) 
     pytest.skip("no aligned module has a matrix as its weight")
 
 
+def _tensors(run: RunReader) -> list[str]:
+    """Return the addresses of a run's tensors."""
+    return [each.address for each in run.records if each.kind == "tensor"]
+
+
 def _called(run: RunReader) -> set[str]:
     """Return the paths of which a run has an output."""
     return {path_of(each) for each in run if is_output(each)}
@@ -364,10 +370,13 @@ def _working(trace: Trace) -> RunReader:
 def _distance(first: RunReader, second: RunReader, address: str) -> float:
     """Return the relative distance of two recorded tensors; integers must be equal."""
     if not is_float(first.record(address).dtype):
-        return 0.0 if np.array_equal(first.tensor(address), second.tensor(address)) else float("inf")
+        same = np.array_equal(first.tensor(address), second.tensor(address))
+        return 0.0 if same else math.inf
     x, y = first.wide(address), second.wide(address)
     scale = float(np.linalg.norm(y))
-    return float(np.linalg.norm(x - y)) / scale if scale else float(np.abs(x).max(initial=0.0))
+    if scale == 0:
+        return float(np.abs(x).max(initial=0.0))
+    return float(np.linalg.norm(x - y)) / scale
 
 
 def _addressed(components: Components, paths: Iterable[str]) -> None:
@@ -411,7 +420,9 @@ def _empty(what: str, found: Iterable[object]) -> None:
 def _shown(found: Iterable[object]) -> str:
     """Return the first few, and how many there are."""
     listed = list(map(str, found))
-    return ", ".join(listed[:_SHOWN]) + (f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else "")
+    shown = ", ".join(listed[:_SHOWN])
+    left = len(listed) - _SHOWN
+    return f"{shown} and {left} more" if left > 0 else shown
 
 
 def _no(message: str) -> NoReturn:
