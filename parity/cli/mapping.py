@@ -68,13 +68,13 @@ def propose(trace: Path, candidate: Path, *, out: Path | None, values: bool, nam
         out.write_text(text, encoding="utf-8")
         say(f"wrote {out}")
     doubtful = [
-        pair for pair in proposal.counterparts if not proposal.judged(pair) and pair.path not in proposal.not_compared
+        each for each in proposal.counterparts if not proposal.judged(each) and each.path not in proposal.not_compared
     ]
     say(
         f"{len(proposal.counterparts)} outputs: {sum(map(proposal.judged, proposal.counterparts))} pairs from {proposal.threshold:g} up, "
-        f"{sum(bool(pair.native) for pair in doubtful)} below, {sum(not pair.native for pair in doubtful)} without a counterpart"
+        f"{sum(bool(each.native) for each in doubtful)} below, {sum(not each.native for each in doubtful)} without a counterpart"
     )
-    for pair in doubtful[:_SHOWN]:
-        say(f"not judged as it stands: {pair.path}:{pair.port} -> {pair.native or 'nothing'} ({pair.confidence:g})")
+    for each in doubtful[:_SHOWN]:
+        say(f"not judged as it stands: {each.path}:{each.port} -> {each.native or 'nothing'} ({each.confidence:g})")
     owned = owners(reference)
-    return int(any(pair.path in owned for pair in doubtful))
+    return int(any(each.path in owned for each in doubtful))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["THRESHOLD", "Counterpart", "Mapping", "encode", "read"]
 
 THRESHOLD: Final = 0.9
-"""Confidence from which a pair is judged without a person's word."""
+"""Confidence from which an output is judged without a person's word."""
 
 _ORDER: Final = (
     "path", "port", "call", "native", "take", "native_call", "transform", "confidence", "accepted", "weights", "evidence",
