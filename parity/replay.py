@@ -587,10 +587,9 @@ def _named_path(manifest: Manifest, trace: Path, what: Literal["model", "config"
     """
     model = manifest.case["model"]
     named: str = model["config"] if what == "config" else model.get("folder") or model.get("file")
+    recorded = manifest.provenance.get(f"{what}_path") or named
     beside = [parent / named for parent in trace.resolve().parents]
-    recorded = manifest.provenance.get(f"{what}_path")
-    places = [Path(recorded)] if recorded else []
-    for path in (*places, Path(named), *beside):
+    for path in (Path(recorded), Path(named), *beside):
         if path.exists():
             return path
     message = f"{named}, the {what} of the trace {trace}, is not here; copy it beside the trace or start from the folder that holds it"

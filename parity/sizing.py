@@ -105,11 +105,10 @@ def predict(short: Resolved, reference: Reference, options: Options, *, loop: in
 
 def _expanded(records: Iterable[Record], counts: Mapping[tuple[str, int | None], int], loop: int) -> Iterator[Record]:
     """Yield the records of the whole run under the contract's addresses, every step like the last one that was run."""
-    by_step = _by_step(records)
-    outside = by_step.pop(None, {})
+    outside, by_step = _by_step(records)
     for place, record in outside.items():
         yield _placed(record, place, calls=counts.get((place.path, None), 1))
-    last = max(by_step, key=int, default=0)  # type: ignore[arg-type]
+    last = max(by_step, default=0)
     model = by_step[last]
     repeated = _repeated(model, by_step[last - 1], outside) if last else set()
     for step in range(loop):
@@ -120,13 +119,18 @@ def _expanded(records: Iterable[Record], counts: Mapping[tuple[str, int | None],
             yield _placed(changed, replace(place, step=step), calls=counts.get((place.path, last), 1))
 
 
-def _by_step(records: Iterable[Record]) -> dict[int | None, dict[Address, Record]]:
-    """Return the records of each step by their address without it."""
-    found: dict[int | None, dict[Address, Record]] = defaultdict(dict)
+def _by_step(records: Iterable[Record]) -> tuple[dict[Address, Record], dict[int, dict[Address, Record]]]:
+    """Return the records outside of the loop, and those of each step, by their address without it."""
+    outside: dict[Address, Record] = {}
+    steps: dict[int, dict[Address, Record]] = defaultdict(dict)
     for record in records:
         address = Address.parse(record.address)
-        found[address.step][replace(address, step=None)] = record
-    return found
+        place = replace(address, step=None)
+        if address.step is None:
+            outside[place] = record
+        else:
+            steps[address.step][place] = record
+    return outside, steps
 
 
 def _repeated(

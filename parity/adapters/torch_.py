@@ -55,7 +55,7 @@ class ModuleReference:
     """Base of a reference: a torch program made of modules."""
 
     name: ClassVar[str]
-    stages: ClassVar[Mapping[str, str]]  # part -> its stage, one of parity.address.STAGES
+    stages: ClassVar[Mapping[str, str]] = {}  # part -> its stage, one of parity.address.STAGES
     loop: ClassVar[str | None] = None  # the part whose every call is one step
     sections: ClassVar[Collection[str]] = ()  # of a case, whose defaults the program uses; others hold what is set
 
@@ -115,8 +115,8 @@ class ModuleSystem:
 
     @property
     def components(self) -> Components:
-        """The parts and their stages; the program as a whole ends with them."""
-        return Components(stages={**self._reference.stages, WHOLE: "image"})
+        """The parts and their stages; the program as a whole comes last of all, unless the reference puts it elsewhere."""
+        return Components(stages={WHOLE: "image", **self._reference.stages})
 
     def modules(self) -> dict[str, str]:
         """Return path -> class name of every module, and of the program."""
