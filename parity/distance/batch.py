@@ -18,8 +18,10 @@ import numpy as np
 from parity.distance.blocks import load64
 from parity.distance.measure import measure
 from parity.distance.sums import Distances, of_segments
+from parity.distance.tensor import present
 
 if TYPE_CHECKING:
+    from parity.distance.sums import Moments
     from parity.distance.tensor import Array, Layout, Tensor
 
 __all__ = ["LARGEST", "measure_many"]
@@ -30,13 +32,16 @@ LARGEST: Final = 2048
 
 def measure_many(layout: Layout, expected: Tensor, candidate: Tensor, working: Tensor | None = None) -> list[Distances]:
     """Measure pairs that lie end to end, of real types and none empty; `working` as in `measure`."""
-    tensors = (expected, candidate) if working is None else (expected, candidate, working)
+    tensors = present(expected, candidate, working)
+    moments: list[list[Moments]] = []
+    are_safe = np.ones(len(layout.sizes), np.bool_)
     with np.errstate(all="ignore"):
-        x, *others = (_wide(tensor) for tensor in tensors)
-        streams = [x, *(other - x for other in others)]
-        segments = [of_segments(stream, layout.starts) for stream in streams]
-    found = list(map(Distances, layout.sizes.tolist(), *(each.moments for each in segments)))
-    are_safe = np.logical_and.reduce([each.are_safe for each in segments])
+        x, *others = map(_wide, tensors)
+        for stream in (x, *(other - x for other in others)):
+            segments = of_segments(stream, layout.starts)
+            moments.append(segments.moments)
+            are_safe &= segments.are_safe
+    found = list(map(Distances, layout.sizes.tolist(), *moments))
     for number in np.flatnonzero(~are_safe).tolist():
         found[number] = measure(*(layout.cut(tensor, number) for tensor in tensors))
     return found

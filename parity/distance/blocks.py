@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from parity.distance.tensor import Tensor
 from parity.distance.window import Reading
 from parity.dtypes import widen
 
@@ -32,6 +33,7 @@ __all__ = [
     "BLOCK64",
     "Scratch",
     "blocks",
+    "blocks_of",
     "is_beyond_half",
     "load32",
     "load32_unordered",
@@ -91,7 +93,12 @@ def blocks(arrays: Sequence[Array], size: int = BLOCK) -> Iterator[tuple[Array, 
             stop = min(start + size, end)
             reading.note(start, stop)
             yield tuple([array[start:stop] for array in flat])
-        return
+    else:
+        yield from _buffered(arrays, size)
+
+
+def _buffered(arrays: Sequence[Array], size: int) -> Iterator[tuple[Array, ...]]:
+    """Yield the same of arrays that lie otherwise, through a buffer."""
     iterator = np.nditer(
         list(arrays),
         flags=["external_loop", "buffered", "zerosize_ok"],
@@ -101,7 +108,17 @@ def blocks(arrays: Sequence[Array], size: int = BLOCK) -> Iterator[tuple[Array, 
         buffersize=size,
     )
     for chunk in iterator:
-        yield tuple(chunk) if isinstance(chunk, tuple) else (chunk,)
+        if isinstance(chunk, tuple):
+            yield chunk
+        else:
+            yield (chunk,)  # numpy leaves out the tuple around one array
+
+
+def blocks_of(tensors: Sequence[Tensor], size: int) -> Iterator[list[Tensor]]:
+    """Yield the same stretch of every tensor, as `blocks` does of arrays."""
+    names = [tensor.dtype for tensor in tensors]
+    for group in blocks([tensor.array for tensor in tensors], size):
+        yield list(map(Tensor, group, names))
 
 
 def load32(block: Array, name: str, out: Array, words: Array) -> Array:
@@ -145,14 +162,20 @@ def load64(block: Array, name: str, out: Array) -> Array:
     if name == "float64":
         return block
     out = out[: block.size]
-    room = scratch()
-    if block.size > BLOCK or not block.dtype.isnative:
-        np.copyto(out, widen(block, name))
-    elif name == "bfloat16" or (name == "float16" and not is_beyond_half(block, room)):
-        np.copyto(out, load32(block, name, room.single[3], room.words))
-    else:
-        np.copyto(out, block, casting="unsafe")
+    if name in {"float16", "bfloat16"}:
+        block = _load_half(block, name)
+    np.copyto(out, block, casting="unsafe")
     return out
+
+
+def _load_half(block: Array, name: str) -> Array:
+    """Return a block of a half type as a type that numpy widens fast, or as it is."""
+    if block.size > BLOCK or not block.dtype.isnative:
+        return widen(block, name)
+    room = scratch()
+    if name == "float16" and is_beyond_half(block, room):
+        return block
+    return load32(block, name, room.single[3], room.words)
 
 
 def is_beyond_half(block: Array, room: Scratch) -> bool:
@@ -168,14 +191,16 @@ def load_pair(first: Array, second: Array, names: tuple[str, str]) -> tuple[Arra
     """
     if names in {("float32", "float32"), ("float64", "float64")}:
         return first, second
-    if not _NARROW.issuperset(names):
-        return widest(first, names[0]), widest(second, names[1])
+    one, other = names
     room = scratch()
-    pairs = ((first, names[0]), (second, names[1]))
-    if any(name == "float16" and is_beyond_half(block, room) for block, name in pairs):
-        return widest(first, names[0]), widest(second, names[1])
-    x, c = (load32(block, name, room.single[at], room.words) for at, (block, name) in enumerate(pairs, 1))
-    return x, c
+    if not _NARROW.issuperset(names) or _hides(first, one, room) or _hides(second, other, room):
+        return widest(first, one), widest(second, other)
+    return load32(first, one, room.single[1], room.words), load32(second, other, room.single[2], room.words)
+
+
+def _hides(block: Array, name: str, room: Scratch) -> bool:
+    """Tell whether `load32` would hide that something in a block is not finite."""
+    return name == "float16" and is_beyond_half(block, room)
 
 
 def widest(block: Array, name: str) -> Array:

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from msgspec.structs import replace
 
-from parity.distance.blocks import BLOCK64, blocks, widest
+from parity.distance.blocks import BLOCK64, blocks_of, widest
 from parity.distance.sums import NOTHING, Distances, Moments, NotFinite, of_block
+from parity.distance.tensor import present
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,7 @@ __all__ = ["careful"]
 
 def careful(expected: Tensor, candidate: Tensor, working: Tensor | None = None) -> Distances:
     """Measure a pair of any numbers, complex ones by their modulus; infinities by place and sign."""
-    tensors = (expected, candidate) if working is None else (expected, candidate, working)
+    tensors = present(expected, candidate, working)
     with np.errstate(all="ignore"):
         first = _first_pass(tensors, halvings=0)
         if first.is_finite:
@@ -50,28 +51,29 @@ def _first_pass(tensors: tuple[Tensor, ...], halvings: int) -> Distances:
 
 def _second_pass(tensors: tuple[Tensor, ...], first: Distances, halvings: int) -> Distances:
     """Add up squares in units of the power of two above the largest magnitude."""
-    exponents = [math.frexp(moments.largest)[1] for moments in (first.expected, first.error, first.working)]
+    units = [math.frexp(moments.largest)[1] for moments in (first.expected, first.error, first.working)]
     total = NOTHING
     for wide in _wide_blocks(tensors):
-        moments = []
-        for stream, exponent in zip(_magnitudes(wide, halvings), exponents, strict=False):
-            scaled = np.ldexp(stream, -exponent)
-            moments.append(of_block(scaled, float(scaled.max(initial=0.0))))
-        total += Distances.of(0, moments)
-    expected, error, working = (
-        replace(moments, exponent=exponent + halvings)
-        for moments, exponent in zip((total.expected, total.error, total.working), exponents, strict=True)
-    )
-    if first.misplaced:
-        wrong = math.nan if first.odd is not None and first.odd.candidate else math.inf
+        total += Distances.of(0, map(_scaled, _magnitudes(wide, halvings), units))
+    expected = replace(total.expected, exponent=units[0] + halvings)
+    error = replace(total.error, exponent=units[1] + halvings)
+    working = replace(total.working, exponent=units[2] + halvings)
+    if first.odd is not None and first.odd.misplaced:
+        wrong = math.nan if first.odd.candidate else math.inf
         error = Moments(wrong, wrong)
     return Distances(first.size, expected, error, working, first.odd)
 
 
+def _scaled(magnitudes: Array, unit: int) -> Moments:
+    """Return the moments of magnitudes in units of `2**unit`."""
+    scaled = np.ldexp(magnitudes, -unit)
+    return of_block(scaled, float(scaled.max(initial=0.0)))
+
+
 def _wide_blocks(tensors: tuple[Tensor, ...]) -> Iterator[list[Array]]:
     """Yield the blocks of all tensors as float64 or complex128."""
-    for group in blocks([tensor.array for tensor in tensors], BLOCK64):
-        yield [widest(block, tensor.dtype) for block, tensor in zip(group, tensors, strict=True)]
+    for group in blocks_of(tensors, BLOCK64):
+        yield [widest(block.array, block.dtype) for block in group]
 
 
 def _magnitudes(wide: list[Array], halvings: int) -> Iterator[Array]:

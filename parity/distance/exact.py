@@ -18,10 +18,10 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from parity.distance.blocks import BLOCK64, blocks, load64
+from parity.distance.blocks import BLOCK64, blocks_of, load64
 from parity.distance.place import Furthest, Place, index_of
 from parity.distance.sums import Moments, of_block
-from parity.distance.tensor import Array, Tensor
+from parity.distance.tensor import Array, Tensor, present
 
 __all__ = ["Exact", "is_exact", "is_integer", "locate_exact", "measure_exact", "same_value"]
 
@@ -91,13 +91,10 @@ def measure_exact(expected: Tensor, candidate: Tensor, working: Tensor | None = 
 
     An integer made by rounding (a pixel) may differ between the working type and float64; both are right.
     """
-    tensors = (expected, candidate) if working is None else (expected, candidate, working)
     total = Exact()
     with np.errstate(all="ignore"):
-        for group in blocks([tensor.array for tensor in tensors], BLOCK64):
-            total += _measure_block(
-                *(Tensor(block, tensor.dtype) for block, tensor in zip(group, tensors, strict=True))
-            )
+        for group in blocks_of(present(expected, candidate, working), BLOCK64):
+            total += _measure_block(*group)
     return total
 
 
@@ -107,7 +104,7 @@ def _measure_block(x: Tensor, c: Tensor, working: Tensor | None = None) -> Exact
     if working is not None:
         wrong &= _differences(working, c)[0]
     off = distances[wrong]
-    magnitudes = np.abs(load64(x.array, x.dtype, np.empty(x.array.size)))
+    magnitudes = np.abs(_wide(x))
     return Exact(
         size=x.array.size,
         unequal=off.size,
@@ -145,8 +142,8 @@ def locate_exact(expected: Tensor, candidate: Tensor) -> Place:
     """Find the largest difference; the words say how many elements differ and where the first is."""
     total = _Unequal()
     with np.errstate(all="ignore"):
-        for x, c in blocks((expected.array, candidate.array), BLOCK64):
-            total += _unequal(Tensor(x, expected.dtype), Tensor(c, candidate.dtype))
+        for x, c in blocks_of((expected, candidate), BLOCK64):
+            total += _unequal(x, c)
     shape = expected.array.shape
     words = f"{total.count} of {total.size} differ, the first at {list(index_of(total.first, shape))}"
     return total.furthest.place(shape, outside=total.count, words=words)
@@ -167,11 +164,16 @@ def _unequal(x: Tensor, c: Tensor) -> _Unequal:
 
 def _differences(x: Tensor, c: Tensor) -> tuple[Array, Array]:
     """Return where the values differ, and by how much as float64 (right to rounding, also beyond 2**53)."""
-    if x.dtype in _INTEGERS and c.dtype in _INTEGERS:
-        return _integer_differences(x.array, c.array)
-    if x.dtype in _INTEGERS:
-        return _mixed(x.array, load64(c.array, c.dtype, np.empty(c.array.size)))
-    return _mixed(c.array, load64(x.array, x.dtype, np.empty(x.array.size)))
+    if not is_integer(x.dtype):
+        return _mixed(c.array, _wide(x))
+    if not is_integer(c.dtype):
+        return _mixed(x.array, _wide(c))
+    return _integer_differences(x.array, c.array)
+
+
+def _wide(block: Tensor) -> Array:
+    """Return a block as float64."""
+    return load64(block.array, block.dtype, np.empty(block.array.size))
 
 
 def _integer_differences(x: Array, c: Array) -> tuple[Array, Array]:
@@ -205,10 +207,15 @@ def _mixed(integers: Array, floats: Array) -> tuple[Array, Array]:
 
 def same_value(first: object, second: object) -> bool:
     """Compare plain values: numbers by value whatever their type, NaN equal to NaN, lists item by item."""
-    if isinstance(first, (list, tuple)) and isinstance(second, (list, tuple)):
-        return len(first) == len(second) and all(same_value(a, b) for a, b in zip(first, second, strict=True))
-    if isinstance(first, float) and isinstance(second, float) and math.isnan(first):
-        return math.isnan(second)
-    if isinstance(first, (bool, int, float)) and isinstance(second, (bool, int, float)):
+    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
+        return len(first) == len(second) and all(map(same_value, first, second))
+    if _is_nan(first) and _is_nan(second):
+        return True
+    if isinstance(first, bool | int | float) and isinstance(second, bool | int | float):
         return first == second
     return type(first) is type(second) and first == second
+
+
+def _is_nan(value: object) -> bool:
+    """Tell whether a value is NaN; an integer may be too large to become a float."""
+    return isinstance(value, float) and math.isnan(value)

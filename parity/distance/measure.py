@@ -26,10 +26,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from parity.distance.blocks import BLOCK64, Scratch, blocks, load32, load32_unordered, load64, scratch
+from parity.distance.blocks import BLOCK64, Scratch, blocks, blocks_of, load32, load32_unordered, load64, scratch
 from parity.distance.careful import careful
 from parity.distance.fast import NARROW, kernels_for, raw
 from parity.distance.sums import NOTHING, Distances, Moments, of_block
+from parity.distance.tensor import present
 from parity.dtypes import storage, widen
 
 if TYPE_CHECKING:
@@ -54,45 +55,50 @@ def measure(expected: Tensor, candidate: Tensor, working: Tensor | None = None, 
         working: The reference's own tensor in its working type, measured against `expected` in the same pass.
         compiled: Whether a large pair goes through the compiled loops, where numba is installed.
     """
-    tensors = (expected, candidate) if working is None else (expected, candidate, working)
-    with np.errstate(all="ignore"):
-        if not expected.dtype.startswith("complex"):
-            total = _sum_up(tensors, kernels_for(*tensors) if compiled else None)
-            if total.is_safe:
-                return total
+    tensors = present(expected, candidate, working)
+    if expected.dtype.startswith("complex"):
         return careful(*tensors)
+    kernels = kernels_for(*tensors) if compiled else None
+    with np.errstate(all="ignore"):
+        total = _sum_up(tensors, kernels)
+    return total if total.is_safe else careful(*tensors)
 
 
 def _sum_up(tensors: tuple[Tensor, ...], kernels: Any | None) -> Distances:
     """Add up what the blocks of real tensors hold, until one is not finite: such tensors `careful` reads anew."""
-    expected, candidate, *working = tensors
-    if kernels is not None:
-        parts = _compiled(kernels.triple if working else kernels.pair, tensors)
-    elif not working and {expected.dtype, candidate.dtype} <= NARROW:
-        parts = _single(expected, candidate)
-    else:
-        parts = _double(tensors)
     total = NOTHING
-    for part in parts:
+    for part in _parts(tensors, kernels):
         total += part
         if not part.is_finite:
             break
     return total
 
 
+def _parts(tensors: tuple[Tensor, ...], kernels: Any | None) -> Iterator[Distances]:
+    """Choose a way through real tensors."""
+    expected, candidate, *working = tensors
+    if kernels is not None:
+        return _compiled(kernels.triple if working else kernels.pair, tensors)
+    if not working and {expected.dtype, candidate.dtype} <= NARROW:
+        return _single(expected, candidate)
+    return _double(tensors)
+
+
 def _compiled(loop: Any, tensors: tuple[Tensor, ...]) -> Iterator[Distances]:
     """Measure by a compiled loop."""
-    for group in blocks([raw(tensor.array, tensor.dtype) for tensor in tensors], _COMPILED_BLOCK):
-        yield Distances.of(group[0].size, [Moments(*kept) for kept in loop(*group)])
+    arrays = [raw(tensor.array, tensor.dtype) for tensor in tensors]
+    for group in blocks(arrays, _COMPILED_BLOCK):
+        kept = loop(*group)
+        yield Distances.of(group[0].size, [Moments(*each) for each in kept])
 
 
 def _single(expected: Tensor, candidate: Tensor) -> Iterator[Distances]:
     """Measure in float32."""
     room = scratch()
-    pairwise = expected.dtype == candidate.dtype == "bfloat16"
+    are_bfloat16 = expected.dtype == candidate.dtype == "bfloat16"
     for x_block, c_block in blocks((expected.array, candidate.array)):
         largest = _largest(x_block, expected.dtype, room)
-        if pairwise and x_block.size % 2 == 0 and x_block.flags.c_contiguous and c_block.flags.c_contiguous:
+        if are_bfloat16 and _lie_in_words(x_block, c_block):
             x, c = load32_unordered(x_block, room.single[0]), load32_unordered(c_block, room.single[1])
         else:
             x = load32(x_block, expected.dtype, room.single[0], room.words)
@@ -102,6 +108,11 @@ def _single(expected: Tensor, candidate: Tensor) -> Iterator[Distances]:
         if peak >= _HIDES and not _largest(c_block, candidate.dtype, room) < math.inf:
             peak = math.inf
         yield Distances(x.size, of_block(x, largest), of_block(off, peak))
+
+
+def _lie_in_words(x: Array, c: Array) -> bool:
+    """Tell whether two blocks of a half type can be widened two numbers at a time."""
+    return x.size % 2 == 0 and x.flags.c_contiguous and c.flags.c_contiguous
 
 
 def _peak32(values: Array) -> float:
@@ -123,12 +134,12 @@ def _largest(block: Array, name: str, room: Scratch) -> float:
 def _double(tensors: tuple[Tensor, ...]) -> Iterator[Distances]:
     """Measure in float64."""
     room = scratch().double
-    names = [tensor.dtype for tensor in tensors]
-    for x_block, *others in blocks([tensor.array for tensor in tensors], BLOCK64):
-        x = load64(x_block, names[0], room[0])
+    for first, *others in blocks_of(tensors, BLOCK64):
+        x = load64(first.array, first.dtype, room[0])
         found = [_of_magnitudes(x, room[3])]
-        for block, name, buffer in zip(others, names[1:], room[1:], strict=False):
-            off = np.subtract(load64(block, name, buffer), x, out=buffer[: x.size])
+        for other, buffer in zip(others, room[1:], strict=False):
+            c = load64(other.array, other.dtype, buffer)
+            off = np.subtract(c, x, out=buffer[: x.size])
             found.append(_of_magnitudes(off, buffer))
         yield Distances.of(x.size, found)
 

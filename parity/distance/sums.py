@@ -39,7 +39,9 @@ _MOST: Final = 2.0**480
 
 def larger(first: float, second: float) -> float:
     """Return the larger of two numbers, NaN if one is NaN."""
-    return second if second > first or math.isnan(second) else first
+    if second > first or math.isnan(second):
+        return second
+    return first
 
 
 class Moments(msgspec.Struct, frozen=True, gc=False):
@@ -132,9 +134,6 @@ class NotFinite(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-_ALL_FINITE: Final = NotFinite()
-
-
 class Distances(msgspec.Struct, frozen=True, gc=False):
     """What a pass finds of a pair, or of a block of it. `error_*` is the candidate's, `working_*` the reference's own.
 
@@ -162,7 +161,7 @@ class Distances(msgspec.Struct, frozen=True, gc=False):
         """Return what a pass over the blocks of both finds."""
         odd = self.odd
         if other.odd is not None:
-            odd = other.odd + (odd or _ALL_FINITE)
+            odd = other.odd if odd is None else odd + other.odd
         return Distances(
             self.size + other.size,
             self.expected + other.expected,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Array", "Layout", "Tensor"]
+__all__ = ["Array", "Layout", "Tensor", "present"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -28,6 +28,11 @@ class Tensor(NamedTuple):
 
     array: Array
     dtype: str
+
+
+def present(*tensors: Tensor | None) -> tuple[Tensor, ...]:
+    """Return the tensors of a pair that are there: two, or three with the reference's in its working type."""
+    return tuple(tensor for tensor in tensors if tensor is not None)
 
 
 class Layout(NamedTuple):

@@ -52,6 +52,12 @@ class Products(NamedTuple):
         """Return the sums over both."""
         return Products(*map(float.__add__, self, other))
 
+    @property
+    def fit_float32(self) -> bool:
+        """Tell whether the squares were added up without leaving float32's range."""
+        least, most = _SAFE32
+        return least < self.expected < most and least < self.candidate < most
+
     def if_finite(self) -> Products:
         """Return these, or none where a square is infinite."""
         return self if max(self.expected, self.candidate) < math.inf else Products()
@@ -59,9 +65,10 @@ class Products(NamedTuple):
     @property
     def cosine(self) -> float:
         """Return the cosine: 1 of nothing with nothing, 0 of nothing with something."""
-        if self.expected and self.candidate:
-            return self.both / (math.sqrt(self.expected) * math.sqrt(self.candidate))
-        return 1.0 if self.expected == self.candidate else 0.0
+        if not (self.expected and self.candidate):
+            return float(self.expected == self.candidate)
+        norms = math.sqrt(self.expected) * math.sqrt(self.candidate)
+        return self.both / norms
 
 
 class Search(NamedTuple):
@@ -138,9 +145,7 @@ def locate(
     search = Search(types, expected.array.shape, limit, with_cosine=cosine is None)
     ends_early = cosine is not None and peak <= limit
     kernels = kernels_for(expected, candidate) if compiled else None
-    arrays = [expected.array, candidate.array]
-    if kernels is not None:
-        arrays = [raw(array, name) for array, name in zip(arrays, types, strict=True)]
+    arrays = raw(expected.array, types[0]), raw(candidate.array, types[1])
     seen = Sight()
     with np.errstate(all="ignore"):
         for x, c in blocks(arrays, BLOCK64 if "float64" in types else BLOCK):
@@ -185,18 +190,23 @@ def _look_compiled(search: Search, kernels: Any, x: Array, c: Array, before: Sig
         return None
     furthest = Furthest()
     if found.largest > before.furthest.distance:
-        here = slice(found.at, found.at + 1)
-        value, other = (
-            float(widen(stored(block[here], name), name)[0]) for block, name in zip((x, c), search.types, strict=True)
-        )
-        furthest = Furthest(found.largest, found.at, (value, other))
+        first, second = search.types
+        furthest = Furthest(found.largest, found.at, (_value(x, first, found.at), _value(c, second, found.at)))
     products = Products()
     if search.with_cosine:
         products = Products(*kernels.products(x, c)).if_finite()
-    marks, exact = _marked(
-        search, before, x.size, found.outside, lambda: Marks(reached, axes, is_inside=bool(found.inside))
-    )
+
+    def one_by_one() -> Marks:
+        return Marks(reached, axes, is_inside=bool(found.inside))
+
+    marks, exact = _marked(search, before, x.size, found.outside, one_by_one)
     return Sight(x.size, furthest, found.outside, marks, exact, products)
+
+
+def _value(block: Array, name: str, at: int) -> float:
+    """Return one element of a block that `raw` may have changed."""
+    element = stored(block[at : at + 1], name)
+    return float(widen(element, name)[0])
 
 
 def _marked(
@@ -231,11 +241,11 @@ def _distances(x: Array, c: Array) -> tuple[Array, float]:
 
 def _products(x: Array, c: Array) -> Products:
     """Return the products of a block."""
-    squares = inner(x, x), inner(c, c)
-    if x.dtype == np.float32 and not all(_SAFE32[0] < square < _SAFE32[1] for square in squares):
+    products = Products(0.0, inner(x, x), inner(c, c))
+    if x.dtype == np.float32 and not products.fit_float32:
         x, c = x.astype(np.float64), c.astype(np.float64)
-        squares = inner(x, x), inner(c, c)
-    return Products(inner(x, c), *squares).if_finite()
+        products = Products(0.0, inner(x, x), inner(c, c))
+    return products._replace(both=inner(x, c)).if_finite()
 
 
 def locate_many(
@@ -272,14 +282,13 @@ def _places(
         if not top < math.inf:
             yield None
             continue
-        shape, cosine = shapes[number], cosines[number]
         mask = outside[start : start + sizes[number]]
-        yield Furthest(top, at - start, (x[at].item(), c[at].item())).place(
-            shape,
-            outside=counts[number],
-            words=_words_of(shape, mask, counts[number], runs[number]),
-            cosine=known[number] if cosine is None else cosine,
-        )
+        words = _words_of(shapes[number], mask, counts[number], runs[number])
+        cosine = cosines[number]
+        if cosine is None:
+            cosine = known[number]
+        furthest = Furthest(top, at - start, (x[at].item(), c[at].item()))
+        yield furthest.place(shapes[number], outside=counts[number], words=words, cosine=cosine)
 
 
 def _begins(outside: Array, starts: Array) -> Array:
@@ -292,7 +301,11 @@ def _begins(outside: Array, starts: Array) -> Array:
 def _firsts(marked: Array, starts: Array) -> Array:
     """Return the first marked place of every segment, any place where there is none."""
     places = np.flatnonzero(marked)
-    return places[np.minimum(np.searchsorted(places, starts), places.size - 1)] if places.size else starts
+    if not places.size:
+        return starts
+    following = np.searchsorted(places, starts)
+    found: Array = places[np.minimum(following, places.size - 1)]
+    return found
 
 
 def _cosines(x: Array, c: Array, starts: Array) -> list[float]:
@@ -307,7 +320,8 @@ def _words_of(shape: tuple[int, ...], mask: Array, count: int, runs: int) -> str
 
     Where `describe` would name no coordinate none is worked out: nearly all are marked, or too many stretches of a vector.
     """
-    if not count or count > _DENSE * mask.size or (len(shape) == 1 and runs > MOST_RANGES):
+    is_scattered = len(shape) == 1 and runs > MOST_RANGES
+    if not count or is_scattered or count > _DENSE * mask.size:
         return counted(count, mask.size)
     marks = scattered(mask, shape, 0)
     return describe(count, mask.size, marks.axes, is_inside=marks.is_inside)

@@ -48,30 +48,34 @@ def describe(outside: int, size: int, marks: Sequence[Array], *, is_inside: bool
     text = counted(outside, size)
     if outside in {0, size}:
         return text
-    if len(marks) == IMAGE_AXES and not is_inside and _runs_along_an_edge(marks[2], marks[3]):
+    if len(marks) == IMAGE_AXES and not is_inside and _runs_along_an_edge(*marks[2:]):
         return f"{text}, all on the border"
-    names = _AXES.get(len(marks), tuple(f"axis {axis}" for axis in range(len(marks))))
-    places = ", ".join(filter(None, map(_ranges, names, marks)))
+    names = _AXES.get(len(marks)) or [f"axis {axis}" for axis in range(len(marks))]
+    places = ", ".join(filter(None, map(_place, names, marks)))
     return f"{text}, all in {places}" if places else text
 
 
 def _runs_along_an_edge(rows: Array, columns: Array) -> bool:
     """Tell whether marks that lie on the border only fill a side of an image that has an inside."""
-    return min(rows.size, columns.size) >= _HAS_INSIDE and bool(rows.all() or columns.all())
+    has_inside = min(rows.size, columns.size) >= _HAS_INSIDE
+    return has_inside and bool(rows.all() or columns.all())
 
 
-def _ranges(name: str, marks: Array) -> str:
+def _place(name: str, marks: Array) -> str:
     """Return `channels 16-19` for the marked positions of an axis, or nothing when they are all or too scattered."""
-    if marks.size <= 1:
+    if marks.size == 1:
         return ""
-    # A range begins or ends where the marks change, and at either end of the axis if that is marked.
-    changes = (np.flatnonzero(marks[1:] != marks[:-1]) + 1).tolist()
-    edges = [0] * bool(marks[0]) + changes + [marks.size] * bool(marks[-1])
-    if edges == [0, marks.size] or len(edges) > 2 * MOST_RANGES:
+    ranges = _ranges(marks)
+    if len(ranges) > MOST_RANGES or ranges == [(0, marks.size - 1)]:
         return ""
-    ranges = [
-        str(first) if first == end - 1 else f"{first}-{end - 1}"
-        for first, end in zip(edges[::2], edges[1::2], strict=True)
-    ]
-    is_one = len(ranges) == 1 and "-" not in ranges[0]
-    return f"{name if is_one else _PLURAL.get(name, name)} {', '.join(ranges)}"
+    text = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+    return f"{name if text.isdecimal() else _PLURAL.get(name, name)} {text}"
+
+
+def _ranges(marks: Array) -> list[tuple[int, int]]:
+    """Return the first and the last position of every stretch of marks."""
+    around = np.zeros(marks.size + 2, np.int8)
+    around[1:-1] = marks
+    changes = np.diff(around)
+    firsts, ends = np.flatnonzero(changes == 1), np.flatnonzero(changes == -1)
+    return list(zip(firsts.tolist(), (ends - 1).tolist(), strict=True))
