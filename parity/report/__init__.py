@@ -14,6 +14,7 @@ __all__ = ["write"]
 
 def write(result: Result, folder: Path) -> list[Path]:
     """Write `report.html` and `junit.xml` into `folder`, beside `result.json`; return their paths."""
+    # Here, because a comparison that is only printed needs neither Jinja2 nor the figures.
     from parity.report import html, junit
 
     folder.mkdir(parents=True, exist_ok=True)

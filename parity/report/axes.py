@@ -8,7 +8,8 @@ over it; what is no number stands at `HIGHEST`.
 from __future__ import annotations
 
 import math
-from itertools import groupby
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from parity.address import component_of
@@ -167,10 +168,7 @@ def step_figure(curves: list[Figure], steps: list[int], unit: str) -> Figure:
 
 def steps_of(curves: Iterable[Figure]) -> list[int]:
     """Return all steps that any curve has, in order."""
-    steps: set[int] = set()
-    for curve in curves:
-        steps.update(curve["x"])
-    return sorted(steps)
+    return sorted(set(chain.from_iterable(map(itemgetter("x"), curves))))
 
 
 def step_ticks(steps: list[int]) -> Figure:
@@ -180,13 +178,18 @@ def step_ticks(steps: list[int]) -> Figure:
 
 def _ticks(curves: list[Figure]) -> int | str:
     """Return the distance of ticks on the logarithmic axis at which a few of them are in sight."""
-    heights: set[float] = set()
-    for curve in curves:
-        heights.update(filter(None, curve["y"]))
-    decades = math.log10(max(heights) / min(heights)) if heights else 0.0
+    decades = _decades(curves)
     if decades > _WIDE_DECADES:
         return 2
     return 1 if decades > _NARROW_DECADES else "D2"
+
+
+def _decades(curves: Iterable[Figure]) -> float:
+    """Return over how many orders of magnitude the heights of all curves reach."""
+    heights = list(filter(None, chain.from_iterable(map(itemgetter("y"), curves))))
+    if not heights:
+        return 0.0
+    return math.log10(max(heights) / min(heights))
 
 
 def _parts(paths: Iterable[str]) -> tuple[list[Figure], list[Figure]]:

@@ -60,9 +60,18 @@ def lines(
 
 def of(result: Result, pair: Pair) -> list[str]:
     """Return the five lines of a pair of `result`."""
-    found = result.first_divergence
-    first = found is not None and found.address == pair.address and _run(found) == _run(pair)
-    return lines(pair, sides=sides(result), first=first, inputs=inputs_of(result, pair), again=again(result, pair))
+    return lines(
+        pair,
+        sides=sides(result),
+        first=_is_first(result.first_divergence, pair),
+        inputs=inputs_of(result, pair),
+        again=again(result, pair),
+    )
+
+
+def _is_first(found: FirstDivergence | None, pair: Pair) -> bool:
+    """Tell whether a pair is the first divergence that was found."""
+    return found is not None and found.address == pair.address and _run(found) == _run(pair)
 
 
 def _run(place: Pair | FirstDivergence) -> tuple[str, str, str | None]:
@@ -80,7 +89,7 @@ def first_pair(result: Result) -> Pair | None:
         return None
     there = [pair for pair in result.pairs if pair.address == found.address]
     same = [pair for pair in there if found.candidate in {"", pair.candidate}]
-    exact = [pair for pair in same if _run(pair) == _run(found)]
+    exact = grouped(same, key=_run).get(_run(found), [])
     return next(chain(exact, same), None)
 
 
@@ -177,9 +186,11 @@ def inputs_of(result: Result, pair: Pair) -> str:
         return "an audit has no inputs"
     if pair.mode == "layers":
         return "the inputs of this module match: both sides start from the recorded ones"
-    prefix, run = f"{place_of(pair.address)}:input", _run(pair)
-    inputs = [other for other in result.pairs if other.address.startswith(prefix) and _run(other) == run]
-    if not inputs:
+    # Only inputs of the same run tell: those of another replay are other tensors.
+    prefix = f"{place_of(pair.address)}:input"
+    there = [other for other in result.pairs if other.address.startswith(prefix)]
+    inputs = grouped(there, key=_run).get(_run(pair))
+    if inputs is None:
         return _given_right_inputs(result, pair)
     wrong = list(filter(fails, inputs))
     if not wrong:

@@ -111,24 +111,36 @@ def _depth_limits(question: str, judged: Mapping[str, Point], places: Mapping[st
     """The limit, and in the precision question the floor under it, over the places of the modules."""
     if question == "semantics":
         return [limit(question, 0, len(places) - 1)]
-    x, floors = _floors({places[path]: point for path, point in judged.items()})
-    if not x:
+    floors = _floors({places[path]: point for path, point in judged.items()})
+    if not floors.places:
         return []
     return [
-        line("limit: 3 x floor", x, [RMS_FACTOR * height for height in floors], "floor", "solid"),
-        line("measured floor", x, floors, "floor", "dot") | {"visible": "legendonly"},
+        line("limit: 3 x floor", floors.places, floors.limits, "floor", "solid"),
+        line("measured floor", floors.places, floors.heights, "floor", "dot") | {"visible": "legendonly"},
     ]
 
 
-def _floors(points: Mapping[int, Point]) -> tuple[list[int], list[float]]:
-    """Return the places where a floor was measured, in order, and the floors."""
-    places, floors = [], []
+class _Floors(NamedTuple):
+    """The places where a floor was measured, in order, and how high it is there."""
+
+    places: list[int]
+    heights: list[float]
+
+    @property
+    def limits(self) -> list[float]:
+        """The limit over each floor."""
+        return [RMS_FACTOR * height for height in self.heights]
+
+
+def _floors(points: Mapping[int, Point]) -> _Floors:
+    """Return the floors of points by their places."""
+    found = _Floors([], [])
     for place in sorted(points):
         height = floor(points[place].pair)
         if height is not None:
-            places.append(place)
-            floors.append(height)
-    return places, floors
+            found.places.append(place)
+            found.heights.append(height)
+    return found
 
 
 def _marks(local: Iterable[Point], places: Mapping[str, int]) -> list[Figure]:
@@ -163,6 +175,7 @@ def _marked(name: str, points: Sequence[Point], places: Mapping[str, int], marke
 def _steps(question: str, points: Sequence[Point]) -> Figure | None:
     """Over the steps: the latents after each step, and the worst module, for every mode."""
     looped = filter(attrgetter("looped"), points)
+    # What a step returns stands apart: all that its modules do wrong comes together there.
     found = grouped(looped, key=lambda point: (point.pair.mode, point.latents))
     curves: list[Figure] = []
     for mode in _LOOKS:
@@ -200,8 +213,7 @@ def _step_line(mode: str, name: str, points: Sequence[Point], dash: str) -> list
 
 def _step_limit(latents: Iterable[Point]) -> list[Figure]:
     """The limit of the latents after each step in the free run."""
-    steps, floors = _floors({point.step: point for point in latents})
-    if not steps:
+    floors = _floors({point.step: point for point in latents})
+    if not floors.places:
         return []
-    limits = [RMS_FACTOR * height for height in floors]
-    return [line("limit of the latents, free: 3 x floor", steps, limits, "limit", "dash")]
+    return [line("limit of the latents, free: 3 x floor", floors.places, floors.limits, "limit", "dash")]

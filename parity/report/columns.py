@@ -84,13 +84,6 @@ def columns(pairs: Iterable[Pair]) -> dict[str, Any]:
     """Return the columns of all pairs, in order: texts, numbers, addresses, and what explains failures."""
     pairs = list(pairs)
     failing = {place: pair for place, pair in enumerate(pairs) if fails_alone(pair)}
-    outside: dict[int, str] = {}
-    worst: dict[int, list[str]] = {}
-    for place, pair in failing.items():
-        if pair.outside:
-            outside[place] = f"{pair.outside} of {pair.size}"
-        if pair.worst is not None:
-            worst[place] = _worst(pair.worst)
     numbers = {known.name: _numbers(known, pairs, failing) for known in _NUMBERS}
     return {
         "count": len(pairs),
@@ -98,8 +91,7 @@ def columns(pairs: Iterable[Pair]) -> dict[str, Any]:
         "addresses": _addresses(pairs),
         "texts": _texts(pairs),
         "numbers": {name: column for name, column in numbers.items() if column.strip(",")},
-        "outside": outside,
-        "worst": worst,
+        **_elements(failing),
     }
 
 
@@ -201,9 +193,22 @@ def _indexed(texts: Iterable[str]) -> dict[str, Any]:
     runs: list[int] = []
     for place, members in groupby(at):
         runs += [place, len(list(members))]
+    # Questions and replays come in long runs, verdicts and flags do not.
     if len(runs) < len(at):
         return {"values": values, "runs": runs}
     return {"values": values, "at": at}
+
+
+def _elements(failing: dict[int, Pair]) -> dict[str, Any]:
+    """Return what is known of single elements: how many are outside, and the worst of them."""
+    outside: dict[int, str] = {}
+    worst: dict[int, list[str]] = {}
+    for place, pair in failing.items():
+        if pair.outside:
+            outside[place] = f"{pair.outside} of {pair.size}"
+        if pair.worst is not None:
+            worst[place] = _worst(pair.worst)
+    return {"outside": outside, "worst": worst}
 
 
 def _worst(worst: Worst) -> list[str]:

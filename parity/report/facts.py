@@ -14,7 +14,7 @@ from parity.report.grouping import COLUMNS, column_of
 from parity.report.words import NOTHING, after, as_table, count, joined, plain, some, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from parity.result import Coverage, Result
 
@@ -73,8 +73,9 @@ def not_measured(result: Result) -> list[str]:
 def _questions(result: Result) -> list[str]:
     """Return the questions and replays that have no pair."""
     present = set(map(column_of, result.pairs))
-    asked = {question for question, _ in present}
+    asked = set(map(itemgetter(0), present))
     gaps = [sentence for question, sentence in _UNASKED.items() if question not in asked]
+    # A question that nobody asked is one gap above, not one for each of its replays.
     for question, mode in sorted(COLUMNS, key=itemgetter(0)):
         if question in asked and (question, mode) not in present:
             gaps.append(f"{question}, {mode}: this replay was not made")
@@ -103,15 +104,15 @@ def _uncovered(result: Result) -> list[str]:
 
 def _left_out(result: Result) -> list[str]:
     """Return what the result has no price, picture or cause for."""
-    pictured = makes_images(result)
+    gaps: dict[str, bool] = {}
+    if makes_images(result):
+        gaps["the price at the final latents and the image"] = not result.price
+        gaps["the pictures: this result holds none"] = not result.images
     confirmed = [cause.confirmed for cause in result.causes]
-    unexplained = not result.causes and first_pair(result) is not None
-    gaps = {
-        "the price at the final latents and the image": pictured and not result.price,
-        "the pictures: this result holds none": pictured and not result.images,
-        f"{count(confirmed.count(False), 'cause')} not confirmed by a counterfactual replay": False in confirmed,
-        "the cause of the first divergence; run parity diagnose": unexplained,
-    }
+    unproven = f"{count(confirmed.count(False), 'cause')} not confirmed by a counterfactual replay"
+    gaps[unproven] = False in confirmed
+    unexplained = first_pair(result) is not None and not result.causes
+    gaps["the cause of the first divergence; run parity diagnose"] = unexplained
     return [gap for gap, stands in gaps.items() if stands]
 
 
@@ -156,14 +157,18 @@ def _leaves(table: dict[str, Any], prefix: str) -> Iterator[tuple[str, object]]:
 
 
 def _text(name: str, value: object, nothing: str) -> str:
-    """Return a value as text; a list joined by what its items cannot hold themselves."""
+    """Return a value as text."""
     if value is None:
         return nothing
     if not isinstance(value, (list, tuple)):
         return plain(value)
-    between = ", "
+    return _between(name, value).join(map(plain, value)) or "none"
+
+
+def _between(name: str, items: Sequence[object]) -> str:
+    """Return what stands between the items of a list: a space in a command, a bar where texts may hold a comma."""
     if name.endswith("argv"):
-        between = " "
-    elif {str}.issuperset(map(type, value)):
-        between = " | "
-    return between.join(map(plain, value)) or "none"
+        return " "
+    if {str}.issuperset(map(type, items)):
+        return " | "
+    return ", "

@@ -151,7 +151,9 @@ def _because(causes: Sequence[Cause]) -> str:
 
 def subject(result: Result) -> str:
     """Return what was run, as far as the case holds it: the model, the sampler and its steps, the size."""
-    model, sampling, size = (as_table(result.case.get(name)) for name in ("model", "sampling", "size"))
+    model = as_table(result.case.get("model"))
+    sampling = as_table(result.case.get("sampling"))
+    size = as_table(result.case.get("size"))
     files = str(model.get("folder") or model.get("file") or "")
     steps = pixels = ""
     if "steps" in sampling:

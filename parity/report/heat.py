@@ -32,6 +32,7 @@ def heat(question: str, points: Sequence[Point]) -> Figure | None:
         return None
     mode = min(by_mode, key=_MODES.index)
     found = by_mode[mode]
+    # The worst of the ports and calls of a module at a step stands for them: a mean would hide one wrong port.
     worst = highest(found, key=lambda point: (point.path, point.step))
     orders = {place: round(math.log10(bounded(point.height)), 2) for place, point in worst.items()}
     paths, steps = list(places_of(found)), sorted(set(map(attrgetter("step"), found)))

@@ -187,16 +187,31 @@ def _commands_of_all(result: Result, views: list[_View]) -> dict[str, str]:
 
 def _tiles(result: Result, prices: list[PriceTable]) -> list[dict[str, str]]:
     """Return the numbers that stand under the verdict."""
-    told = headline.failures(result).replace(f" of {words.count(len(result.pairs), 'pair')}", "")
-    tiles = [_tile("pairs compared", f"{len(result.pairs):,}", told)]
+    covered, unexplained = result.coverage, len(result.coverage.unexplained)
+    pairs = words.count(len(result.pairs), "pair")
+    told = headline.failures(result).replace(f" of {pairs}", "")
+    paths = f"{covered.compared:,} of {covered.paths:,}"
+    return [
+        _tile("pairs compared", f"{len(result.pairs):,}", told),
+        *_local_tiles(result),
+        _tile("paths compared", paths, f"{unexplained:,} without a reason"),
+        *_price_tiles(prices),
+    ]
+
+
+def _local_tiles(result: Result) -> list[dict[str, str]]:
+    """Return the worst error that a module makes by itself, of each question that measured one."""
+    tiles = []
     for question, label, note in _LOCAL:
         worst = worst_local(result.pairs, question)
         if worst:
             tiles.append(_tile(label, worst, note))
-    covered, unexplained = result.coverage, len(result.coverage.unexplained)
-    tiles.append(
-        _tile("paths compared", f"{covered.compared:,} of {covered.paths:,}", f"{unexplained:,} without a reason")
-    )
+    return tiles
+
+
+def _price_tiles(prices: list[PriceTable]) -> list[dict[str, str]]:
+    """Return what the candidate costs in the working type, a tile for each place."""
+    tiles = []
     for table in prices:
         if not table.exact:
             value, name, _ = table.shortest

@@ -79,21 +79,29 @@ def _text(text: str) -> str:
 
 
 def _properties(root: ET.Element, result: Result) -> None:
-    """Write the verdict, the first divergence and both sides' provenance."""
+    """Write the verdict, the first divergence and the provenance of every side."""
     values = {
         "verdict": result.verdict,
         "headline": headline(result),
         "sides": card.sides(result),
         "schema": str(result.schema),
     }
-    for role in ("reference", *(result.candidates or ("candidate",))):
-        for key, value in as_table(result.provenance.get(role)).items():
-            values[f"{role}.{key}"] = plain(value)
+    values |= _provenance(result)
     for label, view in result.candidates.items():
         values[f"{label}.verdict"] = view.verdict
     properties = ET.SubElement(root, "properties")
     for name, value in values.items():
         ET.SubElement(properties, "property", name=_text(visible(name)), value=visible(value))
+
+
+def _provenance(result: Result) -> dict[str, str]:
+    """Return what the numbers of each side depend on, as `SIDE.KEY`."""
+    values = {}
+    for role in ("reference", *(result.candidates or ["candidate"])):
+        known = as_table(result.provenance.get(role))
+        for key, value in known.items():
+            values[f"{role}.{key}"] = plain(value)
+    return values
 
 
 def _candidate(root: ET.Element, view: Result, label: str) -> list[_Tally]:
@@ -143,6 +151,7 @@ def _failure(case: ET.Element, result: Result, wrong: list[Pair], total: int) ->
     first = ranked[0]
     message = f"{count(len(wrong), 'pair')} of {total}: {visible(first.address)} {first.verdict}"
     failure = ET.SubElement(case, "failure", type=first.verdict, message=message)
+    # A wrong module fails at every step and port: the first cards say all that the others would.
     cards = ["\n".join(card.of(result, pair)) for pair in ranked[:_CARDS_PER_CASE]]
     if len(ranked) > len(cards):
         cards.append(f"and {count(len(ranked) - len(cards), 'more pair')} of this module")

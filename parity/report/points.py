@@ -58,6 +58,7 @@ def points_of(pairs: Iterable[Pair], height: Callable[[Pair], float | None]) -> 
     return points
 
 
+# An address returns under every question and replay, and parsing it takes longer than all else that a point needs.
 @lru_cache(maxsize=65536)
 def _output(text: str) -> Address | None:
     """Return the address when it is an output, else None."""

@@ -98,6 +98,7 @@ def _tables(names: tuple[str, ...], value: object) -> list[PriceTable]:
     """Return the tables of one value: of numbers, of tables of numbers, or of something deeper."""
     if not isinstance(value, dict):
         return [PriceTable(names=names, note="", lines=[PriceLine(who="", measures={"value": _text(value)})])]
+    # A table of numbers, or tables of numbers side by side, end here; whatever is deeper becomes part of the name.
     nested = _nested(value)
     if not nested:
         return [_table(names, {"": value}, {})]

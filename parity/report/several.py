@@ -62,8 +62,12 @@ def lead(result: Result) -> str:
 def overview(result: Result) -> list[Line]:
     """Return what a person asks first of each candidate: verdict, where, why, how far, at which price."""
     views = split(result).values()
-    asked = _OVERVIEW if facts.makes_images(result) else _OVERVIEW.keys() - _PICTURED
-    return [Line(what=what, texts=list(map(tell, views))) for what, tell in _OVERVIEW.items() if what in asked]
+    left_out = set() if facts.makes_images(result) else _PICTURED
+    lines = []
+    for what, tell in _OVERVIEW.items():
+        if what not in left_out:
+            lines.append(Line(what=what, texts=list(map(tell, views))))
+    return lines
 
 
 def _divergence(view: Result) -> str:
@@ -132,7 +136,11 @@ def stages(result: Result) -> list[StageLine]:
     """Return the stages in order with a cell for each candidate."""
     columns = list(map(_stages, split(result).values()))
     known: set[str] = set().union(*columns)
-    return [StageLine(stage=stage, cells=[column.get(stage) for column in columns]) for stage in in_order(known)]
+    lines = []
+    for stage in in_order(known):
+        cells = [column.get(stage) for column in columns]
+        lines.append(StageLine(stage=stage, cells=cells))
+    return lines
 
 
 def _stages(view: Result) -> dict[str, StageCell]:
@@ -158,6 +166,7 @@ def _prices(view: Result) -> dict[str, str]:
     told: dict[str, str] = {}
     for table in price_tables(view):
         *place, dtype = table.names
+        # Candidates in several working types share a row, or each would stand in one of its own.
         if place and not table.exact:
             dtype = "working type"
         for line in table.lines:

@@ -7,8 +7,8 @@ address; an exact address always wins. Data go to stdout; `json` prints the same
 from __future__ import annotations
 
 import sys
-from itertools import chain
-from operator import eq
+from itertools import chain, repeat
+from operator import attrgetter, eq
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import msgspec
@@ -43,7 +43,7 @@ _FIRST_VALUES: Final = 6
 _OF_MANIFEST: Final = ("side", "name", "status", "case", "checks", "runs")
 _COLUMNS: Final = [known for known in results.MEASURES if known.column]
 _HEADS: Final = (
-    *("address", "question", "replay", "type", "verdict"), *(known.column for known in _COLUMNS), *("limit", "detail"),
+    *("candidate", "address", "question", "replay", "type", "verdict"), *(known.column for known in _COLUMNS), *("limit", "detail"),
 )  # fmt: skip
 _Held = TypeVar("_Held", "Pair", "Record")
 
@@ -58,7 +58,7 @@ def show(folder: Path, address: str | None = None, *, json: bool = False, consol
     if (folder / "result.json").exists() or folder.name == "result.json":
         _show_result(results.read(folder), address, console, json=json)
     else:
-        from parity.trace import Trace
+        from parity.trace import Trace  # here, because a result needs no reader of files
 
         _show_trace(Trace.open(folder, allow_incomplete=True), address, console, json=json)
 
@@ -71,8 +71,9 @@ def explain(folder: Path, address: str | None = None, *, console: Console | None
     """
     console = console or Console()
     result = results.read(folder)
-    if address is None and result.first_divergence is not None:
-        address = result.first_divergence.address
+    first = result.first_divergence
+    if address is None and first is not None:
+        address = first.address
     for label, view in split(result).items():
         if label:
             terminal.say(console, f"{visible(label)}: {view.verdict}", "bold")
@@ -183,21 +184,17 @@ def _show_result(result: Result, address: str | None, console: Console, *, json:
 
 def _pair_table(pairs: Sequence[Pair]) -> Table:
     """Return pairs as a table, named by their candidate where there are several."""
-    if not any(pair.candidate for pair in pairs):
-        table = terminal.empty_table(*_HEADS)
-        for pair in pairs:
-            table.add_row(*_pair_row(pair))
-        return table
-    table = terminal.empty_table("candidate", *_HEADS)
+    first = 0 if any(map(attrgetter("candidate"), pairs)) else 1
+    table = terminal.empty_table(*_HEADS[first:])
     for pair in pairs:
-        table.add_row(Text(visible(pair.candidate)), *_pair_row(pair))
+        table.add_row(*_cells(pair)[first:])
     return table
 
 
-def _pair_row(pair: Pair) -> list[Text]:
+def _cells(pair: Pair) -> list[Text]:
     """Return a pair as cells under `_HEADS`."""
     verdict = shown(pair)
-    texts = visible(pair.address), pair.question, pair.mode, pair.dtype or NOTHING
+    texts = visible(pair.candidate), visible(pair.address), pair.question, pair.mode, pair.dtype or NOTHING
     numbers = [FORMATS[known.format](known.read(pair)) for known in _COLUMNS]
     judged = *numbers, visible(pair.limit), visible(pair.detail)
     return [*map(Text, texts), Text(verdict, style=terminal.STYLES[verdict]), *map(Text, judged)]
@@ -235,7 +232,7 @@ def _recorded(trace: Trace, address: str) -> list[tuple[RunReader, Record]]:
     """
     found: list[tuple[RunReader, Record]] = []
     for run in map(trace.run, trace.runs):
-        found += [(run, record) for record in _at(list(run.records), address)]
+        found += zip(repeat(run), _at(list(run.records), address))
     if not found:
         _refuse(f"{trace.folder} has no record of", address, chain.from_iterable(map(trace.run, trace.runs)))
     return found

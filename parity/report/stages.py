@@ -59,6 +59,7 @@ def stages(result: Result) -> list[StageRow]:
 
 def _row(name: str, pairs: list[Pair], told: str) -> StageRow:
     """Return one row; the result's own word for the stage stands where it is a verdict, else the pairs decide."""
+    # The result may know more than its pairs, such as a stage that was asked for and not measured.
     verdict = _STAGE_WORDS.get(told) or gravest(map(shown, pairs))
     by_column = grouped(pairs, key=column_of)
     cells = {column: _cell(by_column[column]) for column in COLUMNS if column in by_column}

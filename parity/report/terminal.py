@@ -69,7 +69,7 @@ def _one(result: Result, console: Console) -> None:
         table(console, _stage_table(rows))
         say(console, _LEGEND, "dim")
     _section(console, "coverage", map(": ".join, facts.coverage(result)))
-    _section(console, "price", [prices.told for prices in price_tables(result)])
+    _section(console, "price", map(attrgetter("told"), price_tables(result)))
     _gaps(console, facts.not_measured(result))
     _section(console, "again", _repeat(result))
 
@@ -77,25 +77,34 @@ def _one(result: Result, console: Console) -> None:
 def _several(result: Result, console: Console) -> None:
     """Print several candidates side by side, then what each that does not match is wrong with."""
     views = split(result)
-    labels = list(map(visible, views))
-    overview = empty_table("", *labels)
-    for line in several.overview(result):
-        overview.add_row(*map(Text, (line.what, *line.texts)))
     console.print()
-    table(console, overview)
+    table(console, _overview(result, views))
     gaps: list[str] = []
     for label, view in views.items():
         _section(console, label, card.first(view))
         for found in view.causes:
             cause(console, found)
         gaps += [f"{label}: {gap}" for gap in facts.not_measured(view)]
-    by_stage = empty_table("stage", *labels)
-    for row in several.stages(result):
-        by_stage.add_row(Text(row.stage), *map(_stage, row.cells))
     console.print()
-    table(console, by_stage)
+    table(console, _stages_side_by_side(result, views))
     _gaps(console, gaps)
     _section(console, "again", _repeat(result))
+
+
+def _overview(result: Result, labels: Iterable[str]) -> Table:
+    """Return what is asked first of every candidate, a column for each."""
+    drawn = empty_table("", *map(visible, labels))
+    for line in several.overview(result):
+        drawn.add_row(*map(Text, (line.what, *line.texts)))
+    return drawn
+
+
+def _stages_side_by_side(result: Result, labels: Iterable[str]) -> Table:
+    """Return the stages, a column for each candidate."""
+    drawn = empty_table("stage", *map(visible, labels))
+    for row in several.stages(result):
+        drawn.add_row(Text(row.stage), *map(_stage, row.cells))
+    return drawn
 
 
 def _stage(cell: several.StageCell | None) -> Text:
@@ -136,6 +145,7 @@ def empty_table(*titles: str) -> Table:
 
 def table(console: Console, drawn: Table) -> None:
     """Print a table; a pipe or a file gets it wide, where nobody's window limits it."""
+    # A table that is cut at a width that nobody sees could not be read from a log.
     if not console.is_terminal:
         console = Console(file=console.file, width=max(console.width, _PIPE_COLUMNS), force_terminal=False)
     console.print(drawn)

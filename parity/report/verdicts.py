@@ -106,6 +106,7 @@ def _times(value: Number | None, limit: float) -> float | None:
 def worst(pairs: Iterable[Pair]) -> str:
     """Return the largest distance of these pairs, in the unit that judges them."""
     pairs = list(pairs)
+    # A working type has its own rounding, so an error says something only in multiples of the floor.
     over_floor = largest(pair.ratio_to_floor for pair in pairs if pair.question == "precision")
     if over_floor is not None:
         return ratio(over_floor, RMS_FACTOR)
