@@ -1,6 +1,8 @@
 """The first line on stdout names the first divergence; nothing of a trace is read as markup."""
 
 import io
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -68,3 +70,9 @@ def test_a_table_is_wide_in_a_pipe_and_fits_a_window(tmp_path):
     lines = printed("transposed", tmp_path, width=60, force_terminal=True, color_system=None).splitlines()
     stage = next(place for place, line in enumerate(lines) if line.startswith("stage"))
     assert all(len(line) <= 60 for line in lines[stage : stage + 12])
+
+
+def test_what_only_the_page_needs_is_not_imported_for_the_terminal():
+    told = "import sys, parity.report.terminal, parity.report.show; print(*{'jinja2', 'markupsafe', 'plotly'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
