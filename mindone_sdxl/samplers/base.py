@@ -17,6 +17,7 @@ tensor of the latents' own class, so that the alignment of a candidate can read 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
@@ -40,6 +41,7 @@ __all__ = [
     "Sampler",
     "add_noise",
     "ancestral_levels",
+    "check_share",
     "require_predict",
     "step_noise",
 ]
@@ -83,6 +85,20 @@ def ancestral_levels(sigma: Number, following: Number, eta: float = 1.0) -> tupl
     if eta != 1:
         up = np.minimum(following, up * type(up)(eta))
     return np.sqrt(after - up * up), up
+
+
+def check_share(eta: float, most: float = math.inf) -> float:
+    """An eta that can be used.
+
+    Raises:
+        InputError: it is out of range.
+    """
+    if not 0 <= eta <= most:
+        message = (
+            f"eta is {eta}, expected 0 to {most:g}" if most < math.inf else f"eta is {eta}, it must not be negative"
+        )
+        raise InputError(message)
+    return eta
 
 
 def add_noise(latents: Tensor, noises: Noises | None, index: int, level: Number) -> Tensor:

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Final
 
 from mindone_sdxl.arrays import scalar_like
 from mindone_sdxl.denoiser import denoised_from_noise
-from mindone_sdxl.samplers.base import Noises, Predict, Row, Sampler, add_noise, ancestral_levels, require_predict
+from mindone_sdxl.samplers.base import (
+    Noises,
+    Predict,
+    Row,
+    Sampler,
+    add_noise,
+    ancestral_levels,
+    check_share,
+    require_predict,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +55,7 @@ class DPMPP2SAncestral(Sampler):
 
     def __init__(self, schedule: Schedule, eta: float = 1.0, s_noise: float = 1.0) -> None:
         super().__init__(schedule)
-        self.eta, self.s_noise = eta, s_noise
+        self.eta, self.s_noise = check_share(eta), s_noise
 
     def _move(
         self, index: int, latents: Tensor, noise_pred: Tensor, noises: Noises | None, predict: Predict | None

@@ -9,7 +9,16 @@ import numpy as np
 
 from mindone_sdxl.arrays import scalar_like
 from mindone_sdxl.discretization import DiffusersDDPM
-from mindone_sdxl.samplers.base import Noises, Predict, Row, Sampler, add_noise, ancestral_levels, require_predict
+from mindone_sdxl.samplers.base import (
+    Noises,
+    Predict,
+    Row,
+    Sampler,
+    add_noise,
+    ancestral_levels,
+    check_share,
+    require_predict,
+)
 
 if TYPE_CHECKING:
     from mindspore import Tensor
@@ -93,7 +102,7 @@ class EulerAncestral(Sampler):
 
     def __init__(self, schedule: Schedule, eta: float = 1.0, s_noise: float = 1.0) -> None:
         super().__init__(schedule)
-        self.eta, self.s_noise = eta, s_noise
+        self.eta, self.s_noise = check_share(eta), s_noise
 
     def _move(
         self, index: int, latents: Tensor, noise_pred: Tensor, noises: Noises | None, predict: Predict | None

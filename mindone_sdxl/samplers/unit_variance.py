@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from mindone_sdxl.arrays import scalar_like
 from mindone_sdxl.denoiser import weights
 from mindone_sdxl.discretization import DiffusersDDPM, DiffusersDPM
-from mindone_sdxl.samplers.base import Noises, Predict, Row, Sampler, add_noise
+from mindone_sdxl.samplers.base import Noises, Predict, Row, Sampler, add_noise, check_share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +46,7 @@ class DDIM(Sampler):
 
     def __init__(self, schedule: Schedule, eta: float = 0.0) -> None:
         super().__init__(schedule)
-        self.eta, self.uses_noise = eta, eta > 0
+        self.eta, self.uses_noise = check_share(eta, 1), eta > 0
 
     def _move(
         self, index: int, latents: Tensor, noise_pred: Tensor, noises: Noises | None, predict: Predict | None

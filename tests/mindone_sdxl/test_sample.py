@@ -79,6 +79,16 @@ def test_an_image_to_start_from_shapes_the_result(sample, tmp_path):
         (["--s_noise", "1.1"], "--s_noise has no effect; it needs --s_churn above 0"),
         (["--s_churn", "3", "--sampler", "DPMPP2MSampler"], "--s_churn has no effect"),
         (["--posterior_latent_path", "x.npy"], "--posterior_latent_path has no effect; it needs --task img2img"),
+        (
+            ["--eta", "0.5"],
+            "--eta has no effect; it needs --sampler EulerAncestralSampler or DPMPP2SAncestralSampler or DDIM",
+        ),
+        (["--sampler", "DDIMSampler", "--s_noise", "1.1"], "--s_noise has no effect; it needs --sampler EulerEDM"),
+        (
+            ["--use_karras_sigmas", "True"],
+            "--use_karras_sigmas has no effect; it needs --sampler EulerDiscreteSampler or",
+        ),
+        (["--sampler", "DDIMSampler", "--init_noise_scheduler_path", "x.npy"], "needs a sampler that adds noise"),
         (["--ms_jit", "False"], "--ms_jit has no effect; it needs --ms_mode 0"),
         (["--thresholding", "True"], "--thresholding is not implemented"),
         (["--strength", "0.5"], "--strength has no effect; it needs --task img2img"),
@@ -101,6 +111,26 @@ def test_flags_without_effect_and_unusable_values_are_refused(arguments, message
     status, captured = sample(*size, *arguments)
     assert status == 2
     assert message in captured.err
+
+
+def test_options_of_the_sampler_come_from_the_flags_and_else_from_the_configuration(mindspore):
+    from types import SimpleNamespace
+
+    from mindone_sdxl.flags import parse
+    from mindone_sdxl.sample import _options
+    from mindone_sdxl.samplers import SAMPLERS
+
+    found = SimpleNamespace(
+        sampler="sgm.modules.diffusionmodules.sampling.EulerAncestralSampler",
+        sampler_options={"num_steps": 50, "eta": 0.5, "s_noise": 1.1},
+    )
+    row = SAMPLERS["EulerAncestral"]
+    flags = ["--sampler", "EulerAncestralSampler"]
+    assert _options(parse(flags), row, found) == {"eta": 0.5, "s_noise": 1.1}
+    assert _options(parse([*flags, "--eta", "0.7"]), row, found) == {"eta": 0.7, "s_noise": 1.1}
+    assert _options(parse(["--sampler", "DDIMSampler"]), SAMPLERS["DDIM"], found) == {}
+    churned = _options(parse(["--s_churn", "3"]), SAMPLERS["EulerEDM"], found)
+    assert churned == {"s_churn": 3.0, "s_tmin": 0.0, "s_tmax": 999.0, "s_noise": 1.0}
 
 
 def test_an_unknown_flag_ends_the_program(sample):

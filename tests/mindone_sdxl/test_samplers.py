@@ -26,8 +26,8 @@ def slope(x, sigma):
     return (x - denoise(x, sigma)) / sigma
 
 
-def levels(sigma, following):
-    up = math.sqrt(following**2 * (sigma**2 - following**2) / sigma**2)
+def levels(sigma, following, eta=1.0):
+    up = min(following, eta * math.sqrt(following**2 * (sigma**2 - following**2) / sigma**2))
     return math.sqrt(following**2 - up**2), up
 
 
@@ -45,10 +45,10 @@ def heun(x, sigmas, noises):
     return x
 
 
-def euler_ancestral(x, sigmas, noises):
+def euler_ancestral(x, sigmas, noises, eta=1.0, s_noise=1.0):
     for index, (sigma, following) in enumerate(zip(sigmas, sigmas[1:], strict=False)):
-        down, up = levels(sigma, following)
-        x = x + slope(x, sigma) * (down - sigma) + noises[index] * up
+        down, up = levels(sigma, following, eta)
+        x = x + slope(x, sigma) * (down - sigma) + noises[index] * s_noise * up
     return x
 
 
@@ -58,17 +58,21 @@ def lcm(x, sigmas, noises):
     return x
 
 
-def dpmpp_2s_ancestral(x, sigmas, noises):
+def dpmpp_2s_ancestral(x, sigmas, noises, eta=1.0, s_noise=1.0):
     for index, (sigma, following) in enumerate(zip(sigmas, sigmas[1:], strict=False)):
-        down, up = levels(sigma, following)
+        down, up = levels(sigma, following, eta)
         if down == 0:
-            x = x + slope(x, sigma) * (down - sigma)
+            x = x + slope(x, sigma) * (down - sigma) + noises[index] * s_noise * up
             continue
         t, t_next = -math.log(sigma), -math.log(down)
         h = t_next - t
         s = t + h / 2
         half = math.exp(-s) / math.exp(-t) * x - math.expm1(-h / 2) * denoise(x, sigma)
-        x = math.exp(-t_next) / math.exp(-t) * x - math.expm1(-h) * denoise(half, math.exp(-s)) + noises[index] * up
+        x = (
+            math.exp(-t_next) / math.exp(-t) * x
+            - math.expm1(-h) * denoise(half, math.exp(-s))
+            + noises[index] * s_noise * up
+        )
     return x
 
 
@@ -171,6 +175,41 @@ def test_churn_follows_its_formula_with_the_noise_that_is_given(name, churn, min
         run(name, schedule, noise, noises[:-1], mindspore, **options)
     with pytest.raises(InputError, match=r"give noises"):
         run(name, schedule, noise, None, mindspore, **options)
+
+
+@pytest.mark.parametrize("options", [{"eta": 0.7}, {"eta": 0.0}, {"eta": 1.2, "s_noise": 1.1}], ids=str)
+@pytest.mark.parametrize("name", ["EulerAncestral", "DPMPP2SAncestral"])
+def test_eta_and_s_noise_of_the_ancestral_samplers_follow_their_formulas(name, options, mindspore):
+    rng = np.random.default_rng(14)
+    noise, noises = widened(rng, 2, 4, 4, 3), widened(rng, STEPS, 2, 4, 4, 3)
+    schedule = make_schedule(DiffusersDDPM(CONFIG), STEPS, np.float64)
+    sigmas = [float(sigma) for sigma in schedule.sigmas]
+    expected = FORMULAS[name](noise * sigmas[0], sigmas, noises, **options)
+    assert distance(run(name, schedule, noise, noises, mindspore, **options), expected) <= 1e-12
+    assert distance(run(name, schedule, noise, noises, mindspore), expected) > 1e-3
+
+
+def test_an_eta_that_no_step_can_have_is_refused(mindspore):
+    from mindone_sdxl.errors import InputError
+    from mindone_sdxl.samplers import DDIM, EulerAncestral
+
+    schedule = make_schedule(DiffusersDDPM(CONFIG), 4, np.float64)
+    with pytest.raises(InputError, match=r"eta is -0\.1, it must not be negative"):
+        EulerAncestral(schedule, eta=-0.1)
+    with pytest.raises(InputError, match=r"eta is 1\.1, expected 0 to 1"):
+        DDIM(schedule, eta=1.1)
+
+
+def test_every_row_is_tested_and_its_options_are_arguments_of_its_class():
+    import inspect
+
+    from mindone_sdxl.samplers import SAMPLERS
+
+    tested_against_diffusers = {name for name, row in SAMPLERS.items() if row.placed is not None}
+    assert set(FORMULAS) | tested_against_diffusers == set(SAMPLERS)
+    for name, row in SAMPLERS.items():
+        assert set(row.options) <= set(inspect.signature(row.kind.__init__).parameters), name
+        assert row.noise in {"never", "always", *row.options}, name
 
 
 @pytest.mark.parametrize("steps", [1, 2])

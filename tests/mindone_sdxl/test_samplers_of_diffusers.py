@@ -89,6 +89,7 @@ RECORDED = {
     "DPMSolverMultistep": ("stock", {"sampling.sampler": "DPMSolverMultistep"}, False),
     "DPMSolverMultistep-karras": ("v", {"sampling.sampler": "DPMSolverMultistep", "sampling.karras": True}, False),
 }
+IN_BOTH_TYPES = {"EulerDiscrete", "DDIM-eta", "DPMSolverMultistep-karras"}  # one of each sampler
 FUNCTIONS = (
     r"(tokenizer(_2)?|text_encoder(_2)?|encode_prompt|add_time_ids|scheduler\..*|prepare_latents|guidance"
     r"|vae\.(de|en)code|postprocess|unet)[@:].*"
@@ -151,8 +152,8 @@ def replayed(trace, out, checkpoint, **options):
     return compare(trace, [own])
 
 
-@pytest.mark.parametrize("name", RECORDED)
-def test_a_recording_of_the_sampler_matches_in_every_mode_and_precision(name, traces, checkpoint, tmp_path, mindspore):
+@pytest.mark.parametrize("name", [name for name in RECORDED if name != "EulerAncestral"])  # the main job has that one
+def test_a_recording_of_the_sampler_matches_in_every_mode(name, traces, checkpoint, tmp_path, mindspore):
     trace = traces(name)
     assert (trace.manifest.checks.neutral, trace.manifest.checks.repeatable, trace.manifest.islands) == (True, True, [])
     draws = RECORDED[name][2]
@@ -160,12 +161,12 @@ def test_a_recording_of_the_sampler_matches_in_every_mode_and_precision(name, tr
         assert ("scheduler.step@step=1:input.noise" in trace.run(run)) is draws
     assert (trace.folder / "init_latent.npy").exists()
     assert (trace.folder / "init_noise_scheduler.npy").exists() is draws
-    result = replayed(trace, tmp_path / "own", checkpoint)
+    dtypes = ("float64", "float32") if name in IN_BOTH_TYPES else ("float64",)
+    result = replayed(trace, tmp_path / "own", checkpoint, dtypes=dtypes)
     wrong = [(each.mode, each.dtype, each.address, each.rel_l2) for each in result.pairs if each.verdict != "MATCH"]
     assert result.verdict == "MATCH", wrong[:5]
-    measured = {(pair.question, pair.mode) for pair in result.pairs if pair.mode != "audit"}
-    modes = ("free", "steps", "layers")
-    assert measured == {(question, mode) for question in ("semantics", "precision") for mode in modes}
+    measured = {(pair.dtype, pair.mode) for pair in result.pairs if pair.mode != "audit"}
+    assert measured == {(dtype, mode) for dtype in dtypes for mode in ("free", "steps", "layers")}
 
 
 def _other_eta(monkeypatch):

@@ -209,6 +209,9 @@ class DDIM(_UnitVariance):
     known: ClassVar[dict[str, tuple[Any, ...]]] = Form.known | {"clip_sample": (False,), "thresholding": (False,)}
 
     def _schedule(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        if self.eta > 1:
+            message = f"eta is {self.eta}; a step cannot draw more noise than there is, 1 is the most"
+            raise CaseError(message)
         known = table(self.config)
         timesteps = np.round(spaced(self.config, steps)).astype(np.int64)
         last = 0.0 if self.config["set_alpha_to_one"] else float(known[0])

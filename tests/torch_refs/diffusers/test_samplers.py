@@ -122,6 +122,12 @@ def test_a_prediction_without_a_formula_is_refused(name):
         row.form(row.scheduler(**SDXL | {"prediction_type": "sample"}).config, 4, 0.0)
 
 
+def test_ddim_draws_no_more_noise_than_there_is():
+    row = SAMPLERS["DDIM"]
+    with pytest.raises(CaseError, match=r"eta is 1\.1; a step cannot draw more"):
+        row.form(row.scheduler(**SDXL, clip_sample=False).config, 4, 1.1)
+
+
 def test_every_row_is_tested_with_all_it_can_be_set_to():
     assert set(SETTINGS) == set(SAMPLERS)
     for name, row in SAMPLERS.items():
