@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from parity.compare.floor import model_floor, ulp
+from parity.compare.floor import coarser, model_floor, ulp
 from parity.compare.judge import limits_of
 from parity.compare.limits import GRID_MIN_REL, GRID_MIN_SIZE, MODEL_ULPS, MOST_ULPS, NEAR
-from parity.compare.pairing import coarser
 from parity.compare.work import THREADED, each, laid, tensors
 from parity.distance.batch import LARGEST
 from parity.distance.blocks import BLOCK

@@ -1,7 +1,7 @@
 """The floor of a pair: the error that a correct implementation has anyway.
 
 F is the largest of four: the reference's own error, what the candidate's platform does to the same operator
-by itself, half an ulp of the output type at the rms of the exact tensor, and the reference's own
+by itself, half an ulp of the output type at the rms of the expected tensor, and the reference's own
 run-to-run difference. Fmax is the same for the largest element, with one ulp of the largest value. The ulp
 at the rms is taken as `eps * rms`, so that a tensor scaled by 1.01 across a power of two has the same floor.
 
@@ -14,19 +14,20 @@ at the rms is taken as `eps * rms`, so that a tensor scaled by 1.01 across a pow
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from parity.compare.limits import MAX_FACTOR, MODEL, MODEL_ULPS, POOL_BELOW, RMS_FACTOR
-from parity.dtypes import bits, eps
+from parity.dtypes import bits, eps, is_float
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from parity.distance.sums import Distances
 
-__all__ = ["NO_PLATFORM", "NO_POOL", "Floor", "Platform", "floor_of", "model_floor", "pooled", "ulp"]
+__all__ = ["NO_PLATFORM", "NO_POOL", "Floor", "Platform", "coarser", "floor_of", "model_floor", "pooled", "ulp"]
 
 _SMALLEST: Final = {"float64": 2.0**-1074, "float32": 2.0**-149, "float16": 2.0**-24, "bfloat16": 2.0**-133}
 
@@ -57,6 +58,12 @@ def ulp(name: str, at: float) -> float:
     return max(spacing, _SMALLEST[name])
 
 
+@lru_cache(maxsize=256)
+def coarser(first: str, second: str) -> str:
+    """Return the type with fewer mantissa bits; one that is no float does not count."""
+    return min(filter(is_float, (first, second)), key=bits, default="float32")
+
+
 def floor_of(
     measure: Distances,
     output_type: str,
@@ -74,12 +81,14 @@ def floor_of(
         pool: Floors of the module's other steps and calls relative to their rms, for a tensor of few elements.
     """
     scale = measure.scale
-    rms, peak = measure.working_rms, measure.working_max
+    own_rms, own_max = measure.working_rms, measure.working_max
     if measure.size < POOL_BELOW:
-        rms, peak = max(rms, pool.rms * scale), max(peak, pool.max * scale)
+        own_rms, own_max = max(own_rms, pool.rms * scale), max(own_max, pool.max * scale)
+    half_ulp = 0.5 * max(eps(output_type) * scale, _SMALLEST[output_type])
+    one_ulp = ulp(output_type, measure.largest)
     return Floor(
-        max(rms, platform.rel_l2 * scale, 0.5 * max(eps(output_type) * scale, _SMALLEST[output_type]), repeat),
-        max(peak, platform.rel_max * scale, ulp(output_type, measure.largest), repeat),
+        rms=max(own_rms, platform.rel_l2 * scale, half_ulp, repeat),
+        max=max(own_max, platform.rel_max * scale, one_ulp, repeat),
     )
 
 
@@ -90,17 +99,20 @@ def model_floor(output_type: str, scale: float, peak: float = 0.0) -> Floor:
     """
     rms_factor, max_factor = MODEL[output_type]
     smallest = MODEL_ULPS * _SMALLEST[output_type]
-    return Floor(max(rms_factor * scale, smallest) / RMS_FACTOR, max(max_factor * scale, smallest, peak) / MAX_FACTOR)
+    rms_limit = max(rms_factor * scale, smallest)
+    max_limit = max(max_factor * scale, smallest, peak)
+    return Floor(rms_limit / RMS_FACTOR, max_limit / MAX_FACTOR)
 
 
 def pooled(members: Iterable[tuple[str, Distances]]) -> Mapping[str, Floor]:
     """Return for each module output (the key) the largest relative error of the reference over steps and calls."""
     pools: dict[str, Floor] = {}
     for key, measure in members:
-        if measure.scale and measure.size < POOL_BELOW:
-            before = pools.get(key, Floor(0.0, 0.0))
+        scale = measure.scale
+        if scale and measure.size < POOL_BELOW:
+            before = pools.get(key, NO_POOL)
             pools[key] = Floor(
-                max(before.rms, measure.working_rms / measure.scale),
-                max(before.max, measure.working_max / measure.scale),
+                rms=max(before.rms, measure.working_rms / scale),
+                max=max(before.max, measure.working_max / scale),
             )
     return pools

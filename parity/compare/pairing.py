@@ -7,7 +7,7 @@ from math import isclose, isfinite
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from parity.address import path_of, port_of
-from parity.compare.floor import NO_PLATFORM, NO_POOL, Floor, Platform, floor_of, model_floor, pooled
+from parity.compare.floor import NO_PLATFORM, NO_POOL, Floor, Platform, coarser, floor_of, model_floor, pooled
 from parity.compare.limits import DEPTH, MAX_FACTOR, RMS_FACTOR, VALUE_ULPS
 from parity.compare.plan import blank
 from parity.compare.work import obstacle
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from parity.result import Flag, Pair, Question, Verdict
     from parity.trace import Manifest
 
-__all__ = ["Pairing", "coarser", "pairs_of"]
+__all__ = ["Pairing", "pairs_of"]
 
 _INEXACT: Final[tuple[set[type], ...]] = ({float}, {float, int})
 """The types of two plain numbers of which one is a float: no truth values, which are integers too."""
@@ -204,12 +204,6 @@ def _types(question: Question, asked: str, expected: str, candidate: str, workin
     mixed = is_float(candidate) and candidate != asked
     hard = "narrower type" if mixed and bits(candidate) < bits(asked) else ""
     return _Types(coarser(working or expected, candidate), mixed, hard)
-
-
-@lru_cache(maxsize=256)
-def coarser(first: str, second: str) -> str:
-    """Return the type with fewer mantissa bits; one that is no float does not count."""
-    return min(filter(is_float, (first, second)), key=bits, default="float32")
 
 
 def pairs_of(pairing: Pairing, jobs: Sequence[Job], found: Sequence[Found]) -> list[Pair]:
