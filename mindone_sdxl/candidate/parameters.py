@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from mindspore import Tensor
-from parity.address import Address
-from parity.dtypes import eps, is_float, narrow, widen
+from parity.adapters.parameters import address_of, in_recorded_type, rounded_as_loaded
 from parity.errors import RepairError
-from parity.frameworks.mindspore_system_ import in_recorded_type
 from parity.repair import relaid
 from parity.replay import Parameter
 
@@ -31,16 +29,7 @@ if TYPE_CHECKING:
     from mindone_sdxl.config import SDXLConfig
     from mindone_sdxl.names import ParameterEntry
 
-__all__ = ["as_loaded", "change_weight", "convert_once", "pulled_back"]
-
-
-def as_loaded(request: Request) -> dict[str, np.ndarray]:
-    """Return the model's weights, rounded as the reference's were when it loaded them in a half type.
-
-    Without that, a float16 case would compare two checkpoints and not two programs.
-    """
-    state = weights.normalise_diffusers_names(files.read_diffusers(request.model))
-    return {name: _rounded(array, name, request.manifest) for name, array in state.items()}
+__all__ = ["change_weight", "convert_once", "pulled_back"]
 
 
 def convert_once(checkpoint: Path, request: Request, config: SDXLConfig, plant: Plant) -> None:
@@ -54,20 +43,16 @@ def convert_once(checkpoint: Path, request: Request, config: SDXLConfig, plant: 
 def _checkpoint_state(request: Request, config: SDXLConfig) -> dict[str, np.ndarray]:
     """Return the weights that the case names, folder or single file, under a checkpoint's names, rounded as loaded."""
     if request.config is None:
-        return weights.diffusers_to_mindspore(as_loaded(request), config)
+        state = weights.normalise_diffusers_names(files.read_diffusers(request.model))
+        for name, array in state.items():
+            state[name] = rounded_as_loaded(array, request.manifest, address_of(name))
+        return weights.diffusers_to_mindspore(state, config)
     state = dict(files.read(request.model))
     for entry in parameter_table(config):
         if entry.stability in state:  # a fused parameter comes three times, and rounding twice changes nothing
-            state[entry.stability] = _rounded(state[entry.stability], entry.diffusers, request.manifest)
+            loaded = rounded_as_loaded(state[entry.stability], request.manifest, address_of(entry.diffusers))
+            state[entry.stability] = loaded
     return weights.stability_to_mindspore(state, config)
-
-
-def _rounded(array: np.ndarray, name: str, manifest: Manifest) -> np.ndarray:
-    """Return a parameter, named as diffusers does, in the precision that the reference loaded it in."""
-    known = manifest.weights.get(_address(name))
-    if known is not None and is_float(known.dtype) and eps(known.dtype) > eps(str(array.dtype)):
-        return widen(narrow(array, known.dtype), known.dtype, str(array.dtype))
-    return array
 
 
 def pulled_back(
@@ -84,7 +69,7 @@ def pulled_back(
         unfilled: Names of the model's parameters that no checkpoint filled.
     """
     for entry in parameter_table(config):
-        address = _address(entry.diffusers)
+        address = address_of(entry.diffusers)
         array = weights.to_diffusers(parameters[native(entry)].asnumpy(), entry)
         yield Parameter(
             address=address, native=entry.checkpoint, array=in_recorded_type(array, manifest, address),
@@ -100,7 +85,7 @@ def change_weight(
     Raises:
         RepairError: the edit names no parameter of this model.
     """
-    by_address = {_address(entry.diffusers): entry for entry in parameter_table(config)}
+    by_address = {address_of(entry.diffusers): entry for entry in parameter_table(config)}
     entry = by_address.get(edit.address)
     if entry is None:
         message = f"{edit.address} is no parameter of this model; give PATH:PARAMETER of the reference"
@@ -115,9 +100,3 @@ def change_weight(
         np.split(value, count)[index][...] = edited
         edited = value
     parameter.set_data(Tensor(np.ascontiguousarray(edited.reshape(parameter.shape))))
-
-
-def _address(name: str) -> str:
-    """Return the address of a parameter that diffusers calls `name`."""
-    path, _, parameter = name.rpartition(".")
-    return str(Address(path=path, port=parameter))

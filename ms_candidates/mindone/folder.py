@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from safetensors.numpy import load_file, save_file
 
+from parity.adapters.parameters import address_of, rounded_as_loaded
 from parity.adapters.plants import Plant
-from parity.address import Address
-from parity.dtypes import eps, is_float, narrow, widen
 from parity.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -73,9 +72,10 @@ def _component(source: Path, target: Path, request: Request, plant: Plant) -> No
 def _changed(state: State, component: str, request: Request, plant: Plant) -> State:
     """Return a component's tensors as mindone shall have them; nothing where it can have the file as it is."""
     prefix = f"{component}."
-    wanted = {
-        prefix + _named(name, component): _rounded(array, prefix + name, request) for name, array in state.items()
-    }
+    wanted = {}
+    for name, array in state.items():
+        loaded = rounded_as_loaded(array, request.manifest, address_of(prefix + name))
+        wanted[prefix + _named(name, component)] = loaded
     same = all(wanted.get(prefix + name) is array for name, array in state.items())
     if same and not plant.changes_checkpoint:
         return {}
@@ -88,12 +88,3 @@ def _named(name: str, component: str) -> str:
     if component not in _TEXT or name.startswith((_PREFIX, "text_projection.")):
         return name
     return _PREFIX + name
-
-
-def _rounded(array: np.ndarray, name: str, request: Request) -> np.ndarray:
-    """Return a tensor rounded as the reference's was when it loaded it in a half type."""
-    path, _, leaf = name.rpartition(".")
-    known = request.manifest.weights.get(str(Address(path=path, port=leaf)))
-    if known is None or not is_float(known.dtype) or eps(known.dtype) <= eps(str(array.dtype)):
-        return array
-    return widen(narrow(array, known.dtype), known.dtype, str(array.dtype))

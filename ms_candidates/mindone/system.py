@@ -16,10 +16,11 @@ from ms_candidates.mindone import kernels
 from ms_candidates.mindone.attributes import attributes_of, set_attribute
 from ms_candidates.mindone.folder import readable
 from ms_candidates.mindone.rows import native_of, path_of
+from parity.adapters.parameters import in_recorded_type
 from parity.adapters.plants import Plant
 from parity.errors import InputError, RepairError
 from parity.frameworks import mindspore_
-from parity.frameworks.mindspore_system_ import MindSporeSystem, cells_of, in_recorded_type
+from parity.frameworks.mindspore_system_ import MindSporeSystem, cells_of
 from parity.repair import relaid
 from parity.replay import Parameter
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import mindspore as ms
 
+from parity.adapters.parameters import in_recorded_type
 from parity.components import WHOLE
 from parity.digests import layouts
 from parity.errors import RepairError
 from parity.frameworks import mindspore_
-from parity.frameworks.mindspore_system_ import MindSporeSystem, cells_of, in_recorded_type
+from parity.frameworks.mindspore_system_ import MindSporeSystem, cells_of
 from parity.replay import Parameter
 from parity.taps import rebuild
 

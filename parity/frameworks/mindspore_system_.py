@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import mindspore as ms
 import numpy as np
 
-from parity.dtypes import eps, is_float, narrow
+from parity.dtypes import is_float
 from parity.frameworks import mindspore_
 from parity.frameworks.mindspore_wide_ import widen_operators
 from parity.repair import AttributeEdit, PrecisionEdit, WeightEdit
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from parity.repair import Edit
     from parity.trace.schema import Manifest
 
-__all__ = ["MindSporeSystem", "cells_of", "in_recorded_type"]
+__all__ = ["MindSporeSystem", "cells_of"]
 
 
 class MindSporeSystem:
@@ -105,11 +105,3 @@ def cells_of(parts: Mapping[str, ms.nn.Cell]) -> dict[str, ms.nn.Cell]:
         for path, cell in root.cells_and_names():
             found[f"{part}.{path}".removesuffix(".")] = cell  # the root's own path is empty
     return found
-
-
-def in_recorded_type(array: np.ndarray, manifest: Manifest, address: str) -> np.ndarray:
-    """Return a parameter in the type that the reference recorded it in, where the model has widened it."""
-    known = manifest.weights.get(address)
-    if known is not None and is_float(known.dtype) and eps(str(array.dtype)) < eps(known.dtype):
-        return narrow(array, known.dtype)
-    return array

@@ -13,13 +13,14 @@ from contextlib import contextmanager
 import numpy as np
 from scipy import special
 
+from parity.adapters.parameters import address_of
 from parity.adapters.plants import Plant
 from parity.errors import AlignmentError, RepairError, WeightsError, nearest
 from parity.frameworks.floors import measure
 from parity.repair import AttributeEdit, PrecisionEdit, WeightEdit, relaid
 from parity.replay import Options, Parameter, replay
 from parity.trace.schema import Row
-from tests.parity.numpy_program import HEADS, SHAPES, TEXT_EPS, address_of, levels, read_weights, token_ids
+from tests.parity.numpy_program import HEADS, SHAPES, TEXT_EPS, levels, read_weights, token_ids
 
 __all__ = ["NumpyCandidate", "NumpySystem", "Port", "candidate", "replayed"]
 

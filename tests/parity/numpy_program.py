@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import special
 
+from parity.adapters.parameters import address_of
 from parity.address import Address
 from parity.align import Calls
 from parity.case import DIFFUSION
@@ -36,7 +37,6 @@ __all__ = [
     "TOKENS",
     "Reference",
     "System",
-    "address_of",
     "levels",
     "read_weights",
     "reference",
@@ -97,12 +97,6 @@ def read_weights(folder: Path) -> dict[str, np.ndarray]:
             begin, end = (start + offset for offset in entry["data_offsets"])
             found[name] = np.frombuffer(data[begin:end], np.float32).reshape(entry["shape"])
     return found
-
-
-def address_of(name: str) -> str:
-    """Return the address of a parameter by its name in the file."""
-    path, _, leaf = name.rpartition(".")
-    return str(Address(path=path, port=leaf))
 
 
 def token_ids(texts: list[str]) -> np.ndarray:

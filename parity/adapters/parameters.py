@@ -1,0 +1,48 @@
+"""A model's parameters between a file, a candidate's type and the type that the reference loaded them in.
+
+>>> address_of("unet.conv_in.weight")
+'unet.conv_in:weight'
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from parity.address import Address
+from parity.dtypes import eps, is_float, narrow, widen
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from parity.trace.schema import Manifest
+
+__all__ = ["address_of", "in_recorded_type", "rounded_as_loaded"]
+
+
+def address_of(name: str) -> str:
+    """Return the address of a parameter that the reference's file calls `name`: its module, a dot, and its own name."""
+    path, _, parameter = name.rpartition(".")
+    return str(Address(path=path, port=parameter))
+
+
+def rounded_as_loaded(array: np.ndarray, manifest: Manifest, address: str) -> np.ndarray:
+    """Return a parameter of a file, rounded as the reference's was when it loaded the file in a half type.
+
+    Without that, a float16 case would compare two checkpoints and not two programs.
+    """
+    coarser = _coarser(array, manifest, address)
+    return array if coarser is None else widen(narrow(array, coarser), coarser, str(array.dtype))
+
+
+def in_recorded_type(array: np.ndarray, manifest: Manifest, address: str) -> np.ndarray:
+    """Return a parameter of a model in the type that the reference recorded it in, where the model has widened it."""
+    coarser = _coarser(array, manifest, address)
+    return array if coarser is None else narrow(array, coarser)
+
+
+def _coarser(array: np.ndarray, manifest: Manifest, address: str) -> str | None:
+    """Return the reference's type of a parameter where that is a floating type coarser than the array's."""
+    known = manifest.weights.get(address)
+    if known is None or not is_float(known.dtype):
+        return None
+    return known.dtype if eps(known.dtype) > eps(str(array.dtype)) else None
