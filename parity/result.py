@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from parity.choices import Mode
 from parity.components import UNDECLARED, Components
 from parity.errors import InputError
 
@@ -39,7 +40,7 @@ __all__ = [
 Verdict = Literal["MATCH", "MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED"]
 Overall = Literal["MATCH", "MISMATCH", "INCOMPLETE"]
 Question = Literal["audit", "semantics", "precision"]
-PairMode = Literal["audit", "free", "steps", "layers"]
+PairMode = Literal["audit", Mode]
 Flag = Literal[
     "contains",
     "inherited",

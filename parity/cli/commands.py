@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parity.trace.schema import Store
+from parity.choices import Store
 
 if TYPE_CHECKING:
     from parity.result import Result

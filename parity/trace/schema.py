@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from parity.choices import Mode, RunMode, Store
 from parity.components import UNDECLARED, Components
 
 __all__ = [
@@ -28,10 +29,6 @@ __all__ = [
 ]
 
 SCHEMA = 1
-
-Store = Literal["hdf5", "npy"]
-Mode = Literal["free", "steps", "layers"]
-RunMode = Literal["run", "forced", Mode]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):

@@ -125,3 +125,11 @@ def test_the_options_of_a_replay_say_how_the_same_candidate_is_built_again(tmp_p
     assert options.command == ("--candidate=gm", "--source=here", "--device=CPU")
     with pytest.raises(InputError, match="no fault is named 'gelu'"):
         Replaying(candidate="gm", plant="gelu").options(tmp_path)
+
+
+def test_help_loads_neither_numpy_nor_the_readers_of_traces():
+    code = (
+        "import sys, parity.cli; print([name for name in ('numpy', 'msgspec', 'parity.trace') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
