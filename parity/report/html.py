@@ -100,6 +100,7 @@ def _rendered(template: str, result: Result, figures: dict[str, dict[str, Figure
         result=result,
         subject=headline.subject(result),
         hints=_HINTS,
+        makes_images=facts.makes_images(result),
         facts=_facts(result),
         charts=list(map(_chart, figures, figures.values())),
         figures_json=Markup(columns.page_json(figures)),  # noqa: S704 - page_json leaves no markup

@@ -250,7 +250,8 @@ def test_every_pair_of_the_table_has_its_candidate(pages):
 
 
 OF_DIFFUSION = (
-    "sampler", "Euler", "DDPM", "guidance", "prompt", "latents", "1024", "pixels", "picture", "seed", "encode",
+    "sampler", "Euler", "DDPM", "guidance", "prompt", "latents", "1024", "pixels", "picture", "seed", "encode", "image",
+    "mid_block",
 )  # fmt: skip
 
 
