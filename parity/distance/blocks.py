@@ -70,15 +70,20 @@ class Scratch:
         self.words = np.empty(BLOCK, np.int32)
 
 
-_local = threading.local()
+class _Local(threading.local):
+    """What every thread has for itself, made when it first asks."""
+
+    def __init__(self) -> None:
+        """Allocate the buffers of a thread."""
+        self.scratch = Scratch()
+
+
+_local = _Local()
 
 
 def scratch() -> Scratch:
     """Return this thread's buffers."""
-    found: Scratch | None = getattr(_local, "scratch", None)
-    if found is None:
-        found = _local.scratch = Scratch()
-    return found
+    return _local.scratch
 
 
 def blocks(arrays: Sequence[Array], size: int = BLOCK) -> Iterator[tuple[Array, ...]]:

@@ -21,11 +21,13 @@ from llvmlite.binding import get_host_cpu_features
 from numba import njit, types
 from numba.extending import intrinsic, overload, register_jitable
 
-__all__ = ["WIDENS_HALF", "Kept", "Seen", "beyond", "look", "pair", "products", "triple", "ulps"]
+__all__ = ["KNOWN", "LOOPS", "Kept", "Seen", "beyond", "look", "products", "ulps"]
 
 _FEATURES: Final = get_host_cpu_features()
-WIDENS_HALF: Final = "sse2" not in _FEATURES or bool(_FEATURES.get("f16c"))
-"""Whether the processor widens float16 itself; an old one of Intel's kind does not."""
+_WIDENS_HALF: Final = "sse2" not in _FEATURES or bool(_FEATURES.get("f16c"))
+
+KNOWN: Final = frozenset({"float64", "float32", "bfloat16", *["float16"] * _WIDENS_HALF})
+"""Types that the loops know: float16 where the processor widens it itself; an old one of Intel's kind does not."""
 
 _NARROW: Final = (types.float32, types.int16, types.uint16)
 _MAGNITUDE: Final = np.uint32(0x7FFFFFFF)
@@ -124,7 +126,7 @@ def _handed(kept: Kept) -> Kept:
 
 
 @njit(nogil=True, cache=True, fastmath=_MATH)
-def pair(x: Any, c: Any) -> tuple[Kept, Kept]:
+def _pair(x: Any, c: Any) -> tuple[Kept, Kept]:
     """Return what is kept of `x` and of `c - x`; the largest is not finite if an element is not."""
     zero = _common(x[0], c[0]) - _common(x[0], c[0])
     expected = error = Kept(0.0, _bits(zero))
@@ -136,7 +138,7 @@ def pair(x: Any, c: Any) -> tuple[Kept, Kept]:
 
 
 @njit(nogil=True, cache=True, fastmath=_MATH)
-def triple(x: Any, c: Any, w: Any) -> tuple[Kept, Kept, Kept]:
+def _triple(x: Any, c: Any, w: Any) -> tuple[Kept, Kept, Kept]:
     """Return the same in float64, and what is kept of `w - x`."""
     expected = error = working = Kept(0.0, np.uint64(0))
     for place in range(x.size):
@@ -145,6 +147,10 @@ def triple(x: Any, c: Any, w: Any) -> tuple[Kept, Kept, Kept]:
         error = _with(error, np.float64(_common(c[place], c[place])) - value)
         working = _with(working, np.float64(_common(w[place], w[place])) - value)
     return _handed(expected), _handed(error), _handed(working)
+
+
+LOOPS: Final = {2: _pair, 3: _triple}
+"""The pass over as many tensors."""
 
 
 @njit(nogil=True, cache=True, fastmath=_MATH)

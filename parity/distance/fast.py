@@ -36,7 +36,6 @@ WORTH_BYTES: Final = 1 << 29
 NARROW: Final = frozenset({"float32", "float16", "bfloat16"})
 """Types that are subtracted in float32."""
 
-_KNOWN: Final = NARROW | {"float64"}
 _SUMS: Final = Moments.__struct_fields__[:-1]  # all but the unit
 
 
@@ -65,24 +64,28 @@ def kernels() -> Any | None:
     return compiled if compiled.Kept._fields == _SUMS else None
 
 
-def kernels_for(*tensors: Tensor) -> Any | None:
-    """Return the compiled loops if these tensors are large enough and of types that the loops know."""
+def kernels_for(*tensors: Tensor, compiled: bool) -> Any | None:
+    """Return the compiled loops if they are asked for, and these tensors large enough and of types that they know."""
+    if not compiled or tensors[0].array.size < WORTH:
+        return None
     types = {tensor.dtype for tensor in tensors}
-    if tensors[0].array.size < WORTH or not types <= _KNOWN:
+    loops = kernels()
+    if loops is None or not types <= loops.KNOWN:
         return None
-    compiled = kernels()
-    if compiled is not None and "float16" in types and not compiled.WIDENS_HALF:
-        return None
-    return compiled
+    return loops
 
 
 def raw(array: Array, name: str) -> Array:
     """Return an array whose blocks the loops take: read-only, float16 as int16."""
-    seen = array.view(array.dtype.str.replace("f", "i") if name == "float16" else array.dtype)
+    seen = array.view()
+    if name == "float16":
+        seen = array.view(array.dtype.str.replace("f", "i"))
     seen.flags.writeable = False
     return seen
 
 
 def stored(block: Array, name: str) -> Array:
     """Return a block that `raw` may have changed as it was."""
-    return block.view(np.float16) if name == "float16" else block
+    if name == "float16":
+        return block.view(np.float16)
+    return block

@@ -58,10 +58,12 @@ def measure(expected: Tensor, candidate: Tensor, working: Tensor | None = None, 
     tensors = present(expected, candidate, working)
     if expected.dtype.startswith("complex"):
         return careful(*tensors)
-    kernels = kernels_for(*tensors) if compiled else None
+    kernels = kernels_for(*tensors, compiled=compiled)
     with np.errstate(all="ignore"):
         total = _sum_up(tensors, kernels)
-    return total if total.is_safe else careful(*tensors)
+    if total.is_safe:
+        return total
+    return careful(*tensors)
 
 
 def _sum_up(tensors: tuple[Tensor, ...], kernels: Any | None) -> Distances:
@@ -76,12 +78,12 @@ def _sum_up(tensors: tuple[Tensor, ...], kernels: Any | None) -> Distances:
 
 def _parts(tensors: tuple[Tensor, ...], kernels: Any | None) -> Iterator[Distances]:
     """Choose a way through real tensors."""
-    expected, candidate, *working = tensors
     if kernels is not None:
-        return _compiled(kernels.triple if working else kernels.pair, tensors)
-    if not working and {expected.dtype, candidate.dtype} <= NARROW:
-        return _single(expected, candidate)
-    return _double(tensors)
+        return _compiled(kernels.LOOPS[len(tensors)], tensors)
+    expected, candidate, *working = tensors
+    if working or not {expected.dtype, candidate.dtype} <= NARROW:
+        return _double(tensors)
+    return _single(expected, candidate)
 
 
 def _compiled(loop: Any, tensors: tuple[Tensor, ...]) -> Iterator[Distances]:

@@ -52,6 +52,6 @@ class Furthest(msgspec.Struct, frozen=True, gc=False):
 
 def index_of(at: int, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the coordinates of a place in the flat order."""
-    if len(shape) == 1:
-        return (at,)
-    return tuple(map(int, np.unravel_index(at, shape))) if shape else ()
+    if not shape:
+        return ()
+    return tuple(map(int, np.unravel_index(at, shape)))

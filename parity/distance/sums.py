@@ -77,13 +77,12 @@ class Moments(msgspec.Struct, frozen=True, gc=False):
 
     def rms(self, size: int) -> float:
         """Return the same as it is."""
-        root = self.root(size)
-        return _shifted(root, self.exponent) if self.exponent else root
+        return _shifted(self.root(size), self.exponent)
 
     @property
     def peak(self) -> float:
         """Return the largest magnitude as it is."""
-        return _shifted(self.largest, self.exponent) if self.exponent else self.largest
+        return _shifted(self.largest, self.exponent)
 
 
 def of_block(values: Array, largest: float) -> Moments:
@@ -249,9 +248,8 @@ class Distances(msgspec.Struct, frozen=True, gc=False):
         """Return an error, in its own units, relative to the scale."""
         scale = self.expected.root(self.size)
         if not scale:
-            return error * math.inf if error else 0.0  # NaN stays NaN
-        exponent = self.error.exponent - self.expected.exponent
-        return _shifted(error / scale, exponent) if exponent else error / scale
+            return error and error * math.inf  # nothing stays nothing, and NaN stays NaN
+        return _shifted(error / scale, self.error.exponent - self.expected.exponent)
 
 
 NOTHING: Final = Distances(0, Moments(), Moments())
@@ -260,6 +258,8 @@ NOTHING: Final = Distances(0, Moments(), Moments())
 
 def _shifted(value: float, exponent: int) -> float:
     """Return `value * 2**exponent`, infinity when it does not fit."""
+    if not exponent:  # nearly always
+        return value
     try:
         return math.ldexp(value, exponent)
     except OverflowError:

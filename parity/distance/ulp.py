@@ -39,7 +39,7 @@ def has_ulps(name: str) -> bool:
 def largest_ulps(expected: Tensor, candidate: Tensor, *, compiled: bool = False) -> float:
     """Return the largest distance in numbers of the candidate's type; infinite where one side is not finite."""
     name = candidate.dtype
-    kernels = kernels_for(expected, candidate) if compiled else None
+    kernels = kernels_for(expected, candidate, compiled=compiled)
     largest = 0
     with np.errstate(all="ignore"):
         for x_block, c in blocks((expected.array, candidate.array), _BLOCK if kernels is None else BLOCK64):
@@ -110,7 +110,7 @@ def some_beyond_ulps(
     """Tell whether some element differs by more than `limit` and by more than `allowed` ulp of its own."""
     types = expected.dtype, candidate.dtype
     mantissa = bits(output_type)
-    kernels = kernels_for(expected, candidate) if compiled else None
+    kernels = kernels_for(expected, candidate, compiled=compiled)
     suspect = np.float32(_NEARLY * limit) if NARROW.issuperset(types) else _NEARLY * limit
     with np.errstate(all="ignore"):
         for x, c in blocks((expected.array, candidate.array), BLOCK64):

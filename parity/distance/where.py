@@ -119,11 +119,12 @@ class Sight(msgspec.Struct, frozen=True, gc=False):
 
     def place(self, search: Search, cosine: float | None) -> Place:
         """Return what is told of it when it is that of the whole pair; `cosine` if it was known before."""
-        is_inside = any(part.is_inside for part in self.marks)
-        words = counted(self.outside, self.size)
+        words = ""
         if self.outside:
+            is_inside = any(part.is_inside for part in self.marks)
             words = describe(self.outside, self.size, joined(search.shape, self.marks), is_inside=is_inside)
-        cosine = self.products.cosine if cosine is None else cosine
+        if cosine is None:
+            cosine = self.products.cosine
         return self.furthest.place(search.shape, outside=self.outside, words=words, cosine=cosine)
 
 
@@ -144,7 +145,7 @@ def locate(
     types = expected.dtype, candidate.dtype
     search = Search(types, expected.array.shape, limit, with_cosine=cosine is None)
     ends_early = cosine is not None and peak <= limit
-    kernels = kernels_for(expected, candidate) if compiled else None
+    kernels = kernels_for(expected, candidate, compiled=compiled)
     arrays = raw(expected.array, types[0]), raw(candidate.array, types[1])
     seen = Sight()
     with np.errstate(all="ignore"):

@@ -48,28 +48,40 @@ def describe(outside: int, size: int, marks: Sequence[Array], *, is_inside: bool
     text = counted(outside, size)
     if outside in {0, size}:
         return text
-    if len(marks) == IMAGE_AXES and not is_inside and _runs_along_an_edge(*marks[2:]):
+    if _is_border(marks, is_inside=is_inside):
         return f"{text}, all on the border"
-    names = _AXES.get(len(marks)) or [f"axis {axis}" for axis in range(len(marks))]
-    places = ", ".join(filter(None, map(_place, names, marks)))
-    return f"{text}, all in {places}" if places else text
+    places = filter(None, map(_place, _names(len(marks)), marks))
+    return ", all in ".join(filter(None, (text, ", ".join(places))))
 
 
-def _runs_along_an_edge(rows: Array, columns: Array) -> bool:
-    """Tell whether marks that lie on the border only fill a side of an image that has an inside."""
-    has_inside = min(rows.size, columns.size) >= _HAS_INSIDE
-    return has_inside and bool(rows.all() or columns.all())
+def _is_border(marks: Sequence[Array], *, is_inside: bool) -> bool:
+    """Tell whether marks lie on the border of images only, and fill a side of it; small images are all border."""
+    if is_inside or len(marks) != IMAGE_AXES:
+        return False
+    _, _, rows, columns = marks
+    if min(rows.size, columns.size) < _HAS_INSIDE:
+        return False
+    return bool(rows.all()) or bool(columns.all())
+
+
+def _names(axes: int) -> Sequence[str]:
+    """Return what the axes of a tensor are called."""
+    known = _AXES.get(axes)
+    if known is not None:
+        return known
+    return [f"axis {axis}" for axis in range(axes)]
 
 
 def _place(name: str, marks: Array) -> str:
     """Return `channels 16-19` for the marked positions of an axis, or nothing when they are all or too scattered."""
-    if marks.size == 1:
-        return ""
     ranges = _ranges(marks)
     if len(ranges) > MOST_RANGES or ranges == [(0, marks.size - 1)]:
         return ""
-    text = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
-    return f"{name if text.isdecimal() else _PLURAL.get(name, name)} {text}"
+    text = ", ".join(map(_range, ranges))
+    is_one = text.isdecimal()
+    if not is_one:
+        name = _PLURAL.get(name, name)
+    return f"{name} {text}"
 
 
 def _ranges(marks: Array) -> list[tuple[int, int]]:
@@ -79,3 +91,11 @@ def _ranges(marks: Array) -> list[tuple[int, int]]:
     changes = np.diff(around)
     firsts, ends = np.flatnonzero(changes == 1), np.flatnonzero(changes == -1)
     return list(zip(firsts.tolist(), (ends - 1).tolist(), strict=True))
+
+
+def _range(ends: tuple[int, int]) -> str:
+    """Return `16-19`, or `16` for a single position."""
+    first, last = ends
+    if first == last:
+        return str(first)
+    return f"{first}-{last}"

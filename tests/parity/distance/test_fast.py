@@ -143,7 +143,7 @@ def test_large_tensors_of_several_blocks_agree(name: str, changed: tuple[object,
     c = narrow(widen(x, name) * 1.001, name)
     c[changed] = narrow(np.array([3.0]), name)[0]
     pair = Tensor(x, name), Tensor(c, name)
-    assert fast.kernels_for(*pair) is not None
+    assert fast.kernels_for(*pair, compiled=True) is not None
     agree(measure(*pair, compiled=True), measure(*pair), {"scale", "error_rms", "rel_l2", "max_rel"})
     found = locate(*pair, 0.5, compiled=True)
     assert 0 < found.outside < x.size
@@ -177,9 +177,11 @@ def test_the_size_of_a_comparison_alone_decides_whether_numba_is_imported(
 
 def test_small_tensors_take_no_compiled_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = (Tensor(np.ones(size, np.float32), "float32") for size in (fast.WORTH - 1, fast.WORTH))
-    monkeypatch.setattr(fast, "kernels", lambda: fast)
-    assert fast.kernels_for(one) is None
-    assert fast.kernels_for(other) is fast
+    loops = fast.kernels()
+    assert fast.kernels_for(one, compiled=True) is fast.kernels_for(other, compiled=False) is None
+    assert fast.kernels_for(other, compiled=True) is loops
+    monkeypatch.setattr(loops, "KNOWN", {"float64"})
+    assert fast.kernels_for(other, compiled=True) is None
 
 
 def test_loops_that_do_not_keep_every_sum_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
