@@ -214,7 +214,7 @@ class DDIM(_UnitVariance):
             raise CaseError(message)
         known = table(self.config)
         timesteps = np.round(spaced(self.config, steps)).astype(np.int64)
-        last = 0.0 if self.config["set_alpha_to_one"] else float(known[0])
+        last = 0.0 if self.config.get("set_alpha_to_one", True) else float(known[0])
         # A step ends a whole stride below its start, which is not where the next one starts if they are spaced otherwise.
         ends = timesteps - len(known) // steps
         self._ends = np.where(ends >= 0, known[np.maximum(ends, 0)], last)
