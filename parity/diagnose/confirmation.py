@@ -6,15 +6,26 @@ one is flagged `contains`.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from parity.address import path_of, port_of
+from parity.address import port_of
 from parity.components import IMAGE, STEP
 from parity.diagnose.counterfactual import replay_with
 from parity.diagnose.hypothesis import PROVEN
-from parity.diagnose.pairs import Repeated, differs, holds_any, in_layers, path_of_pair, paths_of, worst_of
+from parity.diagnose.pairs import (
+    Repeated,
+    add_flag,
+    differs,
+    holds_any,
+    in_layers,
+    path_of_pair,
+    paths_of,
+    places_of,
+    worst_of,
+)
 from parity.repair import Edit, SubstituteEdit
 
 if TYPE_CHECKING:
@@ -46,29 +57,26 @@ def confirm(result: Result, evidence: Evidence, causes: Sequence[Cause], folder:
     after = _repaired(causes, evidence, folder)
     now = Repeated(after.pairs)
     for cause in causes:
-        places = _places(cause)
-        failed = [pair for pair in evidence.failing if path_of_pair(pair) in places]
+        failed = evidence.failing_at(places_of(cause))
         if failed and cause.edits:
             _judge(cause, failed, now)
     _flag_containers(result, now)
     result.price["repaired"] = after.price
 
 
-def _places(cause: Cause) -> list[str]:
-    """Return all paths where a cause sits."""
-    return [path_of(cause.address), *cause.others]
-
-
 def _edits(causes: Sequence[Cause]) -> list[Edit]:
     """Return all edits of the causes, then a substitution for each place that none repairs."""
-    repairs: list[Edit] = []
-    substitutions: list[Edit] = []
-    for cause in causes:
-        repairs += _edits_of(cause)
-        # A module's output stands for its weight, but nothing stands for a parameter that has an address of its own.
-        if not cause.edits and not port_of(cause.address):
-            substitutions += [SubstituteEdit(path=path) for path in _places(cause)]
-    return repairs + substitutions
+    repairs = chain.from_iterable(map(_edits_of, causes))
+    substituted = chain.from_iterable(map(places_of, filter(_is_substituted, causes)))
+    return [*repairs, *(SubstituteEdit(path=path) for path in substituted)]
+
+
+def _is_substituted(cause: Cause) -> bool:
+    """Tell whether the recorded outputs stand in for a repair of this cause.
+
+    A module's output stands for its weight, but nothing stands for a parameter that has an address of its own.
+    """
+    return not cause.edits and not port_of(cause.address)
 
 
 def _edits_of(cause: Cause) -> list[Edit]:
@@ -105,11 +113,16 @@ def _replay(causes: Sequence[Cause], evidence: Evidence, folder: Path) -> tuple[
 
 def _give_up_refused(cause: Cause, refused: Mapping[str, str]) -> None:
     """Take a cause's edits away when one of them was refused, and say why."""
-    texts = [msgspec.json.encode(edit).decode() for edit in _edits_of(cause)]  # as a manifest writes them
-    reasons = {refused[text] for text in texts if text in refused}
-    if reasons:
+    given_up = refused.keys() & set(map(_as_in_manifest, _edits_of(cause)))
+    if given_up:
         cause.edits = []
-        cause.evidence += [f"the repair could not be tried: {reason}" for reason in sorted(reasons)]
+        reasons = sorted({refused[text] for text in given_up})
+        cause.evidence += [f"the repair could not be tried: {reason}" for reason in reasons]
+
+
+def _as_in_manifest(edit: Edit) -> str:
+    """Return an edit as a manifest writes it."""
+    return msgspec.json.encode(edit).decode()
 
 
 def _judge(cause: Cause, failed: Sequence[Pair], now: Repeated) -> None:
@@ -117,7 +130,8 @@ def _judge(cause: Cause, failed: Sequence[Pair], now: Repeated) -> None:
     worst = worst_of(failed)
     repaired = now.of(worst)
     cause.before = worst.rel_l2
-    cause.after = None if repaired is None else repaired.rel_l2
+    if repaired is not None:  # what could not be compared is not replayed either
+        cause.after = repaired.rel_l2
     cause.confirmed = all(map(now.matches, failed))
     if cause.confirmed:
         cause.evidence.append(f"replayed with the repair applied, {worst.address} matches")
@@ -131,10 +145,9 @@ def _flag_containers(result: Result, now: Repeated) -> None:
     """Flag `contains` on failing modules that match once a failing descendant of theirs is repaired."""
     failing = list(filter(differs, filter(in_layers, result.pairs)))
     paths = paths_of(failing)
-    for pair in failing:
-        healed = now.matches(pair) and holds_any(result.program, path_of_pair(pair), paths)
-        if healed and "contains" not in pair.flags:
-            pair.flags = [*pair.flags, "contains"]
+    for healed in filter(now.matches, failing):
+        if holds_any(result.program, path_of_pair(healed), paths):
+            add_flag(healed, "contains")
 
 
 def _end(reference: Trace) -> list[str]:

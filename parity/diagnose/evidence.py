@@ -23,7 +23,7 @@ from parity.digests import UNCHANGED
 from parity.trace import WeightDigests
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     import numpy as np
 
@@ -211,6 +211,10 @@ class Evidence:
             if not holds_any(program, path, by_path):
                 yield Suspect(path=path, pairs=tuple(pairs), evidence=self)
 
+    def failing_at(self, paths: Collection[str]) -> list[Pair]:
+        """Return the failing pairs of the layer replay at these paths."""
+        return [pair for pair in self.failing if path_of_pair(pair) in paths]
+
     @cached_property
     def parameters(self) -> dict[str | None, list[str]]:
         """The addresses of the reference's parameters by the digest of their value."""
@@ -239,10 +243,8 @@ class Evidence:
 
     def _native(self, path: str) -> str:
         """Return the candidate's own name of a path, or the path."""
-        for row in self.candidate.manifest.alignment or ():
-            if row.path == path:
-                return row.native
-        return path
+        rows = self.candidate.manifest.alignment or ()
+        return next((row.native for row in rows if row.path == path), path)
 
     @cached_property
     def _inputs(self) -> dict[str, list[Record]]:
@@ -274,4 +276,4 @@ def _name_of(pair: Pair) -> str:
 def _working_run(trace: Trace) -> RunReader:
     """Return the working run of a recording, or its twin where that is all there is."""
     whole = [run for run in map(trace.run, trace.runs) if run.info.mode == "run"]
-    return next((run for run in whole if run.name != "float64"), whole[0])
+    return min(whole, key=lambda run: run.name == "float64")

@@ -1,4 +1,4 @@
-"""Pairs of a result as a diagnosis picks, groups and names them."""
+"""Pairs and causes of a result as a diagnosis picks, groups, flags and names them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
 
     from parity.components import Components
-    from parity.result import Pair
+    from parity.result import Cause, Flag, Pair
 
 __all__ = [
     "Repeated",
+    "add_flag",
     "differs",
     "grouped",
     "has_failed",
@@ -22,6 +23,7 @@ __all__ = [
     "in_layers",
     "path_of_pair",
     "paths_of",
+    "places_of",
     "worst_of",
 ]
 
@@ -57,6 +59,17 @@ def path_of_pair(pair: Pair) -> str:
 def paths_of(pairs: Iterable[Pair]) -> list[str]:
     """Return the paths of pairs, each once, in their order."""
     return list(dict.fromkeys(map(path_of_pair, pairs)))
+
+
+def places_of(cause: Cause) -> list[str]:
+    """Return all paths where a cause sits."""
+    return [path_of(cause.address), *cause.others]
+
+
+def add_flag(pair: Pair, flag: Flag) -> None:
+    """Give a pair a flag that it does not have yet."""
+    if flag not in pair.flags:
+        pair.flags = [*pair.flags, flag]
 
 
 def holds_any(program: Components, path: str, others: Iterable[str]) -> bool:

@@ -20,7 +20,7 @@ import msgspec
 from parity.compare.flags import relate
 from parity.compare.summary import summarize
 from parity.diagnose.counterfactual import replay_with
-from parity.diagnose.pairs import Repeated, differs, has_failed, in_layers, paths_of
+from parity.diagnose.pairs import Repeated, add_flag, differs, has_failed, in_layers, paths_of
 from parity.repair import WIDENED, PrecisionEdit
 from parity.result import Cause, measured
 
@@ -58,19 +58,16 @@ class _Suspect(NamedTuple):
 
 def suspects(candidate: Manifest, reference: Manifest, dtype: str) -> list[_Suspect]:
     """Return the operators that err more on the candidate's platform than on the reference's, the worst first."""
-    found = []
-    for kind in WIDENED:
-        ours, theirs = (_own_error(manifest, kind, dtype) for manifest in (candidate, reference))
-        if ours is not None:
-            found.append(_Suspect(kind, ours, theirs))
+    theirs = _own_errors(reference, dtype)
+    found = [_Suspect(kind, ours, theirs.get(kind)) for kind, ours in _own_errors(candidate, dtype).items()]
     worse = [each for each in found if each.excess > _WORSE]
-    return sorted(worse, key=lambda each: -each.excess)
+    return sorted(worse, key=lambda each: each.excess, reverse=True)
 
 
-def _own_error(manifest: Manifest, kind: Operator, dtype: str) -> float | None:
-    """Return how much an operator by itself errs on a platform, relative to its rms; None where it was not measured."""
-    measured = manifest.floors.get(kind, {}).get(dtype)
-    return None if measured is None else measured["rel_l2"]
+def _own_errors(manifest: Manifest, dtype: str) -> dict[Operator, float]:
+    """Return how much each operator by itself errs on a platform, relative to its rms, where that was measured."""
+    floors = manifest.floors
+    return {kind: floors[kind][dtype]["rel_l2"] for kind in WIDENED if dtype in floors.get(kind, {})}
 
 
 def blame_platform(
@@ -87,30 +84,28 @@ def blame_platform(
     """
     causes: list[Cause] = []
     for candidate in candidates:
-        if not candidate.manifest.command:
-            continue
-        for dtype in _types_of_layers(candidate):
-            excessive = list(filter(in_layers, _excessive(result.pairs, dtype)))
-            found = suspects(candidate.manifest, reference.manifest, dtype)
-            if excessive and found:
-                replays = _Replays(reference, candidate, folder, dtype, progress)
-                causes += _explained(result.pairs, excessive, found, replays)
+        for dtype in _types_to_replay(candidate):
+            replays = _Replays(reference, candidate, folder, dtype, progress)
+            causes += _explained(result.pairs, replays)
     if causes:
         relate(result.pairs, result.program)
         summarize(result)
     return causes
 
 
-def _types_of_layers(candidate: Trace) -> list[str]:
-    """Return the types in which a candidate was replayed layer by layer."""
-    infos = [run.info for run in map(candidate.run, candidate.runs)]
-    return [info.dtype for info in infos if info.mode == "layers"]
+def _types_to_replay(candidate: Trace) -> list[str]:
+    """Return the types in which a candidate was replayed layer by layer and, given its command, can be again."""
+    if not candidate.manifest.command:
+        return []
+    runs = map(candidate.run, candidate.runs)
+    return [run.info.dtype for run in runs if run.info.mode == "layers"]
 
 
 def _excessive(pairs: Sequence[Pair], dtype: str) -> list[Pair]:
     """Return the pairs of a type that exceed a measured floor, where nothing else is known to be wrong."""
     wrong = {pair.address for pair in filter(_is_wrong_in_float64, pairs)}
-    return [pair for pair in pairs if _exceeds_floor(pair) and pair.dtype == dtype and pair.address not in wrong]
+    excessive = filter(_exceeds_floor, pairs)
+    return [pair for pair in excessive if pair.dtype == dtype and pair.address not in wrong]
 
 
 def _is_wrong_in_float64(pair: Pair) -> bool:
@@ -141,7 +136,7 @@ class _Replays(NamedTuple):
 
     def settled(self, pairs: Sequence[Pair], suspected: Sequence[_Suspect]) -> list[_Settled]:
         """Replay these pairs with the suspects in float64; return those that match now."""
-        if not pairs:
+        if not (pairs and suspected):
             return []
         what = f"replay with {_names(suspected)} in float64"
         edit = _wider(suspected)
@@ -163,10 +158,11 @@ class _Replays(NamedTuple):
         return [_Settled(pair, now) for pair in pairs if (now := repeated.match_of(pair))]
 
 
-def _explained(
-    pairs: Sequence[Pair], excessive: Sequence[Pair], found: Sequence[_Suspect], replays: _Replays
-) -> list[Cause]:
+def _explained(pairs: Sequence[Pair], replays: _Replays) -> list[Cause]:
     """Flag what the suspects explain: all together first, then one by one, then the free and the step replay."""
+    dtype = replays.dtype
+    found = suspects(replays.candidate.manifest, replays.reference.manifest, dtype)
+    excessive = list(filter(in_layers, _excessive(pairs, dtype)))
     left = replays.settled(excessive, found)
     causes: list[Cause] = []
     blamed: list[_Suspect] = []
@@ -179,11 +175,10 @@ def _explained(
             left = _without(left, settled)
     if left:
         causes.append(_cause(found, left))
-        blamed = list(found)
-    if causes:
-        later = itertools.filterfalse(in_layers, _excessive(pairs, replays.dtype))
-        for each in replays.settled(list(later), blamed):
-            _flag(each, blamed)
+        blamed = found
+    # A longer replay fails by what fails in its layers, so no other suspects are tried there.
+    later = list(itertools.filterfalse(in_layers, _excessive(pairs, dtype)))
+    _flag(replays.settled(later, blamed), blamed)
     return causes
 
 
@@ -203,20 +198,19 @@ def _names(operators: Sequence[_Suspect]) -> str:
     return ", ".join(_wider(operators).operators)
 
 
-def _flag(settled: _Settled, operators: Sequence[_Suspect]) -> None:
-    """Call a pair a match, and say by which operators in float64 it became one."""
-    pair, now = settled
-    pair.verdict = "MATCH"
-    pair.flags = [*pair.flags, SLUG]
-    errors = f"{measured(now.error_rms):.2g} instead of {measured(pair.error_rms):.2g}"
-    said = f"with {_names(operators)} in float64 its rms error is {errors}"
-    pair.detail = f"{pair.detail}; {said}" if pair.detail else said
+def _flag(settled: Sequence[_Settled], operators: Sequence[_Suspect]) -> None:
+    """Call pairs a match, and say by which operators in float64 they became one."""
+    for pair, now in settled:
+        pair.verdict = "MATCH"
+        add_flag(pair, SLUG)
+        errors = f"{measured(now.error_rms):.2g} instead of {measured(pair.error_rms):.2g}"
+        said = f"with {_names(operators)} in float64 its rms error is {errors}"
+        pair.detail = "; ".join(filter(None, (pair.detail, said)))
 
 
 def _cause(operators: Sequence[_Suspect], settled: Sequence[_Settled]) -> Cause:
     """Flag pairs that match with these operators in float64, and return the cause."""
-    for each in settled:
-        _flag(each, operators)
+    _flag(settled, operators)
     worst = max(settled, key=lambda each: measured(each.pair.ratio_to_floor))
     paths = paths_of(each.pair for each in settled)
     named = _names(operators)

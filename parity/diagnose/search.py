@@ -7,21 +7,22 @@ by its tensors. The first hypothesis becomes the cause; nothing is confirmed her
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
-from parity.address import path_of
 from parity.diagnose.evidence import Recordings
 from parity.diagnose.hypotheses import settings, weights
 from parity.diagnose.hypothesis import PROVEN
 from parity.diagnose.kinds import BY_SLUG, KINDS, OTHER_SETTING
-from parity.diagnose.pairs import holds_any, paths_of
+from parity.diagnose.pairs import holds_any, paths_of, places_of
 from parity.result import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
+    from parity.components import Components
     from parity.diagnose.evidence import Evidence, Suspect, Weight
     from parity.diagnose.hypothesis import Hypothesis
     from parity.diagnose.kinds import Kind
@@ -62,18 +63,17 @@ def causes_of(evidence: Evidence) -> list[Cause]:
     audited = [*_of_weights(evidence), *_of_settings(evidence)]
     if evidence.is_of_references:
         return [*audited, *disagreements(evidence.reference, evidence.candidate)]
-    suspects = {suspect.path: suspect for suspect in evidence.suspects()}
+    suspects = list(evidence.suspects())
     _add_fits(audited, suspects)
-    explained: set[str] = set()
-    for cause in audited:
-        explained.update([path_of(cause.address), *cause.others])
+    explained = set(chain.from_iterable(map(places_of, audited)))
     program = evidence.reference.manifest.program
-    left = [
-        suspect
-        for path, suspect in suspects.items()
-        if path not in explained and not holds_any(program, path, explained)
-    ]
+    left = [suspect for suspect in suspects if not _is_explained(suspect, explained, program)]
     return [*audited, *_of_suspects(left)]
+
+
+def _is_explained(suspect: Suspect, explained: Collection[str], program: Components) -> bool:
+    """Tell whether a cause was found at a suspect's path, or inside of it."""
+    return suspect.path in explained or holds_any(program, suspect.path, explained)
 
 
 def disagreements(reference: Trace, other: Trace) -> Iterator[Cause]:
@@ -146,13 +146,12 @@ def _of_suspects(suspects: Iterable[Suspect]) -> Iterable[Cause]:
     return found.values()
 
 
-def _add_fits(audited: Iterable[Cause], suspects: dict[str, Suspect]) -> None:
+def _add_fits(audited: Iterable[Cause], suspects: Iterable[Suspect]) -> None:
     """Add to each audited setting what the tensors at its place say, where they say the same."""
-    for cause in audited:
-        suspect = suspects.get(cause.address)
-        if suspect is None or BY_SLUG[cause.slug].tensors is None:
-            continue
-        fitted = _explained(suspect)
+    by_path = {suspect.path: suspect for suspect in suspects}
+    fittable = [cause for cause in audited if cause.address in by_path and BY_SLUG[cause.slug].tensors is not None]
+    for cause in fittable:
+        fitted = _explained(by_path[cause.address])
         if fitted.kind.slug == cause.slug:
             cause.evidence.extend(fitted.hypothesis.evidence)
             cause.confidence = PROVEN
