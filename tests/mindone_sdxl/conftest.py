@@ -20,7 +20,7 @@ UNET = {
     "in_channels": 4,
     "out_channels": 4,
     "block_out_channels": (64, 128, 128),
-    "layers_per_block": 2,
+    "layers_per_block": 1,
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
     "attention_head_dim": (4, 8, 8),
@@ -52,7 +52,7 @@ VAE = {
     "scaling_factor": 0.13025,
     "force_upcast": True,
 }
-TEXT = {"num_hidden_layers": 3, "bos_token_id": 0, "pad_token_id": 1}
+TEXT = {"num_hidden_layers": 2, "bos_token_id": 0, "pad_token_id": 1}
 SCHEDULER = {
     "beta_start": 0.00085,
     "beta_end": 0.012,

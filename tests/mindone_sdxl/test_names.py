@@ -70,12 +70,12 @@ def test_the_projection_is_transposed_and_the_attention_fused(folder):
     there = weights.diffusers_to_mindspore(state, model)
     projection = there["conditioner.embedders.1.model.text_projection"]
     assert np.array_equal(projection, state["text_encoder_2.text_projection.weight"].T)
-    fused = there["conditioner.embedders.1.model.transformer.resblocks.2.attn.in_proj_weight"]
-    key = state["text_encoder_2.text_model.encoder.layers.2.self_attn.k_proj.weight"]
+    fused = there["conditioner.embedders.1.model.transformer.resblocks.1.attn.in_proj_weight"]
+    key = state["text_encoder_2.text_model.encoder.layers.1.self_attn.k_proj.weight"]
     assert np.array_equal(fused[96:192], key)
     assert there["first_stage_model.encoder.mid.attn_1.proj_out.weight"].shape == (128, 128, 1, 1)
     assert there["conditioner.embedders.1.model.positional_embedding"].shape == (77, 96)
-    assert "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.norm1.gamma" in there
+    assert "model.diffusion_model.input_blocks.3.1.transformer_blocks.0.norm1.gamma" in there
 
 
 @pytest.mark.torch
