@@ -25,7 +25,7 @@ DOCUMENT = ROOT / "docs" / "changing.md"
 HEADING = re.compile(r"^## (?P<title>.+)$", re.MULTILINE)
 FENCED = re.compile(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 NAMED = re.compile(r"(?:#|//|<!--) (?P<path>[\w./-]+)(?: -->)?\n")
-TREE = ("parity", "tests", "docs", "pyproject.toml")
+TREE = ("parity", "torch_refs", "mindone_sdxl", "tests", "docs", "pyproject.toml")
 
 
 class Block(NamedTuple):

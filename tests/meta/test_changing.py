@@ -8,7 +8,8 @@ from tests.meta.recipes import DOCUMENT, Block, copy_tree, read
 
 RECIPES = read(DOCUMENT.read_text(encoding="utf-8"))
 MOST_FILES = {
-    "A cause": 3, "A metric": 3, "A column": 1, "A format": 1, "A framework": 1, "A pipeline": 1, "A stage": 1,
+    "A cause": 3, "A metric": 3, "A sampler": 2, "A column": 1, "A format": 1, "A framework": 1, "A pipeline": 1,
+    "A stage": 1,
 }  # fmt: skip
 
 
