@@ -37,7 +37,7 @@ from torch_refs.diffusers.draws import Draw, Drawn, Draws
 from torch_refs.diffusers.functions import encode, module_paths, reported
 from torch_refs.diffusers.samplers import attributes as scheduler_attributes
 from torch_refs.diffusers.samplers import of_scheduler
-from torch_refs.diffusers.twin import Forced, lift
+from torch_refs.diffusers.twin import ForcedPipeline, lift
 from torch_refs.images import synthetic
 from torch_refs.quiet import quiet
 from torch_refs.recorded import force
@@ -163,7 +163,7 @@ class DiffusersSystem:
 
     def forced(self, recorded: RunReader, skipped: Collection[Call], taps: Taps, progress: Progress) -> None:
         """Apply each part of the twin to the inputs that the run `recorded` has of it, and report its outputs."""
-        forced = Forced(self._twin, self._case, recorded)
+        forced = ForcedPipeline(self._twin, self._case, recorded)
         with threads(self._threads), quiet():
             force(forced.outputs, recorded, skipped, taps, progress, workers=self._workers)
 

@@ -4,7 +4,7 @@
 attention of the text encoders, whose eager form computes a softmax in float32. Weights are those that were
 loaded, widened.
 
-`Forced` applies single modules and named functions of the twin to what a working run recorded, so that the
+`ForcedPipeline` applies single modules and named functions of the twin to what a working run recorded, so that the
 result is the exact answer to exactly the inputs that a candidate's layer gets.
 
 Limits: all of the twin is in memory at once, twice the size of the float32 weights.
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from parity.case import Case
     from parity.trace import RunReader
 
-__all__ = ["Forced", "lift", "timestep_embedding"]
+__all__ = ["ForcedPipeline", "lift", "timestep_embedding"]
 
 
 def lift(pipeline: Any, eta: float | None) -> Any:
@@ -68,7 +68,7 @@ def timestep_embedding(timesteps: torch.Tensor, module: Any) -> torch.Tensor:
     return torch.nn.functional.pad(embedding, (0, module.num_channels % 2))
 
 
-class Forced:
+class ForcedPipeline:
     """The twin's modules and named functions, each by itself."""
 
     def __init__(self, twin: Any, case: Case, recorded: RunReader) -> None:

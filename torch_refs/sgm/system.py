@@ -30,7 +30,7 @@ from torch_refs.sgm.engine import parameters
 from torch_refs.sgm.package import quiet_package
 from torch_refs.sgm.run import Drawn, Images, Instead, Run
 from torch_refs.sgm.sampling import Steps, make_sampler, settings
-from torch_refs.sgm.twin import Forced, lift, wide
+from torch_refs.sgm.twin import ForcedEngine, lift, wide
 from torch_refs.sgm.views import attributes, views
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class SgmSystem:
     def forced(self, recorded: RunReader, skipped: Collection[Call], taps: Taps, progress: Progress) -> None:
         """Apply each part of the twin to the inputs that the run `recorded` has of it, and report its outputs."""
         with self._surroundings(), quiet_package(), wide(self._twin):
-            forced = Forced(self._twin, self._case, recorded)
+            forced = ForcedEngine(self._twin, self._case, recorded)
             force(forced.outputs, recorded, skipped, taps, progress, workers=self._workers)
 
     @property

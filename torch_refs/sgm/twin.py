@@ -12,7 +12,7 @@ found. `lift` and `wide` lift them from outside:
 | `GroupNorm32` | `x.float()` | `GroupNorm`'s own forward |
 | text attention of transformers | eager softmax in float32 | scaled dot product attention |
 
-`Forced` answers one recorded call with the twin's module, or with the package's function in float64.
+`ForcedEngine` answers one recorded call with the twin's module, or with the package's function in float64.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from parity.trace import RunReader
     from torch_refs.sgm.engine import Engine
 
-__all__ = ["Forced", "lift", "timestep_embedding", "wide"]
+__all__ = ["ForcedEngine", "lift", "timestep_embedding", "wide"]
 
 _TABLE_AGREES: Final = 1e-5
 
@@ -103,7 +103,7 @@ def timestep_embedding(
     return torch.nn.functional.pad(torch.cat([torch.cos(angles), torch.sin(angles)], dim=-1), (0, dim % 2))
 
 
-class Forced:
+class ForcedEngine:
     """The twin's modules and named functions, each by itself."""
 
     def __init__(self, twin: Engine, case: Case, recorded: RunReader) -> None:
