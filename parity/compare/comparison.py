@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import chain, islice
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
+_AUDITS: Final = ((audit_weights, attrgetter("weights")), (audit_attributes, attrgetter("attributes")))
+"""What is audited, and what a manifest has to have for it."""
+
 
 def compare(
     reference: Trace,
@@ -63,14 +67,13 @@ def compare(
     """
     started = time.perf_counter()
     _check(reference, candidates)
-    for trace in candidates:
-        if is_reference(trace):
-            prepare(reference, trace)
+    for trace in filter(is_reference, candidates):
+        prepare(reference, trace)
     case = reference.manifest.case
-    of_case = [msgspec.convert(table, ToleranceRule) for table in case.get("tolerance") or []]
+    of_case = msgspec.convert(case.get("tolerance", []), list[ToleranceRule])
     comparison = _Comparison(
         reference,
-        Excludes([*excludes, *(case.get("exclude") or [])]),
+        Excludes([*excludes, *case.get("exclude", [])]),
         RuleBook([*tolerances, *of_case]),
         threads=jobs or os.cpu_count() or 1,
         progress=progress,
@@ -112,8 +115,8 @@ class _Comparison:
         pairs: list[Pair] = []
         planned: list[_Planned] = []
         for trace in candidates:
-            for name in runs_of(trace):
-                run = describe_run(self.reference, trace, name)
+            for replayed in runs_of(trace):
+                run = describe_run(self.reference, trace, replayed.name)
                 plan = plan_run(run, self.excludes)
                 pairs += plan.pairs
                 jobs = of_outputs(plan.jobs) if is_reference(trace) else plan.jobs
@@ -134,17 +137,15 @@ class _Comparison:
     def audits(self, candidates: Sequence[Trace]) -> list[Pair]:
         """Return weights and attributes of the first trace that reports them, judged."""
         pairs: list[Pair] = []
-        mine = self.reference.manifest
-        with_weights = next((trace for trace in candidates if trace.manifest.weights), None)
-        if with_weights is not None:
-            pairs += audit_weights(mine, with_weights.manifest)
-        with_attributes = next((trace for trace in candidates if trace.manifest.attributes), None)
-        if with_attributes is not None:
-            pairs += audit_attributes(mine, with_attributes.manifest)
-        pairs = [pair for pair in pairs if self.excludes.reason(pair.address) is None]
-        for pair in pairs:
+        for audit, reported in _AUDITS:
+            manifests = [trace.manifest for trace in candidates]
+            first = next(filter(reported, manifests), None)
+            if first is not None:
+                pairs += audit(self.reference.manifest, first)
+        kept = [pair for pair in pairs if self.excludes.reason(pair.address) is None]
+        for pair in kept:
             decide(pair, self.book)
-        return pairs
+        return kept
 
     def result(self, candidates: Sequence[Trace], pairs: list[Pair]) -> Result:
         """Relate the pairs of one candidate to each other, and put its result together."""
@@ -163,7 +164,7 @@ class _Comparison:
             case=manifest.case,
             functions=manifest.functions,
             checks=_checks(reference, candidates, pairs),
-            islands=[msgspec.to_builtins(island) for island in manifest.islands],
+            islands=msgspec.to_builtins(manifest.islands),
             price=_price(reference, candidates, pairs),
             traces={"reference": str(reference.folder)}
             | {f"candidate_{number}": str(trace.folder) for number, trace in enumerate(candidates)},
@@ -173,7 +174,7 @@ class _Comparison:
 
     def refuse_unused(self, candidates: Sequence[Trace]) -> None:
         """Raise for excludes and rules that match nothing."""
-        addresses = [record.address for run in _runs((self.reference, *candidates)) for record in run.records]
+        addresses = list(chain.from_iterable(_runs((self.reference, *candidates))))
         self.excludes.refuse_unused(addresses)
         if any(run.info.only is not None for run in _runs(candidates)):
             self.book.note(addresses)
@@ -244,8 +245,7 @@ def _own_first(candidates: Sequence[Trace], label: str) -> list[Trace]:
 def _runs(traces: Iterable[Trace]) -> Iterator[RunReader]:
     """Yield every run of every trace."""
     for trace in traces:
-        for name in trace.runs:
-            yield trace.run(name)
+        yield from trace.readers
 
 
 def _numbered(side: str, traces: Sequence[Trace]) -> Iterator[tuple[str, Trace]]:
@@ -272,6 +272,5 @@ def _checks(reference: Trace, candidates: Sequence[Trace], pairs: Sequence[Pair]
         "ordered": all(trace.ordered for trace in (reference, *candidates)),
     }
     asked = {pair.question for pair in pairs}
-    for question in ("semantics", "precision"):
-        found[question] = "measured" if question in asked else "not measured"
-    return found
+    found |= dict.fromkeys(("semantics", "precision"), "not measured")
+    return found | dict.fromkeys(asked - {"audit"}, "measured")

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Final
 
 from parity.address import is_output, path_of, pattern
 from parity.audit import weight_address
 from parity.result import Coverage
 
 if TYPE_CHECKING:
-    import re
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from parity.result import Pair
     from parity.trace import Trace
 
 __all__ = ["coverage_of"]
+
+_ONE_SIDED: Final = frozenset({"MISSING", "UNEXPECTED"})
 
 
 def coverage_of(
@@ -25,12 +27,14 @@ def coverage_of(
     asked = _asked(candidates)
     outputs = _outputs(reference)
     owners = dict.fromkeys(map(path_of, map(weight_address, reference.manifest.weights)))
-    if asked is not None:
-        outputs = [address for address in outputs if any(only.fullmatch(address) for only in asked)]
-        owners = dict.fromkeys(filter(set(map(path_of, outputs)).__contains__, owners))
+    if asked:
+        outputs = _matching(outputs, asked)
+        reached = set(map(path_of, outputs))
+        owners = dict.fromkeys(filter(reached.__contains__, owners))
     paths = dict.fromkeys(map(path_of, outputs))
     measured = [pair for pair in pairs if pair.mode != "audit"]
-    compared = {path_of(pair.address) for pair in measured if _is_compared(pair)}
+    on_both_sides = [pair.address for pair in measured if pair.verdict not in _ONE_SIDED]
+    compared = set(map(path_of, filter(is_output, on_both_sides)))
     reasons = _reasons(candidates, excluded, paths)
     explained = compared | reasons.keys()
     return Coverage(
@@ -48,27 +52,27 @@ def coverage_of(
 def _outputs(reference: Trace) -> list[str]:
     """Return the addresses of the reference's outputs."""
     found: list[str] = []
-    for name in reference.runs:
-        addresses = (record.address for record in reference.run(name).records)
-        found += filter(is_output, addresses)
+    for run in reference.readers:
+        found += filter(is_output, run)
     return found
 
 
-def _is_compared(pair: Pair) -> bool:
-    """Tell whether a pair is of an output that both sides have."""
-    return pair.verdict not in {"MISSING", "UNEXPECTED"} and is_output(pair.address)
+def _asked(candidates: Sequence[Trace]) -> set[str]:
+    """Return the patterns of partial replays; none where some run is a whole one."""
+    found: set[str] = set()
+    for run in chain.from_iterable(trace.readers for trace in candidates):
+        if run.info.only is None:
+            return set()
+        found.add(run.info.only)
+    return found
 
 
-def _asked(candidates: Sequence[Trace]) -> list[re.Pattern[str]] | None:
-    """Return the patterns of partial replays, or None when some run is a whole one."""
-    found: list[re.Pattern[str]] = []
-    for trace in candidates:
-        for name in trace.runs:
-            only = trace.run(name).info.only
-            if only is None:
-                return None
-            found.append(pattern(only))
-    return found or None
+def _matching(addresses: Sequence[str], patterns: Iterable[str]) -> list[str]:
+    """Return the addresses that one of the patterns matches, in their order."""
+    matched: set[str] = set()
+    for text in patterns:
+        matched.update(filter(pattern(text).fullmatch, addresses))
+    return list(filter(matched.__contains__, addresses))
 
 
 def _reasons(candidates: Sequence[Trace], excluded: Mapping[str, str], paths: Mapping[str, None]) -> dict[str, str]:

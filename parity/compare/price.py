@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
-from parity.address import is_output
 from parity.compare.plan import describe_run, is_same_tensor
 from parity.components import IMAGE, STEP
 from parity.distance.measure import measure
@@ -41,21 +40,18 @@ def price_of(reference: Trace, candidates: Sequence[Trace]) -> dict[str, Any]:
 def _free_runs(reference: Trace, candidates: Sequence[Trace]) -> Iterator[RunPlan]:
     """Yield the free runs of candidates with those that they are held against."""
     for trace in candidates:
-        for name in trace.runs:
-            if trace.run(name).info.mode == "free":
-                yield describe_run(reference, trace, name)
+        for run in trace.in_modes("free"):
+            yield describe_run(reference, trace, run.name)
 
 
 def _results_of(run: RunReader) -> dict[str, str]:
     """Return name and address of what a run is made for: the last step's latents, and the image."""
     found: dict[str, str] = {}
-    for record in run.records:
-        address = record.address
-        if address.startswith(_LATENTS) and is_output(address):
-            found["final_latents"] = address
-    images = [record for record in run.records if record.address.startswith(_IMAGE) and record.kind == "tensor"]
-    if images:
-        found["image"] = images[0].address
+    for address in run.output_tensors:
+        if address.startswith(_LATENTS):
+            found["final_latents"] = address  # of all steps the last one stays
+        elif address.startswith(_IMAGE):
+            found.setdefault("image", address)
     return found
 
 

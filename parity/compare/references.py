@@ -7,7 +7,6 @@ may be in other files, and the audit of the weights tells whether they are the s
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from parity.address import is_output, path_of
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from parity.compare.plan import Job
-    from parity.trace import Trace
+    from parity.trace import RunReader, Trace
 
 __all__ = ["is_reference", "of_outputs", "prepare", "runs_of"]
 
@@ -26,18 +25,21 @@ def is_reference(trace: Trace) -> bool:
     return not trace.plain and trace.manifest.side == "reference"
 
 
-def runs_of(trace: Trace) -> list[str]:
+def runs_of(trace: Trace) -> Sequence[RunReader]:
     """Return the runs that are compared: all of a replay, the whole runs of a recording."""
-    return _whole_runs(trace) if is_reference(trace) else list(trace.runs)
+    return trace.in_modes("run") if is_reference(trace) else trace.readers
 
 
 def prepare(reference: Trace, other: Trace) -> None:
     """List the paths of two recordings that have no counterpart, as the second one's reason for not comparing them."""
     mine, theirs = _outputs(reference), _outputs(other)
-    lonely = [path for path in (*mine, *theirs) if mine.get(path) != theirs.get(path)]
-    owners = {path_of(address) for side in (reference, other) for address in side.manifest.weights}
-    unseen = owners - (mine.keys() & theirs.keys())
-    other.manifest.not_compared = dict.fromkeys((*lonely, *unseen), "no counterpart")
+    recorded = dict.fromkeys(map(path_of, mine | theirs))
+    # A path that both have, but that one of them calls at other places of the run, is no counterpart either.
+    one_sided = set(map(path_of, mine.keys() ^ theirs.keys()))
+    lonely = filter(one_sided.__contains__, recorded)
+    owners = map(path_of, (*reference.manifest.weights, *other.manifest.weights))
+    never_called = sorted(set(owners) - recorded.keys())
+    other.manifest.not_compared = dict.fromkeys((*lonely, *never_called), "no counterpart")
 
 
 def of_outputs(jobs: Sequence[Job]) -> list[Job]:
@@ -45,16 +47,9 @@ def of_outputs(jobs: Sequence[Job]) -> list[Job]:
     return [job for job in jobs if is_output(job.address)]
 
 
-def _whole_runs(trace: Trace) -> list[str]:
-    """Return the runs of a recording that are not made of another one's inputs."""
-    return [name for name in trace.runs if trace.run(name).info.mode == "run"]
-
-
-def _outputs(trace: Trace) -> dict[str, set[str]]:
-    """Return path -> the output addresses of the trace's whole runs."""
-    found: defaultdict[str, set[str]] = defaultdict(set)
-    for name in _whole_runs(trace):
-        for record in trace.run(name).records:
-            if record.kind == "tensor" and is_output(record.address):
-                found[path_of(record.address)].add(record.address)
+def _outputs(trace: Trace) -> dict[str, None]:
+    """Return the output addresses of the trace's whole runs, each once, in order of completion."""
+    found: dict[str, None] = {}
+    for run in trace.in_modes("run"):
+        found |= dict.fromkeys(run.output_tensors)
     return found

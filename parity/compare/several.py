@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Final, TypeVar
+from functools import reduce
+from itertools import chain
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
 from parity.address import STAGES
-from parity.compare.summary import first_divergence
+from parity.compare.summary import first_of
 from parity.result import Coverage, Result
 
 if TYPE_CHECKING:
@@ -29,11 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["by_type", "folder_name", "join", "named", "split"]
 
-_Word = TypeVar("_Word", bound=str)
-
 _TWIN: Final = "float64"
 _OVERALL: Final[tuple[Overall, ...]] = ("MISMATCH", "INCOMPLETE", "MATCH")
-_STAGE: Final = ("MISMATCH", "INCOMPLETE", "INHERITED", "MATCH")
+_GRAVITY: Final = {"MATCH": 0, "INHERITED": 1, "INCOMPLETE": 2, "MISMATCH": 3}
 
 
 def named(candidates: Sequence[Trace]) -> dict[str, list[Trace]]:
@@ -42,16 +42,12 @@ def named(candidates: Sequence[Trace]) -> dict[str, list[Trace]]:
     A planted fault is part of the name, and so are the other options in which candidates of one name differ.
     """
     groups: defaultdict[tuple[str, tuple[str, ...]], list[Trace]] = defaultdict(list)
+    shared: dict[str, set[str]] = {}
     for trace in candidates:
-        groups[trace.manifest.name, tuple(sorted(trace.manifest.command))].append(trace)
-    options: defaultdict[str, list[set[str]]] = defaultdict(list)
-    for name, command in groups:
-        options[name].append(set(command))
-    found: dict[str, list[Trace]] = {}
-    for (name, command), traces in groups.items():
-        shared = set.intersection(*options[name])
-        found[_name_of(name, command, shared)] = traces
-    return found
+        name, command = trace.manifest.name, trace.manifest.command
+        groups[name, tuple(sorted(command))].append(trace)
+        shared[name] = shared.get(name, set(command)).intersection(command)
+    return {_name_of(name, command, shared[name]): traces for (name, command), traces in groups.items()}
 
 
 def _name_of(name: str, command: Sequence[str], shared: set[str]) -> str:
@@ -63,9 +59,12 @@ def _name_of(name: str, command: Sequence[str], shared: set[str]) -> str:
 
 def by_type(name: str, pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
     """Return the pairs of one candidate by column, labelled `NAME, TYPE`; what no working type owns is in each."""
-    of_precision = [pair.dtype for pair in pairs if pair.question == "precision"]
-    types = [dtype for dtype in dict.fromkeys(of_precision) if dtype != _TWIN] or [_TWIN]
-    return {f"{name}, {dtype}": [pair for pair in pairs if _is_in_column(pair, dtype)] for dtype in types}
+    types = dict.fromkeys(pair.dtype for pair in pairs if pair.question == "precision")
+    types.pop(_TWIN, None)
+    columns: dict[str, list[Pair]] = {}
+    for dtype in types or (_TWIN,):
+        columns[f"{name}, {dtype}"] = [pair for pair in pairs if _is_in_column(pair, dtype)]
+    return columns
 
 
 def _is_in_column(pair: Pair, dtype: str | None) -> bool:
@@ -106,12 +105,12 @@ def join(views: Mapping[str, Result], before: Result | None = None) -> Result:
     if len(several) == 1:
         return first
     whole = Result(
-        verdict=_gravest(_OVERALL, (view.verdict for view in several)),
+        verdict=min((view.verdict for view in several), key=_OVERALL.index),
         counts={},
         first_divergence=None,
         causes=[],
         pairs=[],
-        coverage=_together([view.coverage for view in several]),
+        coverage=reduce(_together, (view.coverage for view in several)),
         platform={},
         provenance={"reference": first.provenance.get("reference")},
         case=first.case,
@@ -133,41 +132,29 @@ def join(views: Mapping[str, Result], before: Result | None = None) -> Result:
         traces |= dict.fromkeys(path for side, path in view.traces.items() if side != "reference")
     whole.counts = dict(counts)
     whole.traces |= {f"candidate_{place}": path for place, path in enumerate(traces)}
-    if first.checks.get("ordered", True):
-        whole.first_divergence = first_divergence(whole.pairs)
+    whole.first_divergence = first_of(whole)
     if before is not None:
         whole.commands, whole.wall_s = before.commands, before.wall_s
     return whole
 
 
-def _gravest(order: Sequence[_Word], words: Iterable[str]) -> _Word:
-    """Return the word of `words` that comes first in `order`."""
-    found = set(words)
-    return next(filter(found.__contains__, order))
-
-
-def _stages(views: Sequence[Result]) -> dict[str, str]:
+def _stages(views: Iterable[Result]) -> dict[str, str]:
     """Return the gravest verdict of each stage."""
-    told: defaultdict[str, list[str]] = defaultdict(list)
-    for view in views:
-        for stage, verdict in view.stages.items():
-            told[stage].append(verdict)
-    return {stage: _gravest((*_STAGE, *told[stage]), told[stage]) for stage in STAGES if stage in told}
+    told = chain.from_iterable(view.stages.items() for view in views)
+    # Of the verdicts of one stage the last one stays, so the gravest come last.
+    gravest = dict(sorted(told, key=lambda item: _GRAVITY[item[1]]))
+    return {stage: gravest[stage] for stage in STAGES if stage in gravest}
 
 
-def _together(parts: Sequence[Coverage]) -> Coverage:
-    """Return the coverage that every candidate has: the least compared, and all that any leaves out."""
-    whole = Coverage(
-        paths=max(part.paths for part in parts),
-        compared=min(part.compared for part in parts),
-        parameter_owners=max(part.parameter_owners for part in parts),
-        parameter_owners_compared=min(part.parameter_owners_compared for part in parts),
+def _together(first: Coverage, second: Coverage) -> Coverage:
+    """Return the coverage that both candidates have: the least compared, and all that one of them leaves out."""
+    return Coverage(
+        paths=max(first.paths, second.paths),
+        compared=min(first.compared, second.compared),
+        parameter_owners=max(first.parameter_owners, second.parameter_owners),
+        parameter_owners_compared=min(first.parameter_owners_compared, second.parameter_owners_compared),
+        not_compared=first.not_compared | second.not_compared,
+        unexplained=list(dict.fromkeys((*first.unexplained, *second.unexplained))),
+        pairs=first.pairs + second.pairs,
+        excluded=first.excluded | second.excluded,
     )
-    unexplained: dict[str, None] = {}
-    for part in parts:
-        whole.pairs += part.pairs
-        whole.not_compared |= part.not_compared
-        whole.excluded |= part.excluded
-        unexplained |= dict.fromkeys(part.unexplained)
-    whole.unexplained = list(unexplained)
-    return whole

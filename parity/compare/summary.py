@@ -23,6 +23,7 @@ __all__ = [
     "EXCUSES",
     "failing",
     "first_divergence",
+    "first_of",
     "is_excused",
     "is_finding",
     "is_undecided",
@@ -35,6 +36,7 @@ EXCUSES: Final[frozenset[Flag]] = frozenset({"contains", "inherited", "equivalen
 
 _FAILING: Final = frozenset({"MISMATCH", "INCOMPARABLE"})
 _ONE_SIDED: Final = frozenset({"MISSING", "UNEXPECTED"})
+_NONE: Final[dict[str, int]] = dict.fromkeys(get_args(Verdict), 0)
 _STAGE: Final = {stage: position for position, stage in enumerate(STAGES)}
 _RANK: Final = {
     ("audit", "audit"): 0, ("semantics", "layers"): 1, ("precision", "layers"): 2, ("semantics", "steps"): 3,
@@ -54,7 +56,12 @@ def is_excused(pair: Pair) -> bool:
 
 def is_finding(pair: Pair) -> bool:
     """Tell whether a pair fails without an excuse."""
-    return pair.verdict in _FAILING and EXCUSES.isdisjoint(pair.flags)
+    return failing(pair) and not is_excused(pair)
+
+
+def first_of(result: Result) -> FirstDivergence | None:
+    """Return the first divergence of a result; pairs of plain folders have no order, and so no first."""
+    return first_divergence(result.pairs) if result.checks.get("ordered", True) else None
 
 
 def first_divergence(pairs: Iterable[Pair]) -> FirstDivergence | None:
@@ -81,9 +88,11 @@ def verdict_of(pairs: Sequence[Pair], unexplained: Sequence[str] = ()) -> Overal
     """Return the verdict of these pairs together."""
     if any(map(is_finding, pairs)):
         return "MISMATCH"
+    open_questions = [*unexplained, *filter(is_undecided, pairs)]
     compared = {pair.mode for pair in pairs if pair.verdict == "MATCH"} - {"audit"}
-    undecided = bool(unexplained) or any(map(is_undecided, pairs))
-    return "MATCH" if compared and not undecided else "INCOMPLETE"
+    if open_questions or not compared:
+        return "INCOMPLETE"
+    return "MATCH"
 
 
 def is_undecided(pair: Pair) -> bool:
@@ -92,10 +101,9 @@ def is_undecided(pair: Pair) -> bool:
 
 
 def summarize(result: Result) -> None:
-    """Set verdict, counts, stages and first divergence of a result from its pairs; plain folders have no first."""
+    """Set verdict, counts, stages and first divergence of a result from its pairs."""
     result.counts = _counts(result.pairs)
-    ordered = result.checks.get("ordered", True)
-    result.first_divergence = first_divergence(result.pairs) if ordered else None
+    result.first_divergence = first_of(result)
     result.verdict = verdict_of(result.pairs, result.coverage.unexplained)
     by_stage: defaultdict[str, list[Pair]] = defaultdict(list)
     for pair in result.pairs:
@@ -107,9 +115,8 @@ def _counts(pairs: Sequence[Pair]) -> dict[str, int]:
     """Count verdicts, flags and, as `findings`, the failing pairs without an excuse."""
     verdicts = Counter(pair.verdict for pair in pairs)
     flags = Counter(chain.from_iterable(pair.flags for pair in pairs))
-    counts = {verdict: verdicts[verdict] for verdict in get_args(Verdict)}
-    counts["findings"] = sum(map(is_finding, pairs))
-    return counts | flags
+    findings = sum(map(is_finding, pairs))
+    return _NONE | verdicts | {"findings": findings} | flags
 
 
 def _stage_verdict(pairs: Sequence[Pair]) -> str:

@@ -17,7 +17,7 @@ from parity.address import Address, path_of, place_of, port_of
 from parity.align import transform, transformed
 from parity.digests import UNCHANGED
 from parity.errors import AlignmentError, nearest
-from parity.mapping.units import WHOLE, no_run, owners, part, runs_of
+from parity.mapping.units import WHOLE, no_run, owners, part
 from parity.trace import Row, Trace
 from parity.trace.files import Tensors
 
@@ -77,7 +77,7 @@ def mapped(candidate: Trace, mapping: Mapping, reference: Trace) -> Trace:
         message = f"{candidate.folder} has an alignment table of its own; compare it without --mapping"
         raise AlignmentError(message)
     judged = [each for each in mapping.counterparts if mapping.judged(each)]
-    whole = runs_of(reference, "run")
+    whole = reference.in_modes("run")
     if not whole:
         raise AlignmentError(no_run(reference, "run of the whole model"))
     known = _outputs(whole[0])

@@ -15,7 +15,7 @@ from parity.mapping.confidence import choose
 from parity.mapping.counterparts import Chosen, all_outputs
 from parity.mapping.likeness import weigh
 from parity.mapping.table import Mapping
-from parity.mapping.units import fingerprints, no_run, owners, runs_of, units_of, with_parts
+from parity.mapping.units import fingerprints, no_run, owners, units_of, with_parts
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -63,10 +63,10 @@ def _runs(reference: Trace, candidate: Trace) -> tuple[RunReader, RunReader]:
     if candidate.manifest.alignment is not None:
         message = f"{candidate.folder} has an alignment table already and is under the reference's names; record it under its own (docs/mapping.md)"
         raise TraceError(message)
-    free = runs_of(candidate, "free", "run")
+    free = candidate.in_modes("free", "run")
     if not free:
         raise TraceError(no_run(candidate, "free run"))
-    whole = runs_of(reference, "run")
+    whole = reference.in_modes("run")
     if not whole:
         raise TraceError(no_run(reference, "run of the whole model"))
     by_type = {run.info.dtype: run for run in reversed(whole)}

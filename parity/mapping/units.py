@@ -44,7 +44,6 @@ __all__ = [
     "owners",
     "part",
     "parts_of",
-    "runs_of",
     "units_of",
     "with_parts",
 ]
@@ -131,12 +130,6 @@ class Unit:
         """The shape of the first output; of a part, its share of the last axis."""
         shape = self.record.shape
         return shape if self.part is WHOLE else (*shape[:-1], shape[-1] // self.part.count)
-
-
-def runs_of(trace: Trace, *modes: str) -> list[RunReader]:
-    """Return the runs of some modes."""
-    runs = map(trace.run, trace.runs)
-    return [run for run in runs if run.info.mode in modes]
 
 
 def no_run(trace: Trace, kind: str) -> str:

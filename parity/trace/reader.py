@@ -27,6 +27,7 @@ from parity.trace.stores import files_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from parity.choices import RunMode
     from parity.trace.schema import Manifest, Record
 
 __all__ = ["Trace", "Verified"]
@@ -118,6 +119,15 @@ class Trace:
     def runs(self) -> tuple[str, ...]:
         """The names of the runs."""
         return tuple(self._runs)
+
+    @property
+    def readers(self) -> tuple[RunReader, ...]:
+        """The runs themselves, in the order of their names."""
+        return tuple(self._runs.values())
+
+    def in_modes(self, *modes: RunMode) -> list[RunReader]:
+        """Return the runs of some modes."""
+        return [run for run in self.readers if run.info.mode in modes]
 
     def run(self, name: str) -> RunReader:
         """Return a run.

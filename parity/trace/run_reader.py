@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import xxhash
 
+from parity.address import is_output
 from parity.dtypes import widen
 from parity.errors import AddressError, TraceError, nearest
 from parity.trace.digests import digest
@@ -60,6 +61,11 @@ class RunReader:
     def __contains__(self, address: object) -> bool:
         """Tell whether the address is recorded."""
         return str(address) in self._by_address
+
+    @property
+    def output_tensors(self) -> list[str]:
+        """The addresses of tensors that were returned, in order of completion."""
+        return [record.address for record in self.records if record.kind == "tensor" and is_output(record.address)]
 
     def find(self, address: str) -> Record | None:
         """Return the record of an address, or None."""

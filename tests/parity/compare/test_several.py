@@ -73,6 +73,7 @@ def test_one_candidate_in_two_working_types_is_two_columns_with_the_same_semanti
     half = candidate(tmp_path / "half", trace, names=("layers-float32",), command=["--candidate=port"])
     half.manifest.runs["layers-float16"] = half.manifest.runs.pop("layers-float32")
     half._runs["layers-float16"] = half._runs.pop("layers-float32")
+    half.run("layers-float16").name = "layers-float16"
     half.manifest.runs["layers-float16"].dtype = "float16"
     views = split(compare(trace, [healthy, half]))
     assert list(views) == ["small candidate, float32", "small candidate, float16"]
@@ -91,6 +92,7 @@ def test_each_column_has_the_audit_of_the_trace_that_was_loaded_in_its_type(tmp_
     half = candidate(tmp_path / "half", trace, names=("layers-float32",), weights={"unet.conv_in:weight": rounded})
     half.manifest.runs["layers-float16"] = half.manifest.runs.pop("layers-float32")
     half._runs["layers-float16"] = half._runs.pop("layers-float32")
+    half.run("layers-float16").name = "layers-float16"
     half.manifest.runs["layers-float16"].dtype = "float16"
     for order in ([wide, half], [half, wide]):
         views = split(compare(trace, order)).items()
