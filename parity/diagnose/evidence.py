@@ -73,6 +73,10 @@ class Weight:
         """Which forms of the reference's tensor, `LAYOUT/ROUNDING`, the candidate's tensor equals."""
         return [form for form, digest in self.reference.digests.items() if digest == self.digest]
 
+    def equals(self, layout: str, rounding: str = "own") -> bool:
+        """Tell whether the candidate's tensor equals the reference's in a layout, in its own type or rounded."""
+        return f"{layout}/{rounding}" in self.forms
+
     @property
     def twins(self) -> list[str]:
         """The addresses of the reference's other parameters that the candidate's tensor equals."""
@@ -104,6 +108,13 @@ class Failure:
     def first_input(self) -> np.ndarray | None:
         """The first tensor that the module took."""
         return next(iter(self.inputs.values()), None)
+
+    def is_of_one_shape(self, inputs: Collection[str]) -> bool:
+        """Tell whether these inputs are there, and they and the candidate's output in the shape of the reference's."""
+        if not self.inputs.keys() >= set(inputs):
+            return False
+        shapes = {self.candidate.shape, *(self.inputs[name].shape for name in inputs)}
+        return shapes == {self.reference.shape}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -42,7 +43,7 @@ class _Used(NamedTuple):
 
 def another_variant(suspect: Suspect) -> Iterator[Hypothesis]:
     """The candidate computes another variant than the reference."""
-    found = fits(suspect, lambda failure: _used(suspect, failure))
+    found = fits(suspect, partial(_used, suspect))
     if len({used.candidate for used, _ in found}) != 1:
         return
     used = found[-1].value

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from parity.result import ratio
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from parity.diagnose.evidence import Failure, Suspect
 
-__all__ = ["EXPLAINED", "IMAGE_AXES", "Fit", "fits", "multiple", "relative", "residual_of"]
+__all__ = ["EXPLAINED", "IMAGE_AXES", "Fit", "agreed", "fits", "multiple", "relative", "residual_of", "values_of"]
 
 EXPLAINED: Final = 1e-7
 IMAGE_AXES: Final = 4
@@ -35,15 +37,33 @@ class Fit(NamedTuple, Generic[Value]):
     residual: float
 
 
-def fits(suspect: Suspect, fit: Callable[[Failure], Fit[Value] | None]) -> list[Fit[Value]]:
-    """Return the fit of every output that differs; nothing unless each is explained, which none of another shape is."""
+def fits(
+    suspect: Suspect, fit: Callable[[Failure], Fit[Value] | None], *, takes: Collection[str] = ()
+) -> list[Fit[Value]]:
+    """Return the fit of every output that differs; nothing unless each is explained.
+
+    No formula explains an output whose candidate, or an input that it `takes`, is of another shape or was not recorded.
+    """
     found = []
     for failure in suspect.failures():
-        fitted = fit(failure) if failure.candidate.shape == failure.reference.shape else None
+        if not failure.is_of_one_shape(takes):
+            return []
+        fitted = fit(failure)
         if fitted is None or fitted.residual > EXPLAINED:
             return []
         found.append(fitted)
     return found
+
+
+def values_of(found: Iterable[Fit[Value]]) -> list[Value]:
+    """Return what explains each output."""
+    return [fit.value for fit in found]
+
+
+def agreed(found: Iterable[Fit[Value]]) -> Value | None:
+    """Return what explains all outputs alike; None where they want several explanations, or have none."""
+    values = set(values_of(found))
+    return values.pop() if len(values) == 1 else None
 
 
 def residual_of(found: Iterable[Fit[Value]]) -> float:
@@ -57,9 +77,7 @@ def relative(candidate: np.ndarray, reference: np.ndarray) -> float:
         return float("inf")
     scale = float(np.linalg.norm(reference.ravel()))
     distance = float(np.linalg.norm((candidate - reference).ravel()))
-    if scale == 0:
-        return 0.0 if distance == 0 else float("inf")
-    return distance / scale
+    return ratio(distance, scale)
 
 
 def multiple(y: np.ndarray, x: np.ndarray) -> Fit[float]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["GUIDANCE", "another_scale", "swapped_halves"]
 
 GUIDANCE: Final = "guidance"
+_TEXT: Final = "noise_pred_text"
+_UNCOND: Final = "noise_pred_uncond"
 
 
 class _Scales(NamedTuple):
@@ -33,10 +35,9 @@ class _Halves(NamedTuple):
     uncond: np.ndarray
 
     @classmethod
-    def of(cls, failure: Failure) -> _Halves | None:
-        """Return the halves of one step, or None where one was not recorded."""
-        text, uncond = failure.inputs.get("noise_pred_text"), failure.inputs.get("noise_pred_uncond")
-        return None if text is None or uncond is None else cls(text, uncond)
+    def of(cls, failure: Failure) -> _Halves:
+        """Return the halves of one step."""
+        return cls(text=failure.inputs[_TEXT], uncond=failure.inputs[_UNCOND])
 
     def scale_of(self, guided: np.ndarray) -> Fit[float]:
         """Return the scale that makes this of the halves."""
@@ -45,17 +46,19 @@ class _Halves(NamedTuple):
 
 def swapped_halves(suspect: Suspect) -> Iterator[Hypothesis]:
     """The two halves are swapped."""
-    found = fits(suspect, _exchanged)
+    found = fits(suspect, _exchanged, takes=(_TEXT, _UNCOND))
     if found:
         said = f"the candidate equals the formula with both halves exchanged, residual {residual_of(found):.1e}"
-        yield Hypothesis(confidence=FITTED, evidence=(said,), repair="put the unconditional half first")
+        yield Hypothesis(
+            confidence=FITTED,
+            evidence=(said,),
+            repair="put the unconditional half first",
+        )
 
 
-def _exchanged(failure: Failure) -> Fit[float] | None:
+def _exchanged(failure: Failure) -> Fit[float]:
     """Hold one step against the reference's scale with both halves exchanged."""
     halves = _Halves.of(failure)
-    if halves is None:
-        return None
     scale, _ = halves.scale_of(failure.reference)
     exchanged = halves.text + scale * (halves.uncond - halves.text)
     return Fit(scale, relative(failure.candidate, exchanged))
@@ -63,18 +66,20 @@ def _exchanged(failure: Failure) -> Fit[float] | None:
 
 def another_scale(suspect: Suspect) -> Iterator[Hypothesis]:
     """The scale is another."""
-    found = fits(suspect, _scales)
+    found = fits(suspect, _scales, takes=(_TEXT, _UNCOND))
     if found:
         scales = found[0].value
         said = f"the candidate's guidance scale is {scales.candidate:.9g}, the reference's {scales.reference:.9g}"
-        repair = f"set the guidance scale to {scales.reference:.9g}"
-        yield Hypothesis(confidence=FITTED, evidence=(said,), repair=repair)
+        yield Hypothesis(
+            confidence=FITTED,
+            evidence=(said,),
+            repair=f"set the guidance scale to {scales.reference:.9g}",
+        )
 
 
-def _scales(failure: Failure) -> Fit[_Scales] | None:
+def _scales(failure: Failure) -> Fit[_Scales]:
     """Return the scale of each side in one step."""
     halves = _Halves.of(failure)
-    if halves is None:
-        return None
-    scale, residual = halves.scale_of(failure.candidate)
-    return Fit(_Scales(reference=halves.scale_of(failure.reference).value, candidate=scale), residual)
+    reference, _ = halves.scale_of(failure.reference)
+    candidate, residual = halves.scale_of(failure.candidate)
+    return Fit(_Scales(reference, candidate), residual)

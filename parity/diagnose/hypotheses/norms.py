@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 from scipy import optimize
 
-from parity.diagnose.hypotheses.fitting import Fit, fits, relative, residual_of
+from parity.diagnose.hypotheses.fitting import Fit, fits, relative, residual_of, values_of
 from parity.diagnose.hypothesis import FITTED, Hypothesis
 from parity.repair import AttributeEdit
 
@@ -24,11 +25,11 @@ _AROUND: Final = 0.3
 
 def another_epsilon(suspect: Suspect) -> Iterator[Hypothesis]:
     """The candidate's outputs are those of a norm with another epsilon, the same in all calls."""
-    eps, groups = suspect.attribute("eps"), suspect.attribute("num_groups")
+    eps = suspect.attribute("eps")
     if not isinstance(eps, float):
         return
-    found = fits(suspect, lambda failure: _epsilon(failure, eps, groups if isinstance(groups, int) else None))
-    fitted = [fit.value for fit in found]
+    found = fits(suspect, partial(_epsilon, eps=eps, groups=suspect.attribute("num_groups")))
+    fitted = values_of(found)
     if not fitted or max(fitted) > 1.01 * min(fitted) + 1e-12:
         return
     value = float(np.median(fitted))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from parity.diagnose.hypotheses.fitting import EXPLAINED, IMAGE_AXES, Fit, fits, multiple, relative
+from parity.diagnose.hypotheses.fitting import EXPLAINED, IMAGE_AXES, Fit, agreed, fits, multiple, relative
 from parity.diagnose.hypothesis import FITTED, UNEXPLAINED, Hypothesis
 
 if TYPE_CHECKING:
@@ -28,7 +29,11 @@ def scaled(suspect: Suspect) -> Iterator[Hypothesis]:
     if found:
         factor, residual = found[0]
         said = f"the candidate is the reference times {factor:.9g}, residual {residual:.1e}"
-        yield Hypothesis(confidence=FITTED, evidence=(said,), repair=f"divide the output by {factor:.9g}")
+        yield Hypothesis(
+            confidence=FITTED,
+            evidence=(said,),
+            repair=f"divide the output by {factor:.9g}",
+        )
 
 
 def shifted(suspect: Suspect) -> Iterator[Hypothesis]:
@@ -37,26 +42,36 @@ def shifted(suspect: Suspect) -> Iterator[Hypothesis]:
     if found:
         offset = found[0].value
         said = f"the candidate is the reference plus {offset:.9g} everywhere"
-        yield Hypothesis(confidence=FITTED, evidence=(said,), repair=f"subtract {offset:.9g} from the output")
+        yield Hypothesis(
+            confidence=FITTED,
+            evidence=(said,),
+            repair=f"subtract {offset:.9g} from the output",
+        )
 
 
 def _shift(failure: Failure) -> Fit[float] | None:
     """Return the mean difference of one output, and the spread around it."""
     difference = failure.candidate - failure.reference
     mean = float(difference.mean())
-    return Fit(mean, float(np.ptp(difference)) / abs(mean)) if mean else None
+    if mean == 0.0:
+        return None
+    spread = float(np.ptp(difference))
+    return Fit(mean, spread / abs(mean))
 
 
 def permuted_channels(suspect: Suspect) -> Iterator[Hypothesis]:
     """The channels (axis 1 of an image, the last axis of tokens) are in another order."""
-    orders = {fit.value for fit in fits(suspect, _order)}
-    if len(orders) != 1:
+    order = agreed(fits(suspect, _order))
+    if order is None:
         return
-    (order,) = orders
-    moved = [(index, source) for index, source in enumerate(order) if index != source]
-    index, source = moved[0]
-    said = f"{len(moved)} of {len(order)} channels are in another order: channel {index} holds the reference's {source}"
-    yield Hypothesis(confidence=FITTED, evidence=(said,), repair="restore the order of the channels")
+    moved = np.flatnonzero(np.arange(len(order)) != order)
+    index = moved[0]
+    said = f"{len(moved)} of {len(order)} channels are in another order: channel {index} holds the reference's {order[index]}"
+    yield Hypothesis(
+        confidence=FITTED,
+        evidence=(said,),
+        repair="restore the order of the channels",
+    )
 
 
 def _order(failure: Failure) -> Fit[tuple[int, ...]] | None:
@@ -80,13 +95,16 @@ def _by_channel(array: np.ndarray) -> np.ndarray:
 
 def of_another_step(suspect: Suspect) -> Iterator[Hypothesis]:
     """The output of another step."""
-    shifts = {fit.value for fit in fits(suspect, lambda failure: _steps_late(suspect, failure))}
-    if len(shifts) != 1:
+    shift = agreed(fits(suspect, partial(_steps_late, suspect)))
+    if shift is None:
         return
-    (shift,) = shifts
     when = "earlier" if shift > 0 else "later"
     said = f"in every failing step the candidate has the reference's value of {abs(shift)} step(s) {when}"
-    yield Hypothesis(confidence=FITTED, evidence=(said,), repair="use the values of the current step")
+    yield Hypothesis(
+        confidence=FITTED,
+        evidence=(said,),
+        repair="use the values of the current step",
+    )
 
 
 def _steps_late(suspect: Suspect, failure: Failure) -> Fit[int] | None:
@@ -107,5 +125,8 @@ def place_alone(suspect: Suspect) -> Iterator[Hypothesis]:
     worst = suspect.worst
     largest = f"{worst.rel_l2:.1e}" if isinstance(worst.rel_l2, float) else str(worst.rel_l2)
     said = f"{len(suspect.pairs)} outputs differ with identical inputs; the largest relative difference is {largest}"
-    repair = f"compare how both sides compute {suspect.path}; its inputs match"
-    yield Hypothesis(confidence=UNEXPLAINED, evidence=(said, worst.detail), repair=repair)
+    yield Hypothesis(
+        confidence=UNEXPLAINED,
+        evidence=(said, worst.detail),
+        repair=f"compare how both sides compute {suspect.path}; its inputs match",
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from parity.diagnose.hypotheses.fitting import EXPLAINED, IMAGE_AXES, Fit, fits
+from parity.diagnose.hypotheses.fitting import EXPLAINED, IMAGE_AXES, Fit, fits, values_of
 from parity.diagnose.hypothesis import FITTED, Hypothesis
 
 if TYPE_CHECKING:
@@ -46,13 +46,16 @@ def another_border(suspect: Suspect) -> Iterator[Hypothesis]:
     found = fits(suspect, _border)
     if not found:
         return
-    border = reduce(_Border.with_, (fit.value for fit in found))
+    border = reduce(_Border.with_, values_of(found))
     sides, most = ", ".join(border.sides), max(border.sides.values())
     facts = [f"only the border differs ({sides}): by at most {most:.3g} there, {border.inside:.1e} inside"]
     if border.even:
         facts.append("along each side a channel is off by one number: another constant is padded there")
-    repair = "pad with zeros, on the sides where the reference pads"
-    yield Hypothesis(confidence=FITTED, evidence=tuple(facts), repair=repair)
+    yield Hypothesis(
+        confidence=FITTED,
+        evidence=tuple(facts),
+        repair="pad with zeros, on the sides where the reference pads",
+    )
 
 
 def _border(failure: Failure) -> Fit[_Border] | None:

@@ -26,8 +26,11 @@ def half_grid(suspect: Suspect) -> Iterator[Hypothesis]:
     for name in _HALF_TYPES:
         if fits(suspect, partial(_only_candidate_on, kept=bits(name))):
             said = f"every value of the candidate is a {name} number; the reference's are not"
-            repair = "compute this module in the type that was asked for"
-            yield Hypothesis(confidence=FITTED, evidence=(said,), repair=repair)
+            yield Hypothesis(
+                confidence=FITTED,
+                evidence=(said,),
+                repair="compute this module in the type that was asked for",
+            )
 
 
 def _only_candidate_on(failure: Failure, kept: int) -> Fit[None] | None:
@@ -40,4 +43,4 @@ def _on_grid(array: np.ndarray, kept: int) -> bool:
     """Tell whether every value has at most `kept` mantissa bits."""
     mantissa, _ = np.frexp(array[np.isfinite(array)])
     scaled_up = mantissa * 2.0 ** (kept + 1)
-    return bool(array.size) and bool(np.all(scaled_up == np.rint(scaled_up)))
+    return bool(np.all(scaled_up == np.rint(scaled_up)))

@@ -47,8 +47,11 @@ def padding_token(recordings: Recordings) -> Iterator[Hypothesis]:
         f'{len(differences)} ids differ, all of them {_PADDING} on one side and {_EXCLAMATION}, the token of "!", on the other',
         f"the first at {first.address}, {list(first.place)}",
     )
-    repair = 'leave "!" out of the prompt, or give its id as the other side does'
-    yield Hypothesis(confidence=PROVEN, evidence=facts, repair=repair)
+    yield Hypothesis(
+        confidence=PROVEN,
+        evidence=facts,
+        repair='leave "!" out of the prompt, or give its id as the other side does',
+    )
 
 
 def _holds_ids(record: Record) -> bool:
@@ -72,23 +75,35 @@ def negative_prompt(recordings: Recordings) -> Iterator[Hypothesis]:
     """Zeros for the negative prompt on one side, an encoded text on the other."""
     if not recordings.hold(_NEGATIVE):
         return
-    first, second = (float(np.abs(run.wide(_NEGATIVE)).max(initial=0.0)) for run in recordings)
+    first, second = map(_largest_negative, recordings)
     if (first == 0.0) == (second == 0.0):
         return
     said = f"the negative embeddings are all zero on one side; the largest is {first:.6g} and {second:.6g}"
-    yield Hypothesis(confidence=PROVEN, evidence=(said,), repair="give both sides a negative prompt, or neither")
+    yield Hypothesis(
+        confidence=PROVEN,
+        evidence=(said,),
+        repair="give both sides a negative prompt, or neither",
+    )
+
+
+def _largest_negative(run: RunReader) -> float:
+    """Return the largest magnitude in the embeddings of the negative prompt."""
+    return float(np.abs(run.wide(_NEGATIVE)).max(initial=0.0))
 
 
 def timesteps(recordings: Recordings) -> Iterator[Hypothesis]:
     """Another placement of the steps on the training schedule."""
     if not recordings.hold(_TIMESTEPS):
         return
-    first, second = (_list_of_timesteps(run) for run in recordings)
+    first, second = map(_list_of_timesteps, recordings)
     if first == second:
         return
     said = f"timesteps {first} on one side, {second} on the other"
-    repair = "choose the discretization of the other side: LegacyDDPM spaces from the last timestep, DiffusersDDPM by whole strides"
-    yield Hypothesis(confidence=PROVEN, evidence=(said,), repair=repair)
+    yield Hypothesis(
+        confidence=PROVEN,
+        evidence=(said,),
+        repair="choose the discretization of the other side: LegacyDDPM spaces from the last timestep, DiffusersDDPM by whole strides",
+    )
 
 
 def _list_of_timesteps(run: RunReader) -> list[float]:

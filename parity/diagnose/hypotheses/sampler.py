@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from parity.address import Address
 from parity.components import STEP
-from parity.diagnose.hypotheses.fitting import EXPLAINED, Fit, fits, multiple, residual_of
+from parity.diagnose.hypotheses.fitting import EXPLAINED, Fit, fits, multiple, residual_of, values_of
 from parity.diagnose.hypothesis import FITTED, Hypothesis
 from parity.repair import AttributeEdit, NoiseEdit
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from parity.diagnose.evidence import Evidence, Failure, Suspect
 
 __all__ = ["noise_of_another_step", "scaled_step"]
+
+_SAMPLE: Final = "sample"
 
 
 class _Taken(NamedTuple):
@@ -31,7 +34,7 @@ class _Taken(NamedTuple):
 def noise_of_another_step(suspect: Suspect) -> Iterator[Hypothesis]:
     """The step uses the noise of another step."""
     noises = _noises(suspect.evidence)
-    found = fits(suspect, lambda failure: _noise_taken(failure, noises))
+    found = fits(suspect, partial(_noise_taken, noises=noises))
     shifts = {(taken.step - taken.other) % len(noises) for taken, _ in found}
     if len(shifts) != 1:
         return
@@ -71,8 +74,8 @@ def _noise_taken(failure: Failure, noises: list[np.ndarray]) -> Fit[_Taken] | No
 
 def scaled_step(suspect: Suspect) -> Iterator[Hypothesis]:
     """The sampler moves the latents by a multiple of what it should: its update is applied twice, or scaled."""
-    found = fits(suspect, _move)
-    factors = [fit.value for fit in found]
+    found = fits(suspect, _move, takes=(_SAMPLE,))
+    factors = values_of(found)
     if not factors or max(factors) - min(factors) > EXPLAINED * abs(max(factors)):
         return
     factor = max(factors)
@@ -89,9 +92,7 @@ def scaled_step(suspect: Suspect) -> Iterator[Hypothesis]:
     )
 
 
-def _move(failure: Failure) -> Fit[float] | None:
+def _move(failure: Failure) -> Fit[float]:
     """Return how many times the reference's move the candidate's is, in one step."""
-    sample = failure.inputs.get("sample")
-    if sample is None or sample.shape != failure.reference.shape:
-        return None
+    sample = failure.inputs[_SAMPLE]
     return multiple(failure.candidate - sample, failure.reference - sample)

@@ -38,5 +38,7 @@ def _places(paths: Sequence[str]) -> str:
     if len(paths) == 1:
         return paths[0]
     kinds = sorted({re.sub(r"\.\d+", ".*", path) for path in paths})
-    more = ", …" if len(kinds) > _SHOWN else ""
-    return f"{len(paths)} places ({', '.join(kinds[:_SHOWN])}{more})"
+    shown = kinds[:_SHOWN]
+    if len(kinds) > _SHOWN:
+        shown.append("…")
+    return f"{len(paths)} places ({', '.join(shown)})"

@@ -44,22 +44,28 @@ def not_loaded(weight: Weight) -> Iterator[Hypothesis]:
     unused = weight.evidence.candidate.manifest.provenance.get("unused_tensors")
     if unused:
         facts.append(f"{len(unused)} tensors of the checkpoint fill no parameter, {unused[0]} among them")
-    repair = f"map a tensor of the checkpoint to {weight.native}"
-    yield Hypothesis(confidence=PROVEN, evidence=tuple(facts), repair=repair)
+    yield Hypothesis(
+        confidence=PROVEN,
+        evidence=tuple(facts),
+        repair=f"map a tensor of the checkpoint to {weight.native}",
+    )
 
 
 def missing(weight: Weight) -> Iterator[Hypothesis]:
     """One side has no such parameter."""
     for side, digests in (("candidate", weight.candidate), ("reference", weight.reference)):
         if digests is ABSENT:
-            facts = (f"the {side} has no such parameter",)
-            yield Hypothesis(confidence=PROVEN, evidence=facts, repair="map the parameter's name")
+            yield Hypothesis(
+                confidence=PROVEN,
+                evidence=(f"the {side} has no such parameter",),
+                repair="map the parameter's name",
+            )
 
 
 def transposed(weight: Weight) -> Iterator[Hypothesis]:
     """Two axes are exchanged."""
     for change, words in _TRANSPOSES.items():
-        if f"{change}/own" in weight.forms:
+        if weight.equals(change):
             yield Hypothesis(
                 confidence=PROVEN,
                 evidence=(
@@ -74,7 +80,7 @@ def transposed(weight: Weight) -> Iterator[Hypothesis]:
 def flipped(weight: Weight) -> Iterator[Hypothesis]:
     """One axis runs backwards."""
     for change, axis in _FLIPS.items():
-        if f"{change}/own" in weight.forms:
+        if weight.equals(change):
             said = f"the candidate's weight{weight.aside} equals the reference's flipped along axis {axis}, exactly"
             yield Hypothesis(
                 confidence=PROVEN,
@@ -86,33 +92,41 @@ def flipped(weight: Weight) -> Iterator[Hypothesis]:
 
 def rounded(weight: Weight) -> Iterator[Hypothesis]:
     """The value went through a half type."""
-    for form in weight.forms:
-        layout, _, rounding = form.partition("/")
-        if layout == "identity" and rounding in ROUNDINGS:
+    for rounding in ROUNDINGS:
+        if weight.equals("identity", rounding):
             said = f"the candidate's weight{weight.aside} equals the reference's rounded to {rounding}, exactly"
-            repair = "convert from the file of full precision"
-            yield Hypothesis(confidence=PROVEN, evidence=(said,), repair=repair)
+            yield Hypothesis(
+                confidence=PROVEN,
+                evidence=(said,),
+                repair="convert from the file of full precision",
+            )
 
 
 def another_parameter(weight: Weight) -> Iterator[Hypothesis]:
     """The value is that of another parameter."""
     for address in weight.twins:
         said = f"the candidate's weight{weight.aside} equals the reference's {address}, exactly"
-        repair = f"load {weight.pair.address} here and not {address}"
-        yield Hypothesis(confidence=PROVEN, evidence=(said,), repair=repair)
+        yield Hypothesis(
+            confidence=PROVEN,
+            evidence=(said,),
+            repair=f"load {weight.pair.address} here and not {address}",
+        )
 
 
 def different(weight: Weight) -> Iterator[Hypothesis]:
     """Nothing is known but that the value differs."""
     detail = weight.pair.detail
     said = f"the candidate's weight{weight.aside} differs from the reference's in value; the kind is unknown: {detail}"
-    repair = "compare how both sides make this tensor from the checkpoint"
-    yield Hypothesis(confidence=PROVEN, evidence=(said,), repair=repair)
+    yield Hypothesis(
+        confidence=PROVEN,
+        evidence=(said,),
+        repair="compare how both sides make this tensor from the checkpoint",
+    )
 
 
 def shares(weights: Sequence[Weight]) -> str:
     """Say how many of each component's parameters these are."""
-    total = Counter(component_of(address) for address in weights[0].evidence.reference.manifest.weights)
+    total = Counter(map(component_of, weights[0].evidence.reference.manifest.weights))
     share = Counter(component_of(weight.pair.address) for weight in weights)
     parts = []
     for name, count in share.items():
