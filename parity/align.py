@@ -49,8 +49,13 @@ class _Layout(NamedTuple):
     fits: Callable[[Sequence[int]], bool]
 
 
-def _reshaped(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Return an array in a shape of its size; in another it is left as it is, so that the judge sees the difference."""
+def _as_it_is(array: np.ndarray, _shape: Sequence[int], _dtype: str) -> np.ndarray:
+    """The same tensor."""
+    return array
+
+
+def _reshape(array: np.ndarray, shape: Sequence[int], _dtype: str) -> np.ndarray:
+    """The same elements in the other side's shape; where their number differs all is left, for the judge to see."""
     return array.reshape(shape) if array.size == math.prod(shape) else array
 
 
@@ -60,19 +65,14 @@ def _to_tokens(array: np.ndarray, _shape: Sequence[int], _dtype: str) -> np.ndar
     return array.reshape(batch, channels, math.prod(places)).swapaxes(1, 2)
 
 
-def _to_image(array: np.ndarray, shape: Sequence[int], _dtype: str) -> np.ndarray:
+def _to_image(array: np.ndarray, shape: Sequence[int], dtype: str) -> np.ndarray:
     """[batch, tokens, channels] becomes the image that the other side has."""
-    return _reshaped(np.moveaxis(array, -1, 1)[..., None], shape)
+    return _reshape(np.moveaxis(array, -1, 1)[..., None], shape, dtype)
 
 
 def _sequence_first(array: np.ndarray, _shape: Sequence[int], _dtype: str) -> np.ndarray:
     """[batch, tokens, channels] becomes [tokens, batch, channels], and the other way round."""
     return np.swapaxes(array, 0, 1)
-
-
-def _reshape(array: np.ndarray, shape: Sequence[int], _dtype: str) -> np.ndarray:
-    """The same elements in the other side's shape."""
-    return _reshaped(array, shape)
 
 
 def _integer_width(array: np.ndarray, _shape: Sequence[int], dtype: str) -> np.ndarray:
@@ -85,6 +85,7 @@ def _with_axes(least: int) -> Callable[[Sequence[int]], bool]:
     return lambda shape: len(shape) >= least
 
 
+_UNMOVED: Final = _Layout(_as_it_is, _with_axes(0))
 _LAYOUTS: Final = {
     "nchw-to-tokens": _Layout(_to_tokens, _with_axes(3)),
     "tokens-to-nchw": _Layout(_to_image, _with_axes(2)),
@@ -116,12 +117,14 @@ def _slice(index: int, count: int) -> _Layout:
 
 
 @cache
-def _layout(name: str) -> _Layout:
-    """Return the layout of a name.
+def _layout(name: str | None) -> _Layout:
+    """Return the layout of a name; without one nothing is moved.
 
     Raises:
         AlignmentError: it is not of the closed list.
     """
+    if name is None:
+        return _UNMOVED
     if name in _LAYOUTS:
         return _LAYOUTS[name]
     part = _SLICE.fullmatch(name)
@@ -137,7 +140,7 @@ def transform(name: str | None, array: np.ndarray, shape: Sequence[int], dtype: 
     Raises:
         AlignmentError: the transform is not of the closed list.
     """
-    return array if name is None else _layout(name).move(array, shape, dtype)
+    return _layout(name).move(array, shape, dtype)
 
 
 def transformed(name: str | None, here: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
@@ -146,8 +149,6 @@ def transformed(name: str | None, here: Sequence[int], shape: Sequence[int]) -> 
     Raises:
         AlignmentError: the transform is not of the closed list, or a tensor of this shape has no such layout.
     """
-    if name is None:
-        return tuple(here)
     layout = _layout(name)
     if not layout.fits(here):
         message = f"a tensor of shape {list(here)} has no layout transform {name!r}; correct the table"

@@ -81,21 +81,25 @@ def _index(weights: Mapping[str, WeightDigests]) -> Index:
 
 def _weight_pair(address: str, order: int, wanted: WeightDigests, found: WeightDigests, index: Index) -> Pair:
     """Compare one parameter."""
-    digest = found.digests.get(UNCHANGED, "")
-    verdict: Verdict = "MATCH"
-    details = []
-    if found.initial:
-        details = ["still at its initial value"]
-    elif digest != wanted.digests.get(UNCHANGED):
-        details = [explain(address, digest, index)]
-    if details:
-        verdict = "MISMATCH"
+    detail = _difference(address, wanted, found, index)
+    verdict: Verdict = "MISMATCH" if detail else "MATCH"
     if found.shape != wanted.shape:
         verdict = "INCOMPARABLE"
-        details.insert(0, f"shape {list(found.shape)}; the reference has {list(wanted.shape)}")
-    pair = _pair(address, verdict, order, "; ".join(details), native=found.native, shape=wanted.shape)
+        shapes = f"shape {list(found.shape)}; the reference has {list(wanted.shape)}"
+        detail = "; ".join(filter(None, (shapes, detail)))
+    pair = _pair(address, verdict, order, detail, native=found.native, shape=wanted.shape)
     pair.basis, pair.limit = "exact", "equal digests"
     return pair
+
+
+def _difference(address: str, wanted: WeightDigests, found: WeightDigests, index: Index) -> str:
+    """Say how a parameter's value differs; nothing where it is the reference's."""
+    if found.initial:
+        return "still at its initial value"
+    digest = found.digests.get(UNCHANGED, "")
+    if digest == wanted.digests.get(UNCHANGED):
+        return ""
+    return explain(address, digest, index)
 
 
 def explain(address: str, digest: str, index: Index) -> str:
@@ -152,8 +156,8 @@ def same_attribute(first: Any, second: Any) -> bool:
         case (bool(), _) | (_, bool()) | (None, _) | (_, None):
             return first is second  # True is no 1, and None no 0
         case (int() | float(), int() | float()):
-            return first == second or math.isclose(first, second, rel_tol=_FLOAT32_EPS)
-    return type(first) is type(second) and first == second
+            return math.isclose(first, second, rel_tol=_FLOAT32_EPS)
+    return bool(first == second)
 
 
 def _shown(value: object) -> float | str:

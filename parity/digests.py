@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 import xxhash
 
-from parity.dtypes import bits, is_float, narrow, widen
+from parity.dtypes import is_coarser, narrow, widen
 
 __all__ = ["ROUNDINGS", "UNCHANGED", "digest", "digests", "layouts"]
 
@@ -32,12 +32,13 @@ _SWAPS = {2: {"transpose": (0, 1)}, 4: {"transpose01": (0, 1), "transpose23": (2
 def layouts(array: np.ndarray) -> dict[str, np.ndarray]:
     """Return views of `array` by the name of their layout, `identity` first."""
     found = {"identity": array}
-    for name, (first, second) in _SWAPS.get(array.ndim, {}).items():
-        if max(array.shape[first], array.shape[second]) > 1:
-            found[name] = array.swapaxes(first, second)
-    for axis, length in enumerate(array.shape):
-        if length > 1:
-            found[f"flip{axis}"] = np.flip(array, axis)
+    # Moving axes of length one changes no byte, so it is no layout of its own.
+    longer = [axis for axis, length in enumerate(array.shape) if length > 1]
+    for name, axes in _SWAPS.get(array.ndim, {}).items():
+        if not set(axes).isdisjoint(longer):
+            found[name] = array.swapaxes(*axes)
+    for axis in longer:
+        found[f"flip{axis}"] = np.flip(array, axis)
     return found
 
 
@@ -60,7 +61,7 @@ def _forms(array: np.ndarray, dtype: str) -> dict[str, np.ndarray]:
     """Return `array` as it is, and rounded to each half type that is coarser than its own."""
     forms = {"own": array}
     for name in ROUNDINGS:
-        if is_float(dtype) and bits(name) < bits(dtype):
+        if is_coarser(name, dtype):
             forms[name] = _rounded(array, dtype, name)
     return forms
 

@@ -11,12 +11,13 @@ numpy has no bfloat16, so an array of it travels as uint16 beside the name `"bfl
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
 
-__all__ = ["FLOATS", "FloatName", "TypeName", "bits", "eps", "is_float", "narrow", "storage", "widen"]
+__all__ = ["FLOATS", "FloatName", "TypeName", "bits", "eps", "is_coarser", "is_float", "narrow", "storage", "widen"]
 
 FloatName = Literal["float64", "float32", "float16", "bfloat16"]
 TypeName = Literal[
@@ -36,6 +37,11 @@ def is_float(name: str) -> bool:
 def bits(name: str) -> int:
     """Return the mantissa bits of a floating type; a larger number is a finer type."""
     return _MANTISSA_BITS[name]
+
+
+def is_coarser(name: str, than: str) -> bool:
+    """Tell whether a floating type has fewer mantissa bits than another one; a type of integers is never either."""
+    return _MANTISSA_BITS.get(name, math.inf) < _MANTISSA_BITS.get(than, 0)
 
 
 def eps(name: str) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from parity.address import Address
-from parity.dtypes import eps, is_float, narrow, widen
+from parity.dtypes import is_coarser, narrow, widen
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +43,6 @@ def in_recorded_type(array: np.ndarray, manifest: Manifest, address: str) -> np.
 def _coarser(array: np.ndarray, manifest: Manifest, address: str) -> str | None:
     """Return the reference's type of a parameter where that is a floating type coarser than the array's."""
     known = manifest.weights.get(address)
-    if known is None or not is_float(known.dtype):
+    if known is None or not is_coarser(known.dtype, str(array.dtype)):
         return None
-    return known.dtype if eps(known.dtype) > eps(str(array.dtype)) else None
+    return known.dtype

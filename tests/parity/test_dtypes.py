@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parity.dtypes import FLOATS, bits, eps, is_float, narrow, storage, widen
+from parity.dtypes import FLOATS, bits, eps, is_coarser, is_float, narrow, storage, widen
 
 
 def test_bfloat16_is_stored_as_little_endian_words():
@@ -85,3 +85,12 @@ def test_every_nan_narrows_to_the_one_nan_without_a_warning(word):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert narrow(np.array(word, np.uint32).view(np.float32), "bfloat16") == 0x7FC0
+
+
+@pytest.mark.parametrize(
+    ("name", "than", "expected"),
+    [("bfloat16", "float16", True), ("float16", "bfloat16", False), ("float32", "float32", False),
+     ("int8", "float64", False), ("float16", "int64", False)],
+)  # fmt: skip
+def test_a_coarser_type_has_fewer_bits_and_integers_are_neither(name, than, expected):
+    assert is_coarser(name, than) is expected
