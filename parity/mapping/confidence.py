@@ -18,7 +18,6 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from parity.mapping.order import posterior
-from parity.mapping.units import marks_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +77,7 @@ def _classes(units: Sequence[Unit]) -> np.ndarray:
     numbers: dict[tuple[object, ...], int] = {}
     found = []
     for position, unit in enumerate(units):
-        marks = marks_of(unit, unit.port)
+        marks = unit.marks(unit.port)
         key: tuple[object, ...] = (position,) if unit.weights or not marks else marks
         found.append(numbers.setdefault(key, len(numbers)))
     return np.array(found)

@@ -12,7 +12,7 @@ from parity.align import transformed
 from parity.mapping.confidence import ORDER_ALONE
 from parity.mapping.likeness import distance, parameter_of
 from parity.mapping.table import Counterpart
-from parity.mapping.units import LAYOUTS, WHOLE, fingerprint, marks_of
+from parity.mapping.units import LAYOUTS, WHOLE, are_integers, fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,9 @@ __all__ = ["Chosen", "all_outputs", "first_outputs"]
 
 _NEAR: Final = 0.5
 _AGREE: Final = 1e-2
-_IMAGE: Final = 4
+
+_TURNED: Final = {(4, 3): "nchw-to-tokens", (3, 4): "tokens-to-nchw"}
+"""Numbers of axes, the candidate's and the reference's -> the layout that such an output may be in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +53,22 @@ class Chosen:
         """Tell whether the values of two units agree at least so far that a layout is seen; never where none tell."""
         return bool(self.likeness.distance[row, column] < _NEAR)
 
+    def layout(self, row: int, column: int) -> str | None:
+        """Return the layout in which the values of two units agree; None as they lie, or where none is seen."""
+        if not self.are_near(row, column):
+            return None
+        return LAYOUTS[self.likeness.layout[row, column]]
+
 
 def without(unit: Unit, port: str) -> Counterpart:
     """Return what is said of an output that has no counterpart."""
     return Counterpart(
-        path=unit.path, port=port, call=unit.call, native="", confidence=0.0, evidence="no counterpart was found"
+        path=unit.path,
+        port=port,
+        call=unit.call,
+        native="",
+        confidence=0.0,
+        evidence="no counterpart was found",
     )
 
 
@@ -79,28 +92,36 @@ def _first_output(chosen: Chosen, row: int, *, is_first_apart: bool) -> Counterp
     likeness, choice, near = chosen.likeness, chosen.choice, chosen.are_near(row, column)
     weights = _weights(unit, other, agree=near, first=is_first_apart)
     confidence = float(choice.confidence[row])
+    if unit.shape != other.shape and not near:  # nothing tells the layout, so nothing could be judged
+        confidence = min(confidence, ORDER_ALONE)
     said = [weights.said] if weights.said else []
     if chosen.runs is not None:
         said.append(_apart(float(likeness.distance[row, column])))
     if unit.shape != other.shape:
         said.append(f"shape {list(other.shape)} for {list(unit.shape)}")
-        if not near:  # nothing tells the layout, so nothing could be judged
-            confidence = min(confidence, ORDER_ALONE)
     if len(unit.occurrences) != len(other.occurrences):
         said.append(f"{len(other.occurrences)} calls for {len(unit.occurrences)}")
     said.append(f"names {likeness.names[row, column]:.2f}")
     said.append(f"content {choice.content[row, column]:.3f}, order {choice.order[row, column]:.3f}")
-    layout = LAYOUTS[likeness.layout[row, column]] if near else None
     return Counterpart(
-        path=unit.path, port=unit.port, call=unit.call, native=other.path, take=other.port, native_call=other.call,
-        confidence=confidence, weights=weights.held_by, transform=_transform(unit, other, layout),
+        path=unit.path,
+        port=unit.port,
+        call=unit.call,
+        native=other.path,
+        take=other.port,
+        native_call=other.call,
+        confidence=confidence,
+        weights=weights.held_by,
+        transform=_transform(unit, other, chosen.layout(row, column)),
         evidence="; ".join(said),
-    )  # fmt: skip
+    )
 
 
 def _apart(far: float) -> str:
     """Return a distance of values in words."""
-    return "values cannot be compared" if math.isnan(far) else f"values differ by {far:.1e}"
+    if math.isnan(far):
+        return "values cannot be compared"
+    return f"values differ by {far:.1e}"
 
 
 class _Weights(NamedTuple):
@@ -148,8 +169,10 @@ def _by_shape(wanted: WeightDigests, name: str, other: Unit) -> str:
     if name in other.weights:
         return name
     size = math.prod(wanted.shape)
-    same = [each for each, digests in other.weights.items() if math.prod(digests.shape) == size]
-    return same[0] if len(same) == 1 else ""
+    same_size = [each for each, digests in other.weights.items() if math.prod(digests.shape) == size]
+    if len(same_size) == 1:
+        return same_size[0]
+    return ""
 
 
 def _transform(unit: Unit, other: Unit, layout: str | None) -> str | None:
@@ -158,14 +181,21 @@ def _transform(unit: Unit, other: Unit, layout: str | None) -> str | None:
         return other.part.transform
     if layout is not None:
         return layout
-    mine, theirs = unit.record.dtype, other.record.dtype
     if unit.shape == other.shape:
-        return "integer-width" if mine != theirs and {mine[:3], theirs[:3]} <= {"int", "uin"} else None
+        return _other_width(unit.record.dtype, other.record.dtype)
     if math.prod(unit.shape) != math.prod(other.shape):
         return None
-    if len(other.shape) == _IMAGE and transformed("nchw-to-tokens", other.shape, unit.shape) == unit.shape:
-        return "nchw-to-tokens"
-    return "tokens-to-nchw" if len(unit.shape) == _IMAGE and len(other.shape) == _IMAGE - 1 else "reshape"
+    turned = _TURNED.get((len(other.shape), len(unit.shape)))
+    if turned is not None and transformed(turned, other.shape, unit.shape) == unit.shape:
+        return turned
+    return "reshape"
+
+
+def _other_width(mine: str, theirs: str) -> str | None:
+    """Return the transform between two types in one shape: only that of integers is a matter of layout."""
+    if mine != theirs and are_integers(mine, theirs):
+        return "integer-width"
+    return None
 
 
 def all_outputs(chosen: Chosen) -> list[Counterpart]:
@@ -180,54 +210,65 @@ def all_outputs(chosen: Chosen) -> list[Counterpart]:
     found = []
     for unit, first in zip(chosen.mine, firsts, strict=True):
         other = units.get((first.native, first.native_call))
-        for place, port in enumerate(unit.occurrences[0].ports):
-            holder = holders.get(marks_of(unit, port))
+        for port in unit.ports:
+            holder = holders.get(unit.marks(port))
             if port == unit.port and (first.native or holder is None):
                 found.append(first)
             elif holder is not None:
                 found.append(_handed_on(unit, port, holder))
-            elif other is None or place >= len(other.occurrences[0].ports):
-                found.append(without(unit, port))
+            elif other is not None:
+                found.append(_at_place(chosen, unit, port, first, other))
             else:
-                found.append(_at_place(unit, other, (port, place), first, chosen.runs))
+                found.append(without(unit, port))
     return found
 
 
 def _holders(units: Sequence[Unit], firsts: Sequence[Counterpart]) -> dict[tuple[str, ...], Counterpart]:
     """Return the digests of an output in all calls -> its surest counterpart."""
     found: dict[tuple[str, ...], Counterpart] = {}
-    for unit, first in zip(units, firsts, strict=True):
-        marks = marks_of(unit, unit.port)
-        if marks and first.native:
-            best = found.setdefault(marks, first)
-            if first.confidence > best.confidence:
-                found[marks] = first
+    surest_first = sorted(zip(units, firsts, strict=True), key=lambda told: -told[1].confidence)
+    for unit, first in surest_first:
+        if first.native:
+            found.setdefault(unit.marks(unit.port), first)
+    found.pop((), None)  # of whose digests nothing is known, nothing is the same tensor
     return found
 
 
 def _handed_on(unit: Unit, port: str, holder: Counterpart) -> Counterpart:
     """Return the counterpart of an output that is the tensor of another output."""
     return msgspec.structs.replace(
-        holder, path=unit.path, port=port, call=unit.call, weights={},
-        evidence=f"the same tensor as {holder.path}:{holder.port}",
-    )  # fmt: skip
+        holder,
+        path=unit.path,
+        port=port,
+        call=unit.call,
+        weights={},
+        evidence=f"the same tensor as {holder.output}",
+    )
 
 
-def _at_place(
-    unit: Unit, other: Unit, at: tuple[str, int], first: Counterpart, runs: tuple[RunReader, RunReader] | None
-) -> Counterpart:
+def _at_place(chosen: Chosen, unit: Unit, port: str, first: Counterpart, other: Unit) -> Counterpart:
     """Return the counterpart of a further output: the candidate's of the same name or place, as sure as values agree."""
-    port, place = at
-    ports = other.occurrences[0].ports
-    take = port if port in ports else list(ports)[place]
-    mine, theirs = unit.occurrences[0].ports[port].shape, ports[take].shape
-    said, confidence = f"output {take} of {first.native}, shape {list(theirs)} for {list(mine)}", 0.0
+    take = dict(zip(unit.ports, other.ports, strict=False)).get(port)
+    if take is None:
+        return without(unit, port)
+    if port in other.ports:
+        take = port
+    mine, theirs = unit.ports[port].shape, other.ports[take].shape
+    said = f"output {take} of {first.native}, shape {list(theirs)} for {list(mine)}"
+    confidence = 0.0
     if mine == theirs:
         confidence = min(first.confidence, ORDER_ALONE)
-        if runs is not None:
-            far = distance(fingerprint(runs[0], unit, port), fingerprint(runs[1], other, take))
+        if chosen.runs is not None:
+            far = distance(fingerprint(chosen.runs[0], unit, port), fingerprint(chosen.runs[1], other, take))
             said += f", values differ by {far:.1e}"
-            confidence = first.confidence if far < _AGREE else confidence
+            if far < _AGREE:
+                confidence = first.confidence
     return msgspec.structs.replace(
-        first, port=port, take=take, weights={}, transform=None, confidence=confidence, evidence=said
+        first,
+        port=port,
+        take=take,
+        weights={},
+        transform=None,
+        confidence=confidence,
+        evidence=said,
     )

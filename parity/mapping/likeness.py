@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from parity.mapping.units import LAYOUTS, layout_of
+from parity.mapping.units import LAYOUTS, digests_in, layout_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -128,22 +128,24 @@ def parameter_of(wanted: WeightDigests, parameters: Mapping[str, WeightDigests],
 
     `layout` is that of the candidate's digests to look at, the returned one the reference's that its parameter is.
     """
-    by_value = {value: key for key, value in reversed(wanted.digests.items())}
+    # A value that several layouts have is the first one's: a matrix that equals its transpose lies as it is.
+    layouts = {value: layout_of(key) for key, value in reversed(wanted.digests.items())}
     for name, other in parameters.items():
-        for key, value in other.digests.items():
-            if layout_of(key) == layout and value in by_value:
-                return name, layout_of(by_value[value])
+        held = filter(layouts.__contains__, digests_in(layout, other))
+        value = next(held, None)
+        if value is not None:
+            return name, layouts[value]
     return "", ""
 
 
 def _weights(reference: Sequence[Unit], candidate: Sequence[Unit]) -> np.ndarray:
     """Return the log odds of the weights."""
     same_sizes = _agree(_parameter_sizes, reference, candidate)
-    bare = [np.array([not unit.weights for unit in units], bool) for units in (reference, candidate)]
-    if bare[0].all() or bare[1].all():  # that side tells no weights
+    bare, other_bare = _have_no_weights(reference), _have_no_weights(candidate)
+    if bare.all() or other_bare.all():  # that side tells no weights
         return np.zeros(same_sizes.shape)
     found = np.where(same_sizes, _SIZES, _OTHER)
-    found[np.logical_and.outer(*bare)] = 0.0
+    found[np.logical_and.outer(bare, other_bare)] = 0.0
     holders = _holders(candidate)
     for row, unit in enumerate(reference):
         for column, count in _shared(unit, holders).items():
@@ -152,9 +154,14 @@ def _weights(reference: Sequence[Unit], candidate: Sequence[Unit]) -> np.ndarray
     return found
 
 
-def _parameter_sizes(unit: Unit) -> tuple[int, ...]:
-    """Return the sizes of a unit's parameters, in ascending order."""
-    return tuple(sorted(math.prod(each.shape) // unit.part.count for each in unit.weights.values()))
+def _parameter_sizes(unit: Unit) -> tuple[float, ...]:
+    """Return the sizes of a unit's parameters, in ascending order; of a part, those of its share."""
+    return unit.parameter_sizes(unit.part.count)
+
+
+def _have_no_weights(units: Iterable[Unit]) -> np.ndarray:
+    """Return for each unit whether it has no parameters."""
+    return np.array([not unit.weights for unit in units], bool)
 
 
 def _shared(unit: Unit, holders: Mapping[str, set[int]]) -> Counter[int]:
@@ -171,9 +178,8 @@ def _holders(units: Iterable[Unit]) -> dict[str, set[int]]:
     found: defaultdict[str, set[int]] = defaultdict(set)
     for column, unit in enumerate(units):
         for each in unit.weights.values():
-            for key, value in each.digests.items():
-                if layout_of(key) == unit.part.layout:
-                    found[value].add(column)
+            for value in digests_in(unit.part.layout, each):
+                found[value].add(column)
     return found
 
 

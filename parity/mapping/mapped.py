@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 import re
+from collections import defaultdict
+from itertools import chain, filterfalse
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
 
-from parity.address import Address, path_of, place_of, port_of
+from parity.address import path_of, place_of, port_of
 from parity.align import transform, transformed
 from parity.digests import UNCHANGED
 from parity.errors import AlignmentError, nearest
-from parity.mapping.units import WHOLE, no_run, owners, part
+from parity.mapping.units import WHOLE, are_integers, no_run, outputs_of, owners, part
 from parity.trace import Row, Trace
 from parity.trace.files import Tensors
 
@@ -76,12 +78,13 @@ def mapped(candidate: Trace, mapping: Mapping, reference: Trace) -> Trace:
     if candidate.manifest.alignment is not None:
         message = f"{candidate.folder} has an alignment table of its own; compare it without --mapping"
         raise AlignmentError(message)
-    judged = [each for each in mapping.counterparts if mapping.judged(each)]
     whole = reference.in_modes("run")
     if not whole:
         raise AlignmentError(no_run(reference, "run of the whole model"))
     known = _outputs(whole[0])
     _check_known(mapping, reference, known)
+    judged = list(filter(mapping.judged, mapping.counterparts))
+    _check_not_both(mapping, judged)
     runs = {name: _mapped_run(candidate, name, judged, known) for name in candidate.runs}
     whole_paths = {name: reason for name, reason in mapping.not_compared.items() if not port_of(name)}
     manifest = msgspec.structs.replace(
@@ -108,35 +111,36 @@ def _mapped_run(candidate: Trace, name: str, judged: Iterable[Counterpart], know
 
 def _outputs(run: RunReader) -> _Outputs:
     """Return the outputs of a run."""
-    found: _Outputs = {}
-    for record in run.records:
-        address = Address.parse(record.address)
-        if address.port.startswith("output"):
-            calls = found.setdefault((address.path, address.port), {})
-            calls[address.step, address.call or 0] = record
-    return found
+    found: _Outputs = defaultdict(dict)
+    for output in outputs_of(run):
+        found[output.path, output.port][output.step, output.call] = output.record
+    return dict(found)
 
 
 def _check_known(mapping: Mapping, reference: Trace, known: _Outputs) -> None:
-    """Refuse paths that the reference does not have, and what is both judged and left out.
+    """Refuse paths that the reference does not have.
 
     Raises:
         AlignmentError: there is one.
     """
-    paths = {path for path, _ in known} | set(reference.manifest.modules) | set(owners(reference))
-    outputs = {f"{path}:{port}" for path, port in known}
-    judged: set[str] = set()
-    named = []
-    for each in mapping.counterparts:
-        named.append(each.path)
-        if mapping.judged(each):
-            judged |= {each.path, f"{each.path}:{each.port}"}
+    paths = {path for path, _ in known}.union(reference.manifest.modules, owners(reference))
+    names = paths.union(f"{path}:{port}" for path, port in known)
+    named = [each.path for each in mapping.counterparts]
     for name in (*named, *mapping.not_compared):
-        if name not in paths and name not in outputs:
+        if name not in names:
             message = f"the mapping names {name!r}, which the reference does not have{nearest(name, paths)}"
             raise AlignmentError(message)
+
+
+def _check_not_both(mapping: Mapping, judged: Iterable[Counterpart]) -> None:
+    """Refuse what is both judged and left out.
+
+    Raises:
+        AlignmentError: there is such a path or output.
+    """
+    names = set(chain.from_iterable((each.path, each.output) for each in judged))
     for name in mapping.not_compared:
-        if name in judged:
+        if name in names:
             message = f"{name} has a pair that is judged and is listed as not compared; remove one"
             raise AlignmentError(message)
 
@@ -181,17 +185,23 @@ def _renamed(each: Counterpart, mine: Record, native: Record) -> Record:
     if native.kind != "tensor" or each.transform is None:
         return named
     shape = transformed(each.transform, native.shape, mine.shape)
-    both_integers = {native.dtype[:3], mine.dtype[:3]} <= {"int", "uin"}
-    dtype = mine.dtype if each.transform == "integer-width" and both_integers else native.dtype
+    dtype = native.dtype
+    if each.transform == "integer-width" and are_integers(native.dtype, mine.dtype):
+        dtype = mine.dtype
     return msgspec.structs.replace(named, shape=shape, dtype=dtype, digest="")
 
 
 def _row(each: Counterpart) -> Row:
     """Return a counterpart as a row of an alignment."""
     return Row(
-        path=each.path, native=each.native, port=each.port, call=each.call, native_call=each.native_call,
-        output=each.transform, take=each.take.removeprefix("output").removeprefix("."),
-    )  # fmt: skip
+        path=each.path,
+        native=each.native,
+        port=each.port,
+        call=each.call,
+        native_call=each.native_call,
+        output=each.transform,
+        take=each.take.removeprefix("output").removeprefix("."),
+    )
 
 
 def _weights(judged: Iterable[Counterpart], reference: Trace, candidate: Trace) -> dict[str, WeightDigests]:
@@ -229,16 +239,21 @@ def _parameter(known: Table[str, Table[str, WeightDigests]], path: str, name: st
 def _part_of(taken: str | None) -> Part:
     """Return the part of a fused projection that a transform takes of its output."""
     found = _SLICE.fullmatch(taken or "")
-    return WHOLE if found is None else part(int(found["index"]), int(found["count"]))
+    if found is None:
+        return WHOLE
+    return part(int(found["index"]), int(found["count"]))
 
 
 def _pulled_back(wanted: WeightDigests, held: WeightDigests, layout: str, share: Part) -> WeightDigests:
     """Return a native parameter as the reference has it: its share of a fused one, in its type and layout."""
-    digest = held.digests.get(f"{share.layout}/{wanted.dtype}") or held.digests.get(f"{share.layout}/own", "")
+    unrounded = held.digests.get(f"{share.layout}/own", "")
+    digest = held.digests.get(f"{share.layout}/{wanted.dtype}", unrounded)
+    # The mapping says that it is stored turned: then the reference's, turned in the same way, has these values.
     if layout and digest and digest == wanted.digests.get(f"{layout}/own"):
         digest = wanted.digests[UNCHANGED]
-    same_size = math.prod(held.shape) // share.count == math.prod(wanted.shape)
-    shape = wanted.shape if same_size else held.shape
+    shape = held.shape
+    if math.prod(held.shape) // share.count == math.prod(wanted.shape):
+        shape = wanted.shape
     return msgspec.structs.replace(held, shape=shape, digests={UNCHANGED: digest})
 
 
@@ -259,18 +274,18 @@ def excluded(mapping: Mapping) -> list[dict[str, str]]:
 
 def explain(pairs: Iterable[Pair], mapping: Mapping) -> None:
     """Say at every missing pair what the mapping proposed, and what a person can do."""
-    unjudged = [each for each in mapping.counterparts if not mapping.judged(each)]
-    by_output = {(each.path, each.port): each for each in unjudged}
-    by_path = {each.path: each for each in unjudged}
     known = {each.path for each in mapping.counterparts}
+    unjudged: dict[str, Counterpart] = {}
+    for each in filterfalse(mapping.judged, mapping.counterparts):
+        unjudged[each.path] = unjudged[each.output] = each
     for pair in pairs:
         if pair.verdict != "MISSING":
             continue
-        path = path_of(pair.address)
-        each = by_path.get(path) if pair.mode == "audit" else by_output.get((path, port_of(pair.address)))
-        if each is not None:
-            pair.detail = _why_not_judged(each, mapping)
-        elif pair.mode == "audit" and path in known:
+        path, is_parameter = path_of(pair.address), pair.mode == "audit"
+        proposed = unjudged.get(path if is_parameter else f"{path}:{port_of(pair.address)}")
+        if proposed is not None:
+            pair.detail = _why_not_judged(proposed, mapping)
+        elif is_parameter and path in known:
             pair.detail = "not judged: the mapping does not say which parameter this is; name it under weights"
 
 

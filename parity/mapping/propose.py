@@ -18,7 +18,7 @@ from parity.mapping.table import Mapping
 from parity.mapping.units import fingerprints, no_run, owners, units_of, with_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
     from parity.mapping.table import Counterpart
     from parity.mapping.units import Unit
@@ -42,15 +42,22 @@ def propose(reference: Trace, candidate: Trace, *, values: bool = True, names: b
     runs = _runs(reference, candidate)
     mine = units_of(reference, runs[0])
     theirs = with_parts(mine, units_of(candidate, runs[1]))
-    prints = (fingerprints(runs[0], mine), fingerprints(runs[1], theirs)) if values else None
+    prints = None
+    if values:
+        prints = fingerprints(runs[0], mine), fingerprints(runs[1], theirs)
     likeness = weigh(mine, theirs, prints, names=names)
-    choice = choose(likeness, mine, theirs)
-    used_runs = runs if values else None
-    found = all_outputs(Chosen(mine=mine, theirs=theirs, likeness=likeness, choice=choice, runs=used_runs))
-    used = {(each.native, each.native_call) for each in found}
-    left = dict.fromkeys(unit.path for unit in theirs if (unit.path, unit.call) not in used)
+    chosen = Chosen(
+        mine=mine,
+        theirs=theirs,
+        likeness=likeness,
+        choice=choose(likeness, mine, theirs),
+        runs=runs if values else None,
+    )
+    found = all_outputs(chosen)
     return Mapping(
-        counterparts=found, not_compared=_reasons(reference, mine, runs[0], found), candidate_only=list(left)
+        counterparts=found,
+        not_compared=_reasons(reference, mine, runs[0], found),
+        candidate_only=_unused(theirs, found),
     )
 
 
@@ -69,11 +76,16 @@ def _runs(reference: Trace, candidate: Trace) -> tuple[RunReader, RunReader]:
     whole = reference.in_modes("run")
     if not whole:
         raise TraceError(no_run(reference, "run of the whole model"))
-    by_type = {run.info.dtype: run for run in reversed(whole)}
-    for run in free:
-        if run.info.dtype in by_type:
-            return by_type[run.info.dtype], run
-    return whole[0], free[0]
+    by_type = {run.info.dtype: run for run in reversed(whole)}  # of several of one type, the first
+    theirs = next((run for run in free if run.info.dtype in by_type), free[0])
+    return by_type.get(theirs.info.dtype, whole[0]), theirs
+
+
+def _unused(units: Iterable[Unit], found: Iterable[Counterpart]) -> list[str]:
+    """Return the candidate's paths that stand for nothing in the reference, each once."""
+    used = {(each.native, each.native_call) for each in found}
+    left = [unit.path for unit in units if (unit.path, unit.call) not in used]
+    return list(dict.fromkeys(left))
 
 
 def _reasons(reference: Trace, units: Sequence[Unit], run: RunReader, found: Sequence[Counterpart]) -> dict[str, str]:
@@ -82,13 +94,14 @@ def _reasons(reference: Trace, units: Sequence[Unit], run: RunReader, found: Seq
     An owner of parameters that no call was recorded of was never called; a module without parameters and without a
     counterpart that returns its input is an identity.
     """
+    owned = owners(reference)
     called = {unit.path for unit in units}
     paired = {each.path for each in found if each.native}
+    may_hand_on = reference.manifest.modules.keys() - owned.keys() - paired
     given = {(place_of(record.address), record.digest) for record in run.records if is_input(record.address)}
-    reasons = {path: "never called" for path in owners(reference) if path not in called}
+    reasons = {path: "never called" for path in owned if path not in called}
     for unit in units:
-        may_hand_on = unit.path in reference.manifest.modules and not unit.weights and unit.path not in paired
-        if may_hand_on and _is_identity(unit, given):
+        if unit.path in may_hand_on and _is_identity(unit, given):
             reasons[unit.path] = "identity"
     return reasons
 

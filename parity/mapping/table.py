@@ -30,10 +30,6 @@ __all__ = ["THRESHOLD", "Counterpart", "Mapping", "encode", "read"]
 THRESHOLD: Final = 0.9
 """Confidence from which an output is judged without a person's word."""
 
-_ORDER: Final = (
-    "path", "port", "call", "native", "take", "native_call", "transform", "confidence", "accepted", "weights", "evidence",
-)  # fmt: skip
-
 _HEAD: Final = """\
 # {title}
 # In order of execution. A pair below the threshold is not judged until it says accepted = true.
@@ -41,7 +37,7 @@ _HEAD: Final = """\
 
 
 class Counterpart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One output of a module of the reference and its counterpart.
+    """One output of a module of the reference and its counterpart, the fields in the order of the file.
 
     Attributes:
         path: The reference's path.
@@ -58,16 +54,21 @@ class Counterpart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """
 
     path: str
-    native: str
-    confidence: float
     port: str = "output"
     call: int | None = None
+    native: str
     take: str = "output"
     native_call: int | None = None
     transform: str | None = None
+    confidence: float
     accepted: bool = False
     weights: dict[str, str] = {}
     evidence: str = ""
+
+    @property
+    def output(self) -> str:
+        """The reference's output, `PATH:PORT`."""
+        return f"{self.path}:{self.port}"
 
 
 class Mapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,28 +90,27 @@ def encode(mapping: Mapping, title: str) -> str:
     lines = [_HEAD.format(title=title)]
     lines += [f"schema = {mapping.schema}", f"threshold = {mapping.threshold}"]
     lines += ["", "[not_compared]"]
-    lines += [f"{_text(path)} = {_text(reason)}" for path, reason in mapping.not_compared.items()]
+    lines += _entries(mapping.not_compared)
     for each in mapping.counterparts:
         lines += ["", "[[pair]]"]
         fields: dict[str, Any] = msgspec.to_builtins(each)
-        lines += [f"{name} = {_value(fields[name])}" for name in _ORDER if name in fields]
+        lines += [f"{name} = {_value(value)}" for name, value in fields.items()]
     if mapping.candidate_only:
         lines += ["", "# Of the candidate, these stand for nothing in the reference:"]
         lines += [f"# {path}" for path in mapping.candidate_only]
     return "\n".join(lines) + "\n"
 
 
-def _text(text: str) -> str:
-    """Return a TOML string."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+def _entries(table: dict[str, str]) -> list[str]:
+    """Return the lines of a table whose keys are paths or names of parameters, which TOML wants quoted."""
+    return [f"{_value(key)} = {_value(value)}" for key, value in table.items()]
 
 
 def _value(value: object) -> str:
-    """Return a TOML value."""
+    """Return a TOML value; strings, numbers and booleans are written as in JSON, but for one character."""
     if isinstance(value, dict):
-        parts = [f"{_text(key)} = {_text(each)}" for key, each in value.items()]
-        return f"{{ {', '.join(parts)} }}"
-    return _text(value) if isinstance(value, str) else json.dumps(value)
+        return f"{{ {', '.join(_entries(value))} }}"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def read(path: Path) -> Mapping:
@@ -140,17 +140,26 @@ def _check(mapping: Mapping, path: Path) -> None:
     if not 0.0 <= mapping.threshold <= 1.0:
         message = f"{path}: threshold is {mapping.threshold}; it is a confidence, 0 to 1"
         raise AlignmentError(message)
-    seen: set[tuple[str, str, int | None]] = set()
-    for each in mapping.counterparts:
-        # One of all calls and one of a single call would both say what that call is.
-        if not seen.isdisjoint({(each.path, each.port, each.call), (each.path, each.port, None)}):
-            message = f"{path}: {each.path}:{each.port} has two pairs for one call; remove one"
-            raise AlignmentError(message)
-        seen.add((each.path, each.port, each.call))
-        if not 0.0 <= each.confidence <= 1.0:
-            message = f"{path}: {each.path} has confidence {each.confidence}; it is 0 to 1"
-            raise AlignmentError(message)
+    _check_counterparts(mapping, path)
     for name, reason in mapping.not_compared.items():
         if reason not in REASONS:
             message = f"{path}: {name}: {reason!r} is no reason for not comparing; the list is {', '.join(REASONS)}"
+            raise AlignmentError(message)
+
+
+def _check_counterparts(mapping: Mapping, path: Path) -> None:
+    """Refuse two counterparts of one call, and what is no confidence.
+
+    Raises:
+        AlignmentError: there is one.
+    """
+    paired: set[tuple[str, int | None]] = set()
+    for each in mapping.counterparts:
+        # One of all calls and one of a single call would both say what that call is.
+        if not paired.isdisjoint({(each.output, each.call), (each.output, None)}):
+            message = f"{path}: {each.output} has two pairs for one call; remove one"
+            raise AlignmentError(message)
+        paired.add((each.output, each.call))
+        if not 0.0 <= each.confidence <= 1.0:
+            message = f"{path}: {each.path} has confidence {each.confidence}; it is 0 to 1"
             raise AlignmentError(message)

@@ -11,20 +11,20 @@ fingerprint whatever their rounding, and two different tensors have not.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from parity.address import Address, place_of, port_of
+from parity.address import Address, is_output, place_of, port_of
 from parity.align import transform
 from parity.digests import UNCHANGED
 from parity.dtypes import widen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from parity.trace import Record, RunReader, Trace, WeightDigests
 
@@ -34,13 +34,16 @@ __all__ = [
     "SAMPLES",
     "WHOLE",
     "Occurrence",
+    "Output",
     "Part",
     "Unit",
+    "are_integers",
+    "digests_in",
     "fingerprint",
     "fingerprints",
     "layout_of",
-    "marks_of",
     "no_run",
+    "outputs_of",
     "owners",
     "part",
     "parts_of",
@@ -55,7 +58,12 @@ LAYOUTS: Final = (None, "nchw-to-tokens", "tokens-to-nchw", "sequence-first")
 """The layouts in which a tensor is fingerprinted; None is as it lies."""
 
 SAMPLES: Final = 128
-_IMAGE, _TOKENS = 4, 3
+
+_AXES: Final[dict[int, dict[int, tuple[int, ...]]]] = {
+    4: {LAYOUTS.index("nchw-to-tokens"): (0, 2, 3, 1)},
+    3: {LAYOUTS.index("tokens-to-nchw"): (0, 2, 1), LAYOUTS.index("sequence-first"): (1, 0, 2)},
+}
+"""Number of axes -> each further layout that such a tensor can have -> the order of its axes there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +95,16 @@ def parts_of(count: int) -> list[Part]:
     return [part(index, count) for index in range(count)]
 
 
+class Output(NamedTuple):
+    """One output of one call, the parts of its address as both sides tell them: a call that has no number is call 0."""
+
+    path: str
+    step: int | None
+    call: int
+    port: str
+    record: Record
+
+
 @dataclass(frozen=True, slots=True)
 class Occurrence:
     """One call: its path, step and number, and its output records by port."""
@@ -95,6 +113,11 @@ class Occurrence:
     step: int | None
     call: int
     ports: dict[str, Record] = field(default_factory=dict)
+
+    def mark(self, port: str) -> str:
+        """Return the digest of an output; empty where it is not known."""
+        record = self.ports.get(port)
+        return "" if record is None else record.digest
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -116,20 +139,42 @@ class Unit:
     part: Part = WHOLE
 
     @property
+    def ports(self) -> dict[str, Record]:
+        """The outputs of the first call by port, which stand for those of all."""
+        return self.occurrences[0].ports
+
+    @property
     def port(self) -> str:
         """The first output."""
-        return next(iter(self.occurrences[0].ports))
+        return next(iter(self.ports))
 
     @property
     def record(self) -> Record:
         """The record of the first output of the first call."""
-        return self.occurrences[0].ports[self.port]
+        return self.ports[self.port]
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the first output; of a part, its share of the last axis."""
         shape = self.record.shape
-        return shape if self.part is WHOLE else (*shape[:-1], shape[-1] // self.part.count)
+        if self.part is WHOLE:
+            return shape
+        *most, last = shape
+        return (*most, last // self.part.count)
+
+    @property
+    def digests(self) -> set[str]:
+        """Every digest of its parameters, in all layouts and roundings."""
+        return set().union(*(each.digests.values() for each in self.weights.values()))
+
+    def parameter_sizes(self, count: int = 1) -> tuple[float, ...]:
+        """Return the sizes of its parameters over `count`, in ascending order."""
+        return tuple(sorted(math.prod(each.shape) / count for each in self.weights.values()))
+
+    def marks(self, port: str) -> tuple[str, ...]:
+        """Return the digests of an output in all calls; empty where one is not known."""
+        marks = tuple(each.mark(port) for each in self.occurrences)
+        return marks if all(marks) else ()
 
 
 def no_run(trace: Trace, kind: str) -> str:
@@ -148,18 +193,32 @@ def owners(trace: Trace) -> dict[str, dict[str, WeightDigests]]:
     return found
 
 
+def outputs_of(run: RunReader) -> Iterator[Output]:
+    """Yield the outputs of a run in order of completion."""
+    for record in run.records:
+        if is_output(record.address):
+            address = Address.parse(record.address)
+            yield Output(address.path, address.step, address.call or 0, address.port, record)
+
+
 def units_of(trace: Trace, run: RunReader) -> list[Unit]:
     """Return the units of a run in order of completion."""
     weights = owners(trace)
-    grouped: dict[tuple[str, int | None], list[Occurrence]] = {}
+    grouped: defaultdict[tuple[str, int | None], list[Occurrence]] = defaultdict(list)
     for each in _occurrences(run):
-        whole = each.path in weights or each.step is None
-        grouped.setdefault((each.path, None if whole else each.call), []).append(each)
+        is_one_unit = each.path in weights or each.step is None
+        grouped[each.path, None if is_one_unit else each.call].append(each)
     often = Counter(path for path, _ in grouped)
     units = []
     for (path, number), occurrences in grouped.items():
+        # What is only ever called once in a step needs no number, and may be given to all calls of its counterpart.
         call = number if often[path] > 1 else None
-        unit = Unit(path=path, call=call, occurrences=tuple(occurrences), weights=weights.get(path, {}))
+        unit = Unit(
+            path=path,
+            call=call,
+            occurrences=tuple(occurrences),
+            weights=weights.get(path, {}),
+        )
         units.append(unit)
     return units
 
@@ -167,11 +226,12 @@ def units_of(trace: Trace, run: RunReader) -> list[Unit]:
 def _occurrences(run: RunReader) -> Iterable[Occurrence]:
     """Return the calls of a run by which something came out, in order of completion."""
     found: dict[tuple[str, int | None, int], Occurrence] = {}
-    for record in run.records:
-        address = Address.parse(record.address)
-        if address.port.startswith("output") and record.kind == "tensor" and 0 not in record.shape:
-            place = address.path, address.step, address.call or 0
-            found.setdefault(place, Occurrence(*place)).ports[address.port] = record
+    for output in outputs_of(run):
+        if output.record.kind != "tensor" or 0 in output.record.shape:
+            continue
+        call = output.path, output.step, output.call
+        occurrence = found.setdefault(call, Occurrence(*call))
+        occurrence.ports[output.port] = output.record
     return found.values()
 
 
@@ -193,27 +253,20 @@ def fingerprint(run: RunReader, unit: Unit, port: str) -> np.ndarray:
         if record is None:
             continue
         array = transform(unit.part.transform, run.tensor(record.address), ())
-        for layout, view in _layouts(array).items():
-            found[layout, half] = _sample(view, record.dtype)
+        found[0, half] = _sample(array, record.dtype)
+        for layout, axes in _AXES.get(array.ndim, {}).items():
+            found[layout, half] = _sample(array.transpose(axes), record.dtype)
     return found.reshape(len(LAYOUTS), 2 * SAMPLES)
-
-
-def _layouts(array: np.ndarray) -> dict[int, np.ndarray]:
-    """Return views of `array` in those of `LAYOUTS` that it can have, by their index."""
-    if array.ndim == _IMAGE:
-        return {0: array, 1: np.moveaxis(array, 1, -1)}
-    if array.ndim == _TOKENS:
-        return {0: array, 2: np.moveaxis(array, -1, 1), 3: np.swapaxes(array, 0, 1)}
-    return {0: array}
 
 
 def _sample(view: np.ndarray, dtype: str) -> np.ndarray:
     """Return elements of a tensor at fixed places, as float64; what is not finite is 0."""
-    places = np.unravel_index(_places(math.prod(view.shape)), view.shape) if view.ndim else ()
-    taken = np.atleast_1d(view[places])
+    view = np.atleast_1d(view)
+    taken = view[np.unravel_index(_places(view.size), view.shape)]
     if taken.dtype.kind == "c":
         taken = np.abs(taken)
-    return np.nan_to_num(np.resize(widen(taken, dtype), SAMPLES), nan=0.0, posinf=0.0, neginf=0.0)
+    repeated = np.resize(widen(taken, dtype), SAMPLES)
+    return np.nan_to_num(repeated, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 @lru_cache(maxsize=1024)
@@ -224,16 +277,19 @@ def _places(size: int) -> np.ndarray:
     return np.sort(np.random.default_rng(size).choice(size, SAMPLES, replace=False))
 
 
-def marks_of(unit: Unit, port: str) -> tuple[str, ...]:
-    """Return the digests of an output in all calls; empty where one is not known."""
-    records = [each.ports.get(port) for each in unit.occurrences]
-    marks = tuple(record.digest for record in records if record is not None and record.digest)
-    return marks if len(marks) == len(records) else ()
-
-
 def layout_of(key: str) -> str:
     """Return the layout of a key of digests, `LAYOUT/ROUNDING`."""
     return key.partition("/")[0]
+
+
+def digests_in(layout: str, parameter: WeightDigests) -> list[str]:
+    """Return the digests of a parameter in one layout, or of one part of it, in every rounding."""
+    return [value for key, value in parameter.digests.items() if layout_of(key) == layout]
+
+
+def are_integers(*dtypes: str) -> bool:
+    """Tell whether all types are of integers."""
+    return all(dtype.startswith(("int", "uint")) for dtype in dtypes)
 
 
 def with_parts(reference: Sequence[Unit], candidate: Sequence[Unit]) -> list[Unit]:
@@ -241,11 +297,8 @@ def with_parts(reference: Sequence[Unit], candidate: Sequence[Unit]) -> list[Uni
 
     One is fused when each part of a parameter is one of the reference's and the whole is none: by digest, else by size.
     """
-    known: set[str] = set()
-    for unit in reference:
-        for each in unit.weights.values():
-            known.update(each.digests.values())
-    sizes = {_sizes(unit) for unit in reference}
+    known: set[str] = set().union(*(unit.digests for unit in reference))
+    sizes = {unit.parameter_sizes() for unit in reference}
     found: list[Unit] = []
     for unit in candidate:
         found.append(unit)
@@ -255,27 +308,23 @@ def with_parts(reference: Sequence[Unit], candidate: Sequence[Unit]) -> list[Uni
     return found
 
 
-def _is_fused(unit: Unit, count: int, sizes: set[tuple[float, ...]], known: set[str]) -> bool:
+def _is_fused(unit: Unit, count: int, sizes: Collection[tuple[float, ...]], known: set[str]) -> bool:
     """Tell whether a candidate's unit is `count` units of the reference in one; these have `sizes` and are `known`."""
-    shape = unit.record.shape
-    if not unit.weights or not shape or shape[-1] % count:
+    if not unit.weights or not _is_divisible(unit.record.shape, count):
         return False
-    if _sizes(unit) not in sizes and _sizes(unit, count) in sizes:
+    if unit.parameter_sizes() not in sizes and unit.parameter_sizes(count) in sizes:
         return True
-    return any(_holds_parts(each.digests, count, known) for each in unit.weights.values())
+    return any(_holds_parts(each, count, known) for each in unit.weights.values())
 
 
-def _sizes(unit: Unit, count: int = 1) -> tuple[float, ...]:
-    """Return the sizes of a unit's parameters over `count`, in ascending order."""
-    return tuple(sorted(math.prod(each.shape) / count for each in unit.weights.values()))
+def _is_divisible(shape: tuple[int, ...], count: int) -> bool:
+    """Tell whether a tensor has a last axis that can be cut into so many equal parts."""
+    return bool(shape) and shape[-1] % count == 0
 
 
-def _holds_parts(digests: Mapping[str, str], count: int, known: set[str]) -> bool:
+def _holds_parts(parameter: WeightDigests, count: int, known: set[str]) -> bool:
     """Tell whether every part of a parameter is a parameter of the reference, and the whole is none."""
-    if digests.get(UNCHANGED) in known:
+    if parameter.digests.get(UNCHANGED) in known:
         return False
-    for each in parts_of(count):
-        held = {value for key, value in digests.items() if layout_of(key) == each.layout}
-        if held.isdisjoint(known):
-            return False
-    return True
+    held = (digests_in(each.layout, parameter) for each in parts_of(count))
+    return not any(map(known.isdisjoint, held))
