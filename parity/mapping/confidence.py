@@ -60,7 +60,12 @@ def choose(likeness: Likeness, mine: Sequence[Unit], theirs: Sequence[Unit]) -> 
     confidence = _confidences(score, chosen, classes)
     _lower_exchanged(confidence, chosen, likeness)
     columns = {row: column for row, column in chosen.items() if confidence[row] >= _LEAST}
-    return Choice(columns=columns, confidence=np.round(confidence, 3), content=content, order=order)
+    return Choice(
+        columns=columns,
+        confidence=np.round(confidence, 3),
+        content=content,
+        order=order,
+    )
 
 
 def _share(odds: np.ndarray, axis: int) -> np.ndarray:

@@ -86,7 +86,14 @@ def weigh(
     if names:
         similar = name_similarity(_paths(reference), _paths(candidate))
     total = _BASE + weights + _values(apart) + shape + calls + _NAMES * similar
-    return Likeness(total=total, weights=weights, distance=apart, layout=layout, names=similar, same_size=same_size)
+    return Likeness(
+        total=total,
+        weights=weights,
+        distance=apart,
+        layout=layout,
+        names=similar,
+        same_size=same_size,
+    )
 
 
 def _agree(of: Callable[[Unit], Hashable], reference: Iterable[Unit], candidate: Iterable[Unit]) -> np.ndarray:
@@ -140,18 +147,23 @@ def parameter_of(wanted: WeightDigests, parameters: Mapping[str, WeightDigests],
 
 def _weights(reference: Sequence[Unit], candidate: Sequence[Unit]) -> np.ndarray:
     """Return the log odds of the weights."""
+    owned, other_owned = _counts(reference), _counts(candidate)
     same_sizes = _agree(_parameter_sizes, reference, candidate)
-    bare, other_bare = _have_no_weights(reference), _have_no_weights(candidate)
-    if bare.all() or other_bare.all():  # that side tells no weights
+    if not (owned.any() and other_owned.any()):  # one side tells no weights
         return np.zeros(same_sizes.shape)
+    shared = _shared(reference, candidate)
+    some = shared > 0
+    every = some & same_sizes & (shared >= owned[:, None])
     found = np.where(same_sizes, _SIZES, _OTHER)
-    found[np.logical_and.outer(bare, other_bare)] = 0.0
-    holders = _holders(candidate)
-    for row, unit in enumerate(reference):
-        for column, count in _shared(unit, holders).items():
-            every = count >= len(unit.weights) and same_sizes[row, column]
-            found[row, column] = _EQUAL if every else max(found[row, column], _SOME)
+    found[np.logical_and.outer(owned == 0, other_owned == 0)] = 0.0
+    found[some] = np.maximum(found[some], _SOME)
+    found[every] = _EQUAL
     return found
+
+
+def _counts(units: Iterable[Unit]) -> np.ndarray:
+    """Return how many parameters each unit has."""
+    return np.array([len(unit.weights) for unit in units], int)
 
 
 def _parameter_sizes(unit: Unit) -> tuple[float, ...]:
@@ -159,17 +171,16 @@ def _parameter_sizes(unit: Unit) -> tuple[float, ...]:
     return unit.parameter_sizes(unit.part.count)
 
 
-def _have_no_weights(units: Iterable[Unit]) -> np.ndarray:
-    """Return for each unit whether it has no parameters."""
-    return np.array([not unit.weights for unit in units], bool)
-
-
-def _shared(unit: Unit, holders: Mapping[str, set[int]]) -> Counter[int]:
-    """Return how many of a unit's parameters each holder of some has."""
-    found: Counter[int] = Counter()
-    for each in unit.weights.values():
-        having = [holders.get(value, set()) for value in each.digests.values()]
-        found.update(set().union(*having))
+def _shared(reference: Sequence[Unit], candidate: Sequence[Unit]) -> np.ndarray:
+    """Return for every pair how many parameters of the reference's unit the candidate's holds in some layout."""
+    found = np.zeros((len(reference), len(candidate)), int)
+    holders = _holders(candidate)
+    for row, unit in enumerate(reference):
+        for each in unit.weights.values():
+            columns: set[int] = set()
+            for value in each.digests.values():
+                columns |= holders.get(value, set())
+            found[row, list(columns)] += 1
     return found
 
 
@@ -223,7 +234,7 @@ def name_similarity(first: Sequence[str], second: Sequence[str]) -> np.ndarray:
     >>> name_similarity(["unet.attn1.to_q"], ["model.attn1.to_q", "model.attn1.to_k"])[0].argmax()
     0
     """
-    mine, theirs = [_words(path) for path in first], [_words(path) for path in second]
+    mine, theirs = list(map(_words, first)), list(map(_words, second))
     paths_with = _paths_with(mine), _paths_with(theirs)
     shared = {word: number for number, word in enumerate(paths_with[0].keys() & paths_with[1].keys())}
     total = len(first) + len(second)
@@ -234,10 +245,7 @@ def name_similarity(first: Sequence[str], second: Sequence[str]) -> np.ndarray:
 
 def _paths_with(paths: Iterable[list[str]]) -> Counter[str]:
     """Return in how many paths each word is."""
-    found: Counter[str] = Counter()
-    for words in paths:
-        found.update(set(words))
-    return found
+    return Counter(itertools.chain.from_iterable(map(set, paths)))
 
 
 def _vectors(paths: Sequence[list[str]], shared: Mapping[str, int], rarity: Mapping[str, float]) -> np.ndarray:
@@ -256,5 +264,5 @@ def _vectors(paths: Sequence[list[str]], shared: Mapping[str, int], rarity: Mapp
 
 def _words(path: str) -> list[str]:
     """Return a path's words, and each pair of neighbours."""
-    words = [word.lower() for word in _WORD.findall(path)]
-    return [*words, *("/".join(pair) for pair in itertools.pairwise(words))]
+    words: list[str] = list(map(str.lower, _WORD.findall(path)))
+    return [*words, *map("/".join, itertools.pairwise(words))]

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["excluded", "explain", "mapped"]
 
 _SLICE = re.compile(r"slice:(?P<index>[0-9]+)/(?P<count>[1-9][0-9]*)")
+_UNNAMED_PARAMETER = "not judged: the mapping does not say which parameter this is; name it under weights"
 _Calls = dict[tuple[int | None, int], "Record"]
 """(step, call) -> the record of an output, in order."""
 
@@ -89,7 +90,7 @@ def mapped(candidate: Trace, mapping: Mapping, reference: Trace) -> Trace:
     whole_paths = {name: reason for name, reason in mapping.not_compared.items() if not port_of(name)}
     manifest = msgspec.structs.replace(
         candidate.manifest,
-        alignment=[_row(each) for each in judged],
+        alignment=list(map(_row, judged)),
         not_compared=whole_paths,
         weights=_weights(judged, reference, candidate),
     )
@@ -181,7 +182,12 @@ def _of_call(records: _Calls, call: int | None) -> _Calls:
 
 def _renamed(each: Counterpart, mine: Record, native: Record) -> Record:
     """Return the candidate's record under the reference's address and in its layout."""
-    named = msgspec.structs.replace(native, address=mine.address, stage=mine.stage, native=each.native)
+    named = msgspec.structs.replace(
+        native,
+        address=mine.address,
+        stage=mine.stage,
+        native=each.native,
+    )
     if native.kind != "tensor" or each.transform is None:
         return named
     shape = transformed(each.transform, native.shape, mine.shape)
@@ -274,19 +280,21 @@ def excluded(mapping: Mapping) -> list[dict[str, str]]:
 
 def explain(pairs: Iterable[Pair], mapping: Mapping) -> None:
     """Say at every missing pair what the mapping proposed, and what a person can do."""
-    known = {each.path for each in mapping.counterparts}
-    unjudged: dict[str, Counterpart] = {}
+    # Parameters are looked up by their owner's path, outputs by PATH:PORT, so one table serves both.
+    details = {each.path: _UNNAMED_PARAMETER for each in mapping.counterparts}
     for each in filterfalse(mapping.judged, mapping.counterparts):
-        unjudged[each.path] = unjudged[each.output] = each
+        details[each.path] = details[each.output] = _why_not_judged(each, mapping)
     for pair in pairs:
-        if pair.verdict != "MISSING":
-            continue
-        path, is_parameter = path_of(pair.address), pair.mode == "audit"
-        proposed = unjudged.get(path if is_parameter else f"{path}:{port_of(pair.address)}")
-        if proposed is not None:
-            pair.detail = _why_not_judged(proposed, mapping)
-        elif is_parameter and path in known:
-            pair.detail = "not judged: the mapping does not say which parameter this is; name it under weights"
+        if pair.verdict == "MISSING":
+            pair.detail = details.get(_looked_up(pair), pair.detail)
+
+
+def _looked_up(pair: Pair) -> str:
+    """Return what the mapping knows a pair by: of a parameter its owner, of an output the output of every call."""
+    path = path_of(pair.address)
+    if pair.mode == "audit":
+        return path
+    return f"{path}:{port_of(pair.address)}"
 
 
 def _why_not_judged(each: Counterpart, mapping: Mapping) -> str:

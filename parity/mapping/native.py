@@ -73,9 +73,15 @@ class NativeRun:
 
 @contextmanager
 def native_trace(
-    out: Path, reference: Trace, weights: Iterable[tuple[str, np.ndarray, str]], *, name: str, dtype: str,
-    modules: Mapping[str, str], provenance: Mapping[str, Any],
-) -> Iterator[NativeRun]:  # fmt: skip
+    out: Path,
+    reference: Trace,
+    weights: Iterable[tuple[str, np.ndarray, str]],
+    *,
+    name: str,
+    dtype: str,
+    modules: Mapping[str, str],
+    provenance: Mapping[str, Any],
+) -> Iterator[NativeRun]:
     """Write a candidate's trace with one run, `free-DTYPE`, and yield what receives its calls.
 
     Args:
@@ -94,15 +100,23 @@ def native_trace(
     if not is_float(dtype):
         message = f"{dtype!r} is no floating type; name the type that the candidate computes in, such as float32"
         raise InputError(message)
+    digests = {
+        path: WeightDigests(shape=array.shape, dtype=kind, digests=native_digests(array, kind))
+        for path, array, kind in weights
+    }
     manifest = Manifest(
-        side="candidate", name=name, case=reference.manifest.case, case_digest=reference.manifest.case_digest,
-        sources=reference.manifest.sources, reference_digest=reference.digest, modules=dict(modules),
-        components=reference.manifest.components, functions=reference.manifest.functions, provenance=dict(provenance),
-        weights={
-            path: WeightDigests(shape=array.shape, dtype=kind, digests=native_digests(array, kind))
-            for path, array, kind in weights
-        },
-    )  # fmt: skip
+        side="candidate",
+        name=name,
+        case=reference.manifest.case,
+        case_digest=reference.manifest.case_digest,
+        sources=reference.manifest.sources,
+        reference_digest=reference.digest,
+        modules=dict(modules),
+        components=reference.manifest.components,
+        functions=reference.manifest.functions,
+        provenance=dict(provenance),
+        weights=digests,
+    )
     writer = TraceWriter(out, manifest)
     with writer.run(f"free-{dtype}", mode="free", dtype=dtype) as run:
         yield NativeRun(run, manifest.program)
@@ -122,7 +136,7 @@ def native_digests(array: np.ndarray, dtype: str) -> dict[str, str]:
         with np.errstate(over="ignore"):
             forms |= {kind: narrow(wide, kind) for kind in _ROUNDINGS if bits(kind) < bits(dtype)}
     found = {f"{WHOLE.layout}/{form}": digest(values) for form, values in forms.items()}
-    length = array.shape[0] if array.ndim else 0
+    length = len(np.atleast_1d(array))
     for count in PARTS:
         if length <= count or length % count:
             continue

@@ -20,6 +20,7 @@ from parity.mapping.units import fingerprints, no_run, owners, units_of, with_pa
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
 
+    from parity.choices import RunMode
     from parity.mapping.table import Counterpart
     from parity.mapping.units import Unit
     from parity.trace import RunReader, Trace
@@ -42,16 +43,17 @@ def propose(reference: Trace, candidate: Trace, *, values: bool = True, names: b
     runs = _runs(reference, candidate)
     mine = units_of(reference, runs[0])
     theirs = with_parts(mine, units_of(candidate, runs[1]))
-    prints = None
+    prints = values_of = None
     if values:
         prints = fingerprints(runs[0], mine), fingerprints(runs[1], theirs)
+        values_of = runs
     likeness = weigh(mine, theirs, prints, names=names)
     chosen = Chosen(
         mine=mine,
         theirs=theirs,
         likeness=likeness,
         choice=choose(likeness, mine, theirs),
-        runs=runs if values else None,
+        runs=values_of,
     )
     found = all_outputs(chosen)
     return Mapping(
@@ -70,15 +72,23 @@ def _runs(reference: Trace, candidate: Trace) -> tuple[RunReader, RunReader]:
     if candidate.manifest.alignment is not None:
         message = f"{candidate.folder} has an alignment table already and is under the reference's names; record it under its own (docs/mapping.md)"
         raise TraceError(message)
-    free = candidate.in_modes("free", "run")
-    if not free:
-        raise TraceError(no_run(candidate, "free run"))
-    whole = reference.in_modes("run")
-    if not whole:
-        raise TraceError(no_run(reference, "run of the whole model"))
+    free = _some_runs(candidate, "free run", "free", "run")
+    whole = _some_runs(reference, "run of the whole model", "run")
     by_type = {run.info.dtype: run for run in reversed(whole)}  # of several of one type, the first
     theirs = next((run for run in free if run.info.dtype in by_type), free[0])
     return by_type.get(theirs.info.dtype, whole[0]), theirs
+
+
+def _some_runs(trace: Trace, kind: str, *modes: RunMode) -> list[RunReader]:
+    """Return the runs of some modes, which a message calls `kind`.
+
+    Raises:
+        TraceError: there is none.
+    """
+    runs = trace.in_modes(*modes)
+    if not runs:
+        raise TraceError(no_run(trace, kind))
+    return runs
 
 
 def _unused(units: Iterable[Unit], found: Iterable[Counterpart]) -> list[str]:

@@ -240,9 +240,8 @@ def fingerprints(run: RunReader, units: Sequence[Unit]) -> np.ndarray:
 
     A layout that a tensor cannot have is NaN.
     """
-    if not units:
-        return np.empty((0, len(LAYOUTS), 2 * SAMPLES))
-    return np.stack([fingerprint(run, unit, unit.port) for unit in units])
+    found = [fingerprint(run, unit, unit.port) for unit in units]
+    return np.reshape(found, (len(units), len(LAYOUTS), 2 * SAMPLES))
 
 
 def fingerprint(run: RunReader, unit: Unit, port: str) -> np.ndarray:
