@@ -83,7 +83,9 @@ def _classes(units: Sequence[Unit]) -> np.ndarray:
     found = []
     for position, unit in enumerate(units):
         marks = unit.marks(unit.port)
-        key: tuple[object, ...] = (position,) if unit.weights or not marks else marks
+        key: tuple[object, ...] = marks
+        if unit.weights or not marks:
+            key = (position,)
         found.append(numbers.setdefault(key, len(numbers)))
     return np.array(found)
 

@@ -92,13 +92,13 @@ def _first_output(chosen: Chosen, row: int, *, is_first_apart: bool) -> Counterp
     likeness, choice, near = chosen.likeness, chosen.choice, chosen.are_near(row, column)
     weights = _weights(unit, other, agree=near, first=is_first_apart)
     confidence = float(choice.confidence[row])
-    if unit.shape != other.shape and not near:  # nothing tells the layout, so nothing could be judged
-        confidence = min(confidence, ORDER_ALONE)
-    said = [weights.said] if weights.said else []
+    said = [weights.said]
     if chosen.runs is not None:
         said.append(_apart(float(likeness.distance[row, column])))
     if unit.shape != other.shape:
         said.append(f"shape {list(other.shape)} for {list(unit.shape)}")
+        if not near:  # nothing tells the layout, so nothing could be judged
+            confidence = min(confidence, ORDER_ALONE)
     if len(unit.occurrences) != len(other.occurrences):
         said.append(f"{len(other.occurrences)} calls for {len(unit.occurrences)}")
     said.append(f"names {likeness.names[row, column]:.2f}")
@@ -113,7 +113,7 @@ def _first_output(chosen: Chosen, row: int, *, is_first_apart: bool) -> Counterp
         confidence=confidence,
         weights=weights.held_by,
         transform=_transform(unit, other, chosen.layout(row, column)),
-        evidence="; ".join(said),
+        evidence="; ".join(filter(None, said)),
     )
 
 
@@ -212,7 +212,7 @@ def all_outputs(chosen: Chosen) -> list[Counterpart]:
         other = units.get((first.native, first.native_call))
         for port in unit.ports:
             holder = holders.get(unit.marks(port))
-            if port == unit.port and (first.native or holder is None):
+            if port == unit.port and first.native:
                 found.append(first)
             elif holder is not None:
                 found.append(_handed_on(unit, port, holder))
@@ -259,7 +259,9 @@ def _at_place(chosen: Chosen, unit: Unit, port: str, first: Counterpart, other: 
     if mine == theirs:
         confidence = min(first.confidence, ORDER_ALONE)
         if chosen.runs is not None:
-            far = distance(fingerprint(chosen.runs[0], unit, port), fingerprint(chosen.runs[1], other, take))
+            sample = fingerprint(chosen.runs[0], unit, port)
+            taken = fingerprint(chosen.runs[1], other, take)
+            far = distance(sample, taken)
             said += f", values differ by {far:.1e}"
             if far < _AGREE:
                 confidence = first.confidence

@@ -79,7 +79,8 @@ def weigh(
     shape[_agree(lambda unit: unit.shape, reference, candidate)] = _SAME_SHAPE
     calls = np.where(_agree(lambda unit: len(unit.occurrences), reference, candidate), 0.0, _OTHER_CALLS)
     weights = _weights(reference, candidate)
-    apart, layout = np.full(same_size.shape, np.nan), np.zeros(same_size.shape, int)
+    apart = np.full(same_size.shape, np.nan)
+    layout = np.zeros(same_size.shape, int)
     if prints is not None:
         apart, layout = distances(*prints, [_sizes(reference), _sizes(candidate)])
     similar = np.zeros(same_size.shape)
@@ -114,7 +115,7 @@ def _size(unit: Unit) -> int:
 
 def _sizes(units: Iterable[Unit]) -> np.ndarray:
     """Return how many elements each unit's first output has."""
-    return np.array([_size(unit) for unit in units])
+    return np.array(list(map(_size, units)))
 
 
 def _paths(units: Iterable[Unit]) -> list[str]:
@@ -202,7 +203,8 @@ def distances(first: np.ndarray, second: np.ndarray, sizes: Sequence[np.ndarray]
     best = np.full((len(first), len(second)), np.nan)
     layout = np.zeros(best.shape, int)
     for size in np.intersect1d(sizes[0], sizes[1]):
-        rows, columns = (np.flatnonzero(each == size) for each in sizes)
+        rows = np.flatnonzero(sizes[0] == size)
+        columns = np.flatnonzero(sizes[1] == size)
         mine = np.nan_to_num(first[rows, 0])
         for number in range(len(LAYOUTS)):
             far = _relative(mine, second[columns, number])
@@ -221,11 +223,18 @@ def distance(first: np.ndarray, second: np.ndarray) -> float:
 
 def _relative(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return |a - b| / max(|a|, |b|) for all rows of two matrices, NaN where b is."""
-    squares = [np.einsum("ij,ij->i", each, each) for each in (first, second)]
-    larger = np.maximum(squares[0][:, None], squares[1][None, :])
-    far = squares[0][:, None] + squares[1][None, :] - 2.0 * first @ second.T
+    first_squares = _squares(first)[:, None]
+    second_squares = _squares(second)[None, :]
+    larger = np.maximum(first_squares, second_squares)
+    far = first_squares + second_squares - 2.0 * first @ second.T
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(larger == 0.0, 0.0, np.sqrt(np.maximum(far, 0.0) / larger))
+
+
+def _squares(rows: np.ndarray) -> np.ndarray:
+    """Return each row's sum of squares."""
+    squares: np.ndarray = np.einsum("ij,ij->i", rows, rows)
+    return squares
 
 
 def name_similarity(first: Sequence[str], second: Sequence[str]) -> np.ndarray:
@@ -234,7 +243,8 @@ def name_similarity(first: Sequence[str], second: Sequence[str]) -> np.ndarray:
     >>> name_similarity(["unet.attn1.to_q"], ["model.attn1.to_q", "model.attn1.to_k"])[0].argmax()
     0
     """
-    mine, theirs = list(map(_words, first)), list(map(_words, second))
+    mine = list(map(_words, first))
+    theirs = list(map(_words, second))
     paths_with = _paths_with(mine), _paths_with(theirs)
     shared = {word: number for number, word in enumerate(paths_with[0].keys() & paths_with[1].keys())}
     total = len(first) + len(second)

@@ -104,7 +104,11 @@ def _mapped_run(candidate: Trace, name: str, judged: Iterable[Counterpart], know
     sources: dict[str, _Source] = {}
     for each in judged:
         for mine, native in _calls(each, known, outputs, candidate):
-            sources[mine.address] = _Source(_renamed(each, mine, native), native, each.transform)
+            sources[mine.address] = _Source(
+                record=_renamed(each, mine, native),
+                native=native,
+                transform=each.transform,
+            )
     order = {record.address: number for number, record in enumerate(run.records)}
     in_order = sorted(sources.values(), key=lambda source: order[source.native.address])
     return run.with_records([source.record for source in in_order], _Transformed(run, sources))
@@ -175,9 +179,7 @@ def _no_output(each: Counterpart, outputs: _Outputs, candidate: Trace) -> str:
 
 def _of_call(records: _Calls, call: int | None) -> _Calls:
     """Return the records of one call within the step, or all."""
-    if call is None:
-        return records
-    return {place: record for place, record in records.items() if place[1] == call}
+    return {place: record for place, record in records.items() if call in {None, place[1]}}
 
 
 def _renamed(each: Counterpart, mine: Record, native: Record) -> Record:
@@ -217,7 +219,10 @@ def _weights(judged: Iterable[Counterpart], reference: Trace, candidate: Trace) 
         AlignmentError: a side has no such parameter.
     """
     mine, theirs = owners(reference), owners(candidate)
-    separator = ":" if any(map(port_of, reference.manifest.weights)) else "."
+    # The reference names its parameters in one of two ways, and only its own names are found beside them.
+    separator = "."
+    if any(map(port_of, reference.manifest.weights)):
+        separator = ":"
     found: dict[str, WeightDigests] = {}
     for each in judged:
         for name, told in each.weights.items():
@@ -267,8 +272,8 @@ def excluded(mapping: Mapping) -> list[dict[str, str]]:
     r"""Return the single outputs of `not_compared` as excludes for the comparer.
 
     >>> from parity.mapping import Mapping
-    >>> excluded(Mapping(counterparts=[], not_compared={"unet.act:output": "identity"}))[0]["address"]
-    'unet\.act(@[^:]*)?:output'
+    >>> excluded(Mapping(counterparts=[], not_compared={"unet.act:output": "identity"}))
+    [{'address': 'unet\\.act(@[^:]*)?:output', 'reason': 'identity'}]
     """
     tables = []
     for name, reason in mapping.not_compared.items():

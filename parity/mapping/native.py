@@ -19,7 +19,7 @@ from parity.address import Address
 from parity.digests import ROUNDINGS, digest
 from parity.dtypes import bits, is_float, narrow, widen
 from parity.errors import AddressError, InputError
-from parity.mapping.units import PARTS, WHOLE, parts_of
+from parity.mapping.units import PARTS, WHOLE
 from parity.trace import Manifest, TraceWriter, WeightDigests
 
 if TYPE_CHECKING:
@@ -126,8 +126,8 @@ def native_trace(
 def native_digests(array: np.ndarray, dtype: str) -> dict[str, str]:
     """Return `LAYOUT/ROUNDING` -> digest; layouts are `identity` and `partIofN`, `own` among the roundings.
 
-    >>> fused = np.arange(6, dtype=np.float32).reshape(3, 2)
-    >>> native_digests(fused, "float32")["part1of3/own"] == digest(fused[1:2])
+    >>> fused = np.arange(12, dtype=np.float32).reshape(6, 2)
+    >>> native_digests(fused, "float32")["part1of3/own"] == digest(fused[2:4])
     True
     """
     forms = {"own": array}
@@ -137,10 +137,10 @@ def native_digests(array: np.ndarray, dtype: str) -> dict[str, str]:
             forms |= {kind: narrow(wide, kind) for kind in _ROUNDINGS if bits(kind) < bits(dtype)}
     found = {f"{WHOLE.layout}/{form}": digest(values) for form, values in forms.items()}
     length = len(np.atleast_1d(array))
-    for count in PARTS:
-        if length <= count or length % count:
+    for parts in PARTS:
+        if length <= len(parts) or length % len(parts):
             continue
         for form, values in forms.items():
-            for each, share in zip(parts_of(count), np.split(values, count), strict=True):
+            for each, share in zip(parts, np.split(values, len(parts)), strict=True):
                 found[f"{each.layout}/{form}"] = digest(share)
     return found

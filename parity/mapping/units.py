@@ -46,13 +46,9 @@ __all__ = [
     "outputs_of",
     "owners",
     "part",
-    "parts_of",
     "units_of",
     "with_parts",
 ]
-
-PARTS: Final = (2, 3)
-"""Into how many equal parts a fused parameter is cut."""
 
 LAYOUTS: Final = (None, "nchw-to-tokens", "tokens-to-nchw", "sequence-first")
 """The layouts in which a tensor is fingerprinted; None is as it lies."""
@@ -66,7 +62,7 @@ _AXES: Final[dict[int, dict[int, tuple[int, ...]]]] = {
 """Number of axes -> each further layout that such a tensor can have -> the order of its axes there."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """One of `count` equal parts: of an output along its last axis, of a parameter along its first.
 
@@ -81,18 +77,21 @@ class Part:
     transform: str | None
 
 
-WHOLE: Final = Part(1, "identity", None)
+WHOLE: Final = Part(count=1, layout="identity", transform=None)
 """The only part of what is not cut."""
 
 
 def part(index: int, count: int) -> Part:
     """Return one of the equal parts of a fused projection."""
-    return Part(count, f"part{index}of{count}", f"slice:{index}/{count}")
+    return Part(
+        count=count,
+        layout=f"part{index}of{count}",
+        transform=f"slice:{index}/{count}",
+    )
 
 
-def parts_of(count: int) -> list[Part]:
-    """Return all of them, in order."""
-    return [part(index, count) for index in range(count)]
+PARTS: Final = ((part(0, 2), part(1, 2)), (part(0, 3), part(1, 3), part(2, 3)))
+"""The parts of a fused projection of two and of three, in order: these are looked for."""
 
 
 class Output(NamedTuple):
@@ -174,7 +173,9 @@ class Unit:
     def marks(self, port: str) -> tuple[str, ...]:
         """Return the digests of an output in all calls; empty where one is not known."""
         marks = tuple(each.mark(port) for each in self.occurrences)
-        return marks if all(marks) else ()
+        if not all(marks):
+            return ()
+        return marks
 
 
 def no_run(trace: Trace, kind: str) -> str:
@@ -198,7 +199,13 @@ def outputs_of(run: RunReader) -> Iterator[Output]:
     for record in run.records:
         if is_output(record.address):
             address = Address.parse(record.address)
-            yield Output(address.path, address.step, address.call or 0, address.port, record)
+            yield Output(
+                path=address.path,
+                step=address.step,
+                call=address.call or 0,
+                port=address.port,
+                record=record,
+            )
 
 
 def units_of(trace: Trace, run: RunReader) -> list[Unit]:
@@ -301,19 +308,20 @@ def with_parts(reference: Sequence[Unit], candidate: Sequence[Unit]) -> list[Uni
     found: list[Unit] = []
     for unit in candidate:
         found.append(unit)
-        for count in PARTS:
-            if _is_fused(unit, count, sizes, known):
-                found += [replace(unit, part=each) for each in parts_of(count)]
+        for parts in PARTS:
+            if _is_fused(unit, parts, sizes, known):
+                found += [replace(unit, part=each) for each in parts]
     return found
 
 
-def _is_fused(unit: Unit, count: int, sizes: Collection[tuple[float, ...]], known: set[str]) -> bool:
-    """Tell whether a candidate's unit is `count` units of the reference in one; these have `sizes` and are `known`."""
-    if not unit.weights or not _is_divisible(unit.record.shape, count):
+def _is_fused(unit: Unit, parts: Sequence[Part], sizes: Collection[tuple[float, ...]], known: set[str]) -> bool:
+    """Tell whether a candidate's unit is so many units of the reference in one; these have `sizes` and are `known`."""
+    count = len(parts)
+    if not _is_divisible(unit.record.shape, count):
         return False
-    if unit.parameter_sizes() not in sizes and unit.parameter_sizes(count) in sizes:
+    if unit.parameter_sizes(count) in sizes and unit.parameter_sizes() not in sizes:
         return True
-    return any(_holds_parts(each, count, known) for each in unit.weights.values())
+    return any(_holds_parts(each, parts, known) for each in unit.weights.values())
 
 
 def _is_divisible(shape: tuple[int, ...], count: int) -> bool:
@@ -321,9 +329,9 @@ def _is_divisible(shape: tuple[int, ...], count: int) -> bool:
     return bool(shape) and shape[-1] % count == 0
 
 
-def _holds_parts(parameter: WeightDigests, count: int, known: set[str]) -> bool:
+def _holds_parts(parameter: WeightDigests, parts: Sequence[Part], known: set[str]) -> bool:
     """Tell whether every part of a parameter is a parameter of the reference, and the whole is none."""
     if parameter.digests.get(UNCHANGED) in known:
         return False
-    held = (digests_in(each.layout, parameter) for each in parts_of(count))
+    held = (digests_in(each.layout, parameter) for each in parts)
     return not any(map(known.isdisjoint, held))
