@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -15,18 +16,16 @@ import msgspec
 from parity.compare.floor import coarser, model_floor, ulp
 from parity.compare.judge import limits_of
 from parity.compare.limits import GRID_MIN_REL, GRID_MIN_SIZE, MODEL_ULPS, MOST_ULPS, NEAR
-from parity.compare.work import THREADED, each, laid, tensors
+from parity.compare.work import THREADED, batches, each, laid, tensors
 from parity.distance.batch import LARGEST
-from parity.distance.blocks import BLOCK
 from parity.distance.exact import locate_exact
 from parity.distance.grid import WORDS, on_half_grid, on_half_grid_many
 from parity.distance.ulp import has_ulps, largest_ulps, largest_ulps_many, some_beyond_ulps
 from parity.distance.where import locate, locate_many
-from parity.dtypes import is_float
 from parity.result import MEASURES, Worst, measured, number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from parity.compare.judge import Limits
     from parity.compare.plan import Job, Kind
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["examine_all"]
 
-_TOGETHER: Final = BLOCK // LARGEST
 _HALVES: Final = frozenset({"float16", "bfloat16"})
 _SECOND: Final = frozenset(known.name for known in MEASURES if known.source == "second look")
 
@@ -50,6 +48,35 @@ class _Item(msgspec.Struct, frozen=True, gc=False):
     limits: Limits
     counts_ulps: bool
     compiled: bool
+
+    @property
+    def size(self) -> int:
+        """How many elements are compared."""
+        return self.pair.size
+
+    @property
+    def goes_with_others(self) -> bool:
+        """Whether it is looked at end to end with others: it is small, and not judged by equality."""
+        return self.pair.size <= LARGEST and self.job.are_floats
+
+    @property
+    def limit(self) -> float:
+        """The limit beyond which an element is outside: that of the maximum unless only the rms fails."""
+        limits, pair = self.limits, self.pair
+        if measured(pair.error_rms) > limits.rms and measured(pair.error_max) <= limits.max:
+            return limits.rms
+        return limits.max
+
+    @property
+    def cosine(self) -> float | None:
+        """The cosine where the first pass knows it."""
+        cosine = self.pair.cosine
+        return None if cosine is None else measured(cosine)
+
+    @property
+    def output_type(self) -> str:
+        """The type in which both sides write the result, the coarser where they differ."""
+        return coarser(self.job.expected.dtype, self.job.candidate.dtype)
 
 
 class _Findings(msgspec.Struct, frozen=True, gc=False):
@@ -67,47 +94,38 @@ def examine_all(work: Iterable[tuple[Pair, Job]], threads: int, book: RuleBook, 
     """Look again at every pair that needs it, several at once; a rule on cosine or ulp needs it too."""
     large: list[_Item] = []
     small: list[_Item] = []
-    batches: defaultdict[Kind, list[_Item]] = defaultdict(list)
-    for pair, job in work:
-        if not _has_numbers(pair):
-            continue
-        limits = limits_of(pair)
-        asked = bool(book) and _is_asked(pair, book)
-        if not asked and not _needs(pair, limits):
-            continue
-        item = _Item(pair, job, limits, counts_ulps=asked or pair.size <= MOST_ULPS, compiled=compiled)
-        if _fits_batch(pair, job):
-            batches[job.kind].append(item)
-        elif pair.size < THREADED:
+    together: defaultdict[Kind, list[_Item]] = defaultdict(list)
+    for item in _items(work, book, compiled=compiled):
+        if item.goes_with_others:
+            together[item.job.kind].append(item)
+        elif item.size < THREADED:
             small.append(item)
         else:
             large.append(item)
     for _ in each(_examine, large, small, threads):
         pass
-    for batch in batches.values():
-        for start in range(0, len(batch), _TOGETHER):
-            _examine_many(batch[start : start + _TOGETHER])
+    for items in together.values():
+        for batch in batches(items, attrgetter("size")):
+            _examine_many(batch)
 
 
-def _fits_batch(pair: Pair, job: Job) -> bool:
-    """Tell whether a pair is small, of floating types, and not judged by equality."""
-    if pair.ground == "exact" or pair.size > LARGEST:
-        return False
-    return is_float(job.expected.dtype) and is_float(job.candidate.dtype)
-
-
-def _has_numbers(pair: Pair) -> bool:
-    """Tell whether a pair was measured."""
-    return bool(pair.ground) and pair.error_max is not None
+def _items(work: Iterable[tuple[Pair, Job]], book: RuleBook, *, compiled: bool) -> Iterator[_Item]:
+    """Yield the pairs with numbers that need a second look, or have a rule that asks for one."""
+    for pair, job in work:
+        if pair.error_max is None:
+            continue
+        limits = limits_of(pair)
+        is_asked = _is_asked(pair, book)
+        if is_asked or _needs(pair, limits):
+            counts_ulps = is_asked or pair.size <= MOST_ULPS
+            yield _Item(pair, job, limits, counts_ulps=counts_ulps, compiled=compiled)
 
 
 def _needs(pair: Pair, limits: Limits) -> bool:
     """Tell whether a pair with numbers fails or comes near its limit."""
     if pair.ground == "exact":
         return bool(pair.outside)
-    if pair.hard:
-        return True
-    return not limits.allow(measured(pair.error_rms), measured(pair.error_max), share=NEAR)
+    return bool(pair.hard) or not limits.allow(measured(pair.error_rms), measured(pair.error_max), share=NEAR)
 
 
 def _is_asked(pair: Pair, book: RuleBook) -> bool:
@@ -130,8 +148,8 @@ def _examine(item: _Item) -> None:
     place = locate(
         group.expected,
         group.candidate,
-        _limit_of(item),
-        _cosine_of(pair),
+        item.limit,
+        item.cosine,
         measured(pair.error_max),
         compiled=item.compiled,
     )
@@ -144,56 +162,38 @@ def _examine(item: _Item) -> None:
 def _examine_many(items: Sequence[_Item]) -> None:
     """Do the same for small pairs of the same runs and types, none of them exact."""
     layout, expected, candidate = laid([item.job for item in items])
-    limits = [_limit_of(item) for item in items]
-    cosines = [_cosine_of(item.pair) for item in items]
+    limits = [item.limit for item in items]
+    cosines = [item.cosine for item in items]
     places = locate_many(layout, expected, candidate, limits, cosines)
-    ulps: Sequence[float | None] = [None] * len(items)
+    ulps = largest_ulps_many(layout, expected, candidate)
     on_grid: Sequence[bool | None] = [None] * len(items)
-    if has_ulps(candidate.dtype):
-        ulps = largest_ulps_many(layout, expected, candidate)
     if candidate.dtype in WORDS:
         on_grid = on_half_grid_many(layout, candidate)
     for item, found in zip(items, map(_Findings, places, ulps, on_grid), strict=True):
         _settle(item, found, partial(tensors, item.job))
 
 
-def _limit_of(item: _Item) -> float:
-    """Return the limit beyond which an element of a pair is outside: that of the maximum unless only the rms fails."""
-    pair, limits = item.pair, item.limits
-    if measured(pair.error_rms) > limits.rms and measured(pair.error_max) <= limits.max:
-        return limits.rms
-    return limits.max
-
-
-def _cosine_of(pair: Pair) -> float | None:
-    """Return the cosine of a pair where the first pass knows it."""
-    return None if pair.cosine is None else measured(pair.cosine)
-
-
 def _settle(item: _Item, found: _Findings, read: Callable[[], Tensors]) -> None:
     """Fill in what was found; few pairs need their tensors `read` once more for it."""
-    pair, job, place = item.pair, item.job, found.place
+    pair, place = item.pair, found.place
     pair.worst = _worst(place)
     pair.cosine, pair.outside = number(place.cosine), place.outside
+    pair.max_ulp = number(found.ulps)
     if place.outside and _only_large_elements(item, place.reference, read):
-        output_type = coarser(job.expected.dtype, job.candidate.dtype)
-        pair.floor_max = model_floor(output_type, measured(pair.scale), measured(pair.error_max)).max
+        pair.floor_max = model_floor(item.output_type, measured(pair.scale), measured(pair.error_max)).max
         pair.outside = 0
     elif place.words:
         pair.detail = "; ".join(filter(None, (pair.detail, place.words)))
-    if found.ulps is not None:
-        pair.max_ulp = number(found.ulps)
-    if found.on_grid is not False and _grid_shows(pair, job) and _is_rounded(read()):
+    if found.on_grid is not False and _grid_shows(pair, item.job) and _is_rounded(read()):
         pair.flags.append("half-precision-grid")
         pair.hard = pair.hard or "half-precision grid"
 
 
 def _only_large_elements(item: _Item, worst: complex, read: Callable[[], Tensors]) -> bool:
     """Tell whether every element beyond the modelled limit is off by a few ulp of its own; the worst one first."""
-    pair, job, limit = item.pair, item.job, item.limits.max
+    pair, limit, output_type = item.pair, item.limits.max, item.output_type
     if pair.ground != "model" or pair.hard or isinstance(worst, complex):
         return False
-    output_type = coarser(job.expected.dtype, job.candidate.dtype)
     if measured(pair.error_max) > max(limit, MODEL_ULPS * ulp(output_type, worst)):
         return False
     group = read()

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from parity.compare.rules import Rule
     from parity.result import Pair, Result
 
-__all__ = ["Limits", "decide", "judge", "limits_of"]
+__all__ = ["Limits", "decide", "is_within", "judge", "limits_of"]
 
 _FLOAT64_LIMIT: Final = f"rel_l2 <= {SEMANTICS_RMS:g}, max <= {SEMANTICS_MAX:g} of the rms"
 _FLOOR_LIMIT: Final = f"rms <= {RMS_FACTOR:g} x %.3g, max <= {MAX_FACTOR:g} x %.3g"
@@ -68,6 +68,11 @@ def limits_of(pair: Pair) -> Limits:
     if "island" in pair.flags:
         return Limits(ISLAND_RMS * scale, ISLAND_MAX * scale)
     return Limits(SEMANTICS_RMS * scale, SEMANTICS_MAX * scale)
+
+
+def is_within(pair: Pair, share: float = 1.0) -> bool:
+    """Tell whether the errors of a pair stay within this share of its limits."""
+    return limits_of(pair).allow(measured(pair.error_rms), measured(pair.error_max), share)
 
 
 def decide(pair: Pair, book: RuleBook) -> None:

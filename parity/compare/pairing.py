@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import accumulate
 from math import isclose, isfinite
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from parity.address import path_of, port_of
-from parity.compare.floor import NO_PLATFORM, NO_POOL, Floor, Platform, coarser, floor_of, model_floor, pooled
-from parity.compare.limits import DEPTH, MAX_FACTOR, RMS_FACTOR, VALUE_ULPS
+from parity.compare.floor import NO_POOL, Floor, Platform, coarser, floor_of, model_floor, pooled
+from parity.compare.judge import is_within
+from parity.compare.limits import DEPTH, VALUE_ULPS
 from parity.compare.plan import blank
-from parity.compare.work import obstacle
+from parity.compare.work import Obstacle
 from parity.distance.exact import Exact, same_value
 from parity.distance.sums import Distances
-from parity.dtypes import bits, eps, is_float
-from parity.result import MEASURES, Worst, measured, number, ratio
+from parity.dtypes import FLOATS, eps, is_float
+from parity.result import MEASURES, Worst, number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from parity.compare.plan import Job, RunPlan
     from parity.compare.work import Found
-    from parity.result import Flag, Pair, Question, Verdict
+    from parity.result import Pair, Verdict
     from parity.trace import Manifest
 
 __all__ = ["Pairing", "pairs_of"]
 
 _INEXACT: Final[tuple[set[type], ...]] = ({float}, {float, int})
 """The types of two plain numbers of which one is a float: no truth values, which are integers too."""
+
+_NARROWER: Final = frozenset(FLOATS) - {"float64"}
 
 _HOPELESS: Final = {
     "nan": "NaN in the reference",
@@ -40,14 +45,20 @@ class _Taken:
 
     def __init__(self, source: str) -> None:
         """Look up what the pair calls them, and what the measurement does."""
-        measures = [known for known in MEASURES if known.source == source and known.of is None]
-        self.names = [(known.name, known.taken or known.name) for known in measures]
+        called = {
+            known.name: known.taken or known.name for known in MEASURES if known.source == source and not known.of
+        }
+        self._names = tuple(called)
+        self._read: Callable[[Distances], tuple[Any, ...]] = attrgetter(*called.values())
 
     def copy(self, found: Distances, pair: Pair) -> None:
-        """Copy them; asking here what is finite saves a call for nearly every number."""
-        for name, taken in self.names:
-            value = getattr(found, taken)
-            setattr(pair, name, value if isfinite(value) else number(value))
+        """Copy them."""
+        values = self._read(found)
+        # Of numbers that are not finite the sum is not either: asking it alone spares a call for nearly every number.
+        if not isfinite(sum(values)):
+            values = tuple(map(number, values))
+        for name, value in zip(self._names, values, strict=True):
+            setattr(pair, name, value)
 
 
 _FIRST_PASS: Final = _Taken("first pass")
@@ -64,12 +75,7 @@ class Pairing:
         self.repeat = reference.checks.repeat_max_abs
         rows = run.manifest.alignment
         self.has_table = rows is not None
-        self.kinds = {row.path: row.kind for row in rows or []}
-        self.platform = {}
-        for kind, by_type in run.manifest.floors.items():
-            terms = by_type.get(run.dtype)
-            if terms is not None:
-                self.platform[kind] = Platform(terms.get("rel_l2", 0.0), terms.get("rel_max", 0.0))
+        self.kinds = {row.path: row.kind for row in rows or () if row.kind is not None}
 
     def pair(self, job: Job, found: Found, pools: Mapping[str, Floor]) -> Pair:
         """Return the pair of a job, with numbers and flags and the verdict still open."""
@@ -77,12 +83,9 @@ class Pairing:
             return self._of_floats(job, found, pools)
         if isinstance(found, Exact):
             return self._of_exact(job, found)
-        blocked = obstacle(job)
-        if blocked is not None:
-            return self._bare(job, *blocked)
-        if job.expected.kind == "value":
-            return self._of_values(job)
-        return self._bare(job, "INCOMPARABLE", "not measured")
+        if isinstance(found, Obstacle):
+            return self._bare(job, found.verdict, found.detail)
+        return self._of_values(job)
 
     def _bare(self, job: Job, verdict: Verdict = "MATCH", detail: str = "") -> Pair:
         """Return the pair of a job without numbers."""
@@ -109,8 +112,7 @@ class Pairing:
         pair.ground, pair.size, pair.outside = "exact", found.size, found.unequal
         pair.scale, pair.error_rms = number(found.scale), number(found.error_rms)
         pair.error_max = pair.max_abs = number(found.error_max)
-        error = found.error_rms if found.scale else found.unequal  # a square may underflow, a count does not
-        pair.rel_l2 = number(ratio(error, found.scale))
+        pair.rel_l2 = number(found.rel_l2)
         if job.expected.dtype != job.candidate.dtype:
             pair.flags.append("mixed-dtype")
         return pair
@@ -121,49 +123,42 @@ class Pairing:
         if problem in _HOPELESS:
             return self._bare(job, "INCOMPARABLE", _HOPELESS[problem])
         pair = self._bare(job)
-        types = _types(self.run.question, self.run.dtype, *job.types)
+        types = _types(self.run.dtype, *job.types)
         pair.ground = job.ground
-        pair.flags = self._flags(job, types)
         pair.hard = types.hard
         if problem:
             pair.hard = "not finite"
             pair.detail = f"{found.misplaced} elements not finite, or of another sign, where the other side's are"
         _FIRST_PASS.copy(found, pair)
         pair.cosine = number(found.cosine)  # known already where it follows from a small error
+        if self.run.question == "semantics" and self._is_island(job):
+            pair.flags.append("island")
+        if types.mixed:
+            pair.flags.append("mixed-dtype")
         if job.ground == "floor":
             _OF_WORKING.copy(found, pair)
-        if job.ground != "float64":
-            floor = self._floor(job, found, types.output, pools)
-            pair.floor_rms, pair.floor_max = number(floor.rms), number(floor.max)
-            if job.ground == "model" and self._may_be_deep(job) and _is_within_depth(pair, floor):
+            _set_floor(pair, self._measured_floor(job, found, types.output, pools))
+        elif job.ground == "model":
+            _set_floor(pair, model_floor(types.output, found.scale))
+            if self._may_be_deep(job) and is_within(pair, DEPTH):
                 pair.flags.append("unbounded-depth")
         return pair
-
-    def _flags(self, job: Job, types: _Types) -> list[Flag]:
-        """Return the flags of a pair that follow from its types, and from where it is."""
-        flags: list[Flag] = []
-        if self.run.question == "semantics" and self._is_island(job):
-            flags.append("island")
-        if types.mixed:
-            flags.append("mixed-dtype")
-        return flags
 
     def _is_island(self, job: Job) -> bool:
         """Tell whether the reference computes in a narrower type here, inside its float64 run."""
         expected = job.expected
-        if is_float(expected.dtype) and expected.dtype != "float64":
+        if expected.dtype in _NARROWER or expected.island is not None:
             return True
-        return expected.island is not None or path_of(job.address) in self.islands
+        return path_of(job.address) in self.islands
 
-    def _floor(self, job: Job, found: Distances, output_type: str, pools: Mapping[str, Floor]) -> Floor:
-        """Return the measured floor of a pair, or the modelled one in the same units."""
-        if job.ground == "model":
-            return model_floor(output_type, found.scale)
-        kind = self.kinds.get(path_of(job.address)) or ""
+    def _measured_floor(self, job: Job, found: Distances, output_type: str, pools: Mapping[str, Floor]) -> Floor:
+        """Return the floor that the reference's own error and the candidate's platform set."""
+        kind = self.kinds.get(path_of(job.address), "")
+        terms = self.run.manifest.floors.get(kind, {}).get(self.run.dtype, {})
         return floor_of(
             found,
             output_type,
-            platform=self.platform.get(kind, NO_PLATFORM),
+            platform=Platform(terms.get("rel_l2", 0.0), terms.get("rel_max", 0.0)),
             repeat=self.repeat.get(job.address, 0.0),
             pool=pools.get(_pool_key(job), NO_POOL),
         )
@@ -172,13 +167,12 @@ class Pairing:
         """Tell whether more than one operator made this tensor from what both sides have in common."""
         if self.run.mode != "layers":
             return True
-        return self.has_table and self.kinds.get(path_of(job.address)) is None
+        return self.has_table and path_of(job.address) not in self.kinds
 
 
-def _is_within_depth(pair: Pair, floor: Floor) -> bool:
-    """Tell whether depth alone may have made an error: no model bounds that of many operators."""
-    most_rms, most = DEPTH * RMS_FACTOR * floor.rms, DEPTH * MAX_FACTOR * floor.max
-    return measured(pair.error_rms) <= most_rms and measured(pair.error_max) <= most
+def _set_floor(pair: Pair, floor: Floor) -> None:
+    """Give a pair its floor, of which its limits are multiples."""
+    pair.floor_rms, pair.floor_max = number(floor.rms), number(floor.max)
 
 
 class _Types(NamedTuple):
@@ -196,22 +190,30 @@ class _Types(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _types(question: Question, asked: str, expected: str, candidate: str, working: str | None) -> _Types:
+def _types(asked: str, expected: str, candidate: str, working: str | None) -> _Types:
     """Judge the type of the candidate's tensor: asked is the run's, or the reference's where that is narrower."""
-    recorded = expected if question == "semantics" or working is None else working
-    if is_float(recorded) and bits(recorded) < bits(asked):
-        asked = recorded
-    mixed = is_float(candidate) and candidate != asked
-    hard = "narrower type" if mixed and bits(candidate) < bits(asked) else ""
-    return _Types(coarser(working or expected, candidate), mixed, hard)
+    recorded = working or expected
+    asked = coarser(asked, recorded)
+    is_mixed = is_float(candidate) and candidate != asked
+    is_narrower = coarser(asked, candidate) != asked
+    return _Types(
+        output=coarser(recorded, candidate),
+        mixed=is_mixed,
+        hard="narrower type" if is_narrower else "",
+    )
 
 
 def pairs_of(pairing: Pairing, jobs: Sequence[Job], found: Sequence[Found]) -> list[Pair]:
     """Return the pairs of a run's jobs."""
-    work = list(zip(jobs, found, strict=True))
-    with_floor = [(_pool_key(job), it) for job, it in work if job.ground == "floor" and isinstance(it, Distances)]
-    pools = pooled(with_floor)
-    return [pairing.pair(job, it, pools) for job, it in work]
+    pools = pooled(_with_measured_floor(jobs, found))
+    return [pairing.pair(job, it, pools) for job, it in zip(jobs, found, strict=True)]
+
+
+def _with_measured_floor(jobs: Sequence[Job], found: Sequence[Found]) -> Iterator[tuple[str, Distances]]:
+    """Yield what was measured of pairs that are held against the reference's own error, each with its module's key."""
+    for job, it in zip(jobs, found, strict=True):
+        if job.ground == "floor" and isinstance(it, Distances):
+            yield _pool_key(job), it
 
 
 def _pool_key(job: Job) -> str:
@@ -223,10 +225,7 @@ def _with_parents(paths: Iterable[str]) -> frozenset[str]:
     """Return the paths and those of every module around them: what contains an island is one."""
     found: set[str] = set()
     for path in paths:
-        around = path
-        while around and around not in found:
-            found.add(around)
-            around = around.rpartition(".")[0]
+        found.update(accumulate(path.split("."), "{}.{}".format))
     return frozenset(found)
 
 

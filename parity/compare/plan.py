@@ -10,12 +10,14 @@ case excludes, or a partial replay leaves out; in steps mode only addresses insi
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import msgspec
 
 from parity.address import is_output, path_of, pattern, step_of
+from parity.dtypes import is_float
 from parity.errors import AddressError, CaseError, TraceError
 from parity.result import Pair
 
@@ -74,6 +76,16 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         if working is None:
             return self.expected.dtype, self.candidate.dtype, None
         return self.expected.dtype, self.candidate.dtype, working.dtype
+
+    @property
+    def size(self) -> int:
+        """How many elements the expected tensor has."""
+        return math.prod(self.expected.shape)
+
+    @property
+    def are_floats(self) -> bool:
+        """Whether both sides are tensors of real floating types, which are measured and not compared by equality."""
+        return is_float(self.expected.dtype) and is_float(self.candidate.dtype)
 
     @property
     def kind(self) -> Kind:

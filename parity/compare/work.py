@@ -7,10 +7,11 @@ than a block are measured in the calling thread, while the others are in theirs.
 
 from __future__ import annotations
 
-import math
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
+from parity.compare.plan import is_same_tensor
 from parity.distance import fast
 from parity.distance.batch import LARGEST, measure_many
 from parity.distance.exact import Exact, is_exact, measure_exact
@@ -27,12 +28,31 @@ if TYPE_CHECKING:
     from parity.result import Verdict
     from parity.trace import Record, RunReader
 
-__all__ = ["THREADED", "Found", "Tensors", "each", "laid", "measure_jobs", "obstacle", "pays_to_compile", "tensors"]
+__all__ = [
+    "THREADED",
+    "Found",
+    "Obstacle",
+    "Tensors",
+    "batches",
+    "each",
+    "laid",
+    "measure_jobs",
+    "pays_to_compile",
+    "tensors",
+]
 
 Item = TypeVar("Item")
 
-Found = Distances | Exact | None
-"""What was measured; None for a job that `obstacle` or a plain value decides."""
+
+class Obstacle(NamedTuple):
+    """Why a pair cannot be measured, and the verdict that follows."""
+
+    verdict: Verdict
+    detail: str
+
+
+Found = Distances | Exact | Obstacle | None
+"""What was measured, or why nothing was; None for two plain values."""
 
 THREADED: Final = 1 << 16
 """Elements from which a tensor is worth a thread."""
@@ -49,19 +69,20 @@ class Tensors(NamedTuple):
     working: Tensor | None
 
 
-def obstacle(job: Job) -> tuple[Verdict, str] | None:
-    """Return the verdict and the reason of a pair that cannot be measured, or None."""
+def _obstacle(job: Job) -> Obstacle | None:
+    """Return what keeps a pair from being measured, or None."""
     expected, candidate = job.expected, job.candidate
     if expected.kind != candidate.kind:
-        return "INCOMPARABLE", f"the reference recorded a {expected.kind}, the candidate a {candidate.kind}"
+        return Obstacle("INCOMPARABLE", f"the reference recorded a {expected.kind}, the candidate a {candidate.kind}")
     if expected.kind == "value":
         return None
     if expected.shape != candidate.shape:
-        return "INCOMPARABLE", f"shape {list(candidate.shape)}; the reference has {list(expected.shape)}"
+        detail = f"shape {list(candidate.shape)}; the reference has {list(expected.shape)}"
+        return Obstacle("INCOMPARABLE", detail)
     if expected.dtype != candidate.dtype and _is_complex(expected) != _is_complex(candidate):
-        return "INCOMPARABLE", f"{candidate.dtype}; the reference has {expected.dtype}"
+        return Obstacle("INCOMPARABLE", f"{candidate.dtype}; the reference has {expected.dtype}")
     if 0 in expected.shape:
-        return "MISSING", "empty on both sides; nothing was compared"
+        return Obstacle("MISSING", "empty on both sides; nothing was compared")
     return None
 
 
@@ -72,12 +93,15 @@ def _is_complex(record: Record) -> bool:
 
 def pays_to_compile(jobs: Iterable[Job]) -> bool:
     """Tell whether jobs hold so much in large tensors that the compiled loops are worth the time that they take to load."""
-    size_bytes = 0
-    for job in jobs:
-        size = math.prod(job.expected.shape)
-        if size >= fast.WORTH and job.expected.kind == job.candidate.kind == "tensor":
-            size_bytes += size * (storage(job.expected.dtype).itemsize + storage(job.candidate.dtype).itemsize)
-    return fast.pays(size_bytes)
+    large = [job for job in jobs if job.size >= fast.WORTH]
+    return fast.pays(sum(map(_size_bytes, large)))
+
+
+def _size_bytes(job: Job) -> int:
+    """Return the bytes of both tensors of a job, none where there are not two to measure."""
+    if not is_same_tensor(job.expected, job.candidate):
+        return 0
+    return job.size * (storage(job.expected.dtype).itemsize + storage(job.candidate.dtype).itemsize)
 
 
 def measure_jobs(
@@ -93,38 +117,28 @@ def measure_jobs(
     """
     if compiled:
         fast.start()
-    found: list[Found] = [None] * len(jobs)
-    shares = _shared_out(jobs)
-    total = sum(map(len, (*shares.batches, *shares.single, *shares.large)))
-    done = 0
+    found: list[Found] = list(map(_obstacle, jobs))
+    shares = _shared_out(jobs, found)
 
-    def report(count: int) -> None:
-        nonlocal done
-        done += count
+    def work(share: _Share) -> None:
+        measured = _measure_share([jobs[number] for number in share.numbers], share, compiled=compiled)
+        for number, it in zip(share.numbers, measured, strict=True):
+            found[number] = it
+
+    total = sum(len(share.numbers) for share in (*shares.large, *shares.small))
+    done = 0
+    for share in each(work, shares.large, shares.small, threads):
+        done += len(share.numbers)
         if progress is not None:
             progress(done, total)
-
-    def work(numbers: Sequence[int]) -> None:
-        for number in numbers:
-            found[number] = _measure_one(jobs[number], compiled=compiled)
-
-    for share in each(work, shares.large, shares.single, threads):
-        report(len(share))
-    for batch in shares.batches:
-        for number, measured in zip(batch, _measure_batch([jobs[number] for number in batch]), strict=True):
-            found[number] = measured
-        report(len(batch))
     return found
 
 
 def each(work: Callable[[Item], Any], large: Sequence[Item], small: Sequence[Item], threads: int) -> Iterator[Item]:
     """Do `work` with every item and yield what is done: large ones in threads, and meanwhile the small ones in this one."""
-    if threads <= 1 or len(large) <= 1:
-        for item in (*large, *small):
-            work(item)
-            yield item
-        return
-    with ThreadPoolExecutor(threads) as pool:
+    if min(threads, len(large)) <= 1:
+        large, small = (), (*large, *small)
+    with ThreadPoolExecutor(max(threads, 1)) as pool:  # it starts no thread before it is given something
         waiting = [pool.submit(work, item) for item in large]
         for item in small:
             work(item)
@@ -134,71 +148,76 @@ def each(work: Callable[[Item], Any], large: Sequence[Item], small: Sequence[Ite
             yield item
 
 
+class _Share(NamedTuple):
+    """The numbers of some jobs, and whether their tensors lie end to end to be measured together."""
+
+    numbers: list[int]
+    together: bool = False
+
+
 class _Shares(NamedTuple):
-    """The numbers of jobs as they are measured together, for a thread, or one after the other."""
+    """What is worth a thread, largest first, and what is not."""
 
-    batches: list[list[int]]
-    single: list[list[int]]
-    large: list[list[int]]
-
-
-class _Batches:
-    """Batches of small tensors of the same runs and types, each closed when it holds enough elements."""
-
-    def __init__(self) -> None:
-        """Start without any."""
-        self._closed: list[list[int]] = []
-        self._open: dict[Kind, list[int]] = {}
-        self._sizes: dict[Kind, int] = {}
-
-    def add(self, number: int, job: Job, size: int) -> None:
-        """Put a job into the open batch of its kind."""
-        kind = job.kind
-        self._open.setdefault(kind, []).append(number)
-        self._sizes[kind] = self._sizes.get(kind, 0) + size
-        if self._sizes[kind] >= _BATCH:
-            self._closed.append(self._open.pop(kind))
-            self._sizes[kind] = 0
-
-    def all(self) -> list[list[int]]:
-        """Return all batches, those that never filled last."""
-        return [*self._closed, *self._open.values()]
+    large: list[_Share]
+    small: list[_Share]
 
 
-def _shared_out(jobs: Sequence[Job]) -> _Shares:
-    """Sort out which jobs are measured in batches, which by themselves, and which are worth a thread, largest first."""
-    batches = _Batches()
+def _shared_out(jobs: Sequence[Job], found: Sequence[Found]) -> _Shares:
+    """Sort out which of the jobs without an obstacle are measured together, by themselves, or in a thread."""
+    tensors_left = [
+        number for number, job in enumerate(jobs) if found[number] is None and job.expected.kind == "tensor"
+    ]
+    large: list[int] = []
     single: list[int] = []
-    large: list[tuple[int, int]] = []
-    for number, job in enumerate(jobs):
-        if job.expected.kind == "value" or obstacle(job) is not None:
-            continue
-        size = math.prod(job.expected.shape)
-        if size >= THREADED:
-            large.append((size, number))
-        elif size <= LARGEST and _fits_batch(job):
-            batches.add(number, job, size)
+    by_kind: defaultdict[Kind, list[int]] = defaultdict(list)
+
+    def size_of(number: int) -> int:
+        return jobs[number].size
+
+    for number in tensors_left:
+        job = jobs[number]
+        if job.size >= THREADED:
+            large.append(number)
+        elif job.size <= LARGEST and job.are_floats:
+            by_kind[job.kind].append(number)
         else:
             single.append(number)
-    large.sort(reverse=True)
-    parts = [single[start : start + _REPORTED] for start in range(0, len(single), _REPORTED)]
-    return _Shares(batches.all(), parts, [[number] for _, number in large])
+    large.sort(key=lambda number: (size_of(number), number), reverse=True)
+    small = [_Share(single[start : start + _REPORTED]) for start in range(0, len(single), _REPORTED)]
+    for numbers in by_kind.values():
+        small += [_Share(batch, together=True) for batch in batches(numbers, size_of)]
+    return _Shares([_Share([number]) for number in large], small)
 
 
-def _fits_batch(job: Job) -> bool:
-    """Tell whether a job's tensors may be measured end to end with others: real ones, and not by equality."""
-    return not (_is_complex(job.expected) or is_exact(job.expected.dtype, job.candidate.dtype))
+def batches(jobs: Iterable[Item], size_of: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """Cut what is worked on end to end into batches, each of which ends when it holds enough elements."""
+    batch: list[Item] = []
+    size = 0
+    for job in jobs:
+        batch.append(job)
+        size += size_of(job)
+        if size >= _BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _measure_share(jobs: Sequence[Job], share: _Share, *, compiled: bool) -> Sequence[Found]:
+    """Measure the jobs of a share."""
+    if share.together:
+        return _measure_batch(jobs)
+    return [_measure_one(job, compiled=compiled) for job in jobs]
 
 
 def _measure_batch(batch: Sequence[Job]) -> list[Distances]:
     """Measure jobs of one kind together."""
     layout, expected, candidate = laid(batch)
-    working = None
     records = [job.working for job in batch if job.working is not None]
     run = batch[0].run.working
-    if records and run is not None:
-        working = _flat(run, records, layout)
-    return measure_many(layout, expected, candidate, working)
+    if run is None or not records:
+        return measure_many(layout, expected, candidate)
+    return measure_many(layout, expected, candidate, _flat(run, records, layout))
 
 
 def laid(jobs: Sequence[Job]) -> tuple[Layout, Tensor, Tensor]:
@@ -211,7 +230,7 @@ def laid(jobs: Sequence[Job]) -> tuple[Layout, Tensor, Tensor]:
 
 def _flat(run: RunReader, records: Sequence[Record], layout: Layout) -> Tensor:
     """Read tensors of one type end to end."""
-    ends = [run.tensor(record.address) for record in (records[0], records[-1])]
+    ends = run.tensor(records[0].address), run.tensor(records[-1].address)
     note_read(ends, int(layout.sizes.sum()) * ends[0].itemsize)
     return Tensor(run.flat(records, layout.sizes), records[0].dtype)
 

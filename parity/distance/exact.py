@@ -71,6 +71,13 @@ class Exact(msgspec.Struct, frozen=True, gc=False):
         return self.error.largest
 
     @property
+    def rel_l2(self) -> float:
+        """Return the rms of the differences relative to the scale; infinite where only the scale is zero."""
+        if self.scale:
+            return self.error_rms / self.scale
+        return math.inf if self.unequal else 0.0  # a square may underflow, a count does not
+
+    @property
     def problem(self) -> str:
         """Return `nan` where nothing can be compared, or nothing."""
         return "nan" if self.has_nan else ""

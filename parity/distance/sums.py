@@ -77,12 +77,13 @@ class Moments(msgspec.Struct, frozen=True, gc=False):
 
     def rms(self, size: int) -> float:
         """Return the same as it is."""
-        return _shifted(self.root(size), self.exponent)
+        root = math.sqrt(self.squares / (size or 1))
+        return _shifted(root, self.exponent) if self.exponent else root
 
     @property
     def peak(self) -> float:
         """Return the largest magnitude as it is."""
-        return _shifted(self.largest, self.exponent)
+        return _shifted(self.largest, self.exponent) if self.exponent else self.largest
 
 
 def of_block(values: Array, largest: float) -> Moments:
@@ -249,7 +250,8 @@ class Distances(msgspec.Struct, frozen=True, gc=False):
         scale = self.expected.root(self.size)
         if not scale:
             return error and error * math.inf  # nothing stays nothing, and NaN stays NaN
-        return _shifted(error / scale, self.error.exponent - self.expected.exponent)
+        exponent = self.error.exponent - self.expected.exponent
+        return _shifted(error / scale, exponent) if exponent else error / scale
 
 
 NOTHING: Final = Distances(0, Moments(), Moments())
@@ -257,9 +259,7 @@ NOTHING: Final = Distances(0, Moments(), Moments())
 
 
 def _shifted(value: float, exponent: int) -> float:
-    """Return `value * 2**exponent`, infinity when it does not fit."""
-    if not exponent:  # nearly always
-        return value
+    """Return `value * 2**exponent`, infinity when it does not fit; callers ask only where there is an exponent."""
     try:
         return math.ldexp(value, exponent)
     except OverflowError:

@@ -279,7 +279,9 @@ def _places(
     runs = np.add.reduceat(_begins(outside, starts), starts, dtype=np.intp).tolist()
     known = _cosines(x, c, starts) if None in cosines else cosines
     firsts = _firsts(distance == np.repeat(tops, sizes), starts)
-    for number, (top, at, start) in enumerate(zip(tops.tolist(), firsts.tolist(), starts.tolist(), strict=True)):
+    values = zip(x[firsts].tolist(), c[firsts].tolist(), strict=True)
+    within = (firsts - starts).tolist()
+    for number, (top, at, start, pair) in enumerate(zip(tops.tolist(), within, starts.tolist(), values, strict=True)):
         if not top < math.inf:
             yield None
             continue
@@ -288,7 +290,7 @@ def _places(
         cosine = cosines[number]
         if cosine is None:
             cosine = known[number]
-        furthest = Furthest(top, at - start, (x[at].item(), c[at].item()))
+        furthest = Furthest(top, at, pair)
         yield furthest.place(shapes[number], outside=counts[number], words=words, cosine=cosine)
 
 
