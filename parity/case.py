@@ -52,6 +52,12 @@ _DEFAULT: Final = "default"
 _OWN: Final = ("eta", "s_noise", "karras")
 
 
+def _check(*, met: bool, otherwise: str) -> None:
+    """Raise, with what to say otherwise, unless a condition is met; the reader of a file adds where it stands."""
+    if not met:
+        raise ValueError(otherwise)
+
+
 class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of every section: frozen, keywords only, no unknown keys."""
 
@@ -90,13 +96,15 @@ class Sampling(_Strict, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        if self.steps < 1:
-            message = f"sampling.steps is {self.steps}; it must be at least 1"
-            raise ValueError(message)
+        _check(
+            met=self.steps >= 1,
+            otherwise=f"sampling.steps is {self.steps}; it must be at least 1",
+        )
         for key, value in self.own.items():
-            if value < 0:
-                message = f"sampling.{key} is {value}; it must not be negative"
-                raise ValueError(message)
+            _check(
+                met=not value < 0,  # a NaN is not negative
+                otherwise=f"sampling.{key} is {value}; it must not be negative",
+            )
 
     @property
     def own(self) -> dict[str, float]:
@@ -157,9 +165,10 @@ class Image(_Strict, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Check the strength."""
-        if not 0 < self.strength <= 1:
-            message = f"image.strength is {self.strength}; it must be above 0 and at most 1"
-            raise ValueError(message)
+        _check(
+            met=0 < self.strength <= 1,
+            otherwise=f"image.strength is {self.strength}; it must be above 0 and at most 1",
+        )
 
 
 class Exclude(_Strict, frozen=True, kw_only=True):
@@ -201,29 +210,33 @@ class Case(_Strict, frozen=True, kw_only=True):
 
 def _check_model(model: Model) -> None:
     """Raise if there are not one folder, or one file with its configuration."""
-    if (model.folder is None) == (model.file is None):
-        message = "model needs either folder, or file with config"
-        raise ValueError(message)
-    if (model.file is None) != (model.config is None):
-        message = "model.file and model.config go together: the checkpoint and its YAML configuration"
-        raise ValueError(message)
+    _check(
+        met=(model.folder is None) != (model.file is None),
+        otherwise="model needs either folder, or file with config",
+    )
+    _check(
+        met=(model.file is None) == (model.config is None),
+        otherwise="model.file and model.config go together: the checkpoint and its YAML configuration",
+    )
 
 
 def _check_prompt(prompt: Prompt) -> None:
     """Raise if there are negative texts and not as many as positive ones."""
     negative, positive = len(prompt.negative), len(prompt.positive)
-    if negative and negative != positive:
-        message = f"prompt.negative has {negative} texts and prompt.positive {positive}; give one each, or none"
-        raise ValueError(message)
+    _check(
+        met=negative in {0, positive},
+        otherwise=f"prompt.negative has {negative} texts and prompt.positive {positive}; give one each, or none",
+    )
 
 
 def _check_pixels(section: str, area: Size | Encode) -> None:
     """Raise if the encoder cannot halve an area three times."""
     for side in ("height", "width"):
         pixels = getattr(area, side)
-        if pixels <= 0 or pixels % 8:
-            message = f"{section}.{side} is {pixels}; it must be a positive multiple of 8"
-            raise ValueError(message)
+        _check(
+            met=pixels > 0 and pixels % 8 == 0,
+            otherwise=f"{section}.{side} is {pixels}; it must be a positive multiple of 8",
+        )
 
 
 _SECTIONS: Final[dict[str, type[_Strict]]] = {
@@ -258,8 +271,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             CaseError: it is not there.
         """
-        config = self.case.model.config
-        return None if config is None else self._find(config, "configuration")
+        return self._find_named(self.case.model.config, "configuration")
 
     @property
     def image_path(self) -> Path | None:
@@ -269,9 +281,9 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
             CaseError: it is not there.
         """
         image = self.case.image
-        if image is None or image.file is None:
+        if image is None:
             return None
-        return self._find(image.file, "image")
+        return self._find_named(image.file, "image")
 
     def require(self, sections: Collection[str], who: str) -> None:
         """Refuse a case without a prompt, the one section that has no default, where it is needed.
@@ -294,12 +306,17 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
 
     def told(self, needed: Collection[str]) -> dict[str, str]:
         """Return the sources of what `plain` returns."""
+        told = dict(self.sources)
         left_out = set(DIFFUSION) - set(needed)
-        return {
-            key: source
-            for key, source in self.sources.items()
-            if source != _DEFAULT or key.partition(".")[0] not in left_out
-        }
+        for key in self.sources:
+            section, _, _ = key.partition(".")
+            if section in left_out and not self._is_set(key):
+                del told[key]
+        return told
+
+    def _find_named(self, name: str | None, what: str) -> Path | None:
+        """Resolve a name, where the case gives one."""
+        return None if name is None else self._find(name, what)
 
     def _find(self, name: str, what: str) -> Path:
         """Resolve `name` against the case's folder, then each folder above it; `what` it is goes into the error."""
@@ -376,9 +393,10 @@ def _convert(raw: dict[str, Any], path: Path) -> Case:
 
 def _check_given_prompt(raw: Mapping[str, Any], prompt: Prompt) -> None:
     """Raise for a section without a text: who has no prompt leaves the section out."""
-    if "prompt" in raw and not prompt.positive:
-        message = "prompt.positive is empty; give at least one prompt"
-        raise ValueError(message)
+    _check(
+        met="prompt" not in raw or bool(prompt.positive),
+        otherwise="prompt.positive is empty; give at least one prompt",
+    )
 
 
 def _refuse_unknown(raw: Mapping[str, Any], path: Path) -> None:
@@ -400,11 +418,11 @@ def _refuse_unknown_keys(section: str, table: object, path: Path) -> None:
     if kind is None or not isinstance(table, dict):
         return
     known = kind.__struct_fields__
-    unknown = next((key for key in table if key not in known), None)
-    if unknown is not None:
-        close, there = nearest(unknown, known), ", ".join(known)
-        message = f"{path}: unknown key {unknown!r} in [{section}]{close}; [{section}] has {there}"
-        raise CaseError(message)
+    for key in table:
+        if key not in known:
+            close, there = nearest(key, known), ", ".join(known)
+            message = f"{path}: unknown key {key!r} in [{section}]{close}; [{section}] has {there}"
+            raise CaseError(message)
 
 
 def _environment() -> dict[str, Any]:

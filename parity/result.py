@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -119,7 +119,7 @@ def number(value: float | None) -> Number | None:
     """Return a JSON-safe number: non-finite ones as text."""
     if value is None or math.isfinite(value):
         return value
-    return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    return cast("Number", str(float(value)))
 
 
 def measured(value: Number | None) -> float:
