@@ -90,8 +90,10 @@ class ReferenceTests:
         """A name, and every method of `parity.record.System`."""
         _has(reference, recorder.Reference)
         _has(system, recorder.System)
-        if not (isinstance(reference.name, str) and reference.name):
-            _no(f"the reference's name is {reference.name!r}; a manifest needs a text")
+        _promise(
+            kept=isinstance(reference.name, str) and reference.name != "",
+            otherwise=f"the reference's name is {reference.name!r}; a manifest needs a text",
+        )
 
     def test_every_module_has_a_stage(self, system: recorder.System) -> None:
         """Each path is one of an address, of a component that has its place in the order of stages."""
@@ -101,14 +103,16 @@ class ReferenceTests:
         """`PATH:NAME` of a module, once, with an array of the type that is named."""
         modules, seen = system.modules(), set[str]()
         for address, array, dtype in system.weights():
-            is_named = path_of(address) in modules and port_of(address) != ""
-            if not is_named or address in seen:
-                _no(f"the weight {address!r} is no PATH:NAME of a module, or comes twice")
-            if array.dtype.newbyteorder("<") != storage(dtype):
-                _no(f"{address}: the array is {array.dtype} and is called {dtype}")
+            _promise(
+                kept=path_of(address) in modules and port_of(address) != "" and address not in seen,
+                otherwise=f"the weight {address!r} is no PATH:NAME of a module, or comes twice",
+            )
+            _promise(
+                kept=array.dtype.newbyteorder("<") == storage(dtype),
+                otherwise=f"{address}: the array is {array.dtype} and is called {dtype}",
+            )
             seen.add(address)
-        if not seen:
-            _no("there are no weights")
+        _promise(kept=bool(seen), otherwise="there are no weights")
 
     def test_attributes_are_plain_values_of_known_paths(self, system: recorder.System) -> None:
         """Attributes travel as JSON."""
@@ -122,24 +126,29 @@ class ReferenceTests:
 
     def test_recording_changes_nothing(self, recorded: Trace) -> None:
         """With and without hooks the results are bit-identical."""
-        if recorded.manifest.checks.neutral is not True:
-            _no(
-                f"recording is not neutral: the manifest has {recorded.manifest.checks.neutral}; a hook changes a value"
-            )
+        neutral = recorded.manifest.checks.neutral
+        _promise(
+            kept=neutral is True,
+            otherwise=f"recording is not neutral: the manifest has {neutral}; a hook changes a value",
+        )
 
     def test_the_run_repeats(self, recorded: Trace) -> None:
         """Run twice, every record is the same; random numbers come from the case's seed."""
-        if recorded.manifest.checks.repeatable is not True:
-            worst = sorted(recorded.manifest.checks.repeat_max_abs.items(), key=lambda item: -item[1])[:_SHOWN]
-            _no(f"the run does not repeat; it differs most at {worst}")
+        checks = recorded.manifest.checks
+        worst = sorted(checks.repeat_max_abs.items(), key=lambda item: -item[1])[:_SHOWN]
+        _promise(
+            kept=checks.repeatable is True,
+            otherwise=f"the run does not repeat; it differs most at {worst}",
+        )
 
     def test_all_runs_see_the_same_calls(self, recorded: Trace) -> None:
         """The twin makes the calls of the working run, in its order."""
         working, twin = _working(recorded), recorded.run("float64")
-        if list(working) != list(twin):
-            _no(
-                f"the twin's addresses are not the working run's: {_shown(set(working) ^ set(twin)) or 'another order'}"
-            )
+        differing = _shown(set(working) ^ set(twin)) or "another order"
+        _promise(
+            kept=list(working) == list(twin),
+            otherwise=f"the twin's addresses are not the working run's: {differing}",
+        )
 
     def test_the_twin_computes_in_float64(self, recorded: Trace) -> None:
         """What is narrower says which operator made it so."""
@@ -152,8 +161,10 @@ class ReferenceTests:
         """Noise and inputs of the whole are the working run's, widened and not drawn again."""
         working, twin = _working(recorded), recorded.run("float64")
         drawn = list(filter(_DRAWN.fullmatch, _tensors(working)))
-        if not drawn:
-            _no("no input is recorded that was drawn: neither PATH:input.noise nor pipeline:input.NAME")
+        _promise(
+            kept=bool(drawn),
+            otherwise="no input is recorded that was drawn: neither PATH:input.noise nor pipeline:input.NAME",
+        )
         _empty("draws that the twin got otherwise", [each for each in drawn if not _equal(working, twin, each)])
 
     def test_the_forced_twin_computes_the_same(self, recorded: Trace) -> None:
@@ -261,8 +272,10 @@ class CandidateTests:
         try:
             candidate.build(replace(request_of, model=model, folder=tmp_path))
         except WeightsError as error:
-            if missing.rpartition(".")[0] not in str(error):
-                _no(f"{missing} was removed from {files[0].name} and the error names it not: {error}")
+            _promise(
+                kept=missing.rpartition(".")[0] in str(error),
+                otherwise=f"{missing} was removed from {files[0].name} and the error names it not: {error}",
+            )
         else:
             _no(f"{missing} was removed from {files[0].name} and the model loads; loading must be strict")
 
@@ -281,8 +294,7 @@ class CandidateTests:
             addresses = list(replayed.run(name))
             unknown = [each for each in addresses if each not in working]
             _empty(f"addresses of {name} that the reference does not have", unknown)
-            if not addresses:
-                _no(f"{name} recorded nothing")
+            _promise(kept=bool(addresses), otherwise=f"{name} recorded nothing")
 
     def test_a_healthy_candidate_matches(self, replayed: Trace, trace: Path) -> None:
         """Complete, and equal within the limits."""
@@ -309,8 +321,10 @@ class CandidateTests:
             _no(f"the weight of {path} cannot be flipped by a repair: {error}")
         result = comparer.compare(reference, [broken])
         failed = {(pair.mode, path_of(pair.address)) for pair in result.pairs if pair.verdict == "MISMATCH"}
-        if failed != {("audit", path), ("layers", path)}:
-            _no(f"the weight of {path} was flipped; what fails is {_shown(sorted(map(str, failed)))}")
+        _promise(
+            kept=failed == {("audit", path), ("layers", path)},
+            otherwise=f"the weight of {path} was flipped; what fails is {_shown(sorted(map(str, failed)))}",
+        )
 
 
 def _planted(candidate: Candidate, request: replayer.Request, reference: Trace) -> str:
@@ -413,8 +427,7 @@ def _has(found: object, protocol: type) -> None:
 def _empty(what: str, found: Iterable[object]) -> None:
     """Fail if there is any."""
     listed = list(found)
-    if listed:
-        _no(f"{what}: {_shown(listed)}")
+    _promise(kept=not listed, otherwise=f"{what}: {_shown(listed)}")
 
 
 def _shown(found: Iterable[object]) -> str:
@@ -423,6 +436,12 @@ def _shown(found: Iterable[object]) -> str:
     shown = ", ".join(listed[:_SHOWN])
     left = len(listed) - _SHOWN
     return f"{shown} and {left} more" if left > 0 else shown
+
+
+def _promise(*, kept: bool, otherwise: str) -> None:
+    """Fail the test that runs, with what to say otherwise, unless a promise is kept."""
+    if not kept:
+        _no(otherwise)
 
 
 def _no(message: str) -> NoReturn:
