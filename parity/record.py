@@ -412,7 +412,7 @@ def _manifest(resolved: Resolved, reference: Reference, system: System, options:
         provenance=provenance.describe(system.provenance()) | _paths(resolved),
         policy=system.policy(),
         components=dict(system.components.stages),
-        functions={name: list(runs) for name, runs in system.components.functions.items()},
+        functions=dict(system.components.functions),
         store=options.store,
         command=[Path(sys.argv[0]).name, *sys.argv[1:]],
     )

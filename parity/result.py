@@ -273,7 +273,7 @@ class Result(msgspec.Struct, kw_only=True):
     platform: dict[str, Any]
     provenance: dict[str, Any]
     case: dict[str, Any]
-    functions: dict[str, list[str]] | UnsetType = UNSET
+    functions: dict[str, tuple[str, ...]] | UnsetType = UNSET
     checks: dict[str, Any] = {}
     islands: list[dict[str, Any]] = []
     stages: dict[str, str] = {}
@@ -289,7 +289,7 @@ class Result(msgspec.Struct, kw_only=True):
         """What the program is made of, as far as a saved result is judged by it: what contains what."""
         if self.functions is UNSET:
             return UNDECLARED
-        return Components(stages={}, functions={name: tuple(runs) for name, runs in self.functions.items()})
+        return Components(stages={}, functions=self.functions)
 
 
 def json_schema() -> bytes:

@@ -17,13 +17,16 @@ from __future__ import annotations
 import json
 import math
 import re
+import textwrap
 from collections import defaultdict
 from decimal import ROUND_UP, Context, Decimal
+from itertools import takewhile
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from parity.address import STAGES, path_of, port_of
 from parity.compare.rules import Rule
-from parity.compare.summary import failing, is_finding, is_undecided
+from parity.compare.summary import failing, keeps_from_match
 from parity.dtypes import eps
 from parity.errors import ToleranceError
 from parity.result import MEASURES, measured
@@ -39,6 +42,7 @@ __all__ = ["HEADROOM", "Proposal", "encode", "kinds_of", "path_pattern", "propos
 HEADROOM: Final = 3.0
 """How many times the measured maximum a proposed limit is, unless asked otherwise."""
 
+_NO_KINDS: Final[Mapping[str, str]] = MappingProxyType({})
 _DIGITS: Final = Context(prec=2, rounding=ROUND_UP)
 _STAGE: Final = {stage: position for position, stage in enumerate(STAGES)}
 _LIMITED: Final = [known for known in MEASURES if known.proposal == "limit"]
@@ -67,10 +71,11 @@ def path_pattern(address: str) -> str:
     """Return the pattern of all addresses of the same component, last name and port."""
     component, *names = path_of(address).split(".")
     path = re.escape(component)
-    last = max((place for place, name in enumerate(names) if not name.isdigit()), default=0)
     if names:
         # Numbers after the last name say which of several parts it is, and stay with it.
-        path += r"\.(?:.*\.)?" + r"\.".join(map(_general, names[last:]))
+        numbers = list(takewhile(str.isdigit, reversed(names)))
+        last = names[-len(numbers) - 1 :]
+        path += r"\.(?:.*\.)?" + r"\.".join(map(_general, last))
     return rf"{path}(?:@.*)?:{_general(port_of(address))}"
 
 
@@ -84,7 +89,7 @@ def kinds_of(traces: Sequence[Trace]) -> dict[str, str]:
     return {row.path: row.kind for trace in traces for row in trace.manifest.alignment or [] if row.kind}
 
 
-def propose(result: Result, kinds: Mapping[str, str] | None = None, headroom: float = HEADROOM) -> Proposal:
+def propose(result: Result, kinds: Mapping[str, str] = _NO_KINDS, headroom: float = HEADROOM) -> Proposal:
     """Return rules under which the pairs of `result` match, as far as rules can make them.
 
     Args:
@@ -95,7 +100,7 @@ def propose(result: Result, kinds: Mapping[str, str] | None = None, headroom: fl
     Raises:
         ToleranceError: the headroom is less than 1.
     """
-    if not (math.isfinite(headroom) and headroom >= 1):
+    if not 1 <= headroom < math.inf:
         message = f"a headroom of {headroom:g} would fail what was just measured; give at least 1, for example 3"
         raise ToleranceError(message)
     groups: defaultdict[_Group, list[Pair]] = defaultdict(list)
@@ -103,10 +108,10 @@ def propose(result: Result, kinds: Mapping[str, str] | None = None, headroom: fl
     for pair in result.pairs:
         if _can_have_rule(pair):
             groups[_group_of(pair)].append(pair)
-        elif _keeps_from_match(pair):
+        elif keeps_from_match(pair):
             left.append(pair)
     ordered = sorted(groups, key=_place)
-    rules = [_rule(group, groups[group], kinds or {}, headroom) for group in ordered]
+    rules = [_rule(group, groups[group], kinds, headroom) for group in ordered]
     return Proposal(rules, left)
 
 
@@ -116,7 +121,7 @@ def _group_of(pair: Pair) -> _Group:
         stage=pair.stage,
         question=pair.question,
         mode=pair.mode,
-        dtype=pair.dtype or "",
+        dtype=str(pair.dtype),
         pattern=path_pattern(pair.address),
     )
 
@@ -131,16 +136,9 @@ def _can_have_rule(pair: Pair) -> bool:
     return pair.ground in {"float64", "floor", "model"} and not pair.hard and not pair.basis.startswith("case: ")
 
 
-def _keeps_from_match(pair: Pair) -> bool:
-    """Tell whether a pair keeps the whole from a MATCH."""
-    return is_finding(pair) or is_undecided(pair)
-
-
 def _rule(group: _Group, pairs: Sequence[Pair], kinds: Mapping[str, str], headroom: float) -> Rule:
     """Return the rule of a group."""
-    largest = [_largest(pairs, known) for known in _LIMITED]
-    if not all(math.isfinite(most.value) for most in largest):
-        largest = [_largest(pairs, known) for known in _SUBSTITUTES]
+    largest = _bounded(pairs)
     limits = [f"{most.name} <= {_limit(most.value, group.dtype, headroom)}" for most in largest]
     return Rule(
         address=group.pattern,
@@ -151,6 +149,14 @@ def _rule(group: _Group, pairs: Sequence[Pair], kinds: Mapping[str, str], headro
         require=" and ".join(limits),
         reason="; ".join(_reasons(group, pairs, largest, kinds, headroom)),
     )
+
+
+def _bounded(pairs: Sequence[Pair]) -> list[_Largest]:
+    """Return the measures that a rule bounds: those without the reference's scale where that is zero."""
+    largest = [_largest(pairs, known) for known in _LIMITED]
+    if all(most.is_finite for most in largest):
+        return largest
+    return [_largest(pairs, known) for known in _SUBSTITUTES]
 
 
 def _reasons(
@@ -179,12 +185,20 @@ class _Largest(NamedTuple):
     value: float
     pair: Pair
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether a limit can be made of it."""
+        return math.isfinite(self.value)
+
 
 def _largest(pairs: Sequence[Pair], known: Measure) -> _Largest:
     """Return the largest value of a measure; the first of equals."""
-    values = [measured(known.read(pair)) for pair in pairs]
-    place = max(range(len(values)), key=values.__getitem__)
-    return _Largest(known.name, values[place], pairs[place])
+
+    def value_of(pair: Pair) -> float:
+        return measured(known.read(pair))
+
+    worst = max(pairs, key=value_of)
+    return _Largest(known.name, value_of(worst), worst)
 
 
 def _limit(measured: float, dtype: str, headroom: float) -> str:
@@ -194,7 +208,7 @@ def _limit(measured: float, dtype: str, headroom: float) -> str:
 
 def encode(rules: Sequence[Rule], title: str) -> str:
     """Return a tolerance file: `title` as a comment, then the rules."""
-    lines = [f"# {line}" for line in title.splitlines()]
+    lines = [textwrap.indent(title, "# ")]
     for rule in rules:
         lines += ["", "[[tolerance]]"]
         for name in ("address", "stage", "question", "mode", "dtype", "require", "reason"):

@@ -114,15 +114,16 @@ class _Comparison:
         """Plan, measure, look again, judge: return the pairs of one candidate."""
         pairs: list[Pair] = []
         planned: list[_Planned] = []
+        jobs: list[Job] = []
         for trace in candidates:
             for replayed in runs_of(trace):
                 run = describe_run(self.reference, trace, replayed.name)
                 plan = plan_run(run, self.excludes)
                 pairs += plan.pairs
-                jobs = of_outputs(plan.jobs) if is_reference(trace) else plan.jobs
-                planned.append(_Planned(Pairing(run, self.reference.manifest), jobs))
+                mine = of_outputs(plan.jobs) if is_reference(trace) else plan.jobs
+                planned.append(_Planned(Pairing(run, self.reference.manifest), mine))
+                jobs += mine
         # All runs are measured at once, so that the threads run dry once and not at the end of every run.
-        jobs = [job for part in planned for job in part.jobs]
         compiled = pays_to_compile(jobs)
         found = iter(measure_jobs(jobs, self.threads, self.progress, compiled=compiled))
         measured: list[Pair] = []

@@ -81,16 +81,21 @@ class _Reader:
 
     def test(self, node: ast.expr) -> Test:
         """Read something that holds or does not."""
-        if isinstance(node, ast.BoolOp):
-            join = _JOIN[type(node.op)]
-            parts = [self.test(value) for value in node.values]
-            return lambda values: join(part(values) for part in parts)
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-            inner = self.test(node.operand)
-            return lambda values: not inner(values)
-        if isinstance(node, ast.Compare):
-            return self._comparison(node)
+        match node:
+            case ast.BoolOp():
+                return self._joined(node)
+            case ast.UnaryOp(op=ast.Not()):
+                inner = self.test(node.operand)
+                return lambda values: not inner(values)
+            case ast.Compare():
+                return self._comparison(node)
         return self._refuse(f"is not a predicate; compare {_NAMES} with numbers, joined by and, or, not")
+
+    def _joined(self, node: ast.BoolOp) -> Test:
+        """Read tests joined by `and`, or by `or`."""
+        join = _JOIN[type(node.op)]
+        parts = [self.test(value) for value in node.values]
+        return lambda values: join(part(values) for part in parts)
 
     def _comparison(self, node: ast.Compare) -> Test:
         """Read a chain of comparisons, `1e-5 < rel_l2 <= 1e-3`."""
@@ -111,14 +116,14 @@ class _Reader:
         sign = 1
         while isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             sign, node = -sign, node.operand
-        if isinstance(node, ast.Name):
-            name = self._name(node.id)
-            return lambda values: sign * values[name]
-        value = node.value if isinstance(node, ast.Constant) else None
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            self._refuse(f"compares something that is neither a measure nor a number; the measures are {_NAMES}")
-        constant = sign * value
-        return lambda _: constant
+        match node:
+            case ast.Name():
+                name = self._name(node.id)
+                return lambda values: sign * values[name]
+            case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+                constant = sign * number
+                return lambda _: constant
+        return self._refuse(f"compares something that is neither a measure nor a number; the measures are {_NAMES}")
 
     def _name(self, name: str) -> str:
         """Note a measure."""

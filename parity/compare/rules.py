@@ -51,7 +51,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     @classmethod
     def of(cls, rule: Rule | ToleranceRule) -> Rule:
         """Return `rule`, of a case or of a file, as a `Rule`."""
-        return rule if isinstance(rule, Rule) else cls(address=rule.address, require=rule.require, reason=rule.reason)
+        return msgspec.convert(rule, cls, from_attributes=True)
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -109,8 +109,8 @@ class RuleBook:
     def note(self, addresses: Iterable[str]) -> None:
         """Count a rule as used when its pattern matches one of `addresses`: those that a partial replay left out."""
         known = list(addresses)
-        for ready in self._rules:
-            ready.used = ready.used or any(map(ready.address.fullmatch, known))
+        for ready in self._unused():
+            ready.used = any(map(ready.address.fullmatch, known))
 
     def refuse_unused(self) -> None:
         """Raise for a rule that matched nothing.
@@ -118,14 +118,18 @@ class RuleBook:
         Raises:
             ToleranceError: a rule matched no pair.
         """
-        unused = [ready.rule for ready in self._rules if not ready.used]
-        if not unused:
-            return
-        message = (
-            f"the tolerance rule {unused[0].address!r} ({unused[0].reason}) matches no pair; "
-            "a pattern matches the whole address, port included"
-        )
-        raise ToleranceError(message)
+        unused = self._unused()
+        if unused:
+            rule = unused[0].rule
+            message = (
+                f"the tolerance rule {rule.address!r} ({rule.reason}) matches no pair; "
+                "a pattern matches the whole address, port included"
+            )
+            raise ToleranceError(message)
+
+    def _unused(self) -> list[_Ready]:
+        """Return the rules that matched nothing so far."""
+        return [ready for ready in self._rules if not ready.used]
 
 
 class _Ready:

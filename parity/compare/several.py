@@ -15,25 +15,26 @@ import re
 from collections import Counter, defaultdict
 from functools import reduce
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgspec.structs import replace
 
 from parity.address import STAGES
-from parity.compare.summary import first_of
+from parity.compare.summary import STAGE_VERDICTS, first_of
 from parity.result import Coverage, Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from parity.result import Overall, Pair
+    from parity.result import Cause, Overall, Pair
     from parity.trace import Trace
 
 __all__ = ["by_type", "folder_name", "join", "named", "split"]
 
+_Labelled = TypeVar("_Labelled", "Pair", "Cause")
+
 _TWIN: Final = "float64"
 _OVERALL: Final[tuple[Overall, ...]] = ("MISMATCH", "INCOMPLETE", "MATCH")
-_GRAVITY: Final = {"MATCH": 0, "INHERITED": 1, "INCOMPLETE": 2, "MISMATCH": 3}
 
 
 def named(candidates: Sequence[Trace]) -> dict[str, list[Trace]]:
@@ -53,8 +54,13 @@ def named(candidates: Sequence[Trace]) -> dict[str, list[Trace]]:
 def _name_of(name: str, command: Sequence[str], shared: set[str]) -> str:
     """Return the name of a candidate with the options that tell it apart from others of its name."""
     told = [option for option in command if option.startswith("--plant=") or option not in shared]
-    words = ", ".join(option.removeprefix("--").replace("=", " ", 1) for option in told)
+    words = ", ".join(map(_in_words, told))
     return f"{name} ({words})" if words else name
+
+
+def _in_words(option: str) -> str:
+    """Return `--plant=gelu` as `plant gelu`."""
+    return option.removeprefix("--").replace("=", " ", 1)
 
 
 def by_type(name: str, pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
@@ -85,7 +91,7 @@ def split(result: Result) -> dict[str, Result]:
     """Return the result of each candidate by its label; of one alone, the result itself under an empty label."""
     if not result.candidates:
         return {"": result}
-    views = {label: replace(view, pairs=[], causes=[]) for label, view in result.candidates.items()}
+    views = {label: _bare(view) for label, view in result.candidates.items()}
     for pair in result.pairs:
         views[pair.candidate].pairs.append(pair)
     for cause in result.causes:
@@ -124,11 +130,11 @@ def join(views: Mapping[str, Result], before: Result | None = None) -> Result:
     traces: dict[str, None] = {}
     for label, view in views.items():
         counts.update(view.counts)
-        whole.pairs += [replace(pair, candidate=label) for pair in view.pairs]
-        whole.causes += [replace(cause, candidate=label) for cause in view.causes]
+        whole.pairs += _labelled(view.pairs, label)
+        whole.causes += _labelled(view.causes, label)
         whole.platform |= view.platform
         whole.provenance[label] = view.provenance.get("candidate")
-        whole.candidates[label] = replace(view, pairs=[], causes=[])
+        whole.candidates[label] = _bare(view)
         traces |= dict.fromkeys(path for side, path in view.traces.items() if side != "reference")
     whole.counts = dict(counts)
     whole.traces |= {f"candidate_{place}": path for place, path in enumerate(traces)}
@@ -138,11 +144,21 @@ def join(views: Mapping[str, Result], before: Result | None = None) -> Result:
     return whole
 
 
+def _bare(view: Result) -> Result:
+    """Return a result without what the whole holds for it."""
+    return replace(view, pairs=[], causes=[])
+
+
+def _labelled(items: Sequence[_Labelled], label: str) -> list[_Labelled]:
+    """Return pairs or causes with their candidate's label."""
+    return [replace(item, candidate=label) for item in items]
+
+
 def _stages(views: Iterable[Result]) -> dict[str, str]:
     """Return the gravest verdict of each stage."""
     told = chain.from_iterable(view.stages.items() for view in views)
     # Of the verdicts of one stage the last one stays, so the gravest come last.
-    gravest = dict(sorted(told, key=lambda item: _GRAVITY[item[1]]))
+    gravest = dict(sorted(told, key=lambda item: STAGE_VERDICTS.index(item[1])))
     return {stage: gravest[stage] for stage in STAGES if stage in gravest}
 
 

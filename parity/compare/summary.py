@@ -21,21 +21,39 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EXCUSES",
+    "STAGE_VERDICTS",
     "failing",
     "first_divergence",
     "first_of",
     "is_excused",
     "is_finding",
-    "is_undecided",
+    "keeps_from_match",
     "summarize",
     "verdict_of",
 ]
 
-EXCUSES: Final[frozenset[Flag]] = frozenset({"contains", "inherited", "equivalent", "unbounded-depth"})
+EXCUSES: Final[tuple[Flag, ...]] = ("unbounded-depth", "contains", "inherited", "equivalent")
 """Flags that say why a failing pair is not a finding of its own. The other flags describe, they excuse nothing."""
 
+STAGE_VERDICTS: Final = ("MATCH", "INHERITED", "INCOMPLETE", "MISMATCH")
+"""What is said of a stage, the mildest first; INHERITED: it fails only by what came before."""
+
+_FINDING: Final = "finding"
+_OF_STAGE: Final = {
+    "MATCH": "MATCH",
+    "equivalent": "MATCH",
+    "contains": "INHERITED",
+    "inherited": "INHERITED",
+    "unbounded-depth": "INHERITED",
+    "MISSING": "INCOMPLETE",
+    "UNEXPECTED": "INCOMPLETE",
+    _FINDING: "MISMATCH",
+}
+"""What is said of a stage for a pair that stands so; the gravest of its pairs counts."""
+_UNDECIDED: Final = frozenset({"MISSING", "UNEXPECTED", "unbounded-depth"})
+"""How a pair stands that leaves open what it is: one side lacks it, or only its depth could excuse it."""
+_KEEPING: Final = _UNDECIDED | {_FINDING}
 _FAILING: Final = frozenset({"MISMATCH", "INCOMPARABLE"})
-_ONE_SIDED: Final = frozenset({"MISSING", "UNEXPECTED"})
 _NONE: Final[dict[str, int]] = dict.fromkeys(get_args(Verdict), 0)
 _STAGE: Final = {stage: position for position, stage in enumerate(STAGES)}
 _RANK: Final = {
@@ -51,12 +69,24 @@ def failing(pair: Pair) -> bool:
 
 def is_excused(pair: Pair) -> bool:
     """Tell whether a flag says that a failing pair follows from something else."""
-    return not EXCUSES.isdisjoint(pair.flags)
+    return not set(EXCUSES).isdisjoint(pair.flags)
 
 
 def is_finding(pair: Pair) -> bool:
     """Tell whether a pair fails without an excuse."""
-    return failing(pair) and not is_excused(pair)
+    return _standing(pair) == _FINDING
+
+
+def keeps_from_match(pair: Pair) -> bool:
+    """Tell whether a pair keeps the whole from a MATCH: it is a finding, or leaves open what it is."""
+    return _standing(pair) in _KEEPING
+
+
+def _standing(pair: Pair) -> str:
+    """Return how a pair stands: its verdict, or where it fails the flag that excuses it, or that it is a finding."""
+    if pair.verdict not in _FAILING:
+        return pair.verdict
+    return next(filter(pair.flags.__contains__, EXCUSES), _FINDING)
 
 
 def first_of(result: Result) -> FirstDivergence | None:
@@ -86,18 +116,12 @@ def _place(pair: Pair) -> tuple[int, int, int]:
 
 def verdict_of(pairs: Sequence[Pair], unexplained: Sequence[str] = ()) -> Overall:
     """Return the verdict of these pairs together."""
-    if any(map(is_finding, pairs)):
+    standings = set(map(_standing, pairs))
+    if _FINDING in standings:
         return "MISMATCH"
-    open_questions = [*unexplained, *filter(is_undecided, pairs)]
+    undecided = [*unexplained, *standings & _UNDECIDED]
     compared = {pair.mode for pair in pairs if pair.verdict == "MATCH"} - {"audit"}
-    if open_questions or not compared:
-        return "INCOMPLETE"
-    return "MATCH"
-
-
-def is_undecided(pair: Pair) -> bool:
-    """Tell whether a pair leaves open what it is: one side lacks it, or only its depth could excuse it."""
-    return pair.verdict in _ONE_SIDED or (failing(pair) and "unbounded-depth" in pair.flags)
+    return "INCOMPLETE" if undecided or not compared else "MATCH"
 
 
 def summarize(result: Result) -> None:
@@ -119,11 +143,7 @@ def _counts(pairs: Sequence[Pair]) -> dict[str, int]:
     return _NONE | verdicts | {"findings": findings} | flags
 
 
-def _stage_verdict(pairs: Sequence[Pair]) -> str:
-    """Return the verdict of one stage; INHERITED when it fails only by what came before."""
-    if any(map(is_finding, pairs)):
-        return "MISMATCH"
-    verdicts = {pair.verdict for pair in pairs if "equivalent" not in pair.flags}
-    if not _ONE_SIDED.isdisjoint(verdicts):
-        return "INCOMPLETE"
-    return "MATCH" if _FAILING.isdisjoint(verdicts) else "INHERITED"
+def _stage_verdict(pairs: Iterable[Pair]) -> str:
+    """Return the verdict of one stage: the gravest of what its pairs say."""
+    standings = set(map(_standing, pairs))
+    return max((_OF_STAGE[standing] for standing in standings), key=STAGE_VERDICTS.index)

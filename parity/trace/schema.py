@@ -170,7 +170,7 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     attributes: dict[str, dict[str, Any]] = {}
     modules: dict[str, str] = {}
     components: dict[str, str] | UnsetType = UNSET
-    functions: dict[str, list[str]] | UnsetType = UNSET
+    functions: dict[str, tuple[str, ...]] | UnsetType = UNSET
     alignment: list[Row] | None = None
     not_compared: dict[str, str] = {}
     islands: list[Island] = []
@@ -189,4 +189,4 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         if self.components is UNSET:
             return UNDECLARED
         functions = {} if self.functions is UNSET else self.functions
-        return Components(stages=self.components, functions={name: tuple(runs) for name, runs in functions.items()})
+        return Components(stages=self.components, functions=functions)
