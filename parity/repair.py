@@ -94,6 +94,21 @@ class Repairs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     edits: tuple[Edit, ...] = ()
     strict: bool = True
 
+    @property
+    def of_model(self) -> list[Edit]:
+        """The edits that a loaded model takes; the replay itself does what the others say."""
+        return [edit for edit in self.edits if not isinstance(edit, (NoiseEdit, SubstituteEdit))]
+
+    @property
+    def noise_shift(self) -> int:
+        """By how many steps they shift the noise."""
+        return sum(edit.shift for edit in self.edits if isinstance(edit, NoiseEdit))
+
+    @property
+    def substituted(self) -> frozenset[str]:
+        """The paths whose output they replace."""
+        return frozenset(edit.path for edit in self.edits if isinstance(edit, SubstituteEdit))
+
 
 def relaid(array: np.ndarray, edit: WeightEdit) -> np.ndarray:
     """Return a parameter in the layout that an edit names.

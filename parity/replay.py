@@ -28,7 +28,7 @@ from parity.components import STEP
 from parity.digests import UNCHANGED, digest
 from parity.dtypes import bits, is_float, narrow, widen
 from parity.errors import InputError, RepairError, TraceError, nearest
-from parity.repair import NoiseEdit, Repairs, SubstituteEdit
+from parity.repair import Repairs
 from parity.trace import Manifest, Mode, RunReader, RunWriter, Trace, TraceWriter, check_unused
 from parity.trace.schema import WeightDigests
 
@@ -328,9 +328,9 @@ class Reporter:
             if self.wanted(text):
                 self._run.tensor(text, self._in_layout(text, array, row.output), native=row.native)
 
-    def substituting(self, edits: Iterable[Edit]) -> None:
-        """Replace outputs of the paths that these edits name."""
-        self._substitutes = frozenset(edit.path for edit in edits if isinstance(edit, SubstituteEdit))
+    def substituting(self, paths: frozenset[str]) -> None:
+        """Replace the outputs of these paths."""
+        self._substitutes = paths
 
     def wanted(self, text: str) -> bool:
         """Tell whether the address is to be written."""
@@ -438,13 +438,21 @@ def request_of(reference: Trace, trace: Path, out: Path, options: Options, dtype
     Raises:
         TraceError: the weights that the case names are not to be found.
     """
-    config = reference.manifest.case["model"].get("config")
+    named = reference.manifest.case["model"]
+    config = None
+    if named.get("config"):
+        config = _named_path(reference.manifest, trace, "config", named["config"])
     return Request(
-        model=_named_path(reference.manifest, trace, "model"),
-        config=_named_path(reference.manifest, trace, "config") if config else None, weights=options.weights,
-        folder=out, dtype=dtype, device=options.device, manifest=reference.manifest, source=options.source,
+        model=_named_path(reference.manifest, trace, "model", named.get("folder") or named.get("file")),
+        config=config,
+        weights=options.weights,
+        folder=out,
+        dtype=dtype,
+        device=options.device,
+        manifest=reference.manifest,
+        source=options.source,
         plant=options.plant,
-    )  # fmt: skip
+    )
 
 
 def given_of(reference: Trace, dtype: str, noise_shift: int = 0) -> Given:
@@ -479,11 +487,11 @@ class _Replayer:
     def run(self, system: System, dtype: str) -> None:
         """Run a system of a type in every mode."""
         options = self._options
-        given = given_of(self._reference, dtype, _noise_shift(options.repairs))
+        given = given_of(self._reference, dtype, options.repairs.noise_shift)
         for mode in options.modes:
             with self._writer.run(f"{mode}-{dtype}", mode=mode, dtype=dtype, only=options.only) as run:
                 reporter = Reporter(run, given, self._alignment, system, options.only)
-                reporter.substituting(options.repairs.edits)
+                reporter.substituting(options.repairs.substituted)
                 if mode == "layers":
                     self._layers(system, given, reporter)
                 else:
@@ -519,9 +527,7 @@ def _apply(system: System, repairs: Repairs) -> dict[str, str]:
         RepairError: it cannot take one, and the repairs are strict.
     """
     refused: dict[str, str] = {}
-    for edit in repairs.edits:
-        if isinstance(edit, (NoiseEdit, SubstituteEdit)):
-            continue  # the reporter and the given noise take these
+    for edit in repairs.of_model:
         try:
             system.apply(edit)
         except RepairError as error:
@@ -529,11 +535,6 @@ def _apply(system: System, repairs: Repairs) -> dict[str, str]:
                 raise
             refused[msgspec.json.encode(edit).decode()] = str(error)
     return refused
-
-
-def _noise_shift(repairs: Repairs) -> int:
-    """Return by how many steps the repairs shift the noise."""
-    return sum(edit.shift for edit in repairs.edits if isinstance(edit, NoiseEdit))
 
 
 def _working(reference: Trace) -> str:
@@ -579,18 +580,16 @@ def _known_paths(reference: Trace) -> set[str]:
     return paths
 
 
-def _named_path(manifest: Manifest, trace: Path, what: Literal["model", "config"]) -> Path:
+def _named_path(manifest: Manifest, trace: Path, what: Literal["model", "config"], named: str) -> Path:
     """Return the weights or the configuration that the case names, as recorded, or beside the trace when it travelled.
 
     Raises:
         TraceError: they are at neither place.
     """
-    model = manifest.case["model"]
-    named: str = model["config"] if what == "config" else model.get("folder") or model.get("file")
     recorded = manifest.provenance.get(f"{what}_path") or named
     beside = [parent / named for parent in trace.resolve().parents]
-    for path in (Path(recorded), Path(named), *beside):
-        if path.exists():
-            return path
-    message = f"{named}, the {what} of the trace {trace}, is not here; copy it beside the trace or start from the folder that holds it"
-    raise TraceError(message)
+    found = next(filter(Path.exists, [Path(recorded), Path(named), *beside]), None)
+    if found is None:
+        message = f"{named}, the {what} of the trace {trace}, is not here; copy it beside the trace or start from the folder that holds it"
+        raise TraceError(message)
+    return found

@@ -154,10 +154,8 @@ class CellSystem(MindSporeSystem):
         if not set(nested) <= set(names):
             return cell(*nested.values())
         # A cell takes its arguments by position: what was not given before the last one that was is None.
-        given = [nested.get(name) for name in names]
-        while given and names[len(given) - 1] not in nested:
-            given.pop()
-        return cell(*given)
+        last = max(map(names.index, nested), default=-1)
+        return cell(*map(nested.get, names[: last + 1]))
 
     def _stepping(self, reporter: Reporter) -> list[Any]:
         """Tell the reporter where a call of the loop's part begins and ends."""
