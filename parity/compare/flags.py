@@ -12,13 +12,15 @@ match has nothing to inherit.
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import cached_property, partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from parity.address import index_of, is_input, is_output, path_of, place_of, step_of
 from parity.compare.summary import failing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from parity.components import Components
     from parity.result import Flag, Pair, PairMode, Question
@@ -26,89 +28,96 @@ if TYPE_CHECKING:
 __all__ = ["relate"]
 
 _RELATIVE: Final[frozenset[Flag]] = frozenset({"inherited", "equivalent"})
-_INHERITING: Final = frozenset({"free", "steps"})
-_COMPARED: Final = frozenset({"MATCH", "MISMATCH", "INCOMPARABLE"})
+
+
+def _whole_run(_: str) -> None:
+    """Return the one scope of a run that never starts anew."""
+
+
+_SCOPE: Final[dict[str, Callable[[str], int | None]]] = {"free": _whole_run, "steps": step_of}
+"""In which replays a failure is handed on, and which part of one an address belongs to: every step of the step replay
+starts from the reference's latents, so it inherits from itself alone."""
+
+
+class _Run:
+    """The pairs of one run; what follows from them is worked out when some pair needs it."""
+
+    def __init__(self) -> None:
+        """Start without any."""
+        self.pairs: list[Pair] = []
+
+    @property
+    def failed(self) -> list[Pair]:
+        """Those that fail, in order of completion."""
+        return sorted(filter(failing, self.pairs), key=attrgetter("order"))
+
+    @cached_property
+    def matching(self) -> set[str]:
+        """The addresses that match."""
+        return {pair.address for pair in self.pairs if pair.verdict == "MATCH"}
+
+    @cached_property
+    def outputs(self) -> list[Pair]:
+        """The pairs of what modules return."""
+        return [pair for pair in self.pairs if is_output(pair.address)]
+
+    @cached_property
+    def clean_calls(self) -> set[str]:
+        """The calls of which inputs are compared, and all of them match."""
+        failed = map(attrgetter("address"), self.failed)
+        right, wrong = filter(is_input, self.matching), filter(is_input, failed)
+        return set(map(place_of, right)).difference(map(place_of, wrong))
+
+    def verdicts_below(self, path: str) -> set[str]:
+        """Return the verdicts of the outputs of a module and of all below it."""
+        inside = f"{path}."
+        return {pair.verdict for pair in self.outputs if f"{path_of(pair.address)}.".startswith(inside)}
 
 
 def relate(pairs: Sequence[Pair], program: Components) -> None:
     """Set the flags of all pairs of a program anew; `contains` and the flags of a pair by itself stay."""
-    runs: defaultdict[tuple[PairMode, Question, str | None], list[Pair]] = defaultdict(list)
+    runs: defaultdict[tuple[PairMode, Question, str | None], _Run] = defaultdict(_Run)
     for pair in pairs:
-        if not _RELATIVE.isdisjoint(pair.flags):
-            pair.flags = [flag for flag in pair.flags if flag not in _RELATIVE]
-        runs[pair.mode, pair.question, pair.dtype].append(pair)
-    for (mode, question, dtype), members in runs.items():
-        if mode in _INHERITING and any(map(failing, members)):
-            alone = runs.get(("layers", question, dtype), ())
-            right = {pair.address for pair in alone if pair.verdict == "MATCH"}
-            in_order = sorted(members, key=lambda pair: pair.order)
-            _inherit(in_order, right, program)
-    _flag_equivalents(pairs)
+        for flag in _RELATIVE.intersection(pair.flags):
+            pair.flags.remove(flag)
+        runs[pair.mode, pair.question, pair.dtype].pairs.append(pair)
+    for mode, question, dtype in list(runs):
+        if mode in _SCOPE:
+            alone = runs["layers", question, dtype]
+            _flag_inherited(runs[mode, question, dtype], _SCOPE[mode], alone, program)
+    _flag_equivalents(pairs, runs["layers", "semantics", "float64"])
 
 
-def _inherit(members: Sequence[Pair], right: set[str], program: Components) -> None:
+def _flag_inherited(run: _Run, scope_of: Callable[[str], int | None], alone: _Run, program: Components) -> None:
     """Flag what a run's failing pairs inherited.
 
     Args:
-        members: The run's pairs, in order of completion.
-        right: The addresses that match in the layer replay.
+        run: The run.
+        scope_of: Tells where in the run an address is; what failed elsewhere is not handed on to it.
+        alone: The layer replay, in which every module is given the reference's own inputs.
         program: What says which module is a part of which.
     """
-    clean = _places_with_right_inputs(members)
-    failed: defaultdict[int | None, list[str]] = defaultdict(list)
-    for pair in filter(failing, members):
+    scopes: set[int | None] = set()
+    paths: defaultdict[str, list[str]] = defaultdict(list)
+    for pair in run.failed:
         address = pair.address
-        # Every step of the step replay starts from the reference's latents, so it inherits from itself alone.
-        scope = step_of(address) if pair.mode == "steps" else None
-        before = failed[scope]
-        if before and address in right and not _arises_at(address, clean, before, program):
+        scope, path, failed_in_call = scope_of(address), path_of(address), paths[index_of(address)]
+        is_part = partial(program.contains, path)
+        # Made from right inputs and of parts none of which failed, an output is wrong of itself.
+        is_own = is_output(address) and place_of(address) in run.clean_calls and not any(map(is_part, failed_in_call))
+        if scope in scopes and address in alone.matching and not is_own:
             pair.flags.append("inherited")
-        before.append(place_of(address))
+        scopes.add(scope)
+        failed_in_call.append(path)
 
 
-def _places_with_right_inputs(members: Iterable[Pair]) -> set[str]:
-    """Return the calls of which inputs are compared, and all of them match."""
-    right: set[str] = set()
-    wrong: set[str] = set()
-    for pair in members:
-        if not is_input(pair.address) or pair.verdict not in _COMPARED:
-            continue
-        place = place_of(pair.address)
-        if failing(pair):
-            wrong.add(place)
-        else:
-            right.add(place)
-    return right - wrong
-
-
-def _arises_at(address: str, clean: set[str], failed: Iterable[str], program: Components) -> bool:
-    """Tell whether an output is wrong of itself: the inputs of its call are right, and no part of it failed before."""
-    if not is_output(address) or place_of(address) not in clean:
-        return False
-    path, index = path_of(address), index_of(address)
-    same_call = [path_of(place) for place in failed if index_of(place) == index]
-    return not any(program.contains(path, other) for other in same_call)
-
-
-def _flag_equivalents(pairs: Sequence[Pair]) -> None:
-    """Flag attributes that differ without any effect on outputs: those of the float64 layer replay at or below them."""
-    differing = [pair for pair in pairs if pair.stage == "attributes" and pair.verdict == "MISMATCH"]
-    if not differing:
-        return
-    alone = [pair for pair in pairs if pair.mode == "layers" and pair.question == "semantics"]
-    outputs = [pair for pair in alone if is_output(pair.address)]
-    for pair in differing:
-        verdicts = _verdicts_below(path_of(pair.address), outputs)
-        if verdicts == {"MATCH"}:
+def _flag_equivalents(pairs: Iterable[Pair], alone: _Run) -> None:
+    """Flag attributes that differ without any effect on the outputs of the layer replay in float64, at or below them."""
+    for pair in filter(_is_wrong_attribute, pairs):
+        if alone.verdicts_below(path_of(pair.address)) == {"MATCH"}:
             pair.flags.append("equivalent")
 
 
-def _verdicts_below(path: str, pairs: Iterable[Pair]) -> set[str]:
-    """Return the verdicts of pairs of a module and of all below it."""
-    found: set[str] = set()
-    inside = path + "."
-    for pair in pairs:
-        where = path_of(pair.address)
-        if where == path or where.startswith(inside):
-            found.add(pair.verdict)
-    return found
+def _is_wrong_attribute(pair: Pair) -> bool:
+    """Tell whether a pair is of an attribute that differs."""
+    return pair.stage == "attributes" and pair.verdict == "MISMATCH"

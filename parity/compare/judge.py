@@ -8,7 +8,7 @@ result, so tolerances may change after the tensors are gone.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -35,18 +35,19 @@ if TYPE_CHECKING:
     from parity.case import ToleranceRule
     from parity.compare.predicate import Predicate
     from parity.compare.rules import Rule
-    from parity.result import Pair, Result
+    from parity.result import Pair, Result, Verdict
 
 __all__ = ["Limits", "decide", "is_within", "judge", "limits_of"]
 
-_FLOAT64_LIMIT: Final = f"rel_l2 <= {SEMANTICS_RMS:g}, max <= {SEMANTICS_MAX:g} of the rms"
 _FLOOR_LIMIT: Final = f"rms <= {RMS_FACTOR:g} x %.3g, max <= {MAX_FACTOR:g} x %.3g"
-_ISLAND_LIMIT: Final = f"rel_l2 <= {ISLAND_RMS:g}, max <= {ISLAND_MAX:g} of the rms (float32 island)"
 
 _FIRST_PASS: Final = [
     name for name, known in BOUNDABLE.items() if known.source == "first pass" and known.format != "count"
 ]
 _ALWAYS: Final = f"{', '.join(_FIRST_PASS[:-1])} or {_FIRST_PASS[-1]}"
+
+
+_VERDICT: Final[dict[bool, Verdict]] = {True: "MATCH", False: "MISMATCH"}
 
 
 class Limits(msgspec.Struct, frozen=True, gc=False):
@@ -60,14 +61,33 @@ class Limits(msgspec.Struct, frozen=True, gc=False):
         return rms <= share * self.rms and peak <= share * self.max
 
 
+class _TwinLimit(NamedTuple):
+    """The limits of a float64 run relative to the scale, and how a person reads them."""
+
+    rms: float
+    max: float
+    text: str
+
+
+_FLOAT64: Final = _TwinLimit(
+    SEMANTICS_RMS, SEMANTICS_MAX, f"rel_l2 <= {SEMANTICS_RMS:g}, max <= {SEMANTICS_MAX:g} of the rms"
+)
+_ISLAND: Final = _TwinLimit(
+    ISLAND_RMS, ISLAND_MAX, f"rel_l2 <= {ISLAND_RMS:g}, max <= {ISLAND_MAX:g} of the rms (float32 island)"
+)
+
+
 def limits_of(pair: Pair) -> Limits:
     """Return the limits of the rms error and of the largest error of a pair, without any rule."""
     if pair.ground != "float64":
         return Limits(RMS_FACTOR * measured(pair.floor_rms), MAX_FACTOR * measured(pair.floor_max))
-    scale = measured(pair.scale)
-    if "island" in pair.flags:
-        return Limits(ISLAND_RMS * scale, ISLAND_MAX * scale)
-    return Limits(SEMANTICS_RMS * scale, SEMANTICS_MAX * scale)
+    scale, limit = measured(pair.scale), _twin_limit(pair)
+    return Limits(limit.rms * scale, limit.max * scale)
+
+
+def _twin_limit(pair: Pair) -> _TwinLimit:
+    """Return the limit of a pair of float64 runs."""
+    return _ISLAND if "island" in pair.flags else _FLOAT64
 
 
 def is_within(pair: Pair, share: float = 1.0) -> bool:
@@ -79,46 +99,55 @@ def decide(pair: Pair, book: RuleBook) -> None:
     """Set verdict, basis, limit and ratio of a pair that has numbers; others keep theirs."""
     if not pair.ground:
         return
-    found = book.find(pair) if book else None
+    found = book.find(pair)
     if found is not None:
         _by_rule(pair, *found)
-    elif pair.ground == "exact":
-        pair.basis, pair.limit = "exact", "equal"
-        pair.verdict = "MISMATCH" if pair.outside else "MATCH"
     else:
-        _by_limits(pair)
+        _JUDGES[pair.ground](pair)
     if pair.hard:
         pair.verdict = "MISMATCH"
     elif "platform-precision" in pair.flags and pair.ground == "floor":
         pair.verdict = "MATCH"
 
 
-def _by_limits(pair: Pair) -> None:
-    """Judge by the float64 limit or by the floor."""
-    pair.basis = pair.ground
+def _by_equality(pair: Pair) -> None:
+    """Judge what has to be equal."""
+    pair.basis, pair.limit = "exact", "equal"
+    pair.verdict = _VERDICT[not pair.outside]
+
+
+def _by_twin(pair: Pair) -> None:
+    """Judge float64 against float64."""
+    pair.basis, pair.limit = "float64", _twin_limit(pair).text
+    pair.verdict = _VERDICT[is_within(pair)]
+
+
+def _by_floor(pair: Pair) -> None:
+    """Judge by the floor, measured or modelled."""
     error, peak, limits = measured(pair.error_rms), measured(pair.error_max), limits_of(pair)
-    pair.verdict = "MATCH" if limits.allow(error, peak) else "MISMATCH"
-    if pair.ground == "float64":
-        pair.limit = _ISLAND_LIMIT if "island" in pair.flags else _FLOAT64_LIMIT
-        return
     floor_rms, floor_max = limits.rms / RMS_FACTOR, limits.max / MAX_FACTOR
-    pair.limit = _FLOOR_LIMIT % (floor_rms, floor_max)
+    pair.basis, pair.limit = pair.ground, _FLOOR_LIMIT % (floor_rms, floor_max)
+    pair.verdict = _VERDICT[limits.allow(error, peak)]
     pair.ratio_to_floor = number(max(ratio(error, floor_rms), ratio(peak, floor_max) / BETWEEN_PEAKS))
+
+
+_JUDGES: Final = {"exact": _by_equality, "float64": _by_twin, "floor": _by_floor, "model": _by_floor}
+"""How a pair is judged, by its ground, where no rule does."""
 
 
 def _by_rule(pair: Pair, rule: Rule, predicate: Predicate) -> None:
     """Judge by a rule of the case or of a file."""
     values = {name: measured(BOUNDABLE[name].read(pair)) for name in sorted(predicate.names)}
+    unknown = [name for name, value in values.items() if math.isnan(value)]
     # Where the error itself is no number, neither is what follows from it: that fails its rule and misses nothing.
-    unknown = [] if pair.error_max == "nan" else [name for name, value in values.items() if math.isnan(value)]
-    if unknown:
+    if unknown and pair.error_max != "nan":
         message = (
             f"the rule {rule.address!r} asks for {', '.join(unknown)}, which was not measured at {pair.address}; "
             f"use {_ALWAYS}, or compare the traces again with this rule"
         )
         raise ToleranceError(message)
     pair.basis, pair.limit = f"case: {rule.reason}", predicate.text
-    pair.verdict = "MATCH" if predicate.holds(values) else "MISMATCH"
+    pair.verdict = _VERDICT[predicate.holds(values)]
 
 
 def judge(result: Result, tolerances: Sequence[Rule | ToleranceRule]) -> Result:
