@@ -139,10 +139,11 @@ def audit_attributes(reference: Manifest, candidate: Manifest) -> list[Pair]:
 def _attribute_pair(address: str, order: int, wanted: Any, found: Any) -> Pair:
     """Compare one attribute."""
     if same_attribute(wanted, found):
-        pair = _pair(address, "MATCH", order, "")
+        pair = _pair(address, "MATCH", order, "", stage="attributes")
     else:
         name = port_of(address).removeprefix("attribute.")
-        pair = _pair(address, "MISMATCH", order, f"{name} is {found!r}; the reference has {wanted!r}")
+        detail = f"{name} is {found!r}; the reference has {wanted!r}"
+        pair = _pair(address, "MISMATCH", order, detail, stage="attributes")
     pair.basis, pair.limit = "exact", "equal, floats up to float32 rounding"
     pair.worst = Worst(index=(), reference=_shown(wanted), candidate=_shown(found))
     return pair
@@ -173,13 +174,20 @@ def _shown(value: object) -> float | str:
 
 
 def _pair(
-    address: str, verdict: Verdict, order: int, detail: str, *, native: str | None = None, shape: tuple[int, ...] = ()
+    address: str,
+    verdict: Verdict,
+    order: int,
+    detail: str,
+    *,
+    stage: str = "weights",
+    native: str | None = None,
+    shape: tuple[int, ...] = (),
 ) -> Pair:
     """Make an audit pair; of a parameter the candidate's own name and the shape are told."""
     return Pair(
         address=address,
         native=native,
-        stage="attributes" if port_of(address).startswith("attribute.") else "weights",
+        stage=stage,
         question="audit",
         mode="audit",
         verdict=verdict,

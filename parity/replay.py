@@ -342,10 +342,9 @@ class Reporter:
 
     def wants_call(self, path: str, step: int | None, call: int | None) -> bool:
         """Tell whether an output of this call of the reference is to be written."""
-        for port in self._given.calls.ports(path, step, call):
-            if port.startswith("output") and self.wanted(str(Address(path=path, step=step, call=call, port=port))):
-                return True
-        return False
+        ports = self._given.calls.ports(path, step, call)
+        outputs = [Address(path=path, step=step, call=call, port=port) for port in ports if port.startswith("output")]
+        return any(map(self.wanted, map(str, outputs)))
 
     def _arrays(self, native: str, inputs: Any, output: Any) -> dict[str, np.ndarray]:
         """Return what rows can take of a call: its outputs and, where one asks for them, its inputs."""

@@ -92,19 +92,19 @@ class Filter:
             AddressError: `taps` is not a regular expression.
         """
         self._pattern = None if taps is None else pattern(taps)
-        self._steps = None if steps is None else frozenset(steps)
+        self._steps = None if steps is None else frozenset((None, *steps))
         self.any = False
 
     def __call__(self, address: str, step: int | None) -> bool:
         """Tell whether the address is recorded."""
-        if step is not None and not self._takes(step):
+        if not self._takes(step):
             return False
         found = self._pattern is None or self._pattern.fullmatch(address) is not None
         self.any |= found
         return found
 
-    def _takes(self, step: int) -> bool:
-        """Tell whether a step of the loop is recorded."""
+    def _takes(self, step: int | None) -> bool:
+        """Tell whether a step of the loop, or what is outside of it, is recorded."""
         return self._steps is None or step in self._steps
 
 
