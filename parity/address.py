@@ -43,6 +43,7 @@ STAGES: Final = (
     "batch", "loss", "gradients", "clipped", "update", "ema",
 )  # fmt: skip
 
+_EVERYTHING: Final = re.compile(r"(?s:.*)")
 _FORM = re.compile(r"(?P<path>[^@:]+)(?:@(?:step=(?P<step>\d+))?,?(?:call=(?P<call>\d+))?)?:(?P<port>[^@:]+)")
 
 
@@ -159,12 +160,14 @@ def is_input(address: str) -> bool:
     return port_of(address).startswith("input")
 
 
-def pattern(text: str) -> re.Pattern[str]:
-    """Compile a pattern on addresses.
+def pattern(text: str | None) -> re.Pattern[str]:
+    """Compile a pattern on addresses; None, where nobody gives one, matches every address.
 
     Raises:
         AddressError: the pattern is not a regular expression.
     """
+    if text is None:
+        return _EVERYTHING
     try:
         return re.compile(text)
     except re.error as error:

@@ -109,8 +109,8 @@ class Sampling(_Strict, frozen=True, kw_only=True):
     @property
     def own(self) -> dict[str, float]:
         """Those settings of single samplers that are set."""
-        values = {key: getattr(self, key) for key in _OWN}
-        return {key: value for key, value in values.items() if value is not UNSET}
+        values = msgspec.to_builtins(self)  # what is not set is not in there
+        return {key: values[key] for key in _OWN if key in values}
 
     def refuse(self, taken: Collection[str], who: str) -> None:
         """Refuse a setting that has no effect on the sampler.
@@ -451,10 +451,6 @@ def _put(raw: dict[str, Any], dotted: str, value: object) -> None:
 
 def _defaults() -> dict[str, str]:
     """Return the source of every key that nobody sets; [image] is there only if somebody does."""
-    found = {}
-    for section in _SET:
-        for key in msgspec.structs.fields(_SECTIONS[section]):
-            # A key without a value of its own, such as `sampling.eta`, is not there unless it is set.
-            if section != "image" and key.default is not UNSET:
-                found[f"{section}.{key.name}"] = _DEFAULT
-    return found
+    # A key without a value of its own, such as `sampling.eta`, is not there unless it is set.
+    unset = msgspec.to_builtins(Case(schema=1, model=Model(folder="")))
+    return dict.fromkeys(_keys(unset), _DEFAULT)

@@ -88,8 +88,7 @@ class Options:
             AddressError: `taps` is no regular expression.
             InputError: `device` has another form.
         """
-        if self.taps is not None:
-            pattern(self.taps)
+        pattern(self.taps)
         if _DEVICE.fullmatch(self.device) is None:
             message = f"{self.device!r} is not a device; give cpu, cuda or cuda:N"
             raise InputError(message)

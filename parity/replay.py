@@ -15,6 +15,8 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, cast, get_args
 
@@ -220,8 +222,7 @@ class Options:
             AddressError: `only` is no regular expression.
             InputError: there is no such device.
         """
-        if self.only is not None:
-            pattern(self.only)
+        pattern(self.only)
         if self.device not in _DEVICES:
             close = nearest(self.device, _DEVICES)
             message = f"{self.device!r} is not a device{close}; give {' or '.join(_DEVICES)}"
@@ -237,7 +238,6 @@ class Given:
     case: Mapping[str, Any]
     dtype: str
     noise_shift: int = 0
-    _noise: np.ndarray | None = field(default=None, repr=False)
 
     def tensor(self, address: str) -> np.ndarray:
         """Return the tensor at an address: floats in the candidate's type or the recorded one, whichever is finer."""
@@ -266,13 +266,11 @@ class Given:
         """How many sampler steps the reference made."""
         return len({key[1] for key in self.calls.order if key[0] == STEP})
 
-    @property
+    @cached_property
     def noise(self) -> np.ndarray:
         """The noise of every step, `[steps, batch, 4, height/8, width/8]`, unit variance."""
-        if self._noise is None:
-            steps = [self.tensor(f"{STEP}@step={step}:input.noise") for step in range(self.step_count)]
-            self._noise = np.roll(np.stack(steps), -self.noise_shift, axis=0)
-        return self._noise
+        steps = [self.tensor(f"{STEP}@step={step}:input.noise") for step in range(self.step_count)]
+        return np.roll(np.stack(steps), -self.noise_shift, axis=0)
 
     def _recorded(self, address: str) -> Any:
         """Return the tensor or the plain value at an address."""
@@ -287,12 +285,12 @@ class Reporter:
     def __init__(self, run: RunWriter, given: Given, alignment: Alignment, system: System, only: str | None) -> None:
         """Write to `run`; `only` is a pattern on addresses, or None for all."""
         self._run, self._given, self._alignment, self._system = run, given, alignment, system
-        self._only = None if only is None else pattern(only)
+        self._only = pattern(only)
         self._substitutes: frozenset[str] = frozenset()
         self._counts: dict[str, int] = {}
         self._step: int | None = None
         self._steps: set[int | None] = set()
-        if self._only is not None:
+        if only is not None:
             self._steps = {step_of(text) for text in given.run if self.wanted(text)}
         self._whole = not self._steps  # an address that the reference lacks may be anywhere
 
@@ -334,7 +332,7 @@ class Reporter:
 
     def wanted(self, text: str) -> bool:
         """Tell whether the address is to be written."""
-        return self._only is None or self._only.fullmatch(text) is not None
+        return self._only.fullmatch(text) is not None
 
     def wants(self, step: int | None) -> bool:
         """Tell whether an address of this step of the loop (None: outside of it) is to be written."""
@@ -573,10 +571,8 @@ def _manifest(reference: Trace, candidate: Candidate, alignment: Alignment, opti
 
 def _known_paths(reference: Trace) -> set[str]:
     """Return the reference's module paths and the paths of its records."""
-    paths = set(reference.manifest.modules)
-    for name in reference.runs:
-        paths.update(map(path_of, reference.run(name)))
-    return paths
+    recorded = map(path_of, chain.from_iterable(reference.readers))
+    return {*reference.manifest.modules, *recorded}
 
 
 def _named_path(manifest: Manifest, trace: Path, what: Literal["model", "config"], named: str) -> Path:

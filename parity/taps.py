@@ -20,6 +20,7 @@ next ones, the addresses are the contract's, the same in every run.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from parity.address import Address, pattern
@@ -91,7 +92,7 @@ class Filter:
         Raises:
             AddressError: `taps` is not a regular expression.
         """
-        self._pattern = None if taps is None else pattern(taps)
+        self._pattern = pattern(taps)
         self._steps = None if steps is None else frozenset((None, *steps))
         self.any = False
 
@@ -99,7 +100,7 @@ class Filter:
         """Tell whether the address is recorded."""
         if not self._takes(step):
             return False
-        found = self._pattern is None or self._pattern.fullmatch(address) is not None
+        found = self._pattern.fullmatch(address) is not None
         self.any |= found
         return found
 
@@ -130,7 +131,7 @@ class Taps:
         self.step: int | None = None
         self.counts: dict[tuple[str, int | None], int] = {}
         self.stack: list[Call] = []
-        self._natives: dict[Call, str] = {}
+        self._natives: dict[Call, str | None] = {}
         self._sink = sink
         self._known = counts
         self._wanted = wanted or Filter()
@@ -144,8 +145,7 @@ class Taps:
         self.counts[place] = number + 1
         call = Call(path, self.step, number)
         self.stack.append(call)
-        if native is not None:
-            self._natives[call] = native
+        self._natives[call] = native
         return call
 
     def leave(self, call: Call) -> None:
@@ -207,7 +207,8 @@ class Taps:
 def key(address: str) -> str:
     """Return the form of an address that a counting run gives it, with its call always written."""
     parsed = Address.parse(address)
-    return str(Address(path=parsed.path, step=parsed.step, call=parsed.call or 0, port=parsed.port))
+    call = Call.of(parsed)
+    return str(replace(parsed, call=call.number))
 
 
 def rebuild(flat: Mapping[str, Any]) -> Any:

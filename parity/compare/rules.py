@@ -13,7 +13,6 @@ A rule comes from a case (`[[tolerance]]`) or from a tolerance file:
 
 from __future__ import annotations
 
-import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Rule", "RuleBook", "load"]
 
-_ANY: Final = re.compile(r"(?s:.*)")
 _EXACT: Final = ("stage", "dtype", "question", "mode")
 
 
@@ -140,7 +138,7 @@ class _Ready:
         self.rule = rule
         self.used = False
         self.address = pattern(rule.address)
-        self.port = _ANY if rule.port is None else pattern(rule.port)
+        self.port = pattern(rule.port)
         self.exact = [(name, getattr(rule, name)) for name in _EXACT if getattr(rule, name) is not None]
         self.predicate = Predicate.parse(rule.require)
 
