@@ -349,12 +349,11 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Resolv
     path = Path(path)
     raw = _read(path)
     sources = dict.fromkeys(_keys(raw), str(path))
-    for dotted, value in _environment().items():
-        _put(raw, dotted, value)
-        sources[dotted] = "environment"
-    for dotted, value in (overrides or {}).items():
-        _put(raw, dotted, value)
-        sources[dotted] = "command line"
+    chosen = {"environment": _environment(), "command line": overrides or {}}  # the later one has the last word
+    for source, values in chosen.items():
+        for dotted, value in values.items():
+            _put(raw, dotted, value)
+            sources[dotted] = source
     return Resolved(case=_convert(raw, path), sources=_defaults() | sources, base=str(path.resolve().parent))
 
 

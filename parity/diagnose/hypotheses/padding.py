@@ -27,18 +27,21 @@ _SIDES: Final = {
 
 
 class _Border(NamedTuple):
-    """The largest error of each side that differs and of the inside, and whether each channel is off by one number."""
+    """Which sides differ, the largest error there and inside, and whether each channel is off by one number."""
 
-    sides: dict[str, float]
+    sides: tuple[str, ...]
+    most: float
     inside: float
     even: bool
 
     def with_(self, other: _Border) -> _Border:
         """Return what is true of both."""
-        sides = self.sides | other.sides
-        for side in self.sides.keys() & other.sides.keys():
-            sides[side] = max(self.sides[side], other.sides[side])
-        return _Border(sides, max(self.inside, other.inside), even=self.even and other.even)
+        return _Border(
+            sides=tuple(dict.fromkeys(self.sides + other.sides)),
+            most=max(self.most, other.most),
+            inside=max(self.inside, other.inside),
+            even=self.even and other.even,
+        )
 
 
 def another_border(suspect: Suspect) -> Iterator[Hypothesis]:
@@ -47,8 +50,8 @@ def another_border(suspect: Suspect) -> Iterator[Hypothesis]:
     if not found:
         return
     border = reduce(_Border.with_, values_of(found))
-    sides, most = ", ".join(border.sides), max(border.sides.values())
-    facts = [f"only the border differs ({sides}): by at most {most:.3g} there, {border.inside:.1e} inside"]
+    sides = ", ".join(border.sides)
+    facts = [f"only the border differs ({sides}): by at most {border.most:.3g} there, {border.inside:.1e} inside"]
     if border.even:
         facts.append("along each side a channel is off by one number: another constant is padded there")
     yield Hypothesis(
@@ -65,11 +68,16 @@ def _border(failure: Failure) -> Fit[_Border] | None:
     difference = failure.candidate - failure.reference
     error = np.abs(difference).max(axis=(0, 1))
     limit = EXPLAINED * float(np.abs(failure.reference).max())
-    border = _Border({}, inside=float(error[1:-1, 1:-1].max()), even=True)
+    border = _Border((), most=0.0, inside=float(error[1:-1, 1:-1].max()), even=True)
     for side, at in _SIDES.items():
         if np.median(error[at]) > limit:  # and not the largest, since a corner belongs to two sides
-            largest, even = float(error[at].max()), _is_even(difference[at], limit)
-            border = border.with_(_Border({side: largest}, inside=0.0, even=even))
+            along = _Border(
+                sides=(side,),
+                most=float(error[at].max()),
+                inside=0.0,
+                even=_is_even(difference[at], limit),
+            )
+            border = border.with_(along)
     explains = border.inside <= limit and border.sides
     return Fit(border, 0.0) if explains else None
 
