@@ -42,7 +42,7 @@ _NARROW: Final = (ms.float32, ms.float16, ms.bfloat16)
 @contextmanager
 def widen_operators(kinds: Sequence[Operator]) -> Iterator[None]:
     """Compute these kinds of operator in float64, whoever calls them."""
-    names = dict.fromkeys(chain.from_iterable(_NAMES[kind] for kind in kinds))
+    names = dict.fromkeys(chain.from_iterable(map(_NAMES.__getitem__, kinds)))
     with ExitStack() as changes:
         for name in names:
             for operator in _held_as(name):
@@ -71,6 +71,13 @@ def _is_narrow(value: Any) -> bool:
     return isinstance(value, ms.Tensor) and value.dtype in _NARROW
 
 
+def _wide(value: Any) -> Any:
+    """Return a narrow tensor in float64, and anything else as it is."""
+    if not _is_narrow(value):
+        return value
+    return value.astype(ms.float64)
+
+
 def _widened(operator: Callable[..., Any], skip: int = 0) -> Callable[..., Any]:
     """Return `operator` with tensors widened, and its result narrowed to the first one's type from `skip` on."""
 
@@ -79,8 +86,7 @@ def _widened(operator: Callable[..., Any], skip: int = 0) -> Callable[..., Any]:
         first = next(filter(_is_narrow, given[skip:]), None)
         if first is None:
             return operator(*given, **named)
-        wide = [each.astype(ms.float64) if _is_narrow(each) else each for each in given]
-        return operator(*wide, **named).astype(first.dtype)
+        return operator(*map(_wide, given), **named).astype(first.dtype)
 
     return call
 

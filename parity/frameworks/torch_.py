@@ -19,6 +19,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -70,18 +71,24 @@ def to_numpy(tensor: torch.Tensor) -> tuple[np.ndarray, str]:
         raise TypeError(message)
     copy = torch.empty(tensor.shape, dtype=tensor.dtype)
     copy.copy_(tensor.detach())
-    return (copy.view(torch.uint16) if name == "bfloat16" else copy).numpy(), name
+    if name == "bfloat16":  # which numpy does not know
+        copy = copy.view(torch.uint16)
+    return copy.numpy(), name
 
 
 def to_tensor(array: np.ndarray, name: str) -> torch.Tensor:
     """Return a tensor with its own memory from an array whose true type is `name`."""
-    copy = np.array(array, order="C")
-    return torch.from_numpy(copy).view(torch.bfloat16) if name == "bfloat16" else torch.from_numpy(copy)
+    copy = torch.from_numpy(np.array(array, order="C"))
+    if name == "bfloat16":
+        copy = copy.view(torch.bfloat16)
+    return copy
 
 
 def wide_tensor(array: np.ndarray, name: str) -> torch.Tensor:
     """Return a tensor in float64 if `name` is a floating type, else as it is."""
-    return torch.from_numpy(np.array(widen(array, name))) if is_float(name) else to_tensor(array, name)
+    if not is_float(name):
+        return to_tensor(array, name)
+    return torch.from_numpy(np.array(widen(array, name)))
 
 
 class Snapshots:
@@ -284,9 +291,10 @@ def observed(
     try:
         copies = list(_copies(inputs, "input", snapshots))
         yield seen
-        for leaves in (copies, _copies(seen.inputs, "input", snapshots), _copies(seen.outputs, "output", snapshots)):
-            for port, leaf in leaves:
-                _report(taps, call, port, leaf)
+        given_inside = _copies(seen.inputs, "input", snapshots)
+        returned = _copies(seen.outputs, "output", snapshots)
+        for port, leaf in chain(copies, given_inside, returned):
+            _report(taps, call, port, leaf)
     finally:
         taps.leave(call)
 
@@ -294,6 +302,6 @@ def observed(
 def _copies(values: Mapping[str, Any], side: str, snapshots: Snapshots) -> Iterator[tuple[str, Any]]:
     """Yield port and copy of every leaf; an output that is None is none."""
     for name, value in values.items():
-        for port, leaf in flatten(value, f"{side}.{name}" if name else side):
+        for port, leaf in flatten(value, f"{side}.{name}".removesuffix(".")):
             if side == "input" or leaf is not None:
                 yield port, snapshots.of(leaf)

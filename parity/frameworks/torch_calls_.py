@@ -42,7 +42,9 @@ def recorded_calls(recorded: RunReader, skipped: Collection[Call]) -> dict[Addre
 def argument(recorded: RunReader, address: str) -> Any:
     """Return a recorded input as the twin takes it: a wide tensor or the plain value."""
     record = recorded.record(address)
-    return recorded.value(address) if record.kind == "value" else wide_tensor(recorded.tensor(address), record.dtype)
+    if record.kind == "value":
+        return recorded.value(address)
+    return wide_tensor(recorded.tensor(address), record.dtype)
 
 
 def call_module(module: torch.nn.Module, inputs: dict[str, Any]) -> Any:

@@ -20,6 +20,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -44,15 +45,12 @@ class IslandFinder(TorchDispatchMode):
         """Mark calls at `taps`."""
         super().__init__()
         self._taps = taps
-        self._found: Counter[tuple[str, str, str, str, str]] = Counter()
+        self._found: Counter[Island] = Counter()
 
     @property
     def islands(self) -> list[Island]:
         """What was found, each place once with its count, in order of the first time."""
-        return [
-            Island(path=path, operator=operator, dtype=dtype, file=file, function=function, count=count)
-            for (path, operator, dtype, file, function), count in self._found.items()
-        ]
+        return [msgspec.structs.replace(island, count=count) for island, count in self._found.items()]
 
     def __torch_dispatch__(
         self,
@@ -63,9 +61,9 @@ class IslandFinder(TorchDispatchMode):
     ) -> Any:
         """Run the operator and look at its tensors."""
         result = func(*args, **(kwargs or {}))
-        narrow = next((leaf.dtype for leaf in _tensors((args, kwargs, result)) if leaf.dtype in _NARROW), None)
+        narrow = next(filter(_is_narrow, _tensors((args, kwargs, result))), None)
         if narrow is not None:
-            self._note(str(func), str(narrow).removeprefix("torch."))
+            self._note(str(func), str(narrow.dtype).removeprefix("torch."))
         return result
 
     def _note(self, operator: str, dtype: str) -> None:
@@ -75,9 +73,20 @@ class IslandFinder(TorchDispatchMode):
             return
         file, function = caller
         stack = self._taps.stack
-        path = stack[-1].path if stack else ""
-        self._found[path, operator, dtype, file, function] += 1
+        island = Island(
+            path=stack[-1].path if stack else "",
+            operator=operator,
+            dtype=dtype,
+            file=file,
+            function=function,
+        )
+        self._found[island] += 1
         self._taps.mark(f"{operator} in {dtype}, {file}:{function}")
+
+
+def _is_narrow(tensor: torch.Tensor) -> bool:
+    """Tell whether a tensor is floating and narrower than float64."""
+    return tensor.dtype in _NARROW
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:
