@@ -7,6 +7,7 @@ of the batch. A sampler that draws no noise in its steps has the first file alon
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -48,8 +49,9 @@ def write_injection(folder: str | Path, latents: NDArray[Any], noise: NDArray[An
     """
     folder = Path(folder)
     _check(folder, latents, noise)
-    images = range(len(latents))
-    suffixes = [f"_{image:04d}" for image in images] if len(images) > 1 else [""]
+    suffixes = [""]
+    if len(latents) > 1:
+        suffixes = _numbered(len(latents))
     paths: list[Path] = []
     for image, suffix in enumerate(suffixes):
         paths.append(_save(folder / f"{_LATENTS}{suffix}.npy", latents[image : image + 1]))
@@ -77,19 +79,24 @@ def read_injection(folder: str | Path) -> Injection:
     folder = Path(folder)
     suffixes = _suffixes(folder)
     latents = [_read(folder, f"{_LATENTS}{suffix}.npy") for suffix in suffixes]
-    drawn = any(folder.glob(f"{_NOISE}*.npy"))
     # Where no step draws anything the latents stand for the noise of one step in all that is checked.
-    noise = (
-        [_read(folder, f"{_NOISE}{suffix}.npy") for suffix in suffixes] if drawn else [each[None] for each in latents]
-    )
+    noise = [each[None] for each in latents]
+    drawn = any(folder.glob(f"{_NOISE}*.npy"))
+    if drawn:
+        noise = [_read(folder, f"{_NOISE}{suffix}.npy") for suffix in suffixes]
+    one_image = 1, *latents[0].shape[1:]
+    its_steps = *noise[0].shape[:1], *one_image
     for suffix, one, steps in zip(suffixes, latents, noise, strict=True):
-        if one.shape != (1, *latents[0].shape[1:]) or steps.shape != (noise[0].shape[0], *one.shape):
+        if (one.shape, steps.shape) != (one_image, its_steps):
             message = (
                 f"{folder}: {_LATENTS}{suffix}.npy has shape {list(one.shape)} and {_NOISE}{suffix}.npy "
                 f"{list(steps.shape)}; expected [1, 4, h, w] and [steps, 1, 4, h, w], the same for every image"
             )
             raise TraceError(message)
-    found = Injection(np.concatenate(latents), np.concatenate(noise, axis=1) if drawn else None)
+    found = Injection(
+        latents=np.concatenate(latents),
+        noise=np.concatenate(noise, axis=1) if drawn else None,
+    )
     _check(folder, *found)
     return found
 
@@ -101,29 +108,37 @@ def _suffixes(folder: Path) -> list[str]:
         TraceError: a number is missing, or there are files of both kinds.
     """
     files = folder.glob(f"{_LATENTS}_[0-9][0-9][0-9][0-9].npy")
-    numbers = sorted(file.stem.removeprefix(f"{_LATENTS}_") for file in files)
-    if not numbers:
+    suffixes = sorted(file.stem.removeprefix(_LATENTS) for file in files)
+    if not suffixes:
         return [""]
     if (folder / f"{_LATENTS}.npy").exists():
-        message = f"{folder} has both {_LATENTS}.npy and {_LATENTS}_{numbers[0]}.npy; keep the files of one batch"
+        message = f"{folder} has both {_LATENTS}.npy and {_LATENTS}{suffixes[0]}.npy; keep the files of one batch"
         raise TraceError(message)
-    if numbers != [f"{image:04d}" for image in range(len(numbers))]:
-        message = f"{folder} has {_LATENTS} files {', '.join(numbers)}; expected them numbered from 0000 without a gap"
+    if suffixes != _numbered(len(suffixes)):
+        numbers = ", ".join(suffixes).replace("_", "")
+        message = f"{folder} has {_LATENTS} files {numbers}; expected them numbered from 0000 without a gap"
         raise TraceError(message)
-    return [f"_{number}" for number in numbers]
+    return suffixes
+
+
+def _numbered(images: int) -> list[str]:
+    """Return what ends the names of the files of so many images."""
+    return [f"_{image:04d}" for image in range(images)]
 
 
 def _check(folder: Path, latents: NDArray[Any], noise: NDArray[Any] | None) -> None:
     """Check types and shapes of a batch."""
     is_batch = latents.ndim == _DIMENSIONS and len(latents) > 0 and latents.shape[1] == _CHANNELS
-    steps = latents[None] if noise is None else noise
+    steps = latents[None]
+    if noise is not None:
+        steps = noise
     if not is_batch or steps.shape != (*steps.shape[:1], *latents.shape):
         message = (
             f"{folder}: latents of shape {list(latents.shape)} and noise of shape {list(steps.shape)}; "
             f"expected [images, 4, h, w] and [steps, images, 4, h, w]"
         )
         raise TraceError(message)
-    if latents.dtype != np.float32 or steps.dtype != np.float32:
+    if {latents.dtype, steps.dtype} != {np.dtype(np.float32)}:
         message = f"{folder}: latents are {latents.dtype} and noise is {steps.dtype}; expected float32"
         raise TraceError(message)
 
@@ -133,7 +148,7 @@ def _read(folder: Path, name: str) -> NDArray[Any]:
     with os.fdopen(open_inside(folder, name), "rb") as file:
         dtype, shape, fortran, _ = read_header(file, f"{folder / name}")
         data = file.read()
-    needed = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    needed = math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or needed != len(data) or dtype.newbyteorder("<") != np.dtype("<f4"):
         message = f"{folder / name} is {dtype}{list(shape)} with {len(data)} bytes; expected float32 and {needed} bytes"
         raise TraceError(message)

@@ -60,22 +60,27 @@ def tree_name(address: str) -> tuple[str, str]:
     """Return the HDF5 group and the dataset name of an address: its component, and the rest of it."""
     component = component_of(address)
     rest = _escape(address[len(component) :])
-    if rest.startswith("."):
-        rest = rest[1:] if rest[1:2] not in {"@", ":"} else "%" + rest[1:]
-    return _escape(component) or "%", rest
+    if rest.startswith((".@", ".:")):  # an empty last part of a path must not look like the component's own
+        rest = "%" + rest[1:]
+    return _escape(component) or "%", rest.removeprefix(".")
 
 
 def _escape(text: str) -> str:
     """Percent-encode what an HDF5 link name cannot hold."""
-    if _UNSAFE_IN_TREE.search(text) is None:
-        return text
     return _UNSAFE_IN_TREE.sub(lambda found: f"%{ord(found[0]):02X}", text)
 
 
 def natural(text: str) -> tuple[tuple[int, int, str], ...]:
     """Return a sorting key under which runs of digits count as numbers."""
-    parts = re.split(r"([0-9]+)", text)
-    return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part)
+    parts = filter(None, re.split(r"([0-9]+)", text))
+    return tuple(map(_place_in_order, parts))
+
+
+def _place_in_order(part: str) -> tuple[int, int, str]:
+    """Return the sorting key of digits, which come first and by their number, or of the text between."""
+    if part.isdecimal():
+        return 0, int(part), part
+    return 1, 0, part
 
 
 def open_inside(folder: Path, relative: str, parents: set[str] | None = None) -> int:

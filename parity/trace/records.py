@@ -94,7 +94,7 @@ def _check(record: Record, where: str) -> None:
     if _DIGEST.fullmatch(record.digest) is None:
         message = f"{where}: {record.address!r} has digest {record.digest!r}; expected 32 hexadecimal digits"
         raise TraceError(message)
-    if record.shard is None or (record.offset is not None and record.offset < 0):
+    if record.shard is None or (record.offset or 0) < 0:
         message = (
             f"{where}: {record.address!r} has shard {record.shard!r} and offset {record.offset}; a tensor needs both"
         )
@@ -180,7 +180,7 @@ plain_value.register(str, str)
 def _(value: float) -> Any:
     if math.isfinite(value):
         return float(value)
-    return {"float": "nan" if math.isnan(value) else str(float(value))}
+    return {"float": str(float(value))}
 
 
 @plain_value.register(list)

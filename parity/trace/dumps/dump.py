@@ -86,19 +86,23 @@ def as_run(dump: Dump, name: str) -> tuple[Manifest, RunReader]:
     info.bytes_recorded = info.bytes_stored = sum(checked_size(record, str(dump.folder)) for record in tensors)
     provenance = {"tool": dump.tool, "framework": dump.framework}
     manifest = Manifest(
-        side="reference", name=name, status="complete", case={}, case_digest="", store="npy", runs={RUN: info},
+        side="reference",
+        name=name,
+        status="complete",
+        case={},
+        case_digest="",
+        store="npy",
+        runs={RUN: info},
         provenance={key: text for key, text in provenance.items() if text},
-    )  # fmt: skip
+    )
     return manifest, RunReader(dump.folder, RUN, info, dump.records, dump.tensors)
 
 
 def _main_type(tensors: Iterable[Record]) -> str:
     """Return the most frequent floating type, or the first type where none is floating."""
     types = Counter(record.dtype for record in tensors)
-    for dtype, _ in types.most_common():
-        if is_float(dtype):
-            return dtype
-    return next(iter(types))
+    by_frequency = [dtype for dtype, _ in types.most_common()]
+    return next(filter(is_float, by_frequency), next(iter(types)))
 
 
 def place(name: str) -> tuple[str, str]:

@@ -97,9 +97,13 @@ def read_msprobe(folder: Path, names: Sequence[str]) -> Dump | None:
         message = f"{folder}: the dump has no tensors (task {content.task!r}); dump with task 'tensor'"
         raise TraceError(message)
     return Dump(
-        folder=folder, records=unique(records, folder), tensors=npy_files(folder), ordered=True, tool="msprobe",
+        folder=folder,
+        records=unique(records, folder),
+        tensors=npy_files(folder),
+        ordered=True,
+        tool="msprobe",
         framework=content.framework,
-    )  # fmt: skip
+    )
 
 
 FORMAT: Final = Format(name="msprobe", suffix="", asked=1, read=read_msprobe, found_by="msprobe's dump.json")
@@ -115,9 +119,11 @@ def _parts(folder: Path, names: Sequence[str]) -> list[_Part]:
         return [_Part(None, "")]
     steps = [name for name in filter(_STEP.fullmatch, names) if (folder / name).is_dir()]
     ranks: dict[int | None, list[str]] = {}
-    for name in steps or [""]:
-        step = int(name.removeprefix("step")) if name else None
-        ranks.setdefault(step, []).extend(_ranks(folder, name))
+    for name in steps:  # step1 and step01 are one step
+        number = int(name.removeprefix("step"))
+        ranks.setdefault(number, []).extend(_ranks(folder, name))
+    if not steps:
+        ranks[None] = _ranks(folder, "")
     parts = []
     for step, found in ranks.items():
         if len(found) > 1:
@@ -129,8 +135,9 @@ def _parts(folder: Path, names: Sequence[str]) -> list[_Part]:
 
 def _ranks(folder: Path, step: str) -> list[str]:
     """Return the folders of ranks in one step's folder that hold a dump, relative to `folder`."""
-    ranks = [file.parent for file in (folder / step).glob(f"*/{FILE}") if _RANK.fullmatch(file.parent.name)]
-    return sorted((f"{rank.relative_to(folder).as_posix()}/" for rank in ranks), key=natural)
+    holders = [file.parent for file in (folder / step).glob(f"*/{FILE}")]
+    ranks = [f"{each.relative_to(folder).as_posix()}/" for each in holders if _RANK.fullmatch(each.name)]
+    return sorted(ranks, key=natural)
 
 
 def _read(folder: Path, name: str) -> _File:
@@ -197,11 +204,21 @@ class _Reader:
             return msgspec.structs.replace(npy_record(self._folder, name, address, stage), native=file)
         where = f"{self._folder / name}"
         with os.fdopen(open_inside(self._folder, name), "rb") as opened:
-            dtype, shape, offset = read_layout(opened, where)
+            layout = read_layout(opened, where)
             size = os.fstat(opened.fileno()).st_size
-        record = Record(address=address, stage=stage, shape=shape, dtype=dtype, shard=name, offset=offset, native=file)
-        empty = checked_end(record, offset, size, where) == offset
-        return msgspec.structs.replace(record, offset=None) if empty else record
+        record = Record(
+            address=address,
+            stage=stage,
+            shape=layout.shape,
+            dtype=layout.dtype,
+            shard=name,
+            offset=layout.offset,
+            native=file,
+        )
+        is_empty = checked_end(record, layout.offset, size, where) == layout.offset
+        if is_empty:
+            return msgspec.structs.replace(record, offset=None)
+        return record
 
 
 def _stage(address: Address, way: str) -> str:
@@ -216,13 +233,14 @@ def _stage(address: Address, way: str) -> str:
 def _leaves(entry: dict[str, Any], way: str) -> Iterator[tuple[str, Any]]:
     """Yield port and description of everything in one entry."""
     for section, content in entry.items():
+        listed = content if isinstance(content, list) else []
         if way == "parameters_grad":
-            first = content[0] if isinstance(content, list) and content else content
-            yield from _flat(first, f"grad.{section}")
-        elif section in _PORTS:
+            yield from _flat(next(iter(listed), content), f"grad.{section}")
+        elif section == "output" and len(listed) == 1:
             # A single output has no number; a single input keeps its own, since another call may have several.
-            single = section == "output" and isinstance(content, list) and len(content) == 1
-            yield from _flat(content[0] if single else content, _PORTS[section])
+            yield from _flat(listed[0], "output")
+        elif section in _PORTS:
+            yield from _flat(content, _PORTS[section])
         elif section == "parameters" and isinstance(content, dict):
             for parameter, each in content.items():
                 yield from _flat(each, parameter)

@@ -78,7 +78,13 @@ def read_npz(folder: Path, files: Sequence[str]) -> Dump:
         message = f"{folder}: {', '.join(files)} hold no tensor"
         raise TraceError(message)
     tensors = Files(folder, one_tensor_each=len(records) <= len(files), opener=archives.unpacked)
-    return Dump(folder=folder, records=unique(records, folder), tensors=tensors, ordered=False, tool="numpy")
+    return Dump(
+        folder=folder,
+        records=unique(records, folder),
+        tensors=tensors,
+        ordered=False,
+        tool="numpy",
+    )
 
 
 FORMAT: Final = Format(name=SUFFIX, suffix=SUFFIX, asked=5, read=read_npz, found_by=".npz files", alone=True)
@@ -123,7 +129,12 @@ class _Archives:
         tensor = entry.filename.removesuffix(MEMBER)
         address, stage = place(tensor)
         record = Record(
-            address=address, stage=stage, shape=shape, dtype=type_of(kind, where), shard=name, native=f"{name}/{tensor}"
+            address=address,
+            stage=stage,
+            shape=shape,
+            dtype=type_of(kind, where),
+            shard=name,
+            native=f"{name}/{tensor}",
         )
         _check_size(entry, header + checked_size(record, where), where)
         member = _Member(

@@ -35,7 +35,13 @@ def read_plain(folder: Path, files: Sequence[str]) -> Dump:
         TraceError: one of them is no plain tensor, or two have one address.
     """
     records = [npy_record(folder, file, *place(file.removesuffix(SUFFIX))) for file in files]
-    return Dump(folder=folder, records=unique(records, folder), tensors=npy_files(folder), ordered=False, tool="")
+    return Dump(
+        folder=folder,
+        records=unique(records, folder),
+        tensors=npy_files(folder),
+        ordered=False,
+        tool="",
+    )
 
 
 FORMAT: Final = Format(name=SUFFIX, suffix=SUFFIX, asked=3, read=read_plain, found_by=".npy files")
@@ -52,7 +58,14 @@ def npy_record(folder: Path, name: str, address: str, stage: str) -> Record:
         dtype, shape, _, offset = read_header(file, where)
         size = os.fstat(file.fileno()).st_size
     name_of_type = type_of(dtype, where)
-    record = Record(address=address, stage=stage, shape=shape, dtype=name_of_type, shard=name, native=name)
+    record = Record(
+        address=address,
+        stage=stage,
+        shape=shape,
+        dtype=name_of_type,
+        shard=name,
+        native=name,
+    )
     checked_end(record, offset, size, where)
     return record
 

@@ -60,7 +60,13 @@ def read_safetensors(folder: Path, files: Sequence[str]) -> Dump:
         raise TraceError(message)
     records = unique(sorted(records, key=_by_name), folder)
     tensors = Files(folder, one_tensor_each=False)
-    return Dump(folder=folder, records=records, tensors=tensors, ordered=False, tool="safetensors")
+    return Dump(
+        folder=folder,
+        records=records,
+        tensors=tensors,
+        ordered=False,
+        tool="safetensors",
+    )
 
 
 FORMAT: Final = Format(
@@ -100,7 +106,12 @@ def _record(name: str, where: str, tensor: str, entry: _Entry, start: int, size:
         raise TraceError(message)
     address, stage = place(tensor)
     record = Record(
-        address=address, stage=stage, shape=entry.shape, dtype=_TYPES[entry.dtype], shard=name, native=tensor
+        address=address,
+        stage=stage,
+        shape=entry.shape,
+        dtype=_TYPES[entry.dtype],
+        shard=name,
+        native=tensor,
     )
     needed = checked_size(record, where)
     first, end = entry.data_offsets

@@ -21,7 +21,7 @@ from parity.trace.dumps.zipped import start_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["read_layout"]
+__all__ = ["Layout", "read_layout"]
 
 _LONGEST_PICKLE: Final = 1 << 16
 _STORAGES: Final = {
@@ -57,7 +57,15 @@ class _Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
-def read_layout(file: BinaryIO, where: str) -> tuple[str, tuple[int, ...], int]:
+class Layout(NamedTuple):
+    """A tensor as it lies in a file; `offset` is that of its first byte."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+
+def read_layout(file: BinaryIO, where: str) -> Layout:
     """Return type, shape and the offset in `file` of a tensor's bytes.
 
     Raises:
@@ -74,7 +82,7 @@ def read_layout(file: BinaryIO, where: str) -> tuple[str, tuple[int, ...], int]:
         raise TraceError(message) from error
 
 
-def _layout(archive: zipfile.ZipFile, file: BinaryIO) -> tuple[str, tuple[int, ...], int]:
+def _layout(archive: zipfile.ZipFile, file: BinaryIO) -> Layout:
     """Return type, shape and offset of the archive's tensor."""
     entries = {entry.filename: entry for entry in archive.infolist()}
     pickles = [name for name in entries if name.endswith("/data.pkl")]
@@ -96,7 +104,11 @@ def _layout(archive: zipfile.ZipFile, file: BinaryIO) -> tuple[str, tuple[int, .
             f"{entry.file_size} bytes is no contiguous {tensor.storage.dtype} tensor; save it contiguous and unsliced"
         )
         raise ValueError(message)
-    return tensor.storage.dtype, tensor.shape, _start(file, entry) + tensor.offset * item
+    return Layout(
+        dtype=tensor.storage.dtype,
+        shape=tensor.shape,
+        offset=_start(file, entry) + tensor.offset * item,
+    )
 
 
 def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
@@ -185,7 +197,9 @@ class _Machine:
         if function == _Name("collections", "OrderedDict") and arguments == ():
             self.push(None)
             return
-        tensor = _rebuilt(arguments) if function == _Name("torch._utils", "_rebuild_tensor_v2") else None
+        tensor = None
+        if function == _Name("torch._utils", "_rebuild_tensor_v2"):
+            tensor = _rebuilt(arguments)
         if tensor is None:
             message = f"its pickle would call {function!r:.80}; only a tensor is read and nothing is unpickled"
             raise ValueError(message)

@@ -56,7 +56,13 @@ def read_saved(folder: Path, files: Sequence[str]) -> Dump | None:
         calls[name] += 1
         address = Address(path=path, call=call, port="output")
         records.append(npy_record(folder, file, str(address), stage_or_unet(path)))
-    return Dump(folder=folder, records=records, tensors=npy_files(folder), ordered=True, tool="TroubleShooter")
+    return Dump(
+        folder=folder,
+        records=records,
+        tensors=npy_files(folder),
+        ordered=True,
+        tool="TroubleShooter",
+    )
 
 
 FORMAT: Final = Format(name="TroubleShooter", suffix=SUFFIX, asked=2, read=read_saved)
@@ -64,8 +70,7 @@ FORMAT: Final = Format(name="TroubleShooter", suffix=SUFFIX, asked=2, read=read_
 
 def _one_is_writable(folder: Path, files: Sequence[str]) -> bool:
     """Tell whether somebody may have changed a file since it was saved."""
-    modes = [(folder / file).lstat().st_mode for file in files]
-    return any(mode & stat.S_IWUSR for mode in modes)
+    return any((folder / file).lstat().st_mode & stat.S_IWUSR for file in files)
 
 
 def _in_order(files: Sequence[str]) -> dict[str, str] | None:

@@ -37,7 +37,7 @@ class Memory(Digests):
         """Keep a tensor."""
         self.found[address] = (np.array(array), dtype)
 
-    def value(self, address, value):
+    def value(self, address, value, **_):
         """Keep a value."""
         self.found[address] = value
 
