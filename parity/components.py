@@ -13,6 +13,7 @@ keeps that, so that every reader of a trace puts an address into the same stage:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from parity.address import STAGES
@@ -93,11 +94,10 @@ class Components:
 
     def _find(self, path: str) -> str:
         """Return the stage of the longest component that the path begins with."""
-        component = path
-        while component:
-            if component in self.stages:
-                return self.stages[component]
-            component = component.rpartition(".")[0]
+        beginnings = accumulate(path.split("."), "{}.{}".format)  # a, a.b, a.b.c
+        fitting = list(filter(self.stages.__contains__, beginnings))
+        if fitting:
+            return self.stages[fitting[-1]]
         declared = ", ".join(self.stages) or "none"
         message = f"{path!r} belongs to no component of the reference, which declares {declared}; declare its stage, one of {', '.join(STAGES)}"
         raise AddressError(message)

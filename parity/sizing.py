@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from parity.address import Address, is_output, path_of, port_of, step_of
+from parity.address import Address, path_of, port_of, step_of
 from parity.dtypes import is_float
 from parity.errors import AddressError
 from parity.taps import Taps
@@ -138,11 +138,10 @@ def _repeated(
 ) -> set[Address]:
     """Return the places of a step whose tensor the step before it, or the time before the loop, has as well."""
     outside_digests = {record.digest for record in outside.values()}
+    in_place = {(place, record.digest) for place, record in before.items()}
     found = set()
     for place, record in model.items():
-        known = before.get(place)
-        same = known is not None and known.digest == record.digest
-        if same or record.digest in outside_digests:
+        if record.digest in outside_digests or (place, record.digest) in in_place:
             found.add(place)
     return found
 
@@ -156,7 +155,7 @@ def _placed(record: Record, place: Address, *, calls: int) -> Record:
 def _forced(records: Iterable[Record]) -> Iterator[Record]:
     """Yield what the forced twin records: outputs, each of which may be unlike all others."""
     for record in records:
-        if record.kind == "tensor" and is_output(record.address):
+        if record.is_output_tensor:
             yield msgspec.structs.replace(record, digest="")
 
 

@@ -178,8 +178,7 @@ def _mode_of(run: RunReader) -> PairMode:
 
 def _working_run(reference: Trace, dtype: str) -> RunReader | None:
     """Return the reference's run in a type, else its first working run, else what it has."""
-    runs = [reference.run(name) for name in reference.runs]
-    whole = [run for run in runs if run.info.mode == "run"]
+    whole = reference.in_modes("run")
     working = [run for run in whole if run.name != _TWIN]
     same = [run for run in working if run.info.dtype == dtype]
     return next(iter(same or working or whole), None)
@@ -199,8 +198,7 @@ def plan_run(run: RunPlan, excludes: Excludes) -> Plan:
             plan.pairs.append(
                 blank(run, record, record.native, len(places), "UNEXPECTED", "the reference has no such address")
             )
-    only = run.candidate.info.only
-    asked = None if only is None else pattern(only)
+    asked = pattern(run.candidate.info.only)
     for record in run.expected.records:
         address = record.address
         if address in run.candidate or not _has_to_be_there(record, run, asked):
@@ -217,14 +215,14 @@ def _is_left_out(address: str, run: RunPlan, excludes: Excludes) -> bool:
     return path_of(address) in run.manifest.not_compared or excludes.reason(address) is not None
 
 
-def _has_to_be_there(record: Record, run: RunPlan, asked: re.Pattern[str] | None) -> bool:
+def _has_to_be_there(record: Record, run: RunPlan, asked: re.Pattern[str]) -> bool:
     """Tell whether a record of the reference is one that the candidate has to have too."""
     address = record.address
-    if record.kind != "tensor" or not is_output(address):
+    if not record.is_output_tensor:
         return False
     if run.mode == "steps" and step_of(address) is None:
         return False
-    return asked is None or asked.fullmatch(address) is not None
+    return asked.fullmatch(address) is not None
 
 
 def _job(run: RunPlan, record: Record, places: Mapping[str, int]) -> Job | None:

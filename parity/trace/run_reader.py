@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import xxhash
 
-from parity.address import is_output
 from parity.dtypes import widen
 from parity.errors import AddressError, TraceError, nearest
 from parity.trace.digests import digest
@@ -65,7 +64,7 @@ class RunReader:
     @property
     def output_tensors(self) -> list[str]:
         """The addresses of tensors that were returned, in order of completion."""
-        return [record.address for record in self.records if record.kind == "tensor" and is_output(record.address)]
+        return [record.address for record in self.records if record.is_output_tensor]
 
     def find(self, address: str) -> Record | None:
         """Return the record of an address, or None."""

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from parity.address import is_output
 from parity.choices import Mode, RunMode, Store
 from parity.components import UNDECLARED, Components
 
@@ -50,6 +51,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     value: Any = None
     native: str | None = None
     island: str | None = None
+
+    @property
+    def is_output_tensor(self) -> bool:
+        """Whether it is of a tensor that was returned."""
+        return self.kind == "tensor" and is_output(self.address)
 
 
 class RunInfo(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parity.address import Address, matches
+from parity.address import Address, matches, pattern
 from parity.errors import AddressError
 
 names = st.from_regex(r"[a-z_][a-z0-9_]{0,8}(\.[a-z0-9_]{1,5}){0,3}", fullmatch=True)
@@ -28,6 +28,12 @@ def test_what_is_no_address_is_refused_with_an_example(text):
 def test_a_pattern_must_match_the_whole_address():
     assert matches(r"unet\.conv_in@step=\d:output", "unet.conv_in@step=3:output")
     assert not matches(r"unet\.conv_in", "unet.conv_in@step=3:output")
+
+
+@pytest.mark.parametrize("address", ["unet.conv_in@step=3:output", "unet.a\nb:output", ""])
+def test_no_pattern_matches_every_address(address):
+    assert pattern(None).fullmatch(address)
+    assert not pattern("unet").fullmatch(address)
 
 
 def test_a_pattern_that_is_no_regular_expression_is_an_error():

@@ -76,6 +76,22 @@ def test_what_is_not_there_is_said_with_the_nearest_name(folder):
         run.tensor("scheduler.step@step=0:input.eta")
 
 
+def test_runs_are_handed_out_all_of_them_or_those_of_some_modes(tmp_path):
+    writer = TraceWriter(tmp_path / "t", manifest())
+    for name, mode in (("float32", "run"), ("forced", "forced"), ("float64", "run")):
+        with writer.run(name, mode=mode, dtype="float32") as run:
+            run.tensor("unet:input.sample", np.zeros(2, np.float32))
+            run.tensor("unet:output", np.ones(2, np.float32))
+            run.value("unet:output.flag", 1)
+    writer.finish()
+    trace = Trace.open(tmp_path / "t")
+    assert [run.name for run in trace.readers] == list(trace.runs) == ["float32", "forced", "float64"]
+    assert [run.name for run in trace.in_modes("run")] == ["float32", "float64"]
+    assert [run.name for run in trace.in_modes("forced", "run")] == list(trace.runs)
+    assert trace.in_modes("free") == []
+    assert trace.run("forced").output_tensors == ["unet:output"]
+
+
 def test_a_folder_that_is_no_trace_is_refused(tmp_path):
     with pytest.raises(TraceError, match="missing is not a folder"):
         Trace.open(tmp_path / "missing")
