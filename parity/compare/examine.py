@@ -6,7 +6,6 @@ wrong, so it is worked out here, for few of them.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
@@ -16,8 +15,7 @@ import msgspec
 from parity.compare.floor import coarser, model_floor, ulp
 from parity.compare.judge import limits_of
 from parity.compare.limits import GRID_MIN_REL, GRID_MIN_SIZE, MODEL_ULPS, MOST_ULPS, NEAR
-from parity.compare.work import THREADED, batches, each, laid, tensors
-from parity.distance.batch import LARGEST
+from parity.compare.work import each, laid, shared_out, tensors
 from parity.distance.exact import locate_exact
 from parity.distance.grid import WORDS, on_half_grid, on_half_grid_many
 from parity.distance.ulp import has_ulps, largest_ulps, largest_ulps_many, some_beyond_ulps
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from parity.compare.judge import Limits
-    from parity.compare.plan import Job, Kind
+    from parity.compare.plan import Job
     from parity.compare.rules import RuleBook
     from parity.compare.work import Tensors
     from parity.distance.place import Place
@@ -48,16 +46,6 @@ class _Item(msgspec.Struct, frozen=True, gc=False):
     limits: Limits
     counts_ulps: bool
     compiled: bool
-
-    @property
-    def size(self) -> int:
-        """How many elements are compared."""
-        return self.pair.size
-
-    @property
-    def goes_with_others(self) -> bool:
-        """Whether it is looked at end to end with others: it is small, and not judged by equality."""
-        return self.pair.size <= LARGEST and self.job.are_floats
 
     @property
     def limit(self) -> float:
@@ -92,21 +80,11 @@ class _Findings(msgspec.Struct, frozen=True, gc=False):
 
 def examine_all(work: Iterable[tuple[Pair, Job]], threads: int, book: RuleBook, *, compiled: bool = False) -> None:
     """Look again at every pair that needs it, several at once; a rule on cosine or ulp needs it too."""
-    large: list[_Item] = []
-    small: list[_Item] = []
-    together: defaultdict[Kind, list[_Item]] = defaultdict(list)
-    for item in _items(work, book, compiled=compiled):
-        if item.goes_with_others:
-            together[item.job.kind].append(item)
-        elif item.size < THREADED:
-            small.append(item)
-        else:
-            large.append(item)
-    for _ in each(_examine, large, small, threads):
+    shares = shared_out(_items(work, book, compiled=compiled), attrgetter("job"))
+    for _ in each(_examine, shares.large, shares.single, threads):
         pass
-    for items in together.values():
-        for batch in batches(items, attrgetter("size")):
-            _examine_many(batch)
+    for batch in shares.together:
+        _examine_many(batch)
 
 
 def _items(work: Iterable[tuple[Pair, Job]], book: RuleBook, *, compiled: bool) -> Iterator[_Item]:

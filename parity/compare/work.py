@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from parity.compare.plan import is_same_tensor
 from parity.distance import fast
@@ -29,15 +29,14 @@ if TYPE_CHECKING:
     from parity.trace import Record, RunReader
 
 __all__ = [
-    "THREADED",
     "Found",
     "Obstacle",
     "Tensors",
-    "batches",
     "each",
     "laid",
     "measure_jobs",
     "pays_to_compile",
+    "shared_out",
     "tensors",
 ]
 
@@ -79,7 +78,7 @@ def _obstacle(job: Job) -> Obstacle | None:
     if expected.shape != candidate.shape:
         detail = f"shape {list(candidate.shape)}; the reference has {list(expected.shape)}"
         return Obstacle("INCOMPARABLE", detail)
-    if expected.dtype != candidate.dtype and _is_complex(expected) != _is_complex(candidate):
+    if _is_complex(expected) != _is_complex(candidate):
         return Obstacle("INCOMPARABLE", f"{candidate.dtype}; the reference has {expected.dtype}")
     if 0 in expected.shape:
         return Obstacle("MISSING", "empty on both sides; nothing was compared")
@@ -118,19 +117,21 @@ def measure_jobs(
     if compiled:
         fast.start()
     found: list[Found] = list(map(_obstacle, jobs))
-    shares = _shared_out(jobs, found)
+    left = [number for number, job in enumerate(jobs) if found[number] is None and job.expected.kind == "tensor"]
+    shares = shared_out(left, jobs.__getitem__)
+    large = [[number] for number in shares.large]
+    small = [shares.single[start : start + _REPORTED] for start in range(0, len(shares.single), _REPORTED)]
 
-    def work(share: _Share) -> None:
-        measured = _measure_share([jobs[number] for number in share.numbers], share, compiled=compiled)
-        for number, it in zip(share.numbers, measured, strict=True):
+    def work(numbers: Sequence[int]) -> None:
+        measured = _measure([jobs[number] for number in numbers], compiled=compiled)
+        for number, it in zip(numbers, measured, strict=True):
             found[number] = it
 
-    total = sum(len(share.numbers) for share in (*shares.large, *shares.small))
     done = 0
-    for share in each(work, shares.large, shares.small, threads):
-        done += len(share.numbers)
+    for numbers in each(work, large, [*small, *shares.together], threads):
+        done += len(numbers)
         if progress is not None:
-            progress(done, total)
+            progress(done, len(left))
     return found
 
 
@@ -148,54 +149,54 @@ def each(work: Callable[[Item], Any], large: Sequence[Item], small: Sequence[Ite
             yield item
 
 
-class _Share(NamedTuple):
-    """The numbers of some jobs, and whether their tensors lie end to end to be measured together."""
+class Shares(NamedTuple, Generic[Item]):
+    """How work is shared out.
 
-    numbers: list[int]
-    together: bool = False
+    Attributes:
+        large: What is worth a thread, the largest first.
+        single: What is worked on by itself all the same.
+        together: Batches of small tensors of the same runs and types, which are read and worked on end to end.
+    """
+
+    large: list[Item]
+    single: list[Item]
+    together: list[list[Item]]
 
 
-class _Shares(NamedTuple):
-    """What is worth a thread, largest first, and what is not."""
+def shared_out(items: Iterable[Item], job_of: Callable[[Item], Job]) -> Shares[Item]:
+    """Share out what has to be done with jobs."""
 
-    large: list[_Share]
-    small: list[_Share]
+    def size_of(item: Item) -> int:
+        return job_of(item).size
 
-
-def _shared_out(jobs: Sequence[Job], found: Sequence[Found]) -> _Shares:
-    """Sort out which of the jobs without an obstacle are measured together, by themselves, or in a thread."""
-    tensors_left = [
-        number for number, job in enumerate(jobs) if found[number] is None and job.expected.kind == "tensor"
-    ]
-    large: list[int] = []
-    single: list[int] = []
-    by_kind: defaultdict[Kind, list[int]] = defaultdict(list)
-
-    def size_of(number: int) -> int:
-        return jobs[number].size
-
-    for number in tensors_left:
-        job = jobs[number]
+    shares: Shares[Item] = Shares([], [], [])
+    by_kind: defaultdict[Kind, list[Item]] = defaultdict(list)
+    for item in items:
+        job = job_of(item)
         if job.size >= THREADED:
-            large.append(number)
-        elif job.size <= LARGEST and job.are_floats:
-            by_kind[job.kind].append(number)
+            shares.large.append(item)
+        elif _fits_batch(job):
+            by_kind[job.kind].append(item)
         else:
-            single.append(number)
-    large.sort(key=lambda number: (size_of(number), number), reverse=True)
-    small = [_Share(single[start : start + _REPORTED]) for start in range(0, len(single), _REPORTED)]
-    for numbers in by_kind.values():
-        small += [_Share(batch, together=True) for batch in batches(numbers, size_of)]
-    return _Shares([_Share([number]) for number in large], small)
+            shares.single.append(item)
+    shares.large.sort(key=size_of, reverse=True)
+    for alike in by_kind.values():
+        shares.together.extend(_batches(alike, size_of))
+    return shares
 
 
-def batches(jobs: Iterable[Item], size_of: Callable[[Item], int]) -> Iterator[list[Item]]:
-    """Cut what is worked on end to end into batches, each of which ends when it holds enough elements."""
+def _fits_batch(job: Job) -> bool:
+    """Tell whether a job's tensors may be worked on end to end with others: small ones, and not judged by equality."""
+    return job.size <= LARGEST and job.are_floats
+
+
+def _batches(items: Iterable[Item], size_of: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """Cut items of one kind into batches, each of which ends when it holds enough elements."""
     batch: list[Item] = []
     size = 0
-    for job in jobs:
-        batch.append(job)
-        size += size_of(job)
+    for item in items:
+        batch.append(item)
+        size += size_of(item)
         if size >= _BATCH:
             yield batch
             batch, size = [], 0
@@ -203,9 +204,9 @@ def batches(jobs: Iterable[Item], size_of: Callable[[Item], int]) -> Iterator[li
         yield batch
 
 
-def _measure_share(jobs: Sequence[Job], share: _Share, *, compiled: bool) -> Sequence[Found]:
-    """Measure the jobs of a share."""
-    if share.together:
+def _measure(jobs: Sequence[Job], *, compiled: bool) -> Sequence[Found]:
+    """Measure a batch, or jobs of which none fits one."""
+    if _fits_batch(jobs[0]):
         return _measure_batch(jobs)
     return [_measure_one(job, compiled=compiled) for job in jobs]
 
