@@ -74,13 +74,24 @@ def _nearest(formula: Formula, output: np.ndarray) -> Fit[str]:
 
 
 def _formula(suspect: Suspect, failure: Failure) -> Formula | None:
-    """Return a formula from an activation to the module's output, for a plain activation or a gated one."""
+    """Return a formula from an activation to the module's output, for a gated activation or a plain one."""
+    return _gated(suspect, failure) or _plain(failure)
+
+
+def _gated(suspect: Suspect, failure: Failure) -> Formula | None:
+    """Return the formula of a gate: one half of a projection, times the activation of the other half."""
     projection = dataclasses.replace(failure.address, path=f"{failure.address.path}.proj", port="output")
     projected = suspect.evidence.recorded(projection)
-    if projected is not None and projected.shape[-1] == 2 * failure.reference.shape[-1]:
-        hidden, gate = np.split(projected, 2, axis=-1)
-        return lambda function: hidden * function(gate)
-    x = failure.first_input
-    if x is None or x.shape != failure.reference.shape or len(failure.inputs) != 1:
+    if projected is None or projected.shape[-1] != 2 * failure.reference.shape[-1]:
         return None
+    hidden, gate = np.split(projected, 2, axis=-1)
+    return lambda function: hidden * function(gate)
+
+
+def _plain(failure: Failure) -> Formula | None:
+    """Return the formula of an activation of the only input; nothing where there are more, or it has another shape."""
+    shapes = [array.shape for array in failure.inputs.values()]
+    if shapes != [failure.reference.shape]:
+        return None
+    (x,) = failure.inputs.values()
     return lambda function: function(x)
