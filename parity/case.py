@@ -24,7 +24,7 @@ from parity.dtypes import FloatName  # noqa: TC001 - msgspec reads it at run tim
 from parity.errors import CaseError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
 __all__ = [
     "DIFFUSION",
@@ -402,10 +402,7 @@ def _refuse_unknown(raw: Mapping[str, Any], path: Path) -> None:
     """Raise for a key that no section has, with the nearest one that exists."""
     known = Case.__struct_fields__
     for section, content in raw.items():
-        if section not in known:
-            close = nearest(section, known)
-            message = f"{path}: unknown key {section!r}{close}; the sections are {', '.join(known)}"
-            raise CaseError(message)
+        _refuse_key(section, known, f"{path}: unknown key {section!r}", "the sections are")
         tables = content if isinstance(content, list) else [content]
         for table in tables:
             _refuse_unknown_keys(section, table, path)
@@ -418,10 +415,14 @@ def _refuse_unknown_keys(section: str, table: object, path: Path) -> None:
         return
     known = kind.__struct_fields__
     for key in table:
-        if key not in known:
-            close, there = nearest(key, known), ", ".join(known)
-            message = f"{path}: unknown key {key!r} in [{section}]{close}; [{section}] has {there}"
-            raise CaseError(message)
+        _refuse_key(key, known, f"{path}: unknown key {key!r} in [{section}]", f"[{section}] has")
+
+
+def _refuse_key(key: str, known: Sequence[str], fault: str, there_are: str) -> None:
+    """Raise for one key that is not known, with the nearest one."""
+    if key not in known:
+        message = f"{fault}{nearest(key, known)}; {there_are} {', '.join(known)}"
+        raise CaseError(message)
 
 
 def _environment() -> dict[str, Any]:

@@ -13,6 +13,7 @@ keeps that, so that every reader of a trace puts an address into the same stage:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +21,7 @@ from parity.address import STAGES
 from parity.errors import AddressError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = ["IMAGE", "STEP", "UNDECLARED", "WHOLE", "Components"]
 
@@ -45,7 +46,6 @@ class Components:
     stages: Mapping[str, str]
     functions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     joins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    _known: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check the stages.
@@ -69,11 +69,7 @@ class Components:
             return "attributes"
         if not port.startswith(("input", "output")):
             return "weights"
-        # A recorder asks for each port of each call, some hundred thousand times for a few thousand paths.
-        stage = self._known.get(path)
-        if stage is None:
-            stage = self._known[path] = self._find(path)
-        return stage
+        return self._stage_of_path(path)
 
     def check(self, paths: Iterable[str]) -> None:
         """Refuse paths without a stage.
@@ -91,6 +87,11 @@ class Components:
         runs = self.functions.get(path, ())
         below = tuple(f"{each}." for each in (path, *runs))
         return other in runs or other.startswith(below)
+
+    @cached_property
+    def _stage_of_path(self) -> Callable[[str], str]:
+        """`_find`, remembering: a recorder asks some hundred thousand times for a few thousand paths."""
+        return cache(self._find)
 
     def _find(self, path: str) -> str:
         """Return the stage of the longest component that the path begins with."""

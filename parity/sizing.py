@@ -113,10 +113,15 @@ def _expanded(records: Iterable[Record], counts: Mapping[tuple[str, int | None],
     repeated = _repeated(model, by_step[last - 1], outside) if last else set()
     for step in range(loop):
         for place, record in model.items():
-            # A digest of its own in each step: what is not known to repeat counts as new.
-            own = record.digest if place in repeated else f"{step:08x}{record.digest[8:]}"
-            changed = msgspec.structs.replace(record, digest=record.digest and own)
-            yield _placed(changed, replace(place, step=step), calls=counts.get((place.path, last), 1))
+            # What is not known to repeat counts as new.
+            made = record if place in repeated else _renewed(record, step)
+            yield _placed(made, replace(place, step=step), calls=counts.get((place.path, last), 1))
+
+
+def _renewed(record: Record, step: int) -> Record:
+    """Return a record with a digest of its own in this step; a value has none."""
+    own = record.digest and f"{step:08x}{record.digest[8:]}"
+    return msgspec.structs.replace(record, digest=own)
 
 
 def _by_step(records: Iterable[Record]) -> tuple[dict[Address, Record], dict[int, dict[Address, Record]]]:

@@ -20,9 +20,9 @@ import re
 import textwrap
 from collections import defaultdict
 from decimal import ROUND_UP, Context, Decimal
-from itertools import takewhile
+from itertools import chain, takewhile
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from parity.address import STAGES, path_of, port_of
 from parity.compare.rules import Rule
@@ -86,7 +86,8 @@ def _general(text: str) -> str:
 
 def kinds_of(traces: Sequence[Trace]) -> dict[str, str]:
     """Return the kind of operator of each path, as the candidates' alignment tables name it."""
-    return {row.path: row.kind for trace in traces for row in trace.manifest.alignment or [] if row.kind}
+    rows = chain.from_iterable(trace.manifest.alignment or () for trace in traces)
+    return {row.path: row.kind for row in rows if row.kind}
 
 
 def propose(result: Result, kinds: Mapping[str, str] = _NO_KINDS, headroom: float = HEADROOM) -> Proposal:
@@ -153,10 +154,10 @@ def _rule(group: _Group, pairs: Sequence[Pair], kinds: Mapping[str, str], headro
 
 def _bounded(pairs: Sequence[Pair]) -> list[_Largest]:
     """Return the measures that a rule bounds: those without the reference's scale where that is zero."""
-    largest = [_largest(pairs, known) for known in _LIMITED]
-    if all(most.is_finite for most in largest):
-        return largest
-    return [_largest(pairs, known) for known in _SUBSTITUTES]
+    limited = _largest(pairs, _LIMITED)
+    if all(most.is_finite for most in limited):
+        return limited
+    return _largest(pairs, _SUBSTITUTES)
 
 
 def _reasons(
@@ -185,20 +186,25 @@ class _Largest(NamedTuple):
     value: float
     pair: Pair
 
+    @classmethod
+    def of(cls, pairs: Sequence[Pair], known: Measure) -> Self:
+        """Look for it; of equals the first counts."""
+
+        def value_of(pair: Pair) -> float:
+            return measured(known.read(pair))
+
+        worst = max(pairs, key=value_of)
+        return cls(known.name, value_of(worst), worst)
+
     @property
     def is_finite(self) -> bool:
         """Whether a limit can be made of it."""
         return math.isfinite(self.value)
 
 
-def _largest(pairs: Sequence[Pair], known: Measure) -> _Largest:
-    """Return the largest value of a measure; the first of equals."""
-
-    def value_of(pair: Pair) -> float:
-        return measured(known.read(pair))
-
-    worst = max(pairs, key=value_of)
-    return _Largest(known.name, value_of(worst), worst)
+def _largest(pairs: Sequence[Pair], measures: Sequence[Measure]) -> list[_Largest]:
+    """Return the largest value of each measure."""
+    return [_Largest.of(pairs, known) for known in measures]
 
 
 def _limit(measured: float, dtype: str, headroom: float) -> str:
