@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 
 from parity.address import Address
-from parity.components import WHOLE, Components
+from parity.components import UNDECLARED, WHOLE, Components
 from parity.errors import CaseError, nearest
 from parity.frameworks.torch_ import TYPES, Snapshots, flatten, observed, rebuild, to_numpy, watched
 from parity.frameworks.torch_calls_ import argument, call_module, recorded_calls
@@ -115,8 +115,13 @@ class ModuleSystem:
 
     @property
     def components(self) -> Components:
-        """The parts and their stages; the program as a whole comes last of all, unless the reference puts it elsewhere."""
-        return Components(stages={WHOLE: "image", **self._reference.stages})
+        """The parts and their stages; the program as a whole comes last of all, unless the reference puts it elsewhere.
+
+        A part that is named as one of Stable Diffusion XL's is in that one's stage, unless the reference says otherwise.
+        """
+        parts = self._reference.parts(self._pipeline)
+        named = {part: UNDECLARED.stages[part] for part in parts if part in UNDECLARED.stages}
+        return Components(stages={WHOLE: "image", **named, **self._reference.stages})
 
     def modules(self) -> dict[str, str]:
         """Return path -> class name of every module, and of the program."""
