@@ -54,3 +54,13 @@ def test_a_part_without_a_stage_is_refused_before_any_run(tmp_path, stages, mess
         record(load(tmp_path / "case.toml"), reference, tmp_path / "trace")
     assert str(caught.value).startswith(message)
     assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.parametrize(("stages", "expected"), [({}, "unet"), ({"unet": "vae"}, "vae")])
+def test_a_part_named_as_one_of_sdxl_s_has_that_one_s_stage_unless_another_is_declared(tmp_path, stages, expected):
+    (tmp_path / "case.toml").write_text(CASE)
+    kind = {"stages": stages, "parts": lambda _self, pipeline: {"unet": pipeline}}
+    reference = type("Reference", (Doubling,), kind)()
+    system = reference.load(load(tmp_path / "case.toml"), device="cpu", dtype="float32")
+    assert system.components.stage_of("unet.inner") == expected
+    assert system.components.stage_of("pipeline") == "image"
