@@ -68,14 +68,17 @@ class _Item(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Findings(msgspec.Struct, frozen=True, gc=False):
-    """What a look finds: the place of the error, the largest distance in ulp, whether all lies on the grid of a half type.
+    """What a look finds of a pair.
 
-    None for what was not worked out.
+    Attributes:
+        place: Where the error is.
+        ulps: The largest distance in ulp; None where none are counted.
+        on_grid: Whether all of the candidate lies on the grid of a half type.
     """
 
     place: Place
     ulps: float | None
-    on_grid: bool | None
+    on_grid: bool
 
 
 def examine_all(work: Iterable[tuple[Pair, Job]], threads: int, book: RuleBook, *, compiled: bool = False) -> None:
@@ -117,24 +120,18 @@ def _is_asked(pair: Pair, book: RuleBook) -> bool:
 
 def _examine(item: _Item) -> None:
     """Fill in where the error of a pair sits."""
-    pair, job = item.pair, item.job
-    group = tensors(job)
+    pair = item.pair
+    group = tensors(item.job)
+    expected, candidate, _ = group
     if pair.ground == "exact":
-        found = locate_exact(group.expected, group.candidate)
-        pair.worst, pair.detail = _worst(found), found.words
+        place = locate_exact(expected, candidate)
+        pair.worst, pair.detail = _worst(place), place.words
         return
-    place = locate(
-        group.expected,
-        group.candidate,
-        item.limit,
-        item.cosine,
-        measured(pair.error_max),
-        compiled=item.compiled,
-    )
+    place = locate(expected, candidate, item.limit, item.cosine, measured(pair.error_max), compiled=item.compiled)
     ulps = None
-    if item.counts_ulps and has_ulps(job.candidate.dtype):
-        ulps = largest_ulps(group.expected, group.candidate, compiled=item.compiled)
-    _settle(item, _Findings(place, ulps, on_grid=None), lambda: group)
+    if item.counts_ulps and has_ulps(candidate.dtype):
+        ulps = largest_ulps(expected, candidate, compiled=item.compiled)
+    _settle(item, _Findings(place, ulps, on_half_grid(candidate)), lambda: group)
 
 
 def _examine_many(items: Sequence[_Item]) -> None:
@@ -144,27 +141,31 @@ def _examine_many(items: Sequence[_Item]) -> None:
     cosines = [item.cosine for item in items]
     places = locate_many(layout, expected, candidate, limits, cosines)
     ulps = largest_ulps_many(layout, expected, candidate)
-    on_grid: Sequence[bool | None] = [None] * len(items)
-    if candidate.dtype in WORDS:
-        on_grid = on_half_grid_many(layout, candidate)
+    on_grid = on_half_grid_many(layout, candidate)
     for item, found in zip(items, map(_Findings, places, ulps, on_grid), strict=True):
         _settle(item, found, partial(tensors, item.job))
 
 
 def _settle(item: _Item, found: _Findings, read: Callable[[], Tensors]) -> None:
     """Fill in what was found; few pairs need their tensors `read` once more for it."""
-    pair, place = item.pair, found.place
+    pair = item.pair
+    _settle_place(item, found.place, read)
+    pair.max_ulp = number(found.ulps)
+    if found.on_grid and _grid_shows(pair, item.job) and not _is_grid_expected(read()):
+        pair.flags.append("half-precision-grid")
+        pair.hard = pair.hard or "half-precision grid"
+
+
+def _settle_place(item: _Item, place: Place, read: Callable[[], Tensors]) -> None:
+    """Fill in where the error is, and raise the floor where only elements are outside that are large themselves."""
+    pair = item.pair
     pair.worst = _worst(place)
     pair.cosine, pair.outside = number(place.cosine), place.outside
-    pair.max_ulp = number(found.ulps)
     if place.outside and _only_large_elements(item, place.reference, read):
         pair.floor_max = model_floor(item.output_type, measured(pair.scale), measured(pair.error_max)).max
         pair.outside = 0
-    elif place.words:
+    else:
         pair.detail = "; ".join(filter(None, (pair.detail, place.words)))
-    if found.on_grid is not False and _grid_shows(pair, item.job) and _is_rounded(read()):
-        pair.flags.append("half-precision-grid")
-        pair.hard = pair.hard or "half-precision grid"
 
 
 def _only_large_elements(item: _Item, worst: complex, read: Callable[[], Tensors]) -> bool:
@@ -208,6 +209,6 @@ def _grid_shows(pair: Pair, job: Job) -> bool:
     return peak >= GRID_MIN_REL * measured(pair.scale)
 
 
-def _is_rounded(group: Tensors) -> bool:
-    """Tell whether the candidate's values all are numbers of a half type, and the reference's are not."""
-    return on_half_grid(group.candidate) and not on_half_grid(group.working or group.expected)
+def _is_grid_expected(group: Tensors) -> bool:
+    """Tell whether the reference's values all are numbers of a half type too."""
+    return on_half_grid(group.working or group.expected)

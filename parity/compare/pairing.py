@@ -79,13 +79,15 @@ class Pairing:
 
     def pair(self, job: Job, found: Found, pools: Mapping[str, Floor]) -> Pair:
         """Return the pair of a job, with numbers and flags and the verdict still open."""
-        if isinstance(found, Distances):
-            return self._of_floats(job, found, pools)
-        if isinstance(found, Exact):
-            return self._of_exact(job, found)
+        if found is None:
+            return self._of_values(job)
         if isinstance(found, Obstacle):
             return self._bare(job, found.verdict, found.detail)
-        return self._of_values(job)
+        if found.problem in _HOPELESS:
+            return self._bare(job, "INCOMPARABLE", _HOPELESS[found.problem])
+        if isinstance(found, Exact):
+            return self._of_exact(job, found)
+        return self._of_floats(job, found, pools)
 
     def _bare(self, job: Job, verdict: Verdict = "MATCH", detail: str = "") -> Pair:
         """Return the pair of a job without numbers."""
@@ -106,8 +108,6 @@ class Pairing:
 
     def _of_exact(self, job: Job, found: Exact) -> Pair:
         """Return the pair of two tensors of which one holds integers."""
-        if found.problem:
-            return self._bare(job, "INCOMPARABLE", "NaN in the reference")
         pair = self._bare(job)
         pair.ground, pair.size, pair.outside = "exact", found.size, found.unequal
         pair.scale, pair.error_rms = number(found.scale), number(found.error_rms)
@@ -119,14 +119,11 @@ class Pairing:
 
     def _of_floats(self, job: Job, found: Distances, pools: Mapping[str, Floor]) -> Pair:
         """Return the pair of two floating tensors."""
-        problem = found.problem
-        if problem in _HOPELESS:
-            return self._bare(job, "INCOMPARABLE", _HOPELESS[problem])
         pair = self._bare(job)
         types = _types(self.run.dtype, *job.types)
         pair.ground = job.ground
         pair.hard = types.hard
-        if problem:
+        if found.misplaced:
             pair.hard = "not finite"
             pair.detail = f"{found.misplaced} elements not finite, or of another sign, where the other side's are"
         _FIRST_PASS.copy(found, pair)

@@ -38,6 +38,7 @@ EXCUSES: Final[tuple[Flag, ...]] = ("unbounded-depth", "contains", "inherited", 
 STAGE_VERDICTS: Final = ("MATCH", "INHERITED", "INCOMPLETE", "MISMATCH")
 """What is said of a stage, the mildest first; INHERITED: it fails only by what came before."""
 
+_EXCUSING: Final = frozenset(EXCUSES)
 _FINDING: Final = "finding"
 _OF_STAGE: Final = {
     "MATCH": "MATCH",
@@ -69,12 +70,12 @@ def failing(pair: Pair) -> bool:
 
 def is_excused(pair: Pair) -> bool:
     """Tell whether a flag says that a failing pair follows from something else."""
-    return not set(EXCUSES).isdisjoint(pair.flags)
+    return not _EXCUSING.isdisjoint(pair.flags)
 
 
 def is_finding(pair: Pair) -> bool:
     """Tell whether a pair fails without an excuse."""
-    return _standing(pair) == _FINDING
+    return pair.verdict in _FAILING and _EXCUSING.isdisjoint(pair.flags)  # asked of every pair more than once
 
 
 def keeps_from_match(pair: Pair) -> bool:

@@ -31,7 +31,7 @@ _STRETCH: Final = 1 << 16
 def on_half_grid(tensor: Tensor) -> bool:
     """Tell whether every value has no more mantissa bits than a narrower half type: float16, or for float16 bfloat16.
 
-    A first look at a few elements settles most tensors.
+    A first look at a few elements settles most tensors. No tensor of a type that has no narrower one does.
     """
     flat = np.ascontiguousarray(tensor.array).reshape(-1)
     edges = [0, *range(_SAMPLE, flat.size, _STRETCH), flat.size]
@@ -47,6 +47,8 @@ def on_half_grid_many(layout: Layout, tensors: Tensor) -> list[bool]:
 
 def _off_grid(values: Array, name: str) -> Array:
     """Tell of each value whether it has more bits; float16's denormals have none to spare and do not count."""
+    if name not in WORDS:
+        return np.ones(values.shape, np.bool_)
     words = values.view(WORDS[name])
     some: Array = (words & _LOW[name]) != 0
     if name == "float16":

@@ -24,7 +24,7 @@ import numpy as np
 from parity.distance.blocks import BLOCK, BLOCK64, blocks, load_pair, scratch
 from parity.distance.fast import NARROW, kernels_for, raw, stored
 from parity.distance.marks import Marks, blank, joined, scattered, spread, windows
-from parity.distance.place import Furthest, Place
+from parity.distance.place import Furthest, Place, index_of
 from parity.distance.products import inner
 from parity.distance.words import MOST_RANGES, counted, describe
 from parity.dtypes import widen
@@ -290,8 +290,7 @@ def _places(
         cosine = cosines[number]
         if cosine is None:
             cosine = known[number]
-        furthest = Furthest(top, at, pair)
-        yield furthest.place(shapes[number], outside=counts[number], words=words, cosine=cosine)
+        yield Place(index_of(at, shapes[number]), *pair, counts[number], cosine, words)
 
 
 def _begins(outside: Array, starts: Array) -> Array:
