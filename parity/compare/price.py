@@ -45,14 +45,11 @@ def _free_runs(reference: Trace, candidates: Sequence[Trace]) -> Iterator[RunPla
 
 
 def _results_of(run: RunReader) -> dict[str, str]:
-    """Return name and address of what a run is made for: the last step's latents, and the image."""
-    found: dict[str, str] = {}
-    for address in run.output_tensors:
-        if address.startswith(_LATENTS):
-            found["final_latents"] = address  # of all steps the last one stays
-        elif address.startswith(_IMAGE):
-            found.setdefault("image", address)
-    return found
+    """Return name and address of what a run is made for: the last step's latents, and the image; empty: it has none."""
+    outputs = run.output_tensors
+    latents = (address for address in reversed(outputs) if address.startswith(_LATENTS))
+    images = (address for address in outputs if address.startswith(_IMAGE))
+    return {"final_latents": next(latents, ""), "image": next(images, "")}
 
 
 def _entry(run: RunPlan, address: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from functools import reduce
-from itertools import chain
+from itertools import chain, filterfalse
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgspec.structs import replace
@@ -34,6 +34,7 @@ __all__ = ["by_type", "folder_name", "join", "named", "split"]
 _Labelled = TypeVar("_Labelled", "Pair", "Cause")
 
 _TWIN: Final = "float64"
+_PLANT: Final = re.compile("--plant=")
 _OVERALL: Final[tuple[Overall, ...]] = ("MISMATCH", "INCOMPLETE", "MATCH")
 
 
@@ -47,13 +48,15 @@ def named(candidates: Sequence[Trace]) -> dict[str, list[Trace]]:
     for trace in candidates:
         name, command = trace.manifest.name, trace.manifest.command
         groups[name, tuple(sorted(command))].append(trace)
-        shared[name] = shared.get(name, set(command)).intersection(command)
+        # A planted fault is told even where all of them have it.
+        options = set(filterfalse(_PLANT.match, command))
+        shared[name] = shared.get(name, options) & options
     return {_name_of(name, command, shared[name]): traces for (name, command), traces in groups.items()}
 
 
 def _name_of(name: str, command: Sequence[str], shared: set[str]) -> str:
     """Return the name of a candidate with the options that tell it apart from others of its name."""
-    told = [option for option in command if option.startswith("--plant=") or option not in shared]
+    told = filterfalse(shared.__contains__, command)
     words = ", ".join(map(_in_words, told))
     return f"{name} ({words})" if words else name
 
