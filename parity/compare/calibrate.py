@@ -47,6 +47,7 @@ _DIGITS: Final = Context(prec=2, rounding=ROUND_UP)
 _STAGE: Final = {stage: position for position, stage in enumerate(STAGES)}
 _LIMITED: Final = [known for known in MEASURES if known.proposal == "limit"]
 _SUBSTITUTES: Final = [known for known in MEASURES if known.proposal == "substitute"]
+_WRITTEN: Final = ("address", "stage", "question", "mode", "dtype", "require", "reason")
 _LITERAL: Final = re.compile(r"[^'\x00-\x1f\x7f]*")
 
 
@@ -214,12 +215,14 @@ def _limit(measured: float, dtype: str, headroom: float) -> str:
 
 def encode(rules: Sequence[Rule], title: str) -> str:
     """Return a tolerance file: `title` as a comment, then the rules."""
-    lines = [textwrap.indent(title, "# ")]
-    for rule in rules:
-        lines += ["", "[[tolerance]]"]
-        for name in ("address", "stage", "question", "mode", "dtype", "require", "reason"):
-            lines.append(f"{name} = {_quoted(getattr(rule, name))}")
-    return "\n".join(lines) + "\n"
+    comment = textwrap.indent(title, "# ", predicate=bool)
+    return "\n".join([comment, *map(_table, rules)]) + "\n"
+
+
+def _table(rule: Rule) -> str:
+    """Return a rule as a table of a tolerance file, after an empty line."""
+    lines = [f"{name} = {_quoted(getattr(rule, name))}" for name in _WRITTEN]
+    return "\n".join(["", "[[tolerance]]", *lines])
 
 
 def _quoted(text: str) -> str:

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 EXCUSES: Final[tuple[Flag, ...]] = ("unbounded-depth", "contains", "inherited", "equivalent")
-"""Flags that say why a failing pair is not a finding of its own. The other flags describe, they excuse nothing."""
+"""Flags that say why a failing pair is not a finding of its own; the first that it has counts. The others only describe."""
 
 STAGE_VERDICTS: Final = ("MATCH", "INHERITED", "INCOMPLETE", "MISMATCH")
 """What is said of a stage, the mildest first; INHERITED: it fails only by what came before."""
