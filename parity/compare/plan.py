@@ -22,8 +22,7 @@ from parity.errors import AddressError, CaseError, TraceError
 from parity.result import Pair
 
 if TYPE_CHECKING:
-    import re
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from parity.result import Ground, PairMode, Question, Verdict
     from parity.trace import Manifest, Record, RunReader, Trace
@@ -37,6 +36,7 @@ Kind: TypeAlias = tuple[int, int, Types]
 
 _EXPECTED_RUN: Final = {"layers": "forced", "steps": "steps", "free": "float64"}
 _TWIN: Final = "float64"
+_ANY: Final = "(?s:.*)"
 
 
 class RunPlan(NamedTuple):
@@ -100,6 +100,16 @@ class Plan(NamedTuple):
     pairs: list[Pair]
 
 
+class _Exclude:
+    """One `[[exclude]]` table, and whether it matched an address yet."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        """Compile the pattern."""
+        self.pattern = pattern(address)
+        self.reason = reason
+        self.used = False
+
+
 class Excludes:
     """The case's `[[exclude]]` tables; every one must match an address. `found` are those that one did, with its reason."""
 
@@ -110,24 +120,18 @@ class Excludes:
             CaseError: one is not a regular expression.
         """
         try:
-            self._tables = [(pattern(table["address"]), table["reason"]) for table in tables]
+            self._excludes = [_Exclude(table["address"], table["reason"]) for table in tables]
         except AddressError as error:
             raise CaseError(str(error)) from error
-        self._unused = set(range(len(self._tables)))
         self.found: dict[str, str] = {}
 
     def reason(self, address: str) -> str | None:
         """Return why an address is excluded, or None."""
-        if not self._tables:
-            return None
-        known = self.found.get(address)
-        if known is not None:
-            return known
-        for number, (expression, reason) in enumerate(self._tables):
-            if expression.fullmatch(address):
-                self._unused.discard(number)
-                self.found[address] = reason
-                return reason
+        for exclude in self._excludes:
+            if exclude.pattern.fullmatch(address):
+                exclude.used = True
+                self.found[address] = exclude.reason
+                return exclude.reason
         return None
 
     def refuse_unused(self, addresses: Iterable[str]) -> None:
@@ -138,11 +142,11 @@ class Excludes:
         """
         for address in addresses:
             self.reason(address)
-        if not self._unused:
+        unused = [exclude for exclude in self._excludes if not exclude.used]
+        if not unused:
             return
-        expression, reason = self._tables[min(self._unused)]
         message = (
-            f"the exclude {expression.pattern!r} ({reason}) matches no address; "
+            f"the exclude {unused[0].pattern.pattern!r} ({unused[0].reason}) matches no address; "
             "a pattern matches the whole address, port included"
         )
         raise CaseError(message)
@@ -178,10 +182,8 @@ def _mode_of(run: RunReader) -> PairMode:
 
 def _working_run(reference: Trace, dtype: str) -> RunReader | None:
     """Return the reference's run in a type, else its first working run, else what it has."""
-    whole = reference.in_modes("run")
-    working = [run for run in whole if run.name != _TWIN]
-    same = [run for run in working if run.info.dtype == dtype]
-    return next(iter(same or working or whole), None)
+    whole = [run for run in map(reference.run, reference.runs) if run.info.mode == "run"]
+    return min(whole, key=lambda run: (run.name == _TWIN, run.info.dtype != dtype), default=None)
 
 
 def plan_run(run: RunPlan, excludes: Excludes) -> Plan:
@@ -195,19 +197,23 @@ def plan_run(run: RunPlan, excludes: Excludes) -> Plan:
         if job is not None:
             plan.jobs.append(job)
         elif is_output(record.address):
-            plan.pairs.append(
-                blank(run, record, record.native, len(places), "UNEXPECTED", "the reference has no such address")
-            )
-    asked = pattern(run.candidate.info.only)
+            detail = "the reference has no such address"
+            plan.pairs.append(blank(run, record, record.native, len(places), "UNEXPECTED", detail))
+    for record in _missing(run, excludes):
+        detail = "the candidate recorded nothing here"
+        plan.pairs.append(blank(run, record, record.native, places[record.address], "MISSING", detail))
+    return plan
+
+
+def _missing(run: RunPlan, excludes: Excludes) -> Iterator[Record]:
+    """Yield what the candidate has to have and does not."""
+    only = run.candidate.info.only
+    asked = pattern(_ANY if only is None else only)
     for record in run.expected.records:
         address = record.address
-        if address in run.candidate or not _has_to_be_there(record, run, asked):
-            continue
-        if not _is_left_out(address, run, excludes):
-            plan.pairs.append(
-                blank(run, record, record.native, places[address], "MISSING", "the candidate recorded nothing here")
-            )
-    return plan
+        is_wanted = address not in run.candidate and _has_to_be_there(record, run) and asked.fullmatch(address)
+        if is_wanted and not _is_left_out(address, run, excludes):
+            yield record
 
 
 def _is_left_out(address: str, run: RunPlan, excludes: Excludes) -> bool:
@@ -215,14 +221,11 @@ def _is_left_out(address: str, run: RunPlan, excludes: Excludes) -> bool:
     return path_of(address) in run.manifest.not_compared or excludes.reason(address) is not None
 
 
-def _has_to_be_there(record: Record, run: RunPlan, asked: re.Pattern[str]) -> bool:
-    """Tell whether a record of the reference is one that the candidate has to have too."""
-    address = record.address
-    if not record.is_output_tensor:
+def _has_to_be_there(record: Record, run: RunPlan) -> bool:
+    """Tell whether a record of the reference is one that a whole run of the candidate has to have too."""
+    if run.mode == "steps" and step_of(record.address) is None:
         return False
-    if run.mode == "steps" and step_of(address) is None:
-        return False
-    return asked.fullmatch(address) is not None
+    return record.kind == "tensor" and is_output(record.address)
 
 
 def _job(run: RunPlan, record: Record, places: Mapping[str, int]) -> Job | None:
