@@ -17,7 +17,7 @@ from parity.compare.work import Obstacle
 from parity.distance.exact import Exact, same_value
 from parity.distance.sums import Distances
 from parity.dtypes import FLOATS, eps, is_float
-from parity.result import MEASURES, Worst, number
+from parity.result import MEASURES, Worst, measured, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -127,7 +127,7 @@ class Pairing:
             pair.hard = "not finite"
             pair.detail = f"{found.misplaced} elements not finite, or of another sign, where the other side's are"
         _FIRST_PASS.copy(found, pair)
-        pair.cosine = number(found.cosine)  # known already where it follows from a small error
+        pair.cosine = found.cosine_at(measured(pair.rel_l2))  # known already where it follows from a small error
         if self.run.question == "semantics" and self._is_island(job):
             pair.flags.append("island")
         if types.mixed:
@@ -136,7 +136,7 @@ class Pairing:
             _OF_WORKING.copy(found, pair)
             _set_floor(pair, self._measured_floor(job, found, types.output, pools))
         elif job.ground == "model":
-            _set_floor(pair, model_floor(types.output, found.scale))
+            _set_floor(pair, model_floor(types.output, measured(pair.scale)))
             if self._may_be_deep(job) and is_within(pair, DEPTH):
                 pair.flags.append("unbounded-depth")
         return pair

@@ -215,7 +215,8 @@ class Distances(msgspec.Struct, frozen=True, gc=False):
     @property
     def error_max(self) -> float:
         """Return the largest error."""
-        return self.error.peak
+        error = self.error
+        return error.peak if error.exponent else error.largest
 
     @property
     def working_rms(self) -> float:
@@ -240,9 +241,12 @@ class Distances(msgspec.Struct, frozen=True, gc=False):
     @property
     def cosine(self) -> float | None:
         """Return the cosine where it is known from the error alone, which is small; None where a second look is needed."""
-        rel = self.rel_l2
-        if rel < _COSINE_BY_ERROR and self.odd is None:
-            return 1.0 - 0.5 * rel * rel
+        return self.cosine_at(self.rel_l2)
+
+    def cosine_at(self, rel_l2: float) -> float | None:
+        """Return the same for a caller that knows `rel_l2` already."""
+        if rel_l2 < _COSINE_BY_ERROR and self.odd is None:
+            return 1.0 - 0.5 * rel_l2 * rel_l2
         return None
 
     def _relative(self, error: float) -> float:
