@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["by_type", "folder_name", "join", "named", "split"]
 
 _Labelled = TypeVar("_Labelled", "Pair", "Cause")
+_GRAVITY: Final = {word: place for place, word in enumerate(STAGE_VERDICTS)}
 
 _TWIN: Final = "float64"
 _PLANT: Final = re.compile("--plant=")
@@ -160,8 +161,8 @@ def _labelled(items: Sequence[_Labelled], label: str) -> list[_Labelled]:
 def _stages(views: Iterable[Result]) -> dict[str, str]:
     """Return the gravest verdict of each stage."""
     told = chain.from_iterable(view.stages.items() for view in views)
-    # Of the verdicts of one stage the last one stays, so the gravest come last.
-    gravest = dict(sorted(told, key=lambda item: STAGE_VERDICTS.index(item[1])))
+    # Of the verdicts of one stage the last one stays, so the gravest come last; a word that a file has from elsewhere first.
+    gravest = dict(sorted(told, key=lambda item: _GRAVITY.get(item[1], -1)))
     return {stage: gravest[stage] for stage in STAGES if stage in gravest}
 
 
