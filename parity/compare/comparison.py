@@ -100,9 +100,14 @@ class _Comparison:
     """One reference, and how it is compared with each of its candidates."""
 
     def __init__(
-        self, reference: Trace, excludes: Excludes, book: RuleBook, *, threads: int,
+        self,
+        reference: Trace,
+        excludes: Excludes,
+        book: RuleBook,
+        *,
+        threads: int,
         progress: Callable[[int, int], None] | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Keep what all candidates are compared with."""
         self.reference = reference
         self.excludes = excludes

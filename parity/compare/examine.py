@@ -125,9 +125,17 @@ def _examine(item: _Item) -> None:
     expected, candidate, _ = group
     if pair.ground == "exact":
         place = locate_exact(expected, candidate)
-        pair.worst, pair.detail = _worst(place), place.words
+        pair.worst = _worst(place)
+        pair.detail = place.words
         return
-    place = locate(expected, candidate, item.limit, item.cosine, measured(pair.error_max), compiled=item.compiled)
+    place = locate(
+        expected,
+        candidate,
+        limit=item.limit,
+        cosine=item.cosine,
+        peak=measured(pair.error_max),
+        compiled=item.compiled,
+    )
     ulps = None
     if item.counts_ulps and has_ulps(candidate.dtype):
         ulps = largest_ulps(expected, candidate, compiled=item.compiled)
@@ -160,23 +168,34 @@ def _settle_place(item: _Item, place: Place, read: Callable[[], Tensors]) -> Non
     """Fill in where the error is, and raise the floor where only elements are outside that are large themselves."""
     pair = item.pair
     pair.worst = _worst(place)
-    pair.cosine, pair.outside = number(place.cosine), place.outside
-    if place.outside and _only_large_elements(item, place.reference, read):
-        pair.floor_max = model_floor(item.output_type, measured(pair.scale), measured(pair.error_max)).max
+    pair.cosine = number(place.cosine)
+    pair.outside = place.outside
+    if _only_large_elements(item, place, read):
+        raised = model_floor(item.output_type, measured(pair.scale), peak=measured(pair.error_max))
+        pair.floor_max = raised.max
         pair.outside = 0
     else:
         pair.detail = "; ".join(filter(None, (pair.detail, place.words)))
 
 
-def _only_large_elements(item: _Item, worst: complex, read: Callable[[], Tensors]) -> bool:
-    """Tell whether every element beyond the modelled limit is off by a few ulp of its own; the worst one first."""
-    pair, limit, output_type = item.pair, item.limits.max, item.output_type
-    if pair.ground != "model" or pair.hard or isinstance(worst, complex):
+def _only_large_elements(item: _Item, place: Place, read: Callable[[], Tensors]) -> bool:
+    """Tell whether elements are beyond the modelled limit, but each by a few ulp of its own; the worst one first."""
+    pair, worst = item.pair, place.reference
+    if not place.outside or pair.ground != "model" or pair.hard or isinstance(worst, complex):
         return False
-    if measured(pair.error_max) > max(limit, MODEL_ULPS * ulp(output_type, worst)):
+    limit = item.limits.max
+    allowed = MODEL_ULPS * ulp(item.output_type, worst)
+    if measured(pair.error_max) > max(limit, allowed):
         return False
     group = read()
-    return not some_beyond_ulps(group.expected, group.candidate, limit, output_type, MODEL_ULPS, compiled=item.compiled)
+    return not some_beyond_ulps(
+        group.expected,
+        group.candidate,
+        limit=limit,
+        output_type=item.output_type,
+        allowed=MODEL_ULPS,
+        compiled=item.compiled,
+    )
 
 
 def _worst(place: Place) -> Worst:
@@ -197,12 +216,14 @@ def _grid_shows(pair: Pair, job: Job) -> bool:
     In a run of a half type a wider tensor is made from numbers of that type and may lie on its grid by right, so there
     only an error beyond the limits shows it.
     """
-    delivered, recorded = job.candidate.dtype, (job.working or job.expected).dtype
+    delivered = job.candidate.dtype
+    recorded = (job.working or job.expected).dtype
     if not {pair.dtype, delivered, recorded} <= WORDS.keys():
         return False
     if delivered == "float16":
         return pair.size >= GRID_MIN_SIZE
-    error, peak = measured(pair.error_rms), measured(pair.error_max)
+    error = measured(pair.error_rms)
+    peak = measured(pair.error_max)
     if pair.dtype in _HALVES:
         limits = limits_of(pair)  # of the floor that a few large elements may have raised
         return error > limits.rms or peak > limits.max

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from functools import cached_property, partial
+from itertools import filterfalse
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
@@ -78,8 +79,7 @@ def relate(pairs: Sequence[Pair], program: Components) -> None:
     """Set the flags of all pairs of a program anew; `contains` and the flags of a pair by itself stay."""
     runs: defaultdict[tuple[PairMode, Question, str | None], _Run] = defaultdict(_Run)
     for pair in pairs:
-        for flag in _RELATIVE.intersection(pair.flags):
-            pair.flags.remove(flag)
+        pair.flags[:] = filterfalse(_RELATIVE.__contains__, pair.flags)
         runs[pair.mode, pair.question, pair.dtype].pairs.append(pair)
     for mode, question, dtype in list(runs):
         if mode in _SCOPE:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from parity.compare.plan import Job, RunPlan
     from parity.compare.work import Found
     from parity.result import Pair, Verdict
-    from parity.trace import Manifest
+    from parity.trace import Island, Manifest
 
 __all__ = ["Pairing", "pairs_of"]
 
@@ -71,7 +71,7 @@ class Pairing:
     def __init__(self, run: RunPlan, reference: Manifest) -> None:
         """Look them up once for the run."""
         self.run = run
-        self.islands = _with_parents(island.path for island in reference.islands)
+        self.islands = _with_parents(reference.islands)
         self.repeat = reference.checks.repeat_max_abs
         rows = run.manifest.alignment
         self.has_table = rows is not None
@@ -95,10 +95,13 @@ class Pairing:
 
     def _of_values(self, job: Job) -> Pair:
         """Compare plain values: exactly, floats up to the rounding of the run's type."""
-        first, second = job.expected_run.value(job.address), self.run.candidate.value(job.address)
+        first = job.expected_run.value(job.address)
+        second = self.run.candidate.value(job.address)
         equal = same_value(first, second) or _is_rounded_alike(first, second, self.run.dtype)
         pair = self._bare(job)
-        pair.ground, pair.size, pair.outside = "exact", 1, int(not equal)
+        pair.ground = "exact"
+        pair.size = 1
+        pair.outside = int(not equal)
         pair.worst = Worst(index=(), reference=_shown(first), candidate=_shown(second))
         if not equal:
             pair.detail = f"{second!r}; the reference has {first!r}"
@@ -109,8 +112,11 @@ class Pairing:
     def _of_exact(self, job: Job, found: Exact) -> Pair:
         """Return the pair of two tensors of which one holds integers."""
         pair = self._bare(job)
-        pair.ground, pair.size, pair.outside = "exact", found.size, found.unequal
-        pair.scale, pair.error_rms = number(found.scale), number(found.error_rms)
+        pair.ground = "exact"
+        pair.size = found.size
+        pair.outside = found.unequal
+        pair.scale = number(found.scale)
+        pair.error_rms = number(found.error_rms)
         pair.error_max = pair.max_abs = number(found.error_max)
         pair.rel_l2 = number(found.rel_l2)
         if job.expected.dtype != job.candidate.dtype:
@@ -144,9 +150,7 @@ class Pairing:
     def _is_island(self, job: Job) -> bool:
         """Tell whether the reference computes in a narrower type here, inside its float64 run."""
         expected = job.expected
-        if expected.dtype in _NARROWER or expected.island is not None:
-            return True
-        return path_of(job.address) in self.islands
+        return expected.dtype in _NARROWER or expected.island is not None or path_of(job.address) in self.islands
 
     def _measured_floor(self, job: Job, found: Distances, output_type: str, pools: Mapping[str, Floor]) -> Floor:
         """Return the floor that the reference's own error and the candidate's platform set."""
@@ -169,7 +173,8 @@ class Pairing:
 
 def _set_floor(pair: Pair, floor: Floor) -> None:
     """Give a pair its floor, of which its limits are multiples."""
-    pair.floor_rms, pair.floor_max = number(floor.rms), number(floor.max)
+    pair.floor_rms = number(floor.rms)
+    pair.floor_max = number(floor.max)
 
 
 class _Types(NamedTuple):
@@ -218,11 +223,11 @@ def _pool_key(job: Job) -> str:
     return f"{path_of(job.address)}:{port_of(job.address)}"
 
 
-def _with_parents(paths: Iterable[str]) -> frozenset[str]:
-    """Return the paths and those of every module around them: what contains an island is one."""
+def _with_parents(islands: Iterable[Island]) -> frozenset[str]:
+    """Return the paths of islands and of every module around them: what contains an island is one."""
     found: set[str] = set()
-    for path in paths:
-        found.update(accumulate(path.split("."), "{}.{}".format))
+    for island in islands:
+        found.update(accumulate(island.path.split("."), "{}.{}".format))
     return frozenset(found)
 
 

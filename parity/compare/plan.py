@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from itertools import filterfalse
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -35,6 +36,9 @@ Types: TypeAlias = tuple[str, str, str | None]
 Kind: TypeAlias = tuple[int, int, Types]
 
 _EXPECTED_RUN: Final = {"layers": "forced", "steps": "steps", "free": "float64"}
+_GROUND_ALONE: Final[dict[Ground, Ground]] = {"float64": "float64", "floor": "model", "model": "model"}
+"""The ground of a pair without a tensor of the working run, by that of its run: no floor is measured without one."""
+
 _TWIN: Final = "float64"
 _ANY: Final = "(?s:.*)"
 
@@ -188,77 +192,81 @@ def _working_run(reference: Trace, dtype: str) -> RunReader | None:
 
 def plan_run(run: RunPlan, excludes: Excludes) -> Plan:
     """List the jobs of a run, and its pairs that are missing or unexpected."""
+
+    def is_left_out(record: Record) -> bool:
+        return path_of(record.address) in run.manifest.not_compared or excludes.reason(record.address) is not None
+
     plan = Plan([], [])
     places = {record.address: place for place, record in enumerate(run.expected.records)}
-    for record in run.candidate.records:
-        if _is_left_out(record.address, run, excludes):
-            continue
+    for record in filterfalse(is_left_out, run.candidate.records):
         job = _job(run, record, places)
         if job is not None:
             plan.jobs.append(job)
         elif is_output(record.address):
             detail = "the reference has no such address"
             plan.pairs.append(blank(run, record, record.native, len(places), "UNEXPECTED", detail))
-    for record in _missing(run, excludes):
+    for record in filterfalse(is_left_out, _missing(run)):
         detail = "the candidate recorded nothing here"
         plan.pairs.append(blank(run, record, record.native, places[record.address], "MISSING", detail))
     return plan
 
 
-def _missing(run: RunPlan, excludes: Excludes) -> Iterator[Record]:
-    """Yield what the candidate has to have and does not."""
+def _missing(run: RunPlan) -> Iterator[Record]:
+    """Return what was asked of the candidate and is not there."""
     only = run.candidate.info.only
     asked = pattern(_ANY if only is None else only)
-    for record in run.expected.records:
-        address = record.address
-        is_wanted = address not in run.candidate and _has_to_be_there(record, run) and asked.fullmatch(address)
-        if is_wanted and not _is_left_out(address, run, excludes):
-            yield record
+    missing = filterfalse(run.candidate.__contains__, _wanted(run))
+    return map(run.expected.record, filter(asked.fullmatch, missing))
 
 
-def _is_left_out(address: str, run: RunPlan, excludes: Excludes) -> bool:
-    """Tell whether the candidate or the case says that an address is not compared."""
-    return path_of(address) in run.manifest.not_compared or excludes.reason(address) is not None
-
-
-def _has_to_be_there(record: Record, run: RunPlan) -> bool:
-    """Tell whether a record of the reference is one that a whole run of the candidate has to have too."""
-    if run.mode == "steps" and step_of(record.address) is None:
-        return False
-    return record.kind == "tensor" and is_output(record.address)
+def _wanted(run: RunPlan) -> list[str]:
+    """Return the reference's addresses that a whole run of the candidate has to have too."""
+    outputs = run.expected.output_tensors
+    if run.mode != "steps":
+        return outputs
+    # What comes before and after the loop is not replayed step by step.
+    return [address for address in outputs if step_of(address) is not None]
 
 
 def _job(run: RunPlan, record: Record, places: Mapping[str, int]) -> Job | None:
     """Pair a candidate's record with the expected one, else with the working run's."""
-    address = record.address
-    expected = run.expected.find(address)
-    working = None if run.working is None else run.working.find(address)
+    expected = run.expected.find(record.address)
     if expected is None:
-        if working is None or run.working is None:
-            return None
-        return Job(
-            address=address,
-            order=len(places),
-            expected=working,
-            candidate=record,
-            working=None,
-            run=run,
-            expected_run=run.working,
-            ground="model",
-        )
-    if working is not None and not is_same_tensor(working, expected):
-        working = None
-    # Without the reference's own error there is no floor to measure.
-    ground: Ground = "model" if run.ground == "floor" and working is None else run.ground
+        return _job_of_working(run, record, order=len(places))
+    working = _working_record(run, expected)
     return Job(
-        address=address,
-        order=places[address],
+        address=record.address,
+        order=places[record.address],
         expected=expected,
         candidate=record,
         working=working,
         run=run,
         expected_run=run.expected,
-        ground=ground,
+        ground=run.ground if working is not None else _GROUND_ALONE[run.ground],
+    )
+
+
+def _working_record(run: RunPlan, expected: Record) -> Record | None:
+    """Return the working run's record of the expected tensor, where it has one of the same shape."""
+    working = None if run.working is None else run.working.find(expected.address)
+    if working is None or not is_same_tensor(working, expected):
+        return None
+    return working
+
+
+def _job_of_working(run: RunPlan, record: Record, order: int) -> Job | None:
+    """Pair a candidate's record with the working run's, where that alone has the address."""
+    if run.working is None or record.address not in run.working:
+        return None
+    return Job(
+        address=record.address,
+        order=order,
+        expected=run.working.record(record.address),
+        candidate=record,
+        working=None,
+        run=run,
+        expected_run=run.working,
+        ground="model",
     )
 
 

@@ -12,7 +12,7 @@ from parity.distance.tensor import Tensor
 from parity.result import number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from parity.compare.plan import RunPlan
     from parity.trace import RunReader, Trace
@@ -30,26 +30,35 @@ def price_of(reference: Trace, candidates: Sequence[Trace]) -> dict[str, Any]:
     against the reference's working run.
     """
     price: defaultdict[str, dict[str, Any]] = defaultdict(dict)
-    for run in _free_runs(reference, candidates):
-        for what, address in _results_of(run.expected).items():
-            if address in run.candidate:
-                price[what][run.dtype] = _entry(run, address)
+    for trace in candidates:
+        for replayed in trace.in_modes("free"):
+            run = describe_run(reference, trace, replayed.name)
+            for what, entry in _of_run(run).items():
+                price[what][run.dtype] = entry
     return dict(price)
 
 
-def _free_runs(reference: Trace, candidates: Sequence[Trace]) -> Iterator[RunPlan]:
-    """Yield the free runs of candidates with those that they are held against."""
-    for trace in candidates:
-        for run in trace.in_modes("free"):
-            yield describe_run(reference, trace, run.name)
+def _of_run(run: RunPlan) -> dict[str, dict[str, Any]]:
+    """Return what the results of one run cost, of those that the candidate has."""
+    entries: dict[str, dict[str, Any]] = {}
+    for what, address in _results_of(run.expected).items():
+        if address in run.candidate:
+            entries[what] = _entry(run, address)
+    return entries
 
 
 def _results_of(run: RunReader) -> dict[str, str]:
     """Return name and address of what a run is made for: the last step's latents, and the image; empty: it has none."""
     outputs = run.output_tensors
-    latents = (address for address in reversed(outputs) if address.startswith(_LATENTS))
-    images = (address for address in outputs if address.startswith(_IMAGE))
-    return {"final_latents": next(latents, ""), "image": next(images, "")}
+    return {
+        "final_latents": _first(reversed(outputs), _LATENTS),
+        "image": _first(outputs, _IMAGE),
+    }
+
+
+def _first(addresses: Iterable[str], beginning: str) -> str:
+    """Return the first address that begins so; empty: there is none."""
+    return next((address for address in addresses if address.startswith(beginning)), "")
 
 
 def _entry(run: RunPlan, address: str) -> dict[str, Any]:

@@ -120,9 +120,11 @@ def verdict_of(pairs: Sequence[Pair], unexplained: Sequence[str] = ()) -> Overal
     standings = set(map(_standing, pairs))
     if _FINDING in standings:
         return "MISMATCH"
-    undecided = [*unexplained, *standings & _UNDECIDED]
     compared = {pair.mode for pair in pairs if pair.verdict == "MATCH"} - {"audit"}
-    return "INCOMPLETE" if undecided or not compared else "MATCH"
+    # Where nothing was compared, nothing is said by there being no finding.
+    if unexplained or not compared or not standings.isdisjoint(_UNDECIDED):
+        return "INCOMPLETE"
+    return "MATCH"
 
 
 def summarize(result: Result) -> None:
@@ -130,10 +132,10 @@ def summarize(result: Result) -> None:
     result.counts = _counts(result.pairs)
     result.first_divergence = first_of(result)
     result.verdict = verdict_of(result.pairs, result.coverage.unexplained)
-    by_stage: defaultdict[str, list[Pair]] = defaultdict(list)
+    standings: defaultdict[str, set[str]] = defaultdict(set)
     for pair in result.pairs:
-        by_stage[pair.stage].append(pair)
-    result.stages = {stage: _stage_verdict(by_stage[stage]) for stage in STAGES if stage in by_stage}
+        standings[pair.stage].add(_standing(pair))
+    result.stages = {stage: _stage_verdict(standings[stage]) for stage in STAGES if stage in standings}
 
 
 def _counts(pairs: Sequence[Pair]) -> dict[str, int]:
@@ -144,7 +146,6 @@ def _counts(pairs: Sequence[Pair]) -> dict[str, int]:
     return _NONE | verdicts | {"findings": findings} | flags
 
 
-def _stage_verdict(pairs: Iterable[Pair]) -> str:
-    """Return the verdict of one stage: the gravest of what its pairs say."""
-    standings = set(map(_standing, pairs))
-    return max((_OF_STAGE[standing] for standing in standings), key=STAGE_VERDICTS.index)
+def _stage_verdict(standings: Iterable[str]) -> str:
+    """Return the verdict of one stage: the gravest of what is said for how its pairs stand."""
+    return max(map(_OF_STAGE.__getitem__, standings), key=STAGE_VERDICTS.index)

@@ -116,7 +116,7 @@ def measure_jobs(
     """
     if compiled:
         fast.start()
-    found: list[Found] = list(map(_obstacle, jobs))
+    found: dict[int, Found] = dict(enumerate(map(_obstacle, jobs)))
     left = [number for number, job in enumerate(jobs) if found[number] is None and job.expected.kind == "tensor"]
     shares = shared_out(left, jobs.__getitem__)
     large = [[number] for number in shares.large]
@@ -124,15 +124,14 @@ def measure_jobs(
 
     def work(numbers: Sequence[int]) -> None:
         measured = _measure([jobs[number] for number in numbers], compiled=compiled)
-        for number, it in zip(numbers, measured, strict=True):
-            found[number] = it
+        found.update(zip(numbers, measured, strict=True))
 
     done = 0
     for numbers in each(work, large, [*small, *shares.together], threads):
         done += len(numbers)
         if progress is not None:
             progress(done, len(left))
-    return found
+    return list(found.values())
 
 
 def each(work: Callable[[Item], Any], large: Sequence[Item], small: Sequence[Item], threads: int) -> Iterator[Item]:
