@@ -45,10 +45,14 @@ def _one_thread():
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory) -> Path:
     """Return a folder that holds the tiny model and a small case."""
+    return with_model(tmp_path_factory.mktemp("case"))
+
+
+def with_model(place: Path, *options: str) -> Path:
+    """Write a model and the small case into a folder."""
     from torch_refs.tiny import main
 
-    place = tmp_path_factory.mktemp("case")
-    main([str(place / "tiny")])
+    main([str(place / "tiny"), *options])
     (place / "case.toml").write_text(CASE)
     return place
 

@@ -29,9 +29,9 @@ NAMED = [
     "scheduler.step@step=1:input.sample", "scheduler.step@step=2:input.noise", "scheduler.step@step=2:output",
     "vae.decode:input.z", "vae.decode:output", "postprocess:input.image", "postprocess:output", "vae.encode:input.x",
     "vae.encode:input.noise", "vae.encode:output.mean", "vae.encode:output.logvar", "vae.encode:output.sample",
-    "text_encoder@call=1:output.hidden_states.3", "text_encoder_2.text_projection@call=0:output",
+    "text_encoder@call=1:output.hidden_states.2", "text_encoder_2.text_projection@call=0:output",
     "unet@step=0:input.added_cond_kwargs.time_ids", "unet@step=0:input.timestep_cond", "unet@step=2:output.0",
-    "unet.conv_in@step=0:input.input", "unet.down_blocks.1@step=0:output.1.2",
+    "unet.conv_in@step=0:input.input", "unet.down_blocks.1@step=0:output.1.0",
     "unet.mid_block.resnets.0.nonlinearity@step=1,call=2:output", "vae.decoder.up_blocks.3:output",
     "vae.encoder.conv_in:output",
 ]  # fmt: skip
@@ -168,7 +168,7 @@ def test_named_functions_are_forced_by_their_formulas(trace):
     np.testing.assert_array_equal(
         forced.tensor("tokenizer_2@call=1:output.input_ids"), working.tensor("tokenizer_2@call=1:output.input_ids")
     )
-    states = [wide("text_encoder@call=1:output.hidden_states.3"), wide("text_encoder_2@call=1:output.hidden_states.4")]
+    states = [wide("text_encoder@call=1:output.hidden_states.2"), wide("text_encoder_2@call=1:output.hidden_states.3")]
     np.testing.assert_array_equal(
         forced.wide("encode_prompt:output.negative_prompt_embeds"), np.concatenate(states, -1)
     )
