@@ -162,7 +162,11 @@ def _bounded(pairs: Sequence[Pair]) -> list[_Largest]:
 
 
 def _reasons(
-    group: _Group, pairs: Sequence[Pair], largest: Sequence[_Largest], kinds: Mapping[str, str], headroom: float
+    group: _Group,
+    pairs: Sequence[Pair],
+    largest: Sequence[_Largest],
+    kinds: Mapping[str, str],
+    headroom: float,
 ) -> Iterator[str]:
     """Yield what a rule was made from, and what speaks against it."""
     seen = " and ".join(f"{most.name} {most.value:.2g}" for most in largest)
@@ -210,7 +214,9 @@ def _largest(pairs: Sequence[Pair], measures: Sequence[Measure]) -> list[_Larges
 
 def _limit(measured: float, dtype: str, headroom: float) -> str:
     """Return the limit as text, rounded up to two digits; nothing measured leaves room for the type's rounding."""
-    return f"{_DIGITS.create_decimal(Decimal((measured or eps(dtype)) * headroom)):.1e}"
+    limit = headroom * (measured or eps(dtype))
+    rounded_up = _DIGITS.create_decimal(Decimal(limit))
+    return f"{rounded_up:.1e}"
 
 
 def encode(rules: Sequence[Rule], title: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from itertools import chain, islice
+from itertools import chain, count, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -157,7 +157,8 @@ class _Comparison:
         """Relate the pairs of one candidate to each other, and put its result together."""
         relate(pairs, self.reference.manifest.program)
         reference, manifest = self.reference, self.reference.manifest
-        sides = {"reference": reference} | dict(_numbered("candidate", candidates))
+        names = chain(["candidate"], map("candidate {}".format, count(1)))
+        sides = {"reference": reference} | dict(zip(names, candidates, strict=False))
         result = Result(
             verdict="INCOMPLETE",
             counts={},
@@ -252,12 +253,6 @@ def _runs(traces: Iterable[Trace]) -> Iterator[RunReader]:
     """Yield every run of every trace."""
     for trace in traces:
         yield from trace.readers
-
-
-def _numbered(side: str, traces: Sequence[Trace]) -> Iterator[tuple[str, Trace]]:
-    """Yield traces by their side, the second and further ones with their number."""
-    for number, trace in enumerate(traces):
-        yield f"{side} {number}" if number else side, trace
 
 
 def _price(reference: Trace, candidates: Sequence[Trace], pairs: Sequence[Pair]) -> dict[str, Any]:

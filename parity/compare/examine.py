@@ -145,9 +145,13 @@ def _examine(item: _Item) -> None:
 def _examine_many(items: Sequence[_Item]) -> None:
     """Do the same for small pairs of the same runs and types, none of them exact."""
     layout, expected, candidate = laid([item.job for item in items])
-    limits = [item.limit for item in items]
-    cosines = [item.cosine for item in items]
-    places = locate_many(layout, expected, candidate, limits, cosines)
+    places = locate_many(
+        layout,
+        expected,
+        candidate,
+        limits=[item.limit for item in items],
+        cosines=[item.cosine for item in items],
+    )
     ulps = largest_ulps_many(layout, expected, candidate)
     on_grid = on_half_grid_many(layout, candidate)
     for item, found in zip(items, map(_Findings, places, ulps, on_grid), strict=True):

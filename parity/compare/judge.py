@@ -81,7 +81,8 @@ def limits_of(pair: Pair) -> Limits:
     """Return the limits of the rms error and of the largest error of a pair, without any rule."""
     if pair.ground != "float64":
         return Limits(RMS_FACTOR * measured(pair.floor_rms), MAX_FACTOR * measured(pair.floor_max))
-    scale, limit = measured(pair.scale), _twin_limit(pair)
+    limit = _twin_limit(pair)
+    scale = measured(pair.scale)
     return Limits(limit.rms * scale, limit.max * scale)
 
 
@@ -112,23 +113,28 @@ def decide(pair: Pair, book: RuleBook) -> None:
 
 def _by_equality(pair: Pair) -> None:
     """Judge what has to be equal."""
-    pair.basis, pair.limit = "exact", "equal"
+    pair.basis = "exact"
+    pair.limit = "equal"
     pair.verdict = _VERDICT[not pair.outside]
 
 
 def _by_twin(pair: Pair) -> None:
     """Judge float64 against float64."""
-    pair.basis, pair.limit = "float64", _twin_limit(pair).text
+    pair.basis = "float64"
+    pair.limit = _twin_limit(pair).text
     pair.verdict = _VERDICT[is_within(pair)]
 
 
 def _by_floor(pair: Pair) -> None:
     """Judge by the floor, measured or modelled."""
-    error, peak, limits = measured(pair.error_rms), measured(pair.error_max), limits_of(pair)
+    error, peak = measured(pair.error_rms), measured(pair.error_max)
+    limits = limits_of(pair)
     floor_rms, floor_max = limits.rms / RMS_FACTOR, limits.max / MAX_FACTOR
-    pair.basis, pair.limit = pair.ground, _FLOOR_LIMIT % (floor_rms, floor_max)
+    pair.basis = pair.ground
+    pair.limit = _FLOOR_LIMIT % (floor_rms, floor_max)
     pair.verdict = _VERDICT[limits.allow(error, peak)]
-    pair.ratio_to_floor = number(max(ratio(error, floor_rms), ratio(peak, floor_max) / BETWEEN_PEAKS))
+    multiple = max(ratio(error, floor_rms), ratio(peak, floor_max) / BETWEEN_PEAKS)
+    pair.ratio_to_floor = number(multiple)
 
 
 _JUDGES: Final = {"exact": _by_equality, "float64": _by_twin, "floor": _by_floor, "model": _by_floor}
@@ -146,7 +152,8 @@ def _by_rule(pair: Pair, rule: Rule, predicate: Predicate) -> None:
             f"use {_ALWAYS}, or compare the traces again with this rule"
         )
         raise ToleranceError(message)
-    pair.basis, pair.limit = f"case: {rule.reason}", predicate.text
+    pair.basis = f"case: {rule.reason}"
+    pair.limit = predicate.text
     pair.verdict = _VERDICT[predicate.holds(values)]
 
 

@@ -94,13 +94,13 @@ class _Reader:
     def _joined(self, node: ast.BoolOp) -> Test:
         """Read tests joined by `and`, or by `or`."""
         join = _JOIN[type(node.op)]
-        parts = [self.test(value) for value in node.values]
+        parts = list(map(self.test, node.values))
         return lambda values: join(part(values) for part in parts)
 
     def _comparison(self, node: ast.Compare) -> Test:
         """Read a chain of comparisons, `1e-5 < rel_l2 <= 1e-3`."""
-        terms = [self._term(operand) for operand in (node.left, *node.comparators)]
-        compares = [self._operator(comparison) for comparison in node.ops]
+        terms = list(map(self._term, (node.left, *node.comparators)))
+        compares = list(map(self._operator, node.ops))
         chain = list(zip(compares, terms, terms[1:], strict=False))
         return lambda values: all(holds(left(values), right(values)) for holds, left, right in chain)
 

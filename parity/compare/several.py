@@ -15,6 +15,7 @@ import re
 from collections import Counter, defaultdict
 from functools import reduce
 from itertools import chain, filterfalse
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgspec.structs import replace
@@ -115,12 +116,12 @@ def join(views: Mapping[str, Result], before: Result | None = None) -> Result:
     if len(several) == 1:
         return first
     whole = Result(
-        verdict=min((view.verdict for view in several), key=_OVERALL.index),
+        verdict=min(map(attrgetter("verdict"), several), key=_OVERALL.index),
         counts={},
         first_divergence=None,
         causes=[],
         pairs=[],
-        coverage=reduce(_together, (view.coverage for view in several)),
+        coverage=reduce(_together, map(attrgetter("coverage"), several)),
         platform={},
         provenance={"reference": first.provenance.get("reference")},
         case=first.case,

@@ -104,7 +104,11 @@ def _size_bytes(job: Job) -> int:
 
 
 def measure_jobs(
-    jobs: Sequence[Job], threads: int, progress: Callable[[int, int], None] | None = None, *, compiled: bool = False
+    jobs: Sequence[Job],
+    threads: int,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    compiled: bool = False,
 ) -> list[Found]:
     """Measure all jobs, in the order given.
 
@@ -222,10 +226,15 @@ def _measure_batch(batch: Sequence[Job]) -> list[Distances]:
 
 def laid(jobs: Sequence[Job]) -> tuple[Layout, Tensor, Tensor]:
     """Read the expected and the candidate's tensors of jobs of one kind, end to end."""
-    layout = Layout.of([job.expected.shape for job in jobs])
-    expected = _flat(jobs[0].expected_run, [job.expected for job in jobs], layout)
-    candidate = _flat(jobs[0].run.candidate, [job.candidate for job in jobs], layout)
-    return layout, expected, candidate
+    expected = [job.expected for job in jobs]
+    candidate = [job.candidate for job in jobs]
+    layout = Layout.of([record.shape for record in expected])
+    first = jobs[0]
+    return (
+        layout,
+        _flat(first.expected_run, expected, layout),
+        _flat(first.run.candidate, candidate, layout),
+    )
 
 
 def _flat(run: RunReader, records: Sequence[Record], layout: Layout) -> Tensor:
