@@ -9,7 +9,10 @@ r"""Where a tensor was seen: path, step, call, port, and the order of the stages
     True
 
 `PATH[@step=N][,call=N]:PORT` is fixed by the contract. `@` opens the index part, so an address with a
-call and no step reads `PATH@call=1:PORT`. Every pattern must match the whole address.
+call and no step reads `PATH@call=1:PORT`. Every pattern must match the whole address, and does so in time that grows with
+the address alone, whatever the pattern is: RE2 matches it, so there is no look-around and no back reference.
+
+Source: https://github.com/google/re2/wiki/Syntax
 """
 
 from __future__ import annotations
@@ -17,17 +20,22 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from parity.errors import AddressError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "STAGES",
     "Address",
+    "Pattern",
     "component_of",
     "index_of",
     "is_input",
     "is_output",
+    "literal",
     "matches",
     "path_of",
     "pattern",
@@ -43,7 +51,9 @@ STAGES: Final = (
     "batch", "loss", "gradients", "clipped", "update", "ema",
 )  # fmt: skip
 
-_EVERYTHING: Final = re.compile(r"(?s:.*)")
+_LONGEST_PATTERN: Final = 1 << 17
+_SPECIAL: Final = re.compile(r"[\\.^$*+?{}\[\]|()]")
+_NOT_LINEAR: Final = ("(?=", "(?!", "(?<=", "(?<!", "(?>", "(?(", "(?P=", *(f"\\{digit}" for digit in range(1, 10)))
 _FORM = re.compile(r"(?P<path>[^@:]+)(?:@(?:step=(?P<step>\d+))?,?(?:call=(?P<call>\d+))?)?:(?P<port>[^@:]+)")
 
 
@@ -160,23 +170,74 @@ def is_input(address: str) -> bool:
     return port_of(address).startswith("input")
 
 
-def pattern(text: str | None) -> re.Pattern[str]:
+class Pattern:
+    """A compiled pattern on addresses: a regular expression, several that must all match, or None for every address."""
+
+    def __init__(self, text: str | Sequence[str] | None) -> None:
+        """Compile it.
+
+        Raises:
+            AddressError: the text, or one of several, is not a regular expression, or one that cannot be matched in linear time.
+        """
+        self.text = text
+        texts = [text] if isinstance(text, str) else text or ()
+        self._expressions = [_compiled(each) for each in texts]
+
+    def matches(self, address: str) -> bool:
+        """Tell whether the whole address matches."""
+        # RE2 counts bytes: a text would be counted anew for each match. Half a surrogate pair has no bytes.
+        encoded = address.encode(errors="replace")
+        return all(each.fullmatch(encoded) is not None for each in self._expressions)
+
+
+def pattern(text: str | Sequence[str] | None) -> Pattern:
     """Compile a pattern on addresses; None, where nobody gives one, matches every address.
 
     Raises:
-        AddressError: the pattern is not a regular expression.
+        AddressError: as `Pattern`.
     """
-    if text is None:
-        return _EVERYTHING
-    try:
-        return re.compile(text)
-    except re.error as error:
-        message = (
-            f"{text!r} is not a regular expression: {error}; patterns match the whole address, so a dot is written \\."
-        )
-        raise AddressError(message) from error
+    return Pattern(text)
 
 
 def matches(text: str, address: str) -> bool:
     """Tell whether the pattern `text` matches the whole address."""
-    return pattern(text).fullmatch(address) is not None
+    return pattern(text).matches(address)
+
+
+def literal(text: str) -> str:
+    r"""Return the pattern that a text alone matches.
+
+    >>> literal("unet.conv in:output")
+    'unet\\.conv in:output'
+    """
+    return _SPECIAL.sub(r"\\\g<0>", text)
+
+
+@lru_cache(maxsize=256)
+def _compiled(text: str) -> Any:
+    """Return a compiled regular expression; raises as `Pattern`."""
+    import re2  # takes as long as all of this package: only who gives a pattern waits for it
+
+    if len(text) > _LONGEST_PATTERN:
+        message = f"a pattern of {len(text)} characters; at most {_LONGEST_PATTERN}"
+        raise AddressError(message)
+    options = re2.Options()
+    options.never_capture = True
+    options.log_errors = False
+    try:
+        return re2.compile(text, options)
+    except (re2.error, ValueError) as error:
+        raise AddressError(_refusal(text, error)) from error
+
+
+def _refusal(text: str, error: Exception) -> str:
+    """Return why a text is no pattern, and the way out."""
+    found = [sign for sign in _NOT_LINEAR if sign in text]
+    if found:
+        return (
+            f"{text!r} is not a regular expression that takes linear time: look-around, back references and {found[0]} are not "
+            f"matched; give alternatives (A|B) or several rules, see docs/patterns.md"
+        )
+    why = error.args[0] if error.args else error
+    said = why.decode(errors="replace") if isinstance(why, bytes) else why
+    return f"{text!r} is not a regular expression: {said}; patterns match the whole address, so a dot is written \\."

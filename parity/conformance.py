@@ -44,7 +44,7 @@ import pytest
 from parity import compare as comparer
 from parity import record as recorder
 from parity import replay as replayer
-from parity.address import Address, is_output, path_of, port_of
+from parity.address import Address, is_output, literal, path_of, port_of
 from parity.align import Alignment
 from parity.digests import UNCHANGED, digest
 from parity.dtypes import eps, is_float, storage
@@ -312,7 +312,7 @@ class CandidateTests:
         reference = Trace.open(trace)
         path = _planted(candidate, request_of, reference)
         options = replace(
-            self._options(), modes=("layers",), dtypes=("float64",), only=rf"{re.escape(path)}(@.*)?:output",
+            self._options(), modes=("layers",), dtypes=("float64",), only=rf"{literal(path)}(@.*)?:output",
             repairs=Repairs(edits=(WeightEdit(address=f"{path}:weight", change="flip0"),)),
         )  # fmt: skip
         try:

@@ -332,7 +332,7 @@ class Reporter:
 
     def wanted(self, text: str) -> bool:
         """Tell whether the address is to be written."""
-        return self._only.fullmatch(text) is not None
+        return self._only.matches(text)
 
     def wants(self, step: int | None) -> bool:
         """Tell whether an address of this step of the loop (None: outside of it) is to be written."""

@@ -100,7 +100,7 @@ class Filter:
         """Tell whether the address is recorded."""
         if not self._takes(step):
             return False
-        found = self._pattern.fullmatch(address) is not None
+        found = self._pattern.matches(address)
         self.any |= found
         return found
 

@@ -24,7 +24,7 @@ from itertools import chain, takewhile
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from parity.address import STAGES, path_of, port_of
+from parity.address import STAGES, literal, path_of, port_of
 from parity.compare.rules import Rule
 from parity.compare.summary import failing, keeps_from_match
 from parity.dtypes import eps
@@ -71,7 +71,7 @@ class _Group(NamedTuple):
 def path_pattern(address: str) -> str:
     """Return the pattern of all addresses of the same component, last name and port."""
     component, *names = path_of(address).split(".")
-    path = re.escape(component)
+    path = literal(component)
     if names:
         # Numbers after the last name say which of several parts it is, and stay with it.
         numbers = list(takewhile(str.isdigit, reversed(names)))
@@ -82,7 +82,7 @@ def path_pattern(address: str) -> str:
 
 def _general(text: str) -> str:
     """Return a name as a pattern, its numbers generalised."""
-    return re.sub(r"\d+", r"\\d+", re.escape(text))
+    return re.sub(r"\d+", r"\\d+", literal(text))
 
 
 def kinds_of(traces: Sequence[Trace]) -> dict[str, str]:

@@ -57,9 +57,9 @@ def _outputs(reference: Trace) -> list[str]:
     return found
 
 
-def _asked(candidates: Sequence[Trace]) -> set[str]:
+def _asked(candidates: Sequence[Trace]) -> set[str | tuple[str, ...]]:
     """Return the patterns of partial replays; none where some run is a whole one."""
-    found: set[str] = set()
+    found: set[str | tuple[str, ...]] = set()
     for run in chain.from_iterable(trace.readers for trace in candidates):
         if run.info.only is None:
             return set()
@@ -67,11 +67,11 @@ def _asked(candidates: Sequence[Trace]) -> set[str]:
     return found
 
 
-def _matching(addresses: Sequence[str], patterns: Iterable[str]) -> list[str]:
+def _matching(addresses: Sequence[str], patterns: Iterable[str | tuple[str, ...]]) -> list[str]:
     """Return the addresses that one of the patterns matches, in their order."""
     matched: set[str] = set()
     for text in patterns:
-        matched.update(filter(pattern(text).fullmatch, addresses))
+        matched.update(filter(pattern(text).matches, addresses))
     return list(filter(matched.__contains__, addresses))
 
 

@@ -40,7 +40,6 @@ _GROUND_ALONE: Final[dict[Ground, Ground]] = {"float64": "float64", "floor": "mo
 """The ground of a pair without a tensor of the working run, by that of its run: no floor is measured without one."""
 
 _TWIN: Final = "float64"
-_ANY: Final = "(?s:.*)"
 
 
 class RunPlan(NamedTuple):
@@ -132,7 +131,7 @@ class Excludes:
     def reason(self, address: str) -> str | None:
         """Return why an address is excluded, or None."""
         for exclude in self._excludes:
-            if exclude.pattern.fullmatch(address):
+            if exclude.pattern.matches(address):
                 exclude.used = True
                 self.found[address] = exclude.reason
                 return exclude.reason
@@ -150,7 +149,7 @@ class Excludes:
         if not unused:
             return
         message = (
-            f"the exclude {unused[0].pattern.pattern!r} ({unused[0].reason}) matches no address; "
+            f"the exclude {unused[0].pattern.text!r} ({unused[0].reason}) matches no address; "
             "a pattern matches the whole address, port included"
         )
         raise CaseError(message)
@@ -213,10 +212,9 @@ def plan_run(run: RunPlan, excludes: Excludes) -> Plan:
 
 def _missing(run: RunPlan) -> Iterator[Record]:
     """Return what was asked of the candidate and is not there."""
-    only = run.candidate.info.only
-    asked = pattern(_ANY if only is None else only)
+    asked = pattern(run.candidate.info.only)
     missing = filterfalse(run.candidate.__contains__, _wanted(run))
-    return map(run.expected.record, filter(asked.fullmatch, missing))
+    return map(run.expected.record, filter(asked.matches, missing))
 
 
 def _wanted(run: RunPlan) -> list[str]:

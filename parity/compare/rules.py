@@ -14,6 +14,7 @@ A rule comes from a case (`[[tolerance]]`) or from a tolerance file:
 from __future__ import annotations
 
 import tomllib
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Rule", "RuleBook", "load"]
 
 _EXACT: Final = ("stage", "dtype", "question", "mode")
+_CACHED: Final = 1 << 16
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -91,6 +93,8 @@ class RuleBook:
             self._rules = [_Ready(Rule.of(rule)) for rule in rules]
         except AddressError as error:
             raise ToleranceError(str(error)) from error
+        # A comparison asks for each address several times: of every mode, type and question.
+        self._at = lru_cache(maxsize=_CACHED)(self._matching)
 
     def __bool__(self) -> bool:
         """Tell whether there are rules."""
@@ -98,17 +102,21 @@ class RuleBook:
 
     def find(self, pair: Pair) -> tuple[Rule, Predicate] | None:
         """Return the first rule that matches the pair."""
-        for ready in self._rules:
-            if ready.matches(pair):
+        for ready in self._at(pair.address):
+            if ready.lets(pair):
                 ready.used = True
                 return ready.rule, ready.predicate
         return None
+
+    def _matching(self, address: str) -> list[_Ready]:
+        """Return the rules whose patterns match an address, in their order."""
+        return [ready for ready in self._rules if ready.matches(address)]
 
     def note(self, addresses: Iterable[str]) -> None:
         """Count a rule as used when its pattern matches one of `addresses`: those that a partial replay left out."""
         known = list(addresses)
         for ready in self._unused():
-            ready.used = any(map(ready.address.fullmatch, known))
+            ready.used = any(map(ready.address.matches, known))
 
     def refuse_unused(self) -> None:
         """Raise for a rule that matched nothing.
@@ -142,11 +150,10 @@ class _Ready:
         self.exact = [(name, getattr(rule, name)) for name in _EXACT if getattr(rule, name) is not None]
         self.predicate = Predicate.parse(rule.require)
 
-    def matches(self, pair: Pair) -> bool:
-        """Tell whether every filter of the rule lets the pair through."""
-        for name, wanted in self.exact:
-            if getattr(pair, name) != wanted:
-                return False
-        if self.port.fullmatch(port_of(pair.address)) is None:
-            return False
-        return self.address.fullmatch(pair.address) is not None
+    def matches(self, address: str) -> bool:
+        """Tell whether both patterns match an address."""
+        return self.port.matches(port_of(address)) and self.address.matches(address)
+
+    def lets(self, pair: Pair) -> bool:
+        """Tell whether the exact filters let a pair through, whose address matches."""
+        return all(getattr(pair, name) == wanted for name, wanted in self.exact)

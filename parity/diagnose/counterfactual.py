@@ -7,13 +7,13 @@ the price). Its trace lies in `DIR/counterfactual/`.
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Final
 
 from parity import repair
+from parity.address import literal
 from parity.compare import compare
 from parity.errors import ChildError
 from parity.trace import Trace
@@ -45,7 +45,7 @@ def replay_with(
     if out.exists():
         shutil.rmtree(out)
     repair.write(repair.Repairs(edits=tuple(edits), strict=False), folder / "repair.json")
-    only = "|".join(re.escape(address) for address in addresses)
+    only = "|".join(map(literal, addresses))
     if len(only) > _LONGEST:
         only = ".*"
     command = [

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from parity.address import path_of, place_of, port_of
+from parity.address import literal, path_of, place_of, port_of
 from parity.align import transform, transformed
 from parity.digests import UNCHANGED
 from parity.errors import AlignmentError, nearest
@@ -278,7 +278,7 @@ def excluded(mapping: Mapping) -> list[dict[str, str]]:
     tables = []
     for name, reason in mapping.not_compared.items():
         if port_of(name):
-            pattern = f"{re.escape(place_of(name))}(@[^:]*)?:{re.escape(port_of(name))}"
+            pattern = f"{literal(place_of(name))}(@[^:]*)?:{literal(port_of(name))}"
             tables.append({"address": pattern, "reason": reason})
     return tables
 

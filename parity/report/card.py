@@ -17,7 +17,7 @@ import shlex
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
-from parity.address import Address, place_of
+from parity.address import Address, literal, place_of
 from parity.compare.limits import RMS_FACTOR
 from parity.errors import AddressError
 from parity.report.grouping import asked, column_of, dtype_of, grouped
@@ -220,7 +220,7 @@ def only(address: str) -> str:
 
 def _escaped(letter: str) -> str:
     """Return a letter as a pattern that can be typed."""
-    return re.escape(letter) if letter.isprintable() else f"\\u{ord(letter):04x}"
+    return literal(letter) if letter.isprintable() else f"\\x{{{ord(letter):x}}}"
 
 
 def again(result: Result, pair: Pair) -> str:

@@ -44,7 +44,7 @@ def pack(trace: Trace, only: str, out: str | Path) -> Trace:
         raise TraceError(message)
     chosen: dict[str, list[Record]] = {}
     for name in trace.runs:
-        matching = [record for record in trace.run(name).records if expression.fullmatch(record.address)]
+        matching = [record for record in trace.run(name).records if expression.matches(record.address)]
         if matching:
             chosen[name] = matching
     if not chosen:
@@ -56,7 +56,7 @@ def pack(trace: Trace, only: str, out: str | Path) -> Trace:
     writer = TraceWriter(out, manifest)
     for name, records in chosen.items():
         run = trace.run(name)
-        with writer.run(name, run.info.mode, run.info.dtype, _both(run.info.only, only)) as target:
+        with writer.run(name, run.info.mode, run.info.dtype, _all(run.info.only, only)) as target:
             for record in records:
                 _copy(run, record, target)
     if not trace.plain:
@@ -89,6 +89,8 @@ def _copy(run: RunReader, record: Record, target: RunWriter) -> None:
     )
 
 
-def _both(first: str | None, second: str) -> str:
-    """Return the pattern that matches where both match the whole address."""
-    return second if first is None else rf"(?=(?:{first})\Z)(?:{second})"
+def _all(first: str | tuple[str, ...] | None, last: str) -> str | tuple[str, ...]:
+    """Return the patterns that an address of a part of a part matches, each of them."""
+    if first is None:
+        return last
+    return (*([first] if isinstance(first, str) else first), last)

@@ -61,13 +61,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class RunInfo(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One run of a trace; `mode` is `run`, `forced` or `steps` on the reference's side, else the replay mode.
 
-    `only` is the pattern that a partial replay was restricted to. `records_digest` is the xxh3-128 of
+    `only` is the pattern that a partial replay was restricted to; several, if a part was cut out of it, must all match. `records_digest` is the xxh3-128 of
     records.jsonl once the run is complete; empty is not checked.
     """
 
     mode: RunMode
     dtype: str
-    only: str | None = None
+    only: str | tuple[str, ...] | None = None
     complete: bool = False
     records: int = 0
     bytes_recorded: int = 0

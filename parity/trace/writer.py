@@ -101,14 +101,14 @@ class TraceWriter:
                 raise TraceError(message)
         self.manifest.runs = before.runs
 
-    def run(self, name: str, mode: RunMode, dtype: str, only: str | None = None) -> RunWriter:
+    def run(self, name: str, mode: RunMode, dtype: str, only: str | tuple[str, ...] | None = None) -> RunWriter:
         """Begin or continue a run.
 
         Args:
             name: Its folder, for example `layers-float64`.
             mode: What kind of run it is.
             dtype: The type that it runs in.
-            only: The pattern that the run is restricted to.
+            only: The pattern that the run is restricted to, or several that must all match.
 
         Raises:
             TraceError: the name is unsafe or taken, or another run is open.

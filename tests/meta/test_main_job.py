@@ -143,7 +143,7 @@ def check_upstream_and_downstream(result, place):
 
 
 LAYERS = ("--mode", "layers", "--only")
-FIRST_STEP = r"unet[.@].*(?<=@step=0)[:,].*"
+FIRST_STEP = r"unet(\.[^@]*)?@step=0[:,].*"
 
 SQUARE = {
     "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q": "model.diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q.weight",

@@ -1,10 +1,12 @@
 """Addresses: their text form and patterns."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parity.address import Address, matches, pattern
+from parity.address import Address, literal, matches, pattern
 from parity.errors import AddressError
 
 names = st.from_regex(r"[a-z_][a-z0-9_]{0,8}(\.[a-z0-9_]{1,5}){0,3}", fullmatch=True)
@@ -32,10 +34,61 @@ def test_a_pattern_must_match_the_whole_address():
 
 @pytest.mark.parametrize("address", ["unet.conv_in@step=3:output", "unet.a\nb:output", ""])
 def test_no_pattern_matches_every_address(address):
-    assert pattern(None).fullmatch(address)
-    assert not pattern("unet").fullmatch(address)
+    assert pattern(None).matches(address)
+    assert not pattern("unet").matches(address)
 
 
 def test_a_pattern_that_is_no_regular_expression_is_an_error():
     with pytest.raises(AddressError, match="not a regular expression"):
         matches("unet.(", "unet.conv_in:output")
+
+
+@pytest.mark.parametrize(
+    "text", ["(a+)+b", "(a|a)*b", "(.*)*x", ".*.*.*.*.*x", "(a?){500}a{500}b", "(" * 20_000 + "a" + ")" * 20_000]
+)
+def test_matching_takes_time_that_grows_with_the_address_alone(text):
+    started = time.process_time()
+    assert not any(matches(text, "unet." + "a" * length) for length in range(300))
+    assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"unet(?=\.).*",
+        r"(?<=unet)\..*",
+        r"(?!vae).*",
+        r"(unet)\.\1:output",
+        "(?P<a>u)(?P=a)",
+        "(?>a*)b",
+        "(a)?(?(1)b|c)",
+    ],
+)
+def test_what_no_linear_matching_knows_is_refused_with_a_way_out(text):
+    with pytest.raises(AddressError, match=r"linear time: look-around.* give alternatives \(A\|B\) or several rules"):
+        pattern(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["x{1000}" * 1000, "a" * 200_000, "((a{100}){100}){100}", "\udcff", "[", "a{2,1}", "*"]
+)
+def test_what_is_no_pattern_of_a_sensible_size_is_refused(text):
+    with pytest.raises(AddressError, match=r"not a regular expression|at most \d+"):
+        pattern(text)
+
+
+def test_several_patterns_must_all_match():
+    both = pattern((r"unet\..*", ".*:output"))
+    assert both.matches("unet.a:output")
+    assert not both.matches("unet.a:input.0")
+    assert not both.matches("vae.a:output")
+
+
+@given(text=st.text(), other=st.text())
+def test_a_literal_matches_its_own_text_alone(text, other):
+    assert matches(literal(text), text)
+    assert matches(literal(text), other) == (text == other)
+
+
+def test_an_address_with_half_a_surrogate_pair_is_matched_too():
+    assert matches(r"unet\..*:output", "unet.\udcff:output")

@@ -31,6 +31,7 @@ def test_packing_keeps_what_matches_and_the_identity(tmp_path, store):
         assert run.info.only == r"unet\.(conv_in|nan).*|scheduler\.step.*"
     assert (tmp_path / "p" / "init_latent.npy").read_bytes() == (tmp_path / "t" / "init_latent.npy").read_bytes()
     again = pack(packed, r".*step=0.*", tmp_path / "q")
+    assert again.run("float32").info.only == (r"unet\.(conv_in|nan).*|scheduler\.step.*", r".*step=0.*")
     assert list(again.run("float32")) == [address for address, _, _ in kept if "step=0" in address]
     assert again.digest == trace.digest
     assert again.verify().records == 2 * len(again.run("float32"))
