@@ -22,6 +22,7 @@ __all__ = [
     "ChildError",
     "FrameworkMissingError",
     "InputError",
+    "OutputError",
     "ParityError",
     "RepairError",
     "ToleranceError",
@@ -65,6 +66,10 @@ class ToleranceError(InputError):
 
 class RepairError(InputError):
     """A repair names a parameter, an attribute or an edit that the candidate does not have."""
+
+
+class OutputError(InputError, OSError):
+    """A file or a folder cannot be written, or another process writes there."""
 
 
 class FrameworkMissingError(InputError, ImportError):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import msgspec
 
+from parity import disk
 from parity.digests import layouts
 from parity.errors import RepairError
 
@@ -152,5 +153,5 @@ def read(path: str | Path) -> Repairs:
 
 
 def write(repairs: Repairs, path: str | Path) -> None:
-    """Write a repair file."""
-    Path(path).write_bytes(msgspec.json.format(msgspec.json.encode(repairs), indent=1))
+    """Write a repair file; OutputError where that fails."""
+    disk.write(path, msgspec.json.format(msgspec.json.encode(repairs), indent=1))

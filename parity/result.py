@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from parity import disk
 from parity.choices import Mode
 from parity.components import UNDECLARED, Components
 from parity.errors import InputError
@@ -298,9 +299,14 @@ def json_schema() -> bytes:
     return msgspec.json.format(msgspec.json.encode(described | msgspec.json.schema(Result)), indent=1) + b"\n"
 
 
+def encode(result: Result) -> bytes:
+    """Return a result as the bytes of its `result.json`."""
+    return msgspec.json.format(msgspec.json.encode(result), indent=1)
+
+
 def write(result: Result, path: str | Path) -> None:
-    """Write `result.json`."""
-    Path(path).write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1))
+    """Write `result.json`; OutputError where that fails."""
+    disk.write(path, encode(result))
 
 
 def read(path: str | Path) -> Result:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from parity import disk
 from parity.cli.progress import bar, say
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def calibrate(trace: Path, candidates: Sequence[Path], *, out: Path | None, head
     from parity.compare import calibrate as calibration
     from parity.trace import Trace
 
+    if out is not None:
+        disk.check_file(out)
     with bar("calibrate") as progress:
         opened = [Trace.open(path) for path in candidates]
         result = comparer.compare(
@@ -73,8 +76,7 @@ def calibrate(trace: Path, candidates: Sequence[Path], *, out: Path | None, head
     if out is None:
         sys.stdout.write(text)
     else:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
+        disk.write(out, text.encode())
         say(f"wrote {out}: {len(proposal.rules)} rules")
     failed = _failing(result.pairs) - _failing(proposal.left)
     if failed:

@@ -145,9 +145,12 @@ def propose_mapping(
 @app.command()
 def diagnose(folder: ResultFolder, json: Json = False) -> None:  # noqa: FBT002
     """Find the causes of a result's divergences, replay their repairs, and write the reports again."""
+    from parity import disk
     from parity.cli import flow
 
-    _finish(flow.diagnose(folder), json=json)
+    with disk.claimed(folder):
+        result = flow.diagnose(folder)
+    _finish(result, json=json)
 
 
 @app.command()
@@ -185,11 +188,14 @@ def run(
 @app.command()
 def report(folder: ResultFolder) -> None:
     """Write report.html and junit.xml of a saved result again."""
+    from parity import disk
     from parity import report as reports
     from parity import result as results
 
-    for path in reports.write(results.read(folder), folder):
-        sys.stdout.write(f"{path}\n")
+    with disk.claimed(folder):
+        for name, data in reports.files(results.read(folder)).items():
+            disk.write(folder / name, data)
+            sys.stdout.write(f"{folder / name}\n")
 
 
 @app.command()

@@ -8,6 +8,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from parity import disk
 from parity.cli.options import types
 from parity.cli.progress import bar, say
 from parity.components import IMAGE
@@ -64,8 +65,11 @@ def compare(
     mapping: Path | None = None,
 ) -> Result:  # fmt: skip
     """Compare traces; write result.json and the reports when `out` is given."""
-    result = compared(trace, candidates, out=out, tolerances=tolerances, jobs=jobs, mapping=mapping)
-    if out is not None:
+    judged = partial(compared, trace, candidates, out=out, tolerances=tolerances, jobs=jobs, mapping=mapping)
+    if out is None:
+        return judged()
+    with disk.claimed(out):
+        result = judged()
         write(result, out)
     return result
 
@@ -74,7 +78,7 @@ def compared(
     trace: Path, candidates: Sequence[Path], *, out: Path | None, tolerances: Path | None, jobs: int | None,
     mapping: Path | None = None,
 ) -> Result:  # fmt: skip
-    """Compare traces; put their pictures into `out` when it is given."""
+    """Compare traces; draw the pictures when the result is for a folder `out`."""
     # Modules and pairs are many objects that stay: looking through them for cycles takes a tenth of a small comparison.
     gc.set_threshold(50_000, 20, 100)
     from parity import compare as comparer
@@ -102,8 +106,7 @@ def compared(
     by_folder = {str(trace.folder): trace for trace in opened}
     for label, view in views.items():
         mine = [by_folder[path] for side, path in view.traces.items() if side != "reference"]
-        folder = out / comparer.folder_name(label) if label else out
-        view.images = _pictures(reference, mine, view, folder)
+        view.images = _pictures(reference, mine, view)
         if label:
             view.commands = {"repeat": repeat, **_replay_again(trace, out, mine[0])}
     result = comparer.join(views, before=result)
@@ -172,7 +175,7 @@ def _measure(framework: str, device: str, dtypes: Sequence[str]) -> None:
         raise ChildError(message)
 
 
-def _pictures(reference: Trace, candidates: Sequence[Trace], result: Result, out: Path) -> dict[str, str]:
+def _pictures(reference: Trace, candidates: Sequence[Trace], result: Result) -> dict[str, str]:
     """Return both sides' images of the free run in the working type, as the report shows them; none without one."""
     from parity.report import images
 
@@ -184,7 +187,7 @@ def _pictures(reference: Trace, candidates: Sequence[Trace], result: Result, out
         holder = next((trace for trace in candidates if f"free-{dtype}" in trace.runs), None)
         found = None if holder is None else _image(holder, f"free-{dtype}")
         if expected is not None and found is not None and expected.shape == found.shape:
-            return images.write(out, expected, found)
+            return images.draw(expected, found)
     return {}
 
 
@@ -196,11 +199,12 @@ def _image(trace: Trace, run: str) -> np.ndarray | None:
 
 
 def write(result: Result, out: Path) -> None:
-    """Write result.json, report.html and junit.xml."""
+    """Write result.json and, drawn from it, report.html, junit.xml and the pictures."""
     from parity import report as reports
     from parity import result as results
 
-    out.mkdir(parents=True, exist_ok=True)
-    results.write(result, out / "result.json")
-    for path in reports.write(result, out):
-        say(f"wrote {path}")
+    files = {"result.json": results.encode(result)} | reports.files(result)
+    disk.write_together(out, files)
+    for name in files:
+        if name.endswith((".html", ".xml")):
+            say(f"wrote {out / name}")

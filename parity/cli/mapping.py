@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from parity import disk
 from parity.cli.progress import bar, say
 from parity.errors import InputError
 
@@ -57,6 +58,8 @@ def propose(trace: Path, candidate: Path, *, out: Path | None, values: bool, nam
     from parity.mapping.units import owners
     from parity.trace import Trace
 
+    if out is not None:
+        disk.check_file(out)
     with bar("map"):
         reference = Trace.open(trace)
         proposal = proposed(reference, Trace.open(candidate), values=values, names=names)
@@ -64,8 +67,7 @@ def propose(trace: Path, candidate: Path, *, out: Path | None, values: bool, nam
     if out is None:
         sys.stdout.write(text)
     else:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
+        disk.write(out, text.encode())
         say(f"wrote {out}")
     doubtful = [
         each for each in proposal.counterparts if not proposal.judged(each) and each.path not in proposal.not_compared

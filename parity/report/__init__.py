@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from parity.result import Result
 
-__all__ = ["write"]
+__all__ = ["files"]
 
 
-def write(result: Result, folder: Path) -> list[Path]:
-    """Write `report.html` and `junit.xml` into `folder`, beside `result.json`; return their paths."""
+def files(result: Result) -> dict[str, bytes]:
+    """Return what is drawn from `result.json` and lies beside it, by name: the page, junit, and the pictures."""
     # Here, because a comparison that is only printed needs neither Jinja2 nor the figures.
-    from parity.report import html, junit
+    from parity.compare.several import folder_name
+    from parity.report import html, images, junit
 
-    folder.mkdir(parents=True, exist_ok=True)
-    html.write(result, folder / "report.html")
-    junit.write(result, folder / "junit.xml")
-    return [folder / "report.html", folder / "junit.xml"]
+    found = {"report.html": html.page(result).encode(), "junit.xml": junit.document(result)}
+    found |= images.files(result.images)
+    for label, view in result.candidates.items():
+        found |= {f"{folder_name(label)}/{name}": data for name, data in images.files(view.images).items()}
+    return found

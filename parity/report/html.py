@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from parity.report.price_table import PriceTable
     from parity.result import Cause, Result
 
-__all__ = ["page", "write"]
+__all__ = ["page"]
 
 _CHART_TITLES: Final = {"depth": "Error over depth", "steps": "Error over steps", "heat": "Layers and steps"}
 _SEVERAL_READ: Final = {
@@ -71,11 +71,6 @@ class _View(msgspec.Struct, frozen=True, kw_only=True):
     unexplained: list[str]
     gaps: list[str]
     commands: dict[str, str]
-
-
-def write(result: Result, path: Path) -> None:
-    """Write the page of `result`."""
-    path.write_text(page(result), encoding="utf-8", newline="\n")
 
 
 def page(result: Result) -> str:

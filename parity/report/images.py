@@ -1,7 +1,7 @@
 """Reference and candidate image beside their amplified difference, as small PNGs that travel in the result.
 
-`write` turns two batches `[batch, 3, height, width]` in [0, 1] into PNG files and into data URIs for
-`Result.images`, so that `result.json` alone is enough to draw the report. A picture is shown at most 512
+`draw` turns two batches `[batch, 3, height, width]` in [0, 1] into data URIs for `Result.images`, so that
+`result.json` alone is enough to draw the report; `files` gives them back as PNG files. A picture is shown at most 512
 pixels wide or high; the difference keeps its maximum when it is reduced, so that one wrong pixel stays one.
 The amplification is a power of two, chosen so that the largest difference comes near white, and is stated.
 """
@@ -9,21 +9,26 @@ The amplification is a power of two, chosen so that the largest difference comes
 from __future__ import annotations
 
 import base64
+import binascii
 import math
+import re
 import struct
 import zlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
-__all__ = ["encode_png", "write"]
+__all__ = ["draw", "encode_png", "files"]
 
 SHOWN_PIXELS: Final = 512
 _BATCH_AXES: Final = 4
 _LARGEST_FACTOR: Final = 2.0**40
+_NAME: Final = re.compile(r"(reference|candidate|difference)_[0-9]+")
+_PREFIX: Final = "data:image/png;base64,"
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
@@ -40,14 +45,13 @@ def encode_png(pixels: np.ndarray) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
-def write(folder: Path, reference: np.ndarray, candidate: np.ndarray) -> dict[str, str]:
-    """Write `images/*.png` under `folder` and return the form that `Result.images` keeps.
+def draw(reference: np.ndarray, candidate: np.ndarray) -> dict[str, str]:
+    """Return pictures in the form that `Result.images` keeps.
 
     For each image N: `reference_N`, `candidate_N` and `difference_N` are data URIs, `caption_N` says how
     much the difference is amplified and where it is largest.
 
     Args:
-        folder: Where the result is written.
         reference: `[batch, 3, height, width]`, values in [0, 1].
         candidate: The same shape.
 
@@ -59,7 +63,6 @@ def write(folder: Path, reference: np.ndarray, candidate: np.ndarray) -> dict[st
             f"images have the shapes {reference.shape} and {candidate.shape}; both must be [batch, 3, height, width]"
         )
         raise ValueError(message)
-    (folder / "images").mkdir(parents=True, exist_ok=True)
     found: dict[str, str] = {}
     for place, (left, right) in enumerate(zip(reference, candidate, strict=True)):
         difference = np.nan_to_num(
@@ -72,10 +75,18 @@ def write(folder: Path, reference: np.ndarray, candidate: np.ndarray) -> dict[st
             f"difference_{place}": _shrink(np.minimum(difference * factor, 1.0), largest=True),
         }
         for name, picture in pictures.items():
-            data = encode_png(_bytes(picture))
-            (folder / "images" / f"{name}.png").write_bytes(data)
-            found[name] = "data:image/png;base64," + base64.b64encode(data).decode("ascii")
+            found[name] = _PREFIX + base64.b64encode(encode_png(_bytes(picture))).decode("ascii")
         found[f"caption_{place}"] = _caption(difference, factor)
+    return found
+
+
+def files(images: Mapping[str, str]) -> dict[str, bytes]:
+    """Return the PNG files of pictures by name, `images/reference_0.png`; what is none is left out."""
+    found: dict[str, bytes] = {}
+    for name, text in images.items():
+        if _NAME.fullmatch(name) and text.startswith(_PREFIX):
+            with suppress(binascii.Error):
+                found[f"images/{name}.png"] = base64.b64decode(text.removeprefix(_PREFIX), validate=True)
     return found
 
 

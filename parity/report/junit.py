@@ -22,11 +22,9 @@ from parity.report.verdicts import excess, fails, fails_alone
 from parity.report.words import as_table, count, joined, plain, visible
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from parity.result import Pair, Result
 
-__all__ = ["document", "write"]
+__all__ = ["document"]
 
 _CARDS_PER_CASE: Final = 3
 
@@ -53,11 +51,6 @@ class _Tally(NamedTuple):
     failures: int
     skipped: int
     errors: int = 0
-
-
-def write(result: Result, path: Path) -> None:
-    """Write the document of `result`."""
-    path.write_bytes(document(result))
 
 
 def document(result: Result) -> bytes:

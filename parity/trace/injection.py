@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from parity import disk
 from parity.errors import TraceError
 from parity.trace.names import open_inside
 from parity.trace.npy import read_header
@@ -45,7 +46,8 @@ def write_injection(folder: str | Path, latents: NDArray[Any], noise: NDArray[An
         noise: [steps, images, 4, h, w], float32; None: the steps draw none.
 
     Raises:
-        TraceError: a type or a shape is another one, or the files cannot be written.
+        TraceError: a type or a shape is another one.
+        OutputError: the files cannot be written.
     """
     folder = Path(folder)
     _check(folder, latents, noise)
@@ -62,11 +64,8 @@ def write_injection(folder: str | Path, latents: NDArray[Any], noise: NDArray[An
 
 def _save(path: Path, array: NDArray[Any]) -> Path:
     """Write one file and return its path."""
-    try:
-        np.save(path, array, allow_pickle=False)
-    except OSError as error:
-        message = f"{path} cannot be written: {error}"
-        raise TraceError(message) from error
+    with disk.writing(path) as file:
+        np.save(file, array, allow_pickle=False)
     return path
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from parity import disk
 from parity.address import pattern
 from parity.errors import TraceError
 from parity.trace.names import open_inside
@@ -70,7 +71,7 @@ def _copy_injection(folder: Path, out: Path) -> None:
     for entry in sorted(folder.iterdir()):
         if _INJECTION.fullmatch(entry.name):
             with os.fdopen(open_inside(folder, entry.name), "rb") as file:
-                (out / entry.name).write_bytes(file.read())
+                disk.write(out / entry.name, file.read())
 
 
 def _copy(run: RunReader, record: Record, target: RunWriter) -> None:

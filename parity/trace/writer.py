@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from parity.errors import TraceError
+from parity import disk
+from parity.errors import OutputError, TraceError
 from parity.trace.manifest import read_manifest, seal
 from parity.trace.names import check_run_name
 from parity.trace.records import checked_size
@@ -185,15 +186,10 @@ class TraceWriter:
             TraceError: it cannot be written.
         """
         path = self.folder / "manifest.json"
-        scratch = self.folder / "manifest.json.tmp"
         try:
-            with scratch.open("wb") as file:
-                file.write(seal(self.manifest))
-                file.flush()
-                os.fsync(file.fileno())
-            scratch.replace(path)
-        except OSError as error:
-            message = f"{path} cannot be written: {error.strerror}; make room or repair the disk, then resume"
+            disk.write(path, seal(self.manifest))
+        except OutputError as error:
+            message = f"{error}, then resume"
             raise TraceError(message) from error
         except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
             message = f"{path} cannot be written: the manifest is not JSON that reads back: {error}"

@@ -32,7 +32,7 @@ def pictures(folder, error):
         ]
     )
     noise = rng.normal(0, error, base.shape) * (1 + 4 * np.exp(-(((row - 0.5) ** 2 + (column - 0.35) ** 2) * 60)))
-    return images.write(folder, base, np.clip(base + noise, 0, 1))
+    return images.draw(base, np.clip(base + noise, 0, 1))
 
 
 def side(framework, version, **more):

@@ -37,24 +37,32 @@ def test_a_picture_survives_the_round_trip(shape):
     assert np.array_equal(decode(images.encode_png(pixels)), pixels)
 
 
-def test_each_image_has_reference_candidate_difference_and_caption(tmp_path):
+def test_each_image_has_reference_candidate_difference_and_caption():
     reference = np.full((2, 3, 8, 12), 0.5)
-    found = images.write(tmp_path, reference, reference)
+    found = images.draw(reference, reference)
     assert sorted(found) == sorted(
         f"{name}_{place}" for name in ("reference", "candidate", "difference", "caption") for place in (0, 1)
     )
     assert found["caption_0"].startswith("no difference")
-    assert sorted(path.name for path in (tmp_path / "images").iterdir()) == sorted(
-        f"{name}_{place}.png" for name in ("reference", "candidate", "difference") for place in (0, 1)
+    assert sorted(images.files(found)) == sorted(
+        f"images/{name}_{place}.png" for name in ("reference", "candidate", "difference") for place in (0, 1)
     )
     assert (shown(found, "reference_0") == 128).all()
 
 
-def test_one_wrong_pixel_of_a_large_image_is_still_seen_and_its_place_is_said(tmp_path):
+def test_the_files_of_pictures_are_the_pictures_and_lie_nowhere_else():
+    found = images.draw(np.zeros((1, 3, 4, 4)), np.ones((1, 3, 4, 4)))
+    assert (decode(images.files(found)["images/candidate_0.png"]) == 255).all()
+    text = found["candidate_0"]
+    assert images.files({"../candidate_0": text, "candidate_0/x": text, "caption_0": text}) == {}
+    assert images.files({"candidate_0": "http://example.org/x.png", "candidate_1": text[:-1] + "%"}) == {}
+
+
+def test_one_wrong_pixel_of_a_large_image_is_still_seen_and_its_place_is_said():
     reference = np.zeros((1, 3, 1024, 700))
     candidate = reference.copy()
     candidate[0, 1, 600, 333] = 3e-6
-    found = images.write(tmp_path, reference, candidate)
+    found = images.draw(reference, candidate)
     difference = shown(found, "difference_0")
     assert difference.shape == (512, 350, 3)
     assert np.argwhere(difference).tolist() == [[300, 166, 1]]
@@ -65,24 +73,24 @@ def test_one_wrong_pixel_of_a_large_image_is_still_seen_and_its_place_is_said(tm
     )
 
 
-def test_a_value_that_is_no_number_is_magenta_and_counts_as_the_largest_difference(tmp_path):
+def test_a_value_that_is_no_number_is_magenta_and_counts_as_the_largest_difference():
     reference = np.full((1, 3, 4, 4), 0.25)
     candidate = reference.copy()
     candidate[0, 0, 2, 1] = np.nan
-    found = images.write(tmp_path, reference, candidate)
+    found = images.draw(reference, candidate)
     assert shown(found, "candidate_0")[2, 1].tolist() == [255, 0, 255]
     assert "row 2, column 1" in found["caption_0"]
     assert "inf" in found["caption_0"]
 
 
-def test_the_same_images_give_the_same_texts(tmp_path):
+def test_the_same_images_give_the_same_texts():
     reference, candidate = np.random.default_rng(1).random((2, 1, 3, 16, 24))
-    assert images.write(tmp_path / "a", reference, candidate) == images.write(tmp_path / "b", reference, candidate)
+    assert images.draw(reference, candidate) == images.draw(reference, candidate)
 
 
 @pytest.mark.parametrize(
     ("left", "right"), [((1, 3, 4, 4), (1, 3, 4, 5)), ((3, 4, 4), (3, 4, 4)), ((1, 4, 4, 4), (1, 4, 4, 4))]
 )
-def test_other_shapes_are_refused(left, right, tmp_path):
+def test_other_shapes_are_refused(left, right):
     with pytest.raises(ValueError, match=r"must be \[batch, 3, height, width\]"):
-        images.write(tmp_path, np.zeros(left), np.zeros(right))
+        images.draw(np.zeros(left), np.zeros(right))
