@@ -181,13 +181,13 @@ class Pattern:
         """
         self.text = text
         texts = [text] if isinstance(text, str) else text or ()
-        self._expressions = [_compiled(each) for each in texts]
+        self._matchers = [_compiled(each).fullmatch for each in texts]
 
     def matches(self, address: str) -> bool:
         """Tell whether the whole address matches."""
         # RE2 counts bytes: a text would be counted anew for each match. Half a surrogate pair has no bytes.
         encoded = address.encode(errors="replace")
-        return all(each.fullmatch(encoded) is not None for each in self._expressions)
+        return None not in [fullmatch(encoded) for fullmatch in self._matchers]
 
 
 def pattern(text: str | Sequence[str] | None) -> Pattern:

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from parity import reading
 from parity.dtypes import FloatName  # noqa: TC001 - msgspec reads it at run time
 from parity.errors import CaseError, nearest
 
@@ -360,11 +360,14 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Resolv
 def _read(path: Path) -> dict[str, Any]:
     """Return a file's plain TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return reading.toml(path, reading.CASE_BYTES)
     except FileNotFoundError as error:
         message = f"{path} is not there; give the path of a case, for example fixtures/cases/tiny.toml"
         raise CaseError(message) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except OSError as error:
+        message = f"{path} cannot be read as a case: {error.strerror}"
+        raise CaseError(message) from error
+    except ValueError as error:
         message = f"{path} cannot be read as TOML: {error}"
         raise CaseError(message) from error
 
@@ -438,15 +441,17 @@ def _environment() -> dict[str, Any]:
 def _as_toml(text: str) -> Any:
     """Read a variable as a TOML value, or as text where it is none."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return reading.parsed_toml(f"value = {text}")["value"]
+    except ValueError:
         return text
 
 
 def _put(raw: dict[str, Any], dotted: str, value: object) -> None:
     """Set one dotted key in the plain case."""
     section, _, key = dotted.partition(".")
-    raw.setdefault(section, {})[key] = value
+    table = raw.setdefault(section, {})
+    if isinstance(table, dict):  # what is no table is refused when it is converted
+        table[key] = value
 
 
 def _defaults() -> dict[str, str]:

@@ -13,16 +13,17 @@ Paths and addresses are the reference's; the candidate's adapter maps them to it
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import msgspec
 
-from parity import disk
+from parity import disk, reading
 from parity.digests import layouts
 from parity.errors import RepairError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
 
 __all__ = [
@@ -133,8 +134,8 @@ def decode(text: bytes) -> Repairs:
         RepairError: they are not a list of known edits.
     """
     try:
-        return msgspec.json.decode(text, type=Repairs)
-    except msgspec.MsgspecError as error:
+        return reading.json(text, Repairs)
+    except ValueError as error:
         message = f'not a repair file: {error}; write {{"edits": [{{"kind": "weight", …}}]}}'
         raise RepairError(message) from error
 
@@ -146,9 +147,12 @@ def read(path: str | Path) -> Repairs:
         RepairError: it is not there or is no repair file.
     """
     try:
-        return decode(Path(path).read_bytes())
+        return decode(reading.content(path, reading.REPAIR_BYTES))
     except OSError as error:
         message = f"{path} cannot be read: {error.strerror}; give the repair file that parity diagnose wrote"
+        raise RepairError(message) from error
+    except RepairError as error:
+        message = f"{path} is {error}"
         raise RepairError(message) from error
 
 

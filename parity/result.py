@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from parity import disk
+from parity import disk, reading
 from parity.choices import Mode
 from parity.components import UNDECLARED, Components
 from parity.errors import InputError
@@ -319,10 +319,22 @@ def read(path: str | Path) -> Result:
     if path.is_dir():
         path = path / "result.json"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Result)
+        return _decoded(reading.content(path, reading.RESULT_BYTES))
     except FileNotFoundError as error:
         message = f"{path} is not there; run `parity compare TRACE TRACE2 --out {path.parent}` first"
         raise InputError(message) from error
-    except msgspec.MsgspecError as error:
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror}; give a folder with result.json"
+        raise InputError(message) from error
+    except ValueError as error:
         message = f"{path} is not a result: {error}"
         raise InputError(message) from error
+
+
+def _decoded(data: bytes) -> Result:
+    """Return the result of a JSON text; ValueError where it is none."""
+    result = reading.json(data, Result)
+    for each in (result, *result.candidates.values()):
+        free = [each.platform, each.provenance, each.case, each.checks, each.islands, each.price]
+        reading.check_depth([*free, *(cause.edits for cause in each.causes)])
+    return result

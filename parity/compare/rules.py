@@ -13,13 +13,13 @@ A rule comes from a case (`[[tolerance]]`) or from a tolerance file:
 
 from __future__ import annotations
 
-import tomllib
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from parity import reading
 from parity.address import pattern, port_of
 from parity.compare.predicate import Predicate
 from parity.errors import AddressError, ToleranceError
@@ -68,13 +68,16 @@ def load(path: str | Path) -> list[Rule]:
     """
     path = Path(path)
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = reading.toml(path, reading.TOLERANCES_BYTES)
         rules = msgspec.convert(raw, _File).tolerance
         RuleBook(rules)
     except FileNotFoundError as error:
         message = f"{path} is not there; give the path of a tolerance file"
         raise ToleranceError(message) from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror}; give the path of a tolerance file"
+        raise ToleranceError(message) from error
+    except ValueError as error:
         message = f"{path}: {error}; a tolerance file has [[tolerance]] tables with {', '.join(Rule.__struct_fields__)}"
         raise ToleranceError(message) from error
     return rules
@@ -146,13 +149,13 @@ class _Ready:
         self.rule = rule
         self.used = False
         self.address = pattern(rule.address)
-        self.port = pattern(rule.port)
+        self._lets_port = lru_cache(maxsize=_CACHED)(pattern(rule.port).matches)  # ports are few
         self.exact = [(name, getattr(rule, name)) for name in _EXACT if getattr(rule, name) is not None]
         self.predicate = Predicate.parse(rule.require)
 
     def matches(self, address: str) -> bool:
         """Tell whether both patterns match an address."""
-        return self.port.matches(port_of(address)) and self.address.matches(address)
+        return self._lets_port(port_of(address)) and self.address.matches(address)
 
     def lets(self, pair: Pair) -> bool:
         """Tell whether the exact filters let a pair through, whose address matches."""

@@ -14,11 +14,11 @@ needs to compare, `PATH` or `PATH:PORT`, one reason of the closed list in `parit
 from __future__ import annotations
 
 import json
-import tomllib
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from parity import reading
 from parity.align import REASONS
 from parity.errors import AlignmentError
 
@@ -120,11 +120,11 @@ def read(path: Path) -> Mapping:
         AlignmentError: it is not there, is no mapping, pairs something twice, or gives an unknown reason.
     """
     try:
-        mapping = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Mapping)
+        mapping = msgspec.convert(reading.toml(path, reading.MAPPING_BYTES), Mapping)
     except OSError as error:
         message = f"{path} cannot be read: {error.strerror}; `parity map REFERENCE CANDIDATE --out {path}` writes one"
         raise AlignmentError(message) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+    except ValueError as error:
         message = f"{path} is no mapping: {error}"
         raise AlignmentError(message) from error
     _check(mapping, path)

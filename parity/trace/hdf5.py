@@ -8,6 +8,7 @@ written there directly, without the library's lock. Offsets are multiples of eig
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any, Final
 
@@ -141,7 +142,7 @@ def read_dataset(folder: Path, record: Record, first: str) -> NDArray[Any]:
             place: h5f.FileID | h5g.GroupID = file.id
             for part in (group, name):
                 place = _followed(place, part, where)
-            return _read_plain(place, record, where)
+            return _read_plain(place, record, where, (folder / shard).stat().st_size)
     except TraceError:
         raise
     except Exception as error:
@@ -157,8 +158,8 @@ def _followed(place: h5f.FileID | h5g.GroupID, name: str, where: str) -> h5g.Gro
     return h5o.open(place, name.encode())
 
 
-def _read_plain(dataset: object, record: Record, where: str) -> NDArray[Any]:
-    """Read a dataset that is contiguous, inside the file, and of the recorded type and shape."""
+def _read_plain(dataset: object, record: Record, where: str, size: int) -> NDArray[Any]:
+    """Read a dataset that is contiguous, inside a file of `size` bytes, and of the recorded type and shape."""
     if not isinstance(dataset, h5d.DatasetID):
         message = f"{where} is no dataset"
         raise TraceError(message)
@@ -170,7 +171,8 @@ def _read_plain(dataset: object, record: Record, where: str) -> NDArray[Any]:
     if properties.get_layout() != h5d.CONTIGUOUS or properties.get_external_count():
         message = f"{where} is not contiguous in its own file; a trace has no chunked, virtual or external datasets"
         raise TraceError(message)
-    if dataset.get_storage_size() != wanted.itemsize * int(np.prod(record.shape, dtype=object)):
+    needed = wanted.itemsize * math.prod(record.shape)
+    if dataset.get_storage_size() != needed or needed > size:
         message = f"{where} stores {dataset.get_storage_size()} bytes; its shape {list(record.shape)} needs others"
         raise TraceError(message)
     array = np.empty(record.shape, wanted)

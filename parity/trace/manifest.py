@@ -6,15 +6,15 @@ byte anywhere in it is found. A manifest without the key, or with an empty one, 
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import xxhash
 
+from parity import reading
 from parity.errors import TraceError
-from parity.trace.names import check_run_name, open_inside
+from parity.trace.names import check_run_name, read_inside
 from parity.trace.schema import SCHEMA, Manifest
 
 if TYPE_CHECKING:
@@ -47,11 +47,11 @@ def read_manifest(folder: Path) -> Manifest:
         TraceError: it is not there, is damaged, or of another schema.
     """
     path = folder / "manifest.json"
-    with os.fdopen(open_inside(folder, "manifest.json"), "rb") as file:
-        data = file.read()
+    data = read_inside(folder, "manifest.json", reading.MANIFEST_BYTES)
     try:
-        manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        manifest = reading.json(data, Manifest)
+        reading.check_depth([manifest.case, manifest.provenance, manifest.attributes])
+    except ValueError as error:
         message = f"{path} is no manifest of a trace: {error}"
         raise TraceError(message) from error
     if manifest.schema != SCHEMA:

@@ -24,12 +24,13 @@ import xxhash
 
 from parity.address import component_of
 from parity.errors import TraceError
+from parity.reading import read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["check_run_name", "file_name", "natural", "open_inside", "sizes_inside", "tree_name"]
+__all__ = ["check_run_name", "file_name", "natural", "open_inside", "read_inside", "sizes_inside", "tree_name"]
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LONGEST_NAME: Final = 200
@@ -104,6 +105,20 @@ def open_inside(folder: Path, relative: str, parents: set[str] | None = None) ->
         os.close(descriptor)
         raise
     return descriptor
+
+
+def read_inside(folder: Path, relative: str, most: int) -> bytes:
+    """Return the bytes of a regular file below `folder`.
+
+    Raises:
+        TraceError: as `open_inside`, or it cannot be read or has more than `most` bytes.
+    """
+    descriptor = open_inside(folder, relative)
+    try:
+        return read_bounded(descriptor, most)
+    except OSError as error:
+        message = f"{folder / relative} cannot be read: {error.strerror}"
+        raise TraceError(message) from error
 
 
 def sizes_inside(folder: Path, names: Iterable[str]) -> dict[str, int]:

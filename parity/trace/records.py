@@ -21,6 +21,7 @@ import numpy as np
 from parity.address import STAGES, Address
 from parity.dtypes import TypeName, storage
 from parity.errors import AddressError, TraceError
+from parity.reading import check_depth
 from parity.trace.names import sizes_inside
 from parity.trace.schema import Record
 
@@ -117,6 +118,7 @@ def _raise_bad_address(text: str, where: str) -> NoReturn:
 def _check_value(record: Record, where: str) -> None:
     """Check that a plain value is one that a recorder can have written."""
     try:
+        check_depth(record.value)
         restored_value(record.value)
     except (TypeError, ValueError, KeyError, RecursionError) as error:
         message = f"{where}: {record.address!r} has the value {record.value!r:.80}, which no recorder writes"

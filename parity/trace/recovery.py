@@ -12,7 +12,8 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from parity.errors import TraceError
-from parity.trace.names import open_inside
+from parity.reading import RECORDS_BYTES
+from parity.trace.names import read_inside
 from parity.trace.npy import FOLDER
 from parity.trace.records import check_places, decode
 
@@ -64,8 +65,7 @@ def recover(folder: Path) -> Recovered:
         TraceError: what should be whole is damaged.
     """
     path = folder / "records.jsonl"
-    with os.fdopen(open_inside(folder, path.name), "rb") as file:
-        data = file.read()
+    data = read_inside(folder, path.name, RECORDS_BYTES)
     whole = data[: data.rfind(b"\n") + 1]
     records = decode(whole, str(path))
     check_places(records, folder, str(path))

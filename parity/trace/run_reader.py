@@ -6,15 +6,15 @@ come from the files.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Final
 
 import xxhash
 
 from parity.dtypes import widen
 from parity.errors import AddressError, TraceError, nearest
+from parity.reading import RECORDS_BYTES
 from parity.trace.digests import digest
-from parity.trace.names import open_inside
+from parity.trace.names import read_inside
 from parity.trace.records import check_places, decode, restored_value
 
 if TYPE_CHECKING:
@@ -154,8 +154,7 @@ def read_records(folder: Path, info: RunInfo) -> list[Record]:
         TraceError: it is damaged, is not what the manifest says, or points outside its shards.
     """
     path = folder / "records.jsonl"
-    with os.fdopen(open_inside(folder, "records.jsonl"), "rb") as file:
-        data = file.read()
+    data = read_inside(folder, "records.jsonl", RECORDS_BYTES)
     if not info.complete:
         data = data[: data.rfind(b"\n") + 1]
     elif info.records_digest and xxhash.xxh3_128_hexdigest(data) != info.records_digest:

@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
+from parity import reading
 from parity.address import Address
 from parity.errors import TraceError
 from parity.trace.dumps.dump import Dump, Format, checked_end, quoted, stage_or_unet, unique
 from parity.trace.dumps.plain import npy_record
 from parity.trace.dumps.torch_file import read_layout
-from parity.trace.names import natural, open_inside
+from parity.trace.names import natural, open_inside, read_inside
 from parity.trace.npy import npy_files
 from parity.trace.records import plain_value
 from parity.trace.schema import Record
@@ -142,11 +143,10 @@ def _ranks(folder: Path, step: str) -> list[str]:
 
 def _read(folder: Path, name: str) -> _File:
     """Read dump.json."""
-    with os.fdopen(open_inside(folder, name), "rb") as file:
-        text = file.read()
+    text = read_inside(folder, name, reading.DUMP_BYTES)
     try:
-        return msgspec.json.decode(text, type=_File)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return reading.json(text, _File)
+    except ValueError as error:
         message = f"{folder / name} is no dump.json of msprobe: {error}"
         raise TraceError(message) from error
 

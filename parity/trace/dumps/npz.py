@@ -107,6 +107,7 @@ class _Archives:
         with os.fdopen(open_inside(self._folder, name), "rb") as file:
             try:
                 with zipfile.ZipFile(file) as archive:
+                    _check_whole(archive, os.fstat(file.fileno()).st_size)
                     for entry in archive.infolist():
                         yield self._record(name, archive, file, entry)
             except TraceError:
@@ -167,6 +168,18 @@ class _Archives:
             )
             raise TraceError(message)
         return array_of(data, record, where)
+
+
+def _check_whole(archive: zipfile.ZipFile, size: int) -> None:
+    """Refuse members that lie over each other: each would be unpacked again.
+
+    Raises:
+        BadZipFile: they have more bytes together than the file.
+    """
+    packed = sum(entry.compress_size for entry in archive.infolist())
+    if packed > size:
+        message = f"its members have {packed} bytes together and the file {size}"
+        raise zipfile.BadZipFile(message)
 
 
 def _check_size(entry: zipfile.ZipInfo, needed: int, where: str) -> None:

@@ -93,7 +93,7 @@ def _records(folder: Path, name: str) -> list[Record]:
         header = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         header.pop(_METADATA, None)
         entries = {tensor: msgspec.json.decode(raw, type=_Entry) for tensor, raw in header.items()}
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         message = f"{where} is no safetensors file: its header is damaged ({error})"
         raise TraceError(message) from error
     return [_record(name, where, tensor, entry, 8 + length, size) for tensor, entry in entries.items()]

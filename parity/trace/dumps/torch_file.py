@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import pickletools
+import reprlib
 import struct
 import zipfile
 from dataclasses import dataclass, field
@@ -30,6 +31,10 @@ _STORAGES: Final = {
     "ByteStorage": "uint8", "BoolStorage": "bool", "ComplexFloatStorage": "complex64",
     "ComplexDoubleStorage": "complex128",
 }  # fmt: skip
+_MOST_NUMBERS: Final = 1 + 2 * 64
+_SIZES_BELOW: Final = 1 << 63
+_SHORT: Final = reprlib.Repr()
+_SHORT.maxlevel = 2
 _MARK: Final = object()
 _CONSTANTS: Final = {"MARK": _MARK, "NEWTRUE": True, "NEWFALSE": False, "NONE": None, "EMPTY_TUPLE": ()}
 
@@ -183,7 +188,7 @@ class _Machine:
         """
         kind, typed, key, _location, _count = self.stack.pop()
         if kind != "storage" or not isinstance(typed, _Name) or typed.module != "torch" or typed.name not in _STORAGES:
-            message = f"its storage is {typed!r:.80}; expected one of torch's {', '.join(_STORAGES)}"
+            message = f"its storage is {_shown(typed)}; expected one of torch's {', '.join(_STORAGES)}"
             raise ValueError(message)
         self.push(_Storage(_STORAGES[typed.name], str(key)))
 
@@ -201,7 +206,7 @@ class _Machine:
         if function == _Name("torch._utils", "_rebuild_tensor_v2"):
             tensor = _rebuilt(arguments)
         if tensor is None:
-            message = f"its pickle would call {function!r:.80}; only a tensor is read and nothing is unpickled"
+            message = f"its pickle would call {_shown(function)}; only a tensor is read and nothing is unpickled"
             raise ValueError(message)
         self.push(tensor)
 
@@ -210,9 +215,19 @@ def _rebuilt(arguments: Any) -> _Tensor | None:
     """Return the tensor of the arguments of torch's function, or None where they are none of one."""
     of, offset, shape, strides, *_ = arguments
     numbers = (offset, *shape, *strides)
-    if isinstance(of, _Storage) and all(type(each) is int for each in numbers):
+    if isinstance(of, _Storage) and len(numbers) <= _MOST_NUMBERS and all(map(_is_size, numbers)):
         return _Tensor(of, offset, tuple(shape), tuple(strides))
     return None
+
+
+def _is_size(number: object) -> bool:
+    """Tell whether something is an integer that can count elements; longer ones take long to multiply."""
+    return type(number) is int and 0 <= number < _SIZES_BELOW
+
+
+def _shown(value: object) -> str:
+    """Return the beginning of a value; a kilobyte of references is a text without end, so it is not written out first."""
+    return _SHORT.repr(value)[:80]
 
 
 def _pushes(value: Any) -> Callable[[_Machine, Any], None]:
@@ -256,6 +271,6 @@ def _interpreted(data: bytes) -> _Tensor:
             raise ValueError(message)
         step(machine, argument)
     if len(machine.stack) != 1 or not isinstance(machine.stack[0], _Tensor):
-        message = f"it holds {machine.stack!r:.80}, which is no tensor"
+        message = f"it holds {_shown(machine.stack)}, which is no tensor"
         raise ValueError(message)
     return machine.stack[0]
