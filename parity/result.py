@@ -47,6 +47,7 @@ Flag = Literal[
     "inherited",
     "equivalent",
     "platform-precision",
+    "platform-undecided",
     "island",
     "mixed-dtype",
     "half-precision-grid",
@@ -79,6 +80,8 @@ class Pair(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
         scale: rms of the exact reference.
         detail: Facts in words: where the error sits, ulp, what values are at fault.
         ground: What the basis is when no rule applies; empty for pairs that have no numbers.
+        platform: Operators inside the module that err more on the candidate's platform than on the reference's, and how
+            many times; of those that may be to blame for an excess, empty once a replay without them was judged.
         hard: A fault that no tolerance excuses (`narrower type`, `half-precision grid`, `not finite`).
         candidate: The label of its candidate in a result of several; empty where there is one.
     """
@@ -113,6 +116,7 @@ class Pair(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     detail: str = ""
     ground: Ground = ""
     hard: str = ""
+    platform: dict[str, float] = {}
     candidate: str = ""
 
 

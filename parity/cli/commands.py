@@ -288,14 +288,17 @@ def doctor(
 
 
 def _finish(result: Result, *, json: bool) -> None:
-    """Print a result and leave with its exit code."""
+    """Print a result and leave with its exit code: 0 for a match, 4 where undecided pairs alone keep it from one, else 1."""
     import msgspec
     from rich.console import Console
 
+    from parity.compare import awaits_decision
     from parity.report import terminal
 
     if json:
         sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
     else:
         terminal.render(result, Console())
-    raise typer.Exit(0 if result.verdict == "MATCH" else 1)
+    if result.verdict == "MATCH":
+        raise typer.Exit(0)
+    raise typer.Exit(4 if awaits_decision(result) else 1)

@@ -13,7 +13,8 @@ A comparison goes through these modules, in this order:
 - `judge`: the verdict of a pair, by a rule or by its limit.
 - `rules` and `predicate`: rules of a case or a file, and the language of what they require.
 - `limits`: every number of the judge.
-- `flags`: what fails only because of another pair.
+- `platform`: operators that err more on the candidate's platform, and the modules in which they run.
+- `flags`: what fails only because of another pair, and what only a replay can decide.
 - `coverage`: how much of the reference was compared, and why the rest was not.
 - `price`: what the differences cost at the final latents and the image.
 - `summary`: the verdict of the whole, its stages and its first divergence.
@@ -26,9 +27,9 @@ from parity.compare.comparison import compare
 from parity.compare.judge import judge
 from parity.compare.rules import Rule
 from parity.compare.rules import load as load_tolerances
-from parity.compare.several import folder_name, join, split
+from parity.compare.several import awaits_decision, folder_name, join, split
 from parity.compare.summary import failing, is_excused
 
 __all__ = [
-    "Rule", "compare", "failing", "folder_name", "is_excused", "join", "judge", "load_tolerances", "split",
+    "Rule", "awaits_decision", "compare", "failing", "folder_name", "is_excused", "join", "judge", "load_tolerances", "split",
 ]  # fmt: skip

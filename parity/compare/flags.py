@@ -1,8 +1,13 @@
-"""Flags that relate pairs to each other: `inherited` and `equivalent`.
+"""Flags that relate pairs to each other: `platform-undecided`, `inherited` and `equivalent`.
+
+`platform-undecided`: a module of several operators exceeds its floor in the layer replay by no more than what an operator
+inside it may make of the floor on the candidate's platform (`parity.compare.platform`), and in float64 it is right. In the
+free and the step replay it is the same module, and what is inside it or comes after it and is right by itself. Only a replay with these
+operators in float64 tells whose excess it is.
 
 `inherited`: a pair fails in the free or the step replay, its layer replay at the same address matches, and
-something before it failed in the same run (in the same step, where every step starts anew). The last
-condition keeps the first failure of a run a finding: a sampler that takes its noise one step late is right
+something before it failed in the same run (in the same step, where every step starts anew); what is undecided
+hands nothing on. The last condition keeps the first failure of a run a finding: a sampler that takes its noise one step late is right
 layer by layer, and nothing before it is wrong. So does the rule that a module whose recorded inputs all
 match has nothing to inherit.
 
@@ -18,17 +23,22 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from parity.address import index_of, is_input, is_output, path_of, place_of, step_of
+from parity.compare.limits import RMS_FACTOR
 from parity.compare.summary import failing
+from parity.result import measured
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from parity.components import Components
     from parity.result import Flag, Pair, PairMode, Question
 
-__all__ = ["relate"]
+__all__ = ["UNDECIDED", "relate"]
 
-_RELATIVE: Final[frozenset[Flag]] = frozenset({"inherited", "equivalent"})
+UNDECIDED: Final[Flag] = "platform-undecided"
+_RELATIVE: Final[frozenset[Flag]] = frozenset({"inherited", "equivalent", UNDECIDED})
+_MAY_BE: Final = "may be the platform's "
+_DECIDES: Final = "(parity diagnose decides)"
 
 
 def _whole_run(_: str) -> None:
@@ -49,8 +59,18 @@ class _Run:
 
     @property
     def failed(self) -> list[Pair]:
-        """Those that fail, in order of completion."""
-        return sorted(filter(failing, self.pairs), key=attrgetter("order"))
+        """Those that fail and are not undecided, in order of completion."""
+        return list(filterfalse(_is_undecided, filter(failing, self.in_order)))
+
+    @property
+    def in_order(self) -> list[Pair]:
+        """All of them in order of completion."""
+        return sorted(self.pairs, key=attrgetter("order"))
+
+    @property
+    def undecided(self) -> dict[str, dict[str, float]]:
+        """The operators that may be to blame, by the address of each undecided pair."""
+        return {pair.address: pair.platform for pair in filter(_is_undecided, self.pairs)}
 
     @cached_property
     def matching(self) -> set[str]:
@@ -79,13 +99,82 @@ def relate(pairs: Sequence[Pair], program: Components) -> None:
     """Set the flags of all pairs of a program anew; `contains` and the flags of a pair by itself stay."""
     runs: defaultdict[tuple[PairMode, Question, str | None], _Run] = defaultdict(_Run)
     for pair in pairs:
-        pair.flags[:] = filterfalse(_RELATIVE.__contains__, pair.flags)
+        if not _RELATIVE.isdisjoint(pair.flags):
+            _clear(pair)
         runs[pair.mode, pair.question, pair.dtype].pairs.append(pair)
+    exact = runs["layers", "semantics", "float64"]
+    for dtype in dict.fromkeys(map(attrgetter("dtype"), pairs)):
+        _flag_undecided(runs["layers", "precision", dtype], exact)
     for mode, question, dtype in list(runs):
         if mode in _SCOPE:
             alone = runs["layers", question, dtype]
+            _flag_followers(runs[mode, question, dtype], _SCOPE[mode], alone, program)
             _flag_inherited(runs[mode, question, dtype], _SCOPE[mode], alone, program)
-    _flag_equivalents(pairs, runs["layers", "semantics", "float64"])
+    _flag_equivalents(pairs, exact)
+
+
+def _clear(pair: Pair) -> None:
+    """Take from a pair its flags that relate it to others, and what was said of them."""
+    pair.flags = list(filterfalse(_RELATIVE.__contains__, pair.flags))
+    pair.detail = "; ".join(filterfalse(_says_may_be, pair.detail.split("; ")))
+
+
+def _says_may_be(part: str) -> bool:
+    """Tell whether a part of a detail is what was said of an undecided pair."""
+    return part.startswith(_MAY_BE)
+
+
+def _flag_undecided(run: _Run, exact: _Run) -> None:
+    """Flag the pairs of a layer replay whose excess the platform's operators may explain, where they match in float64."""
+    for pair in filter(_exceeds_floor, run.pairs):
+        if pair.address in exact.matching:
+            _suspect(pair, pair.platform)
+
+
+def _flag_followers(
+    run: _Run, scope_of: Callable[[str], int | None], alone: _Run, program: Components
+) -> None:  # fmt: skip
+    """Flag what exceeds its floor in a longer replay where operators of a module that is undecided by itself reach it.
+
+    What is wrong by itself in the layer replay `alone` stays a finding.
+    """
+    undecided, wrong = alone.undecided, set(map(attrgetter("address"), alone.failed))
+    roots = [pair for pair in run.pairs if pair.address in undecided]
+    for pair in filter(_exceeds_floor, run.pairs):
+        suspected: dict[str, float] = {}
+        for root in filter(partial(_is_reached, pair, scope_of, program), roots):
+            suspected |= undecided[root.address]
+        if pair.address not in wrong:
+            _suspect(pair, suspected)
+
+
+def _is_reached(pair: Pair, scope_of: Callable[[str], int | None], program: Components, root: Pair) -> bool:
+    """Tell whether what a module computes reaches a pair: its own output, what comes after it, and what is inside of it."""
+    if scope_of(root.address) != scope_of(pair.address):
+        return False
+    # A module completes after its parts, which its operators have reached already.
+    is_inside = program.contains(path_of(root.address), path_of(pair.address))
+    is_in_step = step_of(root.address) == step_of(pair.address)
+    return root.order <= pair.order or all((is_inside, is_in_step))
+
+
+def _is_undecided(pair: Pair) -> bool:
+    """Tell whether the platform may be to blame for a pair."""
+    return UNDECIDED in pair.flags
+
+
+def _exceeds_floor(pair: Pair) -> bool:
+    """Tell whether a pair fails by its measured floor alone: by no rule, and in no way that no tolerance excuses."""
+    return (pair.verdict, pair.basis, pair.hard) == ("MISMATCH", "floor", "")
+
+
+def _suspect(pair: Pair, operators: Mapping[str, float]) -> None:
+    """Flag a pair if operators that err so many times more than the reference's may make an error as large as its."""
+    most = RMS_FACTOR * max(operators.values(), default=0.0)
+    if measured(pair.ratio_to_floor) <= most:
+        said = f"{_MAY_BE}{' or '.join(operators)} {_DECIDES}"
+        pair.flags = [*pair.flags, UNDECIDED]
+        pair.detail = "; ".join(filter(None, (pair.detail, said)))
 
 
 def _flag_inherited(run: _Run, scope_of: Callable[[str], int | None], alone: _Run, program: Components) -> None:

@@ -13,6 +13,7 @@ from parity.compare.floor import NO_POOL, Floor, Platform, coarser, floor_of, mo
 from parity.compare.judge import is_within
 from parity.compare.limits import DEPTH, VALUE_ULPS
 from parity.compare.plan import blank
+from parity.compare.platform import excesses_inside
 from parity.compare.work import Obstacle
 from parity.distance.exact import Exact, same_value
 from parity.distance.sums import Distances
@@ -76,6 +77,9 @@ class Pairing:
         rows = run.manifest.alignment
         self.has_table = rows is not None
         self.kinds = {row.path: row.kind for row in rows or () if row.kind is not None}
+        self.suspected: dict[str, dict[str, float]] = {}
+        if (run.mode, run.ground) == ("layers", "floor"):
+            self.suspected = excesses_inside(run.manifest, reference, run.dtype)
 
     def pair(self, job: Job, found: Found, pools: Mapping[str, Floor]) -> Pair:
         """Return the pair of a job, with numbers and flags and the verdict still open."""
@@ -141,6 +145,7 @@ class Pairing:
         if job.ground == "floor":
             _OF_WORKING.copy(found, pair)
             _set_floor(pair, self._measured_floor(job, found, types.output, pools))
+            pair.platform = self.suspected.get(path_of(job.address), pair.platform)
         elif job.ground == "model":
             _set_floor(pair, model_floor(types.output, measured(pair.scale)))
             if self._may_be_deep(job) and is_within(pair, DEPTH):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from msgspec.structs import replace
 
 from parity.address import STAGES
-from parity.compare.summary import STAGE_VERDICTS, first_of
+from parity.compare.summary import STAGE_VERDICTS, first_of, is_undecided
 from parity.result import Coverage, Result
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from parity.result import Cause, Overall, Pair
     from parity.trace import Trace
 
-__all__ = ["by_type", "folder_name", "join", "named", "split"]
+__all__ = ["awaits_decision", "by_type", "folder_name", "join", "named", "split"]
 
 _Labelled = TypeVar("_Labelled", "Pair", "Cause")
 _GRAVITY: Final = {word: place for place, word in enumerate(STAGE_VERDICTS)}
@@ -102,6 +102,12 @@ def split(result: Result) -> dict[str, Result]:
     for cause in result.causes:
         views[cause.candidate].causes.append(cause)
     return views
+
+
+def awaits_decision(result: Result) -> bool:
+    """Tell whether undecided pairs alone keep the whole from a MATCH; of several candidates, each that does not match."""
+    left = [view for view in split(result).values() if view.verdict != "MATCH"]
+    return set(map(is_undecided, left)) == {True}
 
 
 def join(views: Mapping[str, Result], before: Result | None = None) -> Result:

@@ -1,14 +1,14 @@
 """The verdict of the whole: counts, stages, the first divergence.
 
 MISMATCH if any MISMATCH or INCOMPARABLE stands without an excuse; else INCOMPLETE if anything is missing,
-unexpected or not explained, if only an unbounded depth could excuse a difference, or if nothing was
-compared; else MATCH.
+unexpected or not explained, if only an unbounded depth or the candidate's platform could excuse a
+difference, or if nothing was compared; else MATCH.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from itertools import chain
+from itertools import chain, filterfalse
 from typing import TYPE_CHECKING, Final, get_args
 
 from parity.address import STAGES
@@ -27,12 +27,13 @@ __all__ = [
     "first_of",
     "is_excused",
     "is_finding",
+    "is_undecided",
     "keeps_from_match",
     "summarize",
     "verdict_of",
 ]
 
-EXCUSES: Final[tuple[Flag, ...]] = ("unbounded-depth", "contains", "inherited", "equivalent")
+EXCUSES: Final[tuple[Flag, ...]] = ("unbounded-depth", "platform-undecided", "contains", "inherited", "equivalent")
 """Flags that say why a failing pair is not a finding of its own; the first that it has counts. The others only describe."""
 
 STAGE_VERDICTS: Final = ("MATCH", "INHERITED", "INCOMPLETE", "MISMATCH")
@@ -46,14 +47,17 @@ _OF_STAGE: Final = {
     "contains": "INHERITED",
     "inherited": "INHERITED",
     "unbounded-depth": "INHERITED",
+    "platform-undecided": "INCOMPLETE",
     "MISSING": "INCOMPLETE",
     "UNEXPECTED": "INCOMPLETE",
     _FINDING: "MISMATCH",
 }
 """What is said of a stage for a pair that stands so; the gravest of its pairs counts."""
-_UNDECIDED: Final = frozenset({"MISSING", "UNEXPECTED", "unbounded-depth"})
-"""How a pair stands that leaves open what it is: one side lacks it, or only its depth could excuse it."""
-_KEEPING: Final = _UNDECIDED | {_FINDING}
+_UNDECIDED: Final = frozenset({"unbounded-depth", "platform-undecided"})
+"""How a pair stands that differs and may be right: only its depth, or only the candidate's platform, could excuse it."""
+_OPEN: Final = _UNDECIDED | {"MISSING", "UNEXPECTED"}
+"""How a pair stands that leaves open what it is: it is undecided, or one side lacks it."""
+_KEEPING: Final = _OPEN | {_FINDING}
 _FAILING: Final = frozenset({"MISMATCH", "INCOMPARABLE"})
 _NONE: Final[dict[str, int]] = dict.fromkeys(get_args(Verdict), 0)
 _STAGE: Final = {stage: position for position, stage in enumerate(STAGES)}
@@ -122,9 +126,21 @@ def verdict_of(pairs: Sequence[Pair], unexplained: Sequence[str] = ()) -> Overal
         return "MISMATCH"
     compared = {pair.mode for pair in pairs if pair.verdict == "MATCH"} - {"audit"}
     # Where nothing was compared, nothing is said by there being no finding.
-    if unexplained or not compared or not standings.isdisjoint(_UNDECIDED):
+    if unexplained or not compared or not standings.isdisjoint(_OPEN):
         return "INCOMPLETE"
     return "MATCH"
+
+
+def is_undecided(result: Result) -> bool:
+    """Tell whether undecided pairs alone keep one candidate's result from a MATCH: nothing is blamed and nothing proven."""
+    decided = list(filterfalse(_is_open, result.pairs))
+    without = verdict_of(decided, result.coverage.unexplained)
+    return (result.verdict, without) == ("INCOMPLETE", "MATCH")
+
+
+def _is_open(pair: Pair) -> bool:
+    """Tell whether a pair is undecided."""
+    return _standing(pair) in _UNDECIDED
 
 
 def summarize(result: Result) -> None:

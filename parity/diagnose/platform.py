@@ -3,71 +3,40 @@
 A module of several operators has no floor of the platform's own, since nobody knows which of them it calls and how
 often. So where it errs by more than its limit in the working type and computes the right thing in float64, it is
 replayed with one suspected kind of operator after another in float64, the worst first. If the excess disappears the
-pair is a MATCH flagged `platform-precision`, and the operator is named; otherwise it stays a MISMATCH. What fails in
-the free and the step replay is then replayed with the operators that were found.
+pair is a MATCH flagged `platform-precision`, and the operator is named; otherwise it is a MISMATCH. What fails in
+the free and the step replay is then replayed with the operators that were found, and where no layer fails any more
+with all suspects.
 
 Suspected is an operator whose own error on the candidate's platform is above the reference's (`parity doctor --floors`).
+What the comparison left undecided for the platform's sake is decided by these replays; where none can be made it stays
+undecided, and the result's checks say why.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from parity.compare.flags import relate
+from parity.compare.flags import UNDECIDED, relate
+from parity.compare.platform import Suspect, suspects
 from parity.compare.summary import summarize
 from parity.diagnose.counterfactual import replay_with
 from parity.diagnose.pairs import Repeated, add_flag, differs, has_failed, in_layers, paths_of
-from parity.repair import WIDENED, PrecisionEdit
+from parity.repair import PrecisionEdit
 from parity.result import Cause, measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from parity.repair import Operator
     from parity.result import Pair, Result
-    from parity.trace import Manifest, Trace
+    from parity.trace import Trace
 
 __all__ = ["SLUG", "blame_platform", "suspects"]
 
 SLUG: Final = "platform-precision"
-_WORSE: Final = 1.5  # below this the two platforms are level
-
-
-class _Suspect(NamedTuple):
-    """A kind of operator with its own relative error on both platforms; the reference's may be unknown."""
-
-    kind: Operator
-    candidate: float
-    reference: float | None
-
-    @property
-    def excess(self) -> float:
-        """How many times the candidate's error is the reference's."""
-        return self.candidate / self.reference if self.reference else math.inf
-
-    def __str__(self) -> str:
-        """Say both errors."""
-        other = "unknown" if self.reference is None else f"{self.reference:.1e}"
-        return f"{self.kind} by itself errs by {self.candidate:.1e} of its rms, the reference's by {other}"
-
-
-def suspects(candidate: Manifest, reference: Manifest, dtype: str) -> list[_Suspect]:
-    """Return the operators that err more on the candidate's platform than on the reference's, the worst first."""
-    theirs = _own_errors(reference, dtype)
-    found = [_Suspect(kind, ours, theirs.get(kind)) for kind, ours in _own_errors(candidate, dtype).items()]
-    worse = [each for each in found if each.excess > _WORSE]
-    return sorted(worse, key=lambda each: each.excess, reverse=True)
-
-
-def _own_errors(manifest: Manifest, dtype: str) -> dict[Operator, float]:
-    """Return how much each operator by itself errs on a platform, relative to its rms, where that was measured."""
-    floors = manifest.floors
-    return {kind: floors[kind][dtype]["rel_l2"] for kind in WIDENED if dtype in floors.get(kind, {})}
 
 
 def blame_platform(
@@ -83,14 +52,29 @@ def blame_platform(
         ChildError: a replay failed.
     """
     causes: list[Cause] = []
+    obstacles: list[str] = []
     for candidate in candidates:
         for dtype in _types_to_replay(candidate):
-            replays = _Replays(reference, candidate, folder, dtype, progress)
+            replays = _Replays(reference, candidate, folder, dtype, progress, obstacles)
             causes += _explained(result.pairs, replays)
-    if causes:
-        relate(result.pairs, result.program)
-        summarize(result)
+    undecided = [pair for pair in result.pairs if UNDECIDED in pair.flags and pair.verdict != "MATCH"]
+    if not any(candidate.manifest.command for candidate in candidates):
+        obstacles.append("the candidate's trace names no command that replays it")
+    if undecided and obstacles:
+        result.checks["undecided"] = "; ".join(dict.fromkeys(obstacles))
+    else:
+        _decide(undecided)
+    relate(result.pairs, result.program)
+    summarize(result)
     return causes
+
+
+def _decide(pairs: Sequence[Pair]) -> None:
+    """Make findings of pairs that were undecided and that no replay explains."""
+    for pair in pairs:
+        pair.platform = {}
+        said = "the platform's operators in float64 do not remove it"
+        pair.detail = "; ".join(filter(None, (pair.detail, said)))
 
 
 def _types_to_replay(candidate: Trace) -> list[str]:
@@ -133,8 +117,9 @@ class _Replays(NamedTuple):
     folder: Path
     dtype: str
     progress: Callable[[str, int, int], None]
+    obstacles: list[str]
 
-    def settled(self, pairs: Sequence[Pair], suspected: Sequence[_Suspect]) -> list[_Settled]:
+    def settled(self, pairs: Sequence[Pair], suspected: Sequence[Suspect]) -> list[_Settled]:
         """Replay these pairs with the suspects in float64; return those that match now."""
         if not (pairs and suspected):
             return []
@@ -153,6 +138,7 @@ class _Replays(NamedTuple):
         )
         self.progress(what, 1, 1)
         if refused:  # the candidate cannot be asked, so nothing is known
+            self.obstacles.extend(refused.values())
             return []
         repeated = Repeated(after.pairs)
         return [_Settled(pair, now) for pair in pairs if (now := repeated.match_of(pair))]
@@ -165,7 +151,7 @@ def _explained(pairs: Sequence[Pair], replays: _Replays) -> list[Cause]:
     excessive = list(filter(in_layers, _excessive(pairs, dtype)))
     left = replays.settled(excessive, found)
     causes: list[Cause] = []
-    blamed: list[_Suspect] = []
+    blamed: list[Suspect] = []
     # One suspect that explains everything has been tried already.
     for suspect in found if len(found) > 1 else ():
         settled = replays.settled([each.pair for each in left], [suspect])
@@ -176,9 +162,13 @@ def _explained(pairs: Sequence[Pair], replays: _Replays) -> list[Cause]:
     if left:
         causes.append(_cause(found, left))
         blamed = found
-    # A longer replay fails by what fails in its layers, so no other suspects are tried there.
     later = list(itertools.filterfalse(in_layers, _excessive(pairs, dtype)))
-    _flag(replays.settled(later, blamed), blamed)
+    followed = replays.settled(later, blamed)
+    _flag(followed, blamed)
+    # Where every layer is right by now, what is left in a longer replay can only be several operators together.
+    if not any(has_failed(pair) for pair in pairs if in_layers(pair)):
+        remaining = [pair for pair in later if differs(pair)]
+        _flag(replays.settled(remaining, found), found)
     return causes
 
 
@@ -188,17 +178,17 @@ def _without(all_of: Sequence[_Settled], some: Sequence[_Settled]) -> list[_Sett
     return [each for each in all_of if id(each.pair) not in done]
 
 
-def _wider(operators: Sequence[_Suspect]) -> PrecisionEdit:
+def _wider(operators: Sequence[Suspect]) -> PrecisionEdit:
     """Return the edit that computes these operators in float64."""
     return PrecisionEdit(operators=tuple(each.kind for each in operators))
 
 
-def _names(operators: Sequence[_Suspect]) -> str:
+def _names(operators: Sequence[Suspect]) -> str:
     """Return the kinds of operators as a sentence lists them."""
     return ", ".join(_wider(operators).operators)
 
 
-def _flag(settled: Sequence[_Settled], operators: Sequence[_Suspect]) -> None:
+def _flag(settled: Sequence[_Settled], operators: Sequence[Suspect]) -> None:
     """Call pairs a match, and say by which operators in float64 they became one."""
     for pair, now in settled:
         pair.verdict = "MATCH"
@@ -208,7 +198,7 @@ def _flag(settled: Sequence[_Settled], operators: Sequence[_Suspect]) -> None:
         pair.detail = "; ".join(filter(None, (pair.detail, said)))
 
 
-def _cause(operators: Sequence[_Suspect], settled: Sequence[_Settled]) -> Cause:
+def _cause(operators: Sequence[Suspect], settled: Sequence[_Settled]) -> Cause:
     """Flag pairs that match with these operators in float64, and return the cause."""
     _flag(settled, operators)
     worst = max(settled, key=lambda each: measured(each.pair.ratio_to_floor))

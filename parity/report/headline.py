@@ -60,7 +60,19 @@ def _outcome(result: Result) -> str:
     unexplained = len(result.coverage.unexplained)
     records = joined(_told(result.counts, "MISSING"), _told(result.counts, "UNEXPECTED"))
     paths = f"{count(unexplained, 'path')} not compared without a reason" if unexplained else ""
-    return joined(records, paths, by="; ") or "see the pairs that fail"
+    return joined(records, paths, _platform(result), by="; ") or "see the pairs that fail"
+
+
+def _platform(result: Result) -> str:
+    """Return how many pairs only the candidate's platform may explain, and who decides whether it does."""
+    undecided = result.counts.get("platform-undecided", 0)
+    if not undecided:
+        return ""
+    may_be = f"{count(undecided, 'pair')} may be beyond the floor by the candidate's platform alone"
+    obstacle = result.checks.get("undecided")
+    if obstacle:
+        return f"{may_be}, which could not be decided: {visible(str(obstacle))}"
+    return f"{may_be}; nothing is blamed before `parity diagnose` decides"
 
 
 def _told(counts: dict[str, int], verdict: str) -> str:
@@ -113,13 +125,15 @@ def _tally(pairs: Iterable[Pair]) -> str:
 def failures(result: Result) -> str:
     """Return how many pairs fail by themselves and how many only because of others, as one sentence."""
     tally = Counter(map(shown, result.pairs))
+    platform = sum("platform-undecided" in pair.flags for pair in result.pairs)
     alone = sum(tally[verdict] for verdict in FAILING)
     fail, them = ("fails by itself", "it") if alone == 1 else ("fail by themselves", "them")
     return joined(
         f"{alone:,} of {count(len(result.pairs), 'pair')} {fail}",
         some(tally["inherited"] + tally["contains"], f"only because of {them}"),
         some(tally["equivalent"], "without effect"),
-        some(tally["undecided"], "cannot be decided without a float64 run"),
+        some(tally["undecided"] - platform, "cannot be decided without a float64 run"),
+        some(platform, "may be the candidate's platform"),
     )
 
 

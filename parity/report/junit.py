@@ -2,12 +2,14 @@
 
 One suite per stage (of each candidate, where there are several), one case per path, question, mode and type: a path is one case over all its steps and
 ports. A case fails when one of its pairs counts against the whole verdict, and the failure carries the five
-lines of the worst ones. A case whose failing pairs are all explained elsewhere (inherited) is skipped with
-that reason, so that the number of failures is the number of places to look at.
+lines of the worst ones. A case whose failing pairs are all explained elsewhere (inherited) or undecided is skipped with
+that reason, so that the number of failures is the number of places to look at. A result that only undecided pairs keep
+from a match has one error and no failure: nothing is blamed, and what is not proven does not pass either.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -15,10 +17,11 @@ from xml.etree import ElementTree as ET
 
 from parity.address import path_of
 from parity.compare.several import split
+from parity.compare.summary import is_undecided
 from parity.report import card
 from parity.report.grouping import dtype_of, grouped, in_order
 from parity.report.headline import headline
-from parity.report.verdicts import excess, fails, fails_alone
+from parity.report.verdicts import excess, fails, fails_alone, shown
 from parity.report.words import as_table, count, joined, plain, visible
 
 if TYPE_CHECKING:
@@ -45,7 +48,7 @@ class _Group(NamedTuple):
 
 
 class _Tally(NamedTuple):
-    """How many cases there are, how many failed, and how many were skipped; none is an error."""
+    """How many cases there are, how many failed, were skipped, and could not be decided."""
 
     tests: int
     failures: int
@@ -103,7 +106,8 @@ def _candidate(root: ET.Element, view: Result, label: str) -> list[_Tally]:
     tallies = [_suite(root, view, joined(label, stage, by=": "), by_stage[stage]) for stage in in_order(by_stage)]
     failures = sum(tally.failures for tally in tallies)
     gaps = _gaps(view, told_elsewhere=failures > 0)
-    return [*tallies, _verdict(root, view, joined(label, "verdict", by=": "), gaps)]
+    outcome = "error" if is_undecided(view) else "failure"
+    return [*tallies, _verdict(root, view, joined(label, "verdict", by=": "), gaps, outcome)]
 
 
 def _suite(root: ET.Element, result: Result, name: str, pairs: list[Pair]) -> _Tally:
@@ -132,7 +136,8 @@ def _outcome(case: ET.Element, result: Result, pairs: list[Pair]) -> str:
         return "failure"
     if wrong:
         flags = sorted(set(chain.from_iterable(map(attrgetter("flags"), wrong))))
-        explained = f"{count(len(wrong), 'pair')} of {len(pairs)} explained by another one"
+        how = "undecided" if any(shown(pair) == "undecided" for pair in wrong) else "explained by another one"
+        explained = f"{count(len(wrong), 'pair')} of {len(pairs)} {how}"
         ET.SubElement(case, "skipped", message=f"{explained}: {', '.join(flags)}")
         return "skipped"
     return ""
@@ -156,16 +161,17 @@ def _gravity(pair: Pair) -> tuple[bool, float, int]:
     return pair.verdict != "INCOMPARABLE", -(excess(pair) or 0.0), pair.order
 
 
-def _verdict(root: ET.Element, result: Result, name: str, gaps: list[str]) -> _Tally:
-    """Write the suite of the verdict itself, which fails for what belongs to no pair, such as an uncompared path."""
+def _verdict(root: ET.Element, result: Result, name: str, gaps: list[str], outcome: str) -> _Tally:
+    """Write the suite of the verdict itself; its `outcome` tells what belongs to no failing pair, such as an uncompared path."""
     name = visible(name)
-    suite = ET.SubElement(root, "testsuite", name=name, tests="1", errors="0", skipped="0")
+    tells = Counter([outcome] if gaps else [])
+    tally = _Tally(tests=1, failures=tells["failure"], skipped=0, errors=tells["error"])
+    suite = ET.SubElement(root, "testsuite", name=name, tests="1", errors=str(tally.errors), skipped="0")
+    suite.set("failures", str(tally.failures))
     case = ET.SubElement(suite, "testcase", classname=f"parity.{name}", name="every path is compared or has a reason")
     if gaps:
-        failure = ET.SubElement(case, "failure", type=result.verdict, message=gaps[0])
-        failure.text = _text("\n".join(gaps))
-    tally = _Tally(tests=1, failures=min(len(gaps), 1), skipped=0)
-    suite.set("failures", str(tally.failures))
+        told = ET.SubElement(case, outcome, type=result.verdict, message=gaps[0])
+        told.text = _text("\n".join(gaps))
     return tally
 
 

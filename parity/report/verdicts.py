@@ -50,6 +50,7 @@ _EXCUSES: Final[dict[str, Shown]] = {
     "contains": "contains",
     "equivalent": "equivalent",
     "unbounded-depth": "undecided",
+    "platform-undecided": "undecided",
 }
 _LIMITED: Final = frozenset({"float64", "floor", "model"})
 
