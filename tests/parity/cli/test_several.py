@@ -3,12 +3,13 @@
 import json
 import xml.etree.ElementTree as ET
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from parity.cli import app
 from tests.parity.compare.test_several import WRONG, wrong
-from tests.parity.compare.traces import candidate, reference
+from tests.parity.compare.traces import CONV, candidate, planting, reference
 
 PLANTED = "small candidate (plant half), float32"
 
@@ -38,6 +39,26 @@ def test_two_right_candidates_are_exit_code_0(compared):
     finished = command("compare", folder / "reference", folder / "healthy")
     assert finished.exit_code == 0
     assert finished.stdout.startswith("MATCH")
+
+
+def attended(folder, **offsets):
+    """Record a reference with an attention and replay it on a platform with a poor softmax, off by so much, once for each name."""
+    tables = [{"softmax": {"float32": {"rel_l2": error, "rel_max": error}}} for error in (1e-7, 2e-6)]
+    trace = reference(folder / "reference", floors=tables[0], modules={"unet.conv_in": "Attention"})
+    for name, off in offsets.items():
+        plant = planting("layers-float32", CONV, lambda tensor, off=off: tensor * np.float32(1 + off))
+        candidate(folder / name, trace, plant, floors=tables[1], command=[f"--weights={name}"])
+    return folder / "reference"
+
+
+def test_what_only_the_platform_may_explain_is_exit_code_4(tmp_path):
+    trace = attended(tmp_path, right=0, undecided=1e-6, wrong=1e-4)
+    codes = {"right": 0, "undecided": 4, "wrong": 1, "right undecided": 4, "undecided wrong": 1}
+    for names, code in codes.items():
+        finished = command("compare", trace, *(tmp_path / name for name in names.split()))
+        assert (names, finished.exit_code) == (names, code)
+    alone = command("compare", trace, tmp_path / "undecided")
+    assert alone.stdout.startswith("INCOMPLETE: 1 pair may be beyond the floor by the candidate's platform alone")
 
 
 def test_the_page_and_junit_tell_the_candidates_apart(compared):

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
         ([pair("a", GOOD), pair("b", flags=["contains"])], "MATCH"),
         ([pair("a", GOOD), pair("b", flags=["equivalent"])], "MATCH"),
         ([pair("a", GOOD), pair("b", flags=["unbounded-depth"])], "INCOMPLETE"),
+        ([pair("a", GOOD), pair("b", flags=["platform-undecided"])], "INCOMPLETE"),
+        ([pair("a", GOOD), pair("b", flags=["platform-undecided"]), pair("c")], "MISMATCH"),
         ([pair("a", GOOD), pair("b", flags=["mixed-dtype"])], "MISMATCH"),
         ([pair("a", GOOD), pair("b", flags=["half-precision-grid"])], "MISMATCH"),
         ([pair("a", GOOD), pair("b", "MISSING"), pair("c")], "MISMATCH"),

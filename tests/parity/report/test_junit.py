@@ -6,6 +6,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from parity.address import path_of
+from parity.compare.summary import summarize
 from parity.report import junit
 
 from . import made
@@ -48,6 +49,18 @@ def test_a_failure_carries_the_five_lines_and_inherited_cases_are_skipped(tmp_pa
     skipped = [case for case in root.iter("testcase") if case.find("skipped") is not None]
     assert skipped
     assert all("inherited" in case.find("skipped").get("message") for case in skipped)
+
+
+def test_what_is_undecided_is_one_error_and_no_failure(tmp_path):
+    result = made.make("match", tmp_path)
+    pair = next(pair for pair in result.pairs if pair.question == "precision")
+    pair.verdict, pair.flags = "MISMATCH", ["platform-undecided"]
+    summarize(result)
+    root = parse(result)
+    assert [root.get(name) for name in ("failures", "errors", "skipped")] == ["0", "1", "1"]
+    (error,), (skipped,) = root.iter("error"), root.iter("skipped")
+    assert error.get("message").endswith("nothing is blamed before `parity diagnose` decides")
+    assert skipped.get("message").endswith("undecided: platform-undecided")
 
 
 def test_missing_and_unexpected_records_and_uncompared_paths_fail(tmp_path):
