@@ -1,9 +1,11 @@
-"""Measure one framework's operators in a process of its own: `python -m parity.cli.floors FRAMEWORK DEVICE DTYPE…`."""
+"""Measure one framework's operators in a process of its own: `python -m parity.cli.floors PARENT FRAMEWORK DEVICE DTYPE…`."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING
+
+from parity.children import watch_parent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,4 +35,5 @@ def main(framework: str, device: str, dtypes: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3:])
+    watch_parent(int(sys.argv[1]))
+    main(sys.argv[2], sys.argv[3], sys.argv[4:])

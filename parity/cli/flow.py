@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gc
-import subprocess
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from parity import disk
+from parity import children, disk
 from parity.cli.options import types
 from parity.cli.progress import bar, say
 from parity.components import IMAGE
@@ -168,11 +167,11 @@ def _measure(framework: str, device: str, dtypes: Sequence[str]) -> None:
     Raises:
         ChildError: it failed.
     """
-    command = [sys.executable, "-m", "parity.cli.floors", framework, device, *dtypes]
-    code = subprocess.run(command, check=False).returncode  # noqa: S603 - our own program
-    if code:
-        message = f"measuring {framework}'s operators failed with exit code {code} (see above); run it alone: {' '.join(command[1:])}"
-        raise ChildError(message)
+    try:
+        children.run([framework, device, *dtypes], module="parity.cli.floors")
+    except ChildError as error:
+        message = f"the process that measures {framework}'s operators {error}"
+        raise ChildError(message) from error
 
 
 def _pictures(reference: Trace, candidates: Sequence[Trace], result: Result) -> dict[str, str]:

@@ -13,15 +13,15 @@ import threading
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
+from parity import children
 from parity.errors import ChildError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["Child", "finish", "start", "start_beside"]
+__all__ = ["Child", "finish", "start", "start_beside", "stop"]
 
 _UNUSABLE: Final = 2
-_INTERRUPTED: Final = 130
 
 
 class Child(NamedTuple):
@@ -33,8 +33,7 @@ class Child(NamedTuple):
 
 def start(command: Sequence[str], *, core: int | None = None, heard: bool = False) -> Child:
     """Start a command of this program, on one core if it is given; its stderr is ours, or waits to be `heard`."""
-    piped = subprocess.PIPE if heard else None
-    process = subprocess.Popen([sys.executable, "-m", "parity", *command], stderr=piped, text=True)  # noqa: S603 - our own program
+    process = children.start(command, stderr=subprocess.PIPE if heard else None)
     if core is not None:
         os.sched_setaffinity(process.pid, {core})
     return Child(command, process)
@@ -56,30 +55,34 @@ def start_beside(recording: Sequence[str], replaying: Sequence[Sequence[str]], w
     return recorder
 
 
-def finish(children: Sequence[Child]) -> None:
-    """Wait for commands and pass on what they say.
+def finish(started: Sequence[Child]) -> None:
+    """Wait for commands and pass on what they say; an interruption ends them.
 
     Raises:
         SystemExit: one could not use its input; exit code 2.
         ChildError: one failed otherwise.
     """
-    with _heard(children):
+    with _heard(started):
         try:
-            codes = [child.process.wait() for child in children]
-        except KeyboardInterrupt:
-            for child in children:
-                child.process.wait()  # the terminal interrupted it too; let it close its files
+            codes = [child.process.wait() for child in started]
+        except BaseException:
+            stop(started)
             raise
-    for child, code in zip(children, codes, strict=True):
+    for child, code in zip(started, codes, strict=True):
         _check(child.command, code)
 
 
+def stop(started: Sequence[Child]) -> None:
+    """End commands and wait until they have ended."""
+    children.stop([child.process for child in started])
+
+
 @contextmanager
-def _heard(children: Sequence[Child]) -> Iterator[None]:
+def _heard(started: Sequence[Child]) -> Iterator[None]:
     """Pass on what children say that wait to be heard, to the end of it where the block ends well."""
     said: set[str] = set()
     speakers = []
-    for child in children:
+    for child in started:
         if child.process.stderr is not None:
             speakers.append(threading.Thread(target=_pass_on, args=(child.process.stderr, said)))
             speakers[-1].start()
@@ -95,12 +98,14 @@ def _check(command: Sequence[str], code: int) -> None:
         SystemExit: it could not use its input; exit code 2.
         ChildError: it failed otherwise.
     """
-    if code == _INTERRUPTED:
+    if code == children.INTERRUPTED:
         raise KeyboardInterrupt
     if code == _UNUSABLE:
         sys.exit(_UNUSABLE)  # the child has said why
     if code:
-        message = f"`parity {command[0]}` failed with exit code {code} (see above); run it alone to look closer: parity {' '.join(command)}"
+        message = (
+            f"`parity {command[0]}` {children.ending(code)}; run it alone to look closer: parity {' '.join(command)}"
+        )
         raise ChildError(message)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from parity.cli import flow
 from parity.cli.options import named, planted
-from parity.cli.processes import Child, finish, start, start_beside
+from parity.cli.processes import Child, finish, start, start_beside, stop
 from parity.replay import modes_of
 
 if TYPE_CHECKING:
@@ -128,8 +128,6 @@ def _both_sides(recording: Sequence[str], replaying: Sequence[Sequence[str]], *,
         with _timed(wall_s, "replay"):
             finish(waiting or [start(each) for each in replaying])
     except BaseException:
-        for child in waiting:
-            child.process.terminate()
-            child.process.wait()
+        stop(waiting)
         raise
     return wall_s

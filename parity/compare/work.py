@@ -142,7 +142,8 @@ def each(work: Callable[[Item], Any], large: Sequence[Item], small: Sequence[Ite
     """Do `work` with every item and yield what is done: large ones in threads, and meanwhile the small ones in this one."""
     if min(threads, len(large)) <= 1:
         large, small = (), (*large, *small)
-    with ThreadPoolExecutor(max(threads, 1)) as pool:  # it starts no thread before it is given something
+    pool = ThreadPoolExecutor(max(threads, 1))  # it starts no thread before it is given something
+    try:
         waiting = [pool.submit(work, item) for item in large]
         for item in small:
             work(item)
@@ -150,6 +151,8 @@ def each(work: Callable[[Item], Any], large: Sequence[Item], small: Sequence[Ite
         for item, done in zip(large, waiting, strict=True):
             done.result()
             yield item
+    finally:
+        pool.shutdown(cancel_futures=True)  # who is interrupted waits for what is in hand, not for all
 
 
 class Shares(NamedTuple, Generic[Item]):

@@ -8,11 +8,9 @@ the price). Its trace lies in `DIR/counterfactual/`.
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Final
 
-from parity import repair
+from parity import children, repair
 from parity.address import literal
 from parity.compare import compare
 from parity.errors import ChildError
@@ -49,13 +47,14 @@ def replay_with(
     if len(only) > _LONGEST:
         only = ".*"
     command = [
-        sys.executable, "-m", "parity", "replay", str(reference.folder), f"--out={out}",
+        "replay", str(reference.folder), f"--out={out}",
         *candidate.manifest.command, f"--repair={folder / 'repair.json'}", f"--dtype={dtype}",
         *(f"--mode={mode}" for mode in modes), f"--only={only}",
     ]  # fmt: skip
-    finished = subprocess.run(command, check=False)  # noqa: S603 - our own program
-    if finished.returncode:
-        message = f"the counterfactual replay failed with exit code {finished.returncode} (see above); run it alone: {' '.join(command[1:])}"
-        raise ChildError(message)
+    try:
+        children.run(command)
+    except ChildError as error:
+        message = f"the counterfactual replay {error}; run it alone: parity {' '.join(command)}"
+        raise ChildError(message) from error
     trace = Trace.open(out)
     return compare(reference, [trace]), trace.manifest.refused

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
 
 from parity.cli import app
@@ -15,11 +13,10 @@ def here(monkeypatch):
     """Run each replay of a diagnosis here; the list of their arguments."""
     asked = []
 
-    def run(command, *, check):
-        assert command[1:4] == ["-m", "parity", "replay"]
-        asked.append(command[3:])
-        app(command[3:], standalone_mode=False)
-        return subprocess.CompletedProcess(command, 0)
+    def run(arguments):
+        assert arguments[0] == "replay"
+        asked.append(arguments)
+        app(arguments, standalone_mode=False)
 
-    monkeypatch.setattr(counterfactual.subprocess, "run", run)
+    monkeypatch.setattr(counterfactual.children, "run", run)
     return asked

@@ -1,0 +1,94 @@
+"""Processes of this program that another one starts.
+
+They end when the process ends that started them, however that happened: whoever is interrupted ends its children, and a
+child whose parent was killed notices. Each is in a process group of its own, so that Ctrl-C reaches the parent alone,
+which passes it on once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from parity.errors import ChildError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["INTERRUPTED", "ending", "run", "start", "stop", "watch_parent"]
+
+INTERRUPTED: Final = 130
+"""The exit code of who was asked to end: by Ctrl-C, SIGTERM or SIGHUP."""
+_GRACE_S: Final = 10.0  # to close files in; what is recorded survives a kill too
+_LOOK_S: Final = 0.2
+
+
+def start(
+    arguments: Sequence[str], *, module: str = "parity.cli.child", stderr: int | None = None
+) -> subprocess.Popen[str]:
+    """Start a command of this program, or another module of it; its arguments come after the parent's process id."""
+    command = [sys.executable, "-m", module, str(os.getpid()), *arguments]
+    return subprocess.Popen(command, stderr=stderr, text=True, process_group=0)  # noqa: S603 - our own program
+
+
+def run(arguments: Sequence[str], *, module: str = "parity.cli.child") -> None:
+    """Do a command of this program in a process of its own.
+
+    Raises:
+        ChildError: it failed.
+        KeyboardInterrupt: it was interrupted.
+    """
+    process = start(arguments, module=module)
+    try:
+        code = process.wait()
+    except BaseException:
+        stop([process])
+        raise
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    if code:
+        raise ChildError(ending(code))
+
+
+def stop(processes: Sequence[subprocess.Popen[Any]]) -> None:
+    """End processes and wait until they have: in good order, or at once where that takes too long."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def ending(code: int) -> str:
+    """Say how a process ended that failed.
+
+    >>> ending(3), ending(-11)
+    ('failed with exit code 3 (see above)', 'was killed by signal 11 (SIGSEGV)')
+    """
+    if code >= 0:
+        return f"failed with exit code {code} (see above)"
+    number = -code
+    known = {each.value: each.name for each in signal.Signals}
+    hint = "; out of memory?" if number == signal.SIGKILL else ""
+    return f"was killed by signal {number} ({known.get(number, 'unknown')}){hint}"
+
+
+def watch_parent(parent: int) -> None:
+    """End this process when the one that started it has ended."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_S)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_GRACE_S)
+        os._exit(INTERRUPTED)  # what it computes does not let go
+
+    threading.Thread(target=watch, name="parity parent", daemon=True).start()

@@ -1,0 +1,37 @@
+"""Sides that say when their process has come to them and then wait until it ends; as `MODULE:ATTR` of a command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+__all__ = ["candidate", "killed", "reference"]
+
+
+def sleep(*_, **__):
+    """Say the number of this process, and wait."""
+    sys.stderr.write(f"waiting {os.getpid()}\n")
+    sys.stderr.flush()
+    time.sleep(60)
+
+
+class Side:
+    """As a reference or as a candidate."""
+
+    name = "sleeping"
+    sections = ("model", "prompt", "sampling", "size", "precision")
+    load = prepare = alignment = staticmethod(sleep)
+
+
+class Killed(Side):
+    """One whose process is killed as by a system that is out of memory."""
+
+    @staticmethod
+    def load(*_, **__):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+reference = candidate = Side()
+killed = Killed()

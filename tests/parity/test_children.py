@@ -1,0 +1,41 @@
+"""How a process of this program ended is said in words; `tests/parity/cli/test_signals.py` ends whole commands."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from parity import children
+from parity.errors import ChildError
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (1, "failed with exit code 1 (see above)"),
+        (-9, "was killed by signal 9 (SIGKILL); out of memory?"),
+        (-15, "was killed by signal 15 (SIGTERM)"),
+        (-64, "was killed by signal 64 (SIGRTMAX)"),
+    ],
+)
+def test_an_ending_is_said_by_name(code, words):
+    assert children.ending(code) == words
+
+
+def test_a_module_that_fails_is_an_error_and_one_that_was_interrupted_an_interruption():
+    with pytest.raises(ChildError, match="failed with exit code 1"):
+        children.run([], module="tests.none")
+    with pytest.raises(KeyboardInterrupt):
+        children.run(["130"], module="tests.parity.ending")
+
+
+def test_a_process_that_does_not_end_when_it_is_asked_to_is_killed(monkeypatch):
+    monkeypatch.setattr(children, "_GRACE_S", 0.01)
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    children.stop([process])
+    assert process.wait() == -9
+    process.stdout.close()
