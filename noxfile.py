@@ -1,7 +1,7 @@
-"""The two commands of the README: `nox -s parity` and `nox -s tests`; and `nox -s compatibility`.
+"""The two commands of the README: `nox -s parity` and `nox -s tests`; `nox -s mutants` and `nox -s compatibility`.
 
-The first two use one environment, `.nox/env-3.11` (or 3.12), made with pip from pyproject.toml and constraints.txt and
-made again only when one of these changes; the third has one for each version of mindspore. PARITY_TORCH_INDEX names the
+The first three use one environment, `.nox/env-3.11` (or 3.12), made with pip from pyproject.toml and constraints.txt and
+made again only when one of these changes; the last has one for each version of mindspore. PARITY_TORCH_INDEX names the
 index that torch comes from, for example the one with its CPU builds.
 """
 
@@ -127,6 +127,13 @@ def tests(session: nox.Session) -> None:
     session.run(
         python, "-m", "pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", env=main_job, external=True
     )
+
+
+@nox.session(venv_backend="none")
+def mutants(session: nox.Session) -> None:
+    """Draw small changes of modules and print those that no test notices: `-- parity/compare/judge.py --seed 1 --count 50`."""
+    python = str(environment(session) / "python")
+    session.run(python, "-m", "tests.meta.mutants", *session.posargs, external=True)
 
 
 @nox.session(venv_backend="none")

@@ -70,3 +70,13 @@ def test_the_model_is_in_units_of_which_the_limits_are_three_and_eight() -> None
     assert (RMS_FACTOR * floor.rms, MAX_FACTOR * floor.max) == pytest.approx([10 * each for each in MODEL["float32"]])
     assert MAX_FACTOR * model_floor("float32", 1.0, peak=0.5).max == 0.5
     assert RMS_FACTOR * model_floor("float32", 0.0).rms == 4 * 2.0**-149
+
+
+@pytest.mark.parametrize(
+    ("name", "rms", "peak"), [("float64", 168, 336), ("float32", 168, 336), ("float16", 2.5, 4), ("bfloat16", 2.5, 4)]
+)
+def test_the_model_is_a_few_ulp_of_its_own_type(name: str, rms: float, peak: float) -> None:
+    """168 where sums accumulate in the type itself, 2.5 where they are rounded to it once."""
+    floor = model_floor(name, 1.0)
+    assert RMS_FACTOR * floor.rms / eps(name) == pytest.approx(rms, rel=0.01)
+    assert MAX_FACTOR * floor.max / eps(name) == pytest.approx(peak, rel=0.01)

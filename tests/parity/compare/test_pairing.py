@@ -136,3 +136,40 @@ def test_plain_values_are_compared_when_both_sides_have_them(tmp_path: Path) -> 
     assert pair(result, "guidance@step=0:input.scale", "semantics", "layers").verdict == "MISMATCH"
     assert pair(result, "unet.conv_in@step=0:input.mask", "semantics", "layers").verdict == "MATCH"
     assert pair(result, "guidance@step=0:input.count", "semantics", "layers").flags == ["mixed-dtype"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "verdict"),
+    [
+        ("fast", "fast", "MATCH"), ("fast", "slow", "MISMATCH"), ("", "slow", "MISMATCH"), ("5", 5, "MISMATCH"),
+        (True, True, "MATCH"), (True, False, "MISMATCH"), (True, 1, "MATCH"), (True, 2, "MISMATCH"), (True, 1.0 + 2.0**-52, "MISMATCH"),
+        (None, None, "MATCH"), (None, 0, "MISMATCH"), (None, "None", "MISMATCH"), (None, False, "MISMATCH"),
+        (3, 3, "MATCH"), (3, 4, "MISMATCH"), (3, 3.0, "MATCH"), (3, 3.0001, "MISMATCH"), (10**17, 10**17 + 1, "MISMATCH"),
+        (5.0, 5.0 * (1 + 2.0**-50), "MATCH"), (5.0, 5.0 * (1 + 2.0**-40), "MISMATCH"), (0.0, 1e-300, "MISMATCH"), (5.0, -5.0, "MISMATCH"),
+        (math.inf, math.inf, "MATCH"), (math.inf, -math.inf, "MISMATCH"), (1e308, math.inf, "MISMATCH"), (math.nan, 1.0, "MISMATCH"),
+    ],
+)  # fmt: skip
+def test_a_plain_value_is_the_same_or_a_float_to_its_rounding(
+    tmp_path: Path, first: object, second: object, verdict: str
+) -> None:
+    """What is no float is equal or wrong; a truth value is not rounded."""
+    found = []
+    for name, (one, other) in {"forth": (first, second), "back": (second, first)}.items():
+        (tmp_path / name).mkdir()
+        trace = write(
+            tmp_path / name / "r", manifest("reference"), {"float64": ("run", "float64", {"unet:input.x": one})}
+        )
+        runs = {"layers-float64": ("layers", "float64", {"unet:input.x": other})}
+        replay = write(tmp_path / name / "c", manifest("candidate", reference_digest=trace.digest), runs)
+        found += compare(trace, [replay]).pairs
+    assert [each.verdict for each in found] == [verdict, verdict]
+    assert [bool(each.detail) for each in found] == [verdict != "MATCH"] * 2
+    assert [each.outside for each in found] == [int(verdict != "MATCH")] * 2
+
+
+def test_a_plain_float_is_rounded_as_the_runs_type_rounds(tmp_path: Path) -> None:
+    values = {"unet:input.x": 5.0 * (1 + 2.0**-21)}
+    trace = write(tmp_path / "r", manifest("reference"), {"float32": ("run", "float32", {"unet:input.x": 5.0})})
+    runs = {"layers-float32": ("layers", "float32", values), "layers-float64": ("layers", "float64", values)}
+    result = compare(trace, [write(tmp_path / "c", manifest("candidate", reference_digest=trace.digest), runs)])
+    assert {each.dtype: each.verdict for each in result.pairs} == {"float32": "MATCH", "float64": "MISMATCH"}

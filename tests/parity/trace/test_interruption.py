@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 from parity.errors import TraceError
 from parity.trace import Trace, TraceWriter
 from parity.trace.hdf5 import Hdf5Shard
+from parity.trace.npy import FOLDER
 
 from .helpers import STORES, contents, manifest, same, write
 from .recorder import COUNT, address, array, record
@@ -165,6 +167,21 @@ def test_a_resume_follows_no_link_and_removes_nothing_outside(tmp_path, name):
     with pytest.raises(TraceError, match=r"cannot be opened"):
         writer.run("float32", mode="run", dtype="float32")
     assert name != "float32" or (tmp_path / "outside" / "tensors-0007.h5").exists()
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_resume_removes_unfinished_tensors_but_none_behind_a_link(tmp_path, linked):
+    """The records name no file of that folder, so nothing else refuses the link."""
+    folder, outside = write(tmp_path / "t"), tmp_path / "outside"
+    place = outside if linked else folder / "float32" / FOLDER
+    place.mkdir()
+    left = place / "unfinished.npy"
+    left.touch()
+    if linked:
+        (folder / "float32" / FOLDER).symlink_to(outside)
+    with suppress(TraceError):
+        TraceWriter(folder, manifest(), resume=True).run("float32", mode="run", dtype="float32")
+    assert left.exists() is linked
 
 
 FULL = """

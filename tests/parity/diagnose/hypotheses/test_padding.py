@@ -1,6 +1,33 @@
 """A border that differs, and what is said of it."""
 
+import numpy as np
+import pytest
+
 from tests.parity.diagnose.faults import BORDERED, IMAGE, causes, random, traces
+
+SIDES = {"top": np.s_[..., 0, :], "bottom": np.s_[..., -1, :], "left": np.s_[..., 0], "right": np.s_[..., -1]}
+
+
+@pytest.mark.parametrize(
+    "sides", [("top",), ("bottom",), ("left",), ("right",), ("left", "right"), tuple(SIDES)], ids=" ".join
+)
+def test_the_sides_that_differ_are_named_and_no_other(tmp_path, sides):
+    candidate = IMAGE.copy()
+    for side in sides:
+        candidate[SIDES[side]] += random.uniform(1, 2, IMAGE[SIDES[side]].shape)
+    (cause,) = causes(*traces(tmp_path, {}, {}, {}, {"vae.down:output": IMAGE}, {"vae.down:output": candidate}))
+    assert (cause.slug, cause.address) == ("padding", "vae.down")
+    assert f"only the border differs ({', '.join(sides)})" in cause.evidence[0]
+    most = np.abs(candidate - IMAGE).max()
+    assert f"by at most {most:.3g} there, 0.0e+00 inside" in cause.evidence[0]
+
+
+@pytest.mark.parametrize("at", [(0, 3, 2, 2), (1, 0, 1, 1)])
+def test_what_differs_inside_too_is_no_padding(tmp_path, at):
+    candidate = BORDERED.copy()
+    candidate[at] += 1
+    (cause,) = causes(*traces(tmp_path, {}, {}, {}, {"vae.down:output": IMAGE}, {"vae.down:output": candidate}))
+    assert cause.slug == "unknown"
 
 
 def test_a_constant_border_is_told_from_an_uneven_one(tmp_path):
