@@ -8,6 +8,7 @@ them and compares digests.
 from __future__ import annotations
 
 import os
+import re
 import time
 from functools import cached_property
 from pathlib import Path
@@ -20,12 +21,13 @@ from parity.errors import TraceError, nearest
 from parity.trace.digests import digest
 from parity.trace.dumps.dump import as_run
 from parity.trace.dumps.recognise import read_foreign
+from parity.trace.dumps.tree import holds_no_tensor, tree_of
 from parity.trace.manifest import read_manifest
 from parity.trace.run_reader import RunReader, read_records
 from parity.trace.stores import files_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from parity.choices import RunMode
     from parity.trace.schema import Manifest, Record
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["Trace", "Verified"]
 
 _LOOK_S: Final = 0.05
+_OF_TRACE: Final = re.compile(r"manifest\.json(\.tmp)?|init_(latent|noise_scheduler)(_[0-9]{4,})?\.npy")
+"""The files of a trace beside its runs."""
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,17 +52,28 @@ class Trace:
     """A recorded trace.
 
     `plain` is true for files without a manifest, of anyone or of another tool; `ordered` where the order of the
-    records is that of execution.
+    records is that of execution. `unread` holds what lies in the folder and is none of the trace, by its path there, each
+    with the reason as what follows it in a sentence; `notes` are sentences about how the rest was read.
     """
 
     def __init__(
-        self, folder: Path, manifest: Manifest, runs: dict[str, RunReader], *, plain: bool, ordered: bool = True
+        self,
+        folder: Path,
+        manifest: Manifest,
+        runs: dict[str, RunReader],
+        *,
+        plain: bool,
+        ordered: bool = True,
+        unread: Mapping[str, str] | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         """Wrap checked runs; use `Trace.open`."""
         self.folder = folder
         self.manifest = manifest
         self.plain = plain
         self.ordered = ordered
+        self.unread = dict(unread or {})
+        self.notes = tuple(notes)
         self._runs = runs
 
     @classmethod
@@ -82,11 +97,15 @@ class Trace:
         if os.path.lexists(folder / "manifest.json"):
             manifest = read_manifest(folder)
             _check_complete(folder, manifest, allow_incomplete=allow_incomplete)
-            trace = cls(folder, manifest, _runs(folder, manifest), plain=False)
+            runs = _runs(folder, manifest)
+            trace = cls(folder, manifest, runs, plain=False, unread=_left_over(folder, runs.values()))
         else:
             dump = read_foreign(folder)
             manifest, run = as_run(dump, folder.name)
-            trace = cls(folder, manifest, {run.name: run}, plain=True, ordered=dump.ordered)
+            found = {run.name: run}
+            trace = cls(
+                folder, manifest, found, plain=True, ordered=dump.ordered, unread=dump.unread, notes=dump.notes
+            )
         if verify:
             trace.verify()
         return trace
@@ -196,6 +215,19 @@ def _runs(folder: Path, manifest: Manifest) -> dict[str, RunReader]:
         records = read_records(place, info)
         runs[name] = RunReader(place, name, info, records, files_of(manifest.store, place, records))
     return runs
+
+
+def _left_over(folder: Path, runs: Iterable[RunReader]) -> dict[str, str]:
+    """Return what lies in a trace's folder and no record names, but its own files and those that hold no tensor."""
+    tree = tree_of(folder, own=("manifest.json",))
+    named = set()
+    for run in runs:
+        named.add(f"{run.name}/records.jsonl")
+        named.update(f"{run.name}/{record.shard}" for record in run.records if record.shard is not None)
+    for name in tree.files:
+        if name not in named and not _OF_TRACE.fullmatch(name) and not holds_no_tensor(folder, name):
+            tree.unread[name] = "is named by no record of the trace"
+    return tree.unread
 
 
 def _check_complete(folder: Path, manifest: Manifest, *, allow_incomplete: bool) -> None:

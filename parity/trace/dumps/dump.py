@@ -6,13 +6,14 @@ makes records, without digests, of the files as they lie, and says with `Tensors
     Files(folder, one_tensor_each=False)                    bytes at the offset that each record has
     Files(folder, one_tensor_each=True, opener=...)         and a function for the records that have none
 
-Nothing is copied or converted, and nothing is unpickled.
+Nothing is copied or converted, and nothing is unpickled. Whatever a reader is given and does not read, it says so.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote
 
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
 
     from parity.trace.files import Tensors
 
-__all__ = ["RUN", "Dump", "Format", "as_run", "checked_end", "place", "quoted", "stage_or_unet", "unique"]
+__all__ = ["RUN", "Dump", "Format", "as_run", "beside", "checked_end", "is_step", "place", "quoted", "stage_or_unet", "unique"]
 
 RUN: Final = "plain"
 _KEPT: Final = " /<>&+,;=()[]{}"
+_STEP: Final = re.compile(r"steps?[-_= ]?([0-9]{1,9})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,10 @@ class Dump:
         ordered: Whether that order is the order of execution.
         tool: Who wrote the files.
         framework: What computed them, if the files tell.
+        unread: Files, parts of files, or folders (with `/` at the end) that were given and not read -> why, as what follows
+            the name in a sentence.
+        known: Files without a tensor that were read for what they say of the others, or that the tool writes beside them.
+        notes: Sentences about how something was read.
     """
 
     folder: Path
@@ -55,6 +61,9 @@ class Dump:
     ordered: bool
     tool: str
     framework: str = ""
+    unread: dict[str, str] = field(default_factory=dict)
+    known: Sequence[str] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,16 +72,17 @@ class Format:
 
     Attributes:
         name: What messages call one of its files.
-        suffix: The ending of its files; empty where they are known by more than their names.
+        suffix: The ending of its files, or several; empty where they are known by more than their names.
         asked: Formats are asked in ascending order: first those that look closer than at an ending.
-        read: Returns the dump of a folder and the names in it that end so, in natural order; None where these are of
-            another kind after all, TraceError where they are damaged.
+        read: Returns the dump of a folder and the files under it that end so and that no other format has read, by their
+            paths, in natural order; None where these are of another kind after all, TraceError where one cannot be read.
+            By an ending alone the rest is then read without that one.
         found_by: What a folder of this kind has, as the message about a folder of no kind lists it; may be empty.
         alone: Whether a file with this ending is a dump by itself.
     """
 
     name: str
-    suffix: str
+    suffix: str | tuple[str, ...]
     asked: int
     read: Callable[[Path, Sequence[str]], Dump | None]
     found_by: str = ""
@@ -106,13 +116,40 @@ def _main_type(tensors: Iterable[Record]) -> str:
 
 
 def place(name: str) -> tuple[str, str]:
-    """Return address and stage of a name: an address, percent-encoded or not, or else a path of its own."""
+    """Return address and stage of a name: an address, percent-encoded or not, or else a path of its own.
+
+    Folders in front of it are parts of the path, and one that is called like a step is the step:
+
+    >>> place("step_3/unet/conv_in")
+    ('unet.conv_in@step=3:output', 'unet')
+    """
+    *folders, last = name.split("/")
     try:
-        address = Address.parse(unquote(name, errors="strict"))
-        return str(address), UNDECLARED.stage_of(address.path, address.port)
-    except (AddressError, UnicodeDecodeError):
-        path = quoted(name) or "%"
-    return f"{path}:output", stage_or_unet(path)
+        found = Address.parse(unquote(last, errors="strict"))
+    except ValueError:
+        found = Address(path=quoted(last) or "%", port="output")
+    for folder in reversed(folders):
+        step = _STEP.fullmatch(folder)
+        if step is not None and found.step is None:
+            found = replace(found, step=int(step[1]))
+        else:
+            found = replace(found, path=f"{quoted(folder) or '%'}.{found.path}")
+    return str(found), stage_or_unet(found.path, found.port)
+
+
+def beside(file: str, name: str) -> str:
+    """Return what `place` is given of a tensor in a file of several: the file's folder in front of the tensor's own name.
+
+    >>> beside("unet/model.safetensors", "conv_in"), beside("x.npz", "y")
+    ('unet/conv_in', 'y')
+    """
+    folder, slash, _ = file.rpartition("/")
+    return f"{folder}{slash}{name}"
+
+
+def is_step(name: str) -> bool:
+    """Tell whether a folder or a file of this name holds what belongs to one step: `step3`, `step_3`."""
+    return _STEP.fullmatch(name) is not None
 
 
 def quoted(name: str) -> str:
@@ -120,10 +157,10 @@ def quoted(name: str) -> str:
     return quote(name, safe=_KEPT)
 
 
-def stage_or_unet(path: str) -> str:
-    """Return the stage of a path; `unet`, for want of a better one, where none is known."""
+def stage_or_unet(path: str, port: str = "output") -> str:
+    """Return the stage of a path and port; `unet`, for want of a better one, where none is known."""
     try:
-        return UNDECLARED.stage_of(path)
+        return UNDECLARED.stage_of(path, port)
     except AddressError:
         return "unet"
 
@@ -151,6 +188,15 @@ def unique(records: Iterable[Record], where: Path) -> list[Record]:
     for record in records:
         other = found.setdefault(record.address, record)
         if other is not record:
-            message = f"{where}: {record.native!r} and {other.native!r} both are {record.address!r}; rename one"
-            raise TraceError(message)
+            raise TraceError(_twice(other, record, where))
     return list(found.values())
+
+
+def _twice(first: Record, second: Record, where: Path) -> str:
+    """Return the message about two tensors of one address."""
+    if first.shard == second.shard:
+        return f"{where}: in {first.shard} {first.native!r} and {second.native!r} both are {first.address!r}; rename one"
+    return (
+        f"{where}: {first.shard} and {second.shard} both hold {first.address!r}; compare one of them by itself, for example "
+        f"`parity compare {where}/{first.shard} …`, or leave one of them in the folder"
+    )

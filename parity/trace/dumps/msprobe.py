@@ -12,6 +12,8 @@ The number is msprobe's own and left out where a path has only the call 0; a sin
 are `output.0`, `output.1`. `dump_path` itself opens too: `stepN` becomes the step. MindSpore's tensors are `.npy`
 files, torch's are `.pt` files, which are read without unpickling.
 
+A tensor that was not saved, and a file beside the dump that it does not name, are told as not read.
+
 Limits: one rank; a dump of statistics has no tensors; values that are neither tensor, number nor text are left out.
 """
 
@@ -30,7 +32,8 @@ from parity.errors import TraceError
 from parity.trace.dumps.dump import Dump, Format, checked_end, quoted, stage_or_unet, unique
 from parity.trace.dumps.plain import npy_record
 from parity.trace.dumps.torch_file import read_layout
-from parity.trace.names import natural, open_inside, read_inside
+from parity.trace.dumps.tree import holds_no_tensor
+from parity.trace.names import open_inside, read_inside
 from parity.trace.npy import npy_files
 from parity.trace.records import plain_value
 from parity.trace.schema import Record
@@ -43,8 +46,8 @@ __all__ = ["FORMAT"]
 
 FILE: Final = "dump.json"
 _TENSORS: Final = "dump_tensor_data"
-_STEP = re.compile(r"step[0-9]{1,9}")
-_RANK = re.compile(r"(?:rank|proc)[0-9]*")
+_KNOWN: Final = frozenset({FILE, "stack.json", "construct.json"})
+_PLACE = re.compile(rf"(?:step(?P<step>[0-9]{{1,9}})/)?(?:rank|proc)[0-9]*/{re.escape(FILE)}")
 _MODULE = re.compile(
     r"(?:Module|Cell)\.(?P<path>.+)\.[^.]+\.(?P<way>forward|backward|parameters_grad)\.(?P<call>[0-9]{1,9})"
 )
@@ -52,6 +55,7 @@ _FUNCTION = re.compile(r"(?P<path>.+)\.(?P<call>[0-9]{1,9})\.(?P<way>forward|bac
 _VALUES: Final = frozenset({"bool", "int", "float", "str"})
 _PORTS: Final = {"input_args": "input", "input_kwargs": "input", "input": "input", "output": "output"}
 _NOT_SAVED: Final = "-1"
+_TENSOR: Final = "Tensor"
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -83,20 +87,27 @@ def read_msprobe(folder: Path, names: Sequence[str]) -> Dump | None:
     Raises:
         TraceError: a file is damaged or lies elsewhere, there is no tensor, or a step has the dumps of several ranks.
     """
+    written = [name for name in names if name == FILE or name.endswith(f"/{FILE}")]
+    parts = _parts(folder, written)
+    if not parts:
+        return _elsewhere(folder, names, written) if written else None
     records: list[Record] = []
-    content = None
-    for part in _parts(folder, names):
+    unread: dict[str, str] = {}
+    for part in parts:
         content = _read(folder, f"{part.folder}{FILE}")
+        reader = _Reader(folder, part)
         try:
-            records += _Reader(folder, part).records(content.data)
+            records += reader.records(content.data)
         except RecursionError as error:
             message = f"{folder / part.folder / FILE} is no dump.json of msprobe: it is nested too deeply"
             raise TraceError(message) from error
-    if content is None:
-        return None
+        unread |= reader.unsaved
     if not any(record.kind == "tensor" for record in records):
         message = f"{folder}: the dump has no tensors (task {content.task!r}); dump with task 'tensor'"
         raise TraceError(message)
+    beside = _beside(records, [name for name in names if name.startswith(tuple(part.folder for part in parts))])
+    known = [name for name in beside if name.rpartition("/")[2] in _KNOWN or holds_no_tensor(folder, name)]
+    unread |= dict.fromkeys([name for name in beside if name not in known], "is not named by its dump.json")
     return Dump(
         folder=folder,
         records=unique(records, folder),
@@ -104,41 +115,55 @@ def read_msprobe(folder: Path, names: Sequence[str]) -> Dump | None:
         ordered=True,
         tool="msprobe",
         framework=content.framework,
+        unread=unread,
+        known=known,
     )
 
 
 FORMAT: Final = Format(name="msprobe", suffix="", asked=1, read=read_msprobe, found_by="msprobe's dump.json")
 
 
-def _parts(folder: Path, names: Sequence[str]) -> list[_Part]:
-    """Return the dumps below a folder: its own, or else one of each step's rank.
+def _beside(records: Sequence[Record], names: Sequence[str]) -> list[str]:
+    """Return the files of a dump that hold none of its tensors."""
+    holding = {record.shard for record in records}
+    return [name for name in names if name not in holding]
+
+
+def _elsewhere(folder: Path, names: Sequence[str], written: Sequence[str]) -> Dump:
+    """Return the dumps below a folder that is none itself as what was not read: each is a trace of its own."""
+    dumps = [name.removesuffix(FILE) for name in written]
+    return Dump(
+        folder=folder,
+        records=[],
+        tensors=npy_files(folder),
+        ordered=True,
+        tool="msprobe",
+        unread={name: f"is a dump of msprobe by itself; give {folder / name}" for name in dumps},
+        known=[name for name in names if name.startswith(tuple(dumps))],
+    )
+
+
+def _parts(folder: Path, written: Sequence[str]) -> list[_Part]:
+    """Return the dumps of a folder by their dump.json: its own, or else one of each step's rank.
 
     Raises:
         TraceError: a step has the dumps of several ranks.
     """
-    if (folder / FILE).is_file():
+    if FILE in written:
         return [_Part(None, "")]
-    steps = [name for name in filter(_STEP.fullmatch, names) if (folder / name).is_dir()]
+    found = list(filter(None, map(_PLACE.fullmatch, written)))
+    in_steps = [match for match in found if match["step"] is not None]
     ranks: dict[int | None, list[str]] = {}
-    for name in steps:  # step1 and step01 are one step
-        number = int(name.removeprefix("step"))
-        ranks.setdefault(number, []).extend(_ranks(folder, name))
-    if not steps:
-        ranks[None] = _ranks(folder, "")
+    for match in in_steps or found:  # step1 and step01 are one step
+        number = int(match["step"]) if in_steps else None
+        ranks.setdefault(number, []).append(match[0].removesuffix(FILE))
     parts = []
-    for step, found in ranks.items():
-        if len(found) > 1:
-            message = f"{folder} holds the dumps {', '.join(found)}; a trace is of one rank, give its own folder"
+    for step, folders in ranks.items():
+        if len(folders) > 1:
+            message = f"{folder} holds the dumps {', '.join(folders)}; a trace is of one rank, give its own folder"
             raise TraceError(message)
-        parts += [_Part(step, rank) for rank in found]
+        parts += [_Part(step, rank) for rank in folders]
     return parts
-
-
-def _ranks(folder: Path, step: str) -> list[str]:
-    """Return the folders of ranks in one step's folder that hold a dump, relative to `folder`."""
-    holders = [file.parent for file in (folder / step).glob(f"*/{FILE}")]
-    ranks = [f"{each.relative_to(folder).as_posix()}/" for each in holders if _RANK.fullmatch(each.name)]
-    return sorted(ranks, key=natural)
 
 
 def _read(folder: Path, name: str) -> _File:
@@ -163,11 +188,12 @@ def _parsed(name: str) -> _Call:
 
 
 class _Reader:
-    """Makes the records of one dump.json."""
+    """Makes the records of one dump.json; `unsaved` are the tensors that it names and that were not saved."""
 
     def __init__(self, folder: Path, part: _Part) -> None:
         """Read files of `part` below `folder`."""
         self._folder, self._part = folder, part
+        self.unsaved: dict[str, str] = {}
 
     def records(self, data: dict[str, Any]) -> Iterator[Record]:
         """Yield the records of every call, in order."""
@@ -196,6 +222,8 @@ class _Reader:
                 yield self._tensor(text, stage, file)
             elif leaf.get("type") in _VALUES and type(value).__name__ in _VALUES:
                 yield Record(address=text, stage=stage, kind="value", value=plain_value(value))
+            elif _TENSOR in str(leaf.get("type")):
+                self.unsaved[f"{self._part.folder}{FILE}: {text}"] = "was not saved, only its statistics were"
 
     def _tensor(self, address: str, stage: str, file: str) -> Record:
         """Return the record of a tensor's file."""

@@ -1,14 +1,14 @@
 """`.npz` files as a trace: one file of `numpy.savez` or `numpy.savez_compressed`, or a folder of them.
 
 Such a file is a zip archive whose members are `.npy` files. A member's name without that ending is its address if it
-is one, percent-encoded or not, else a path: `7_out` is `7_out:output`, and an array that was saved without a name is
-`arr_0:output`. The order is that of the members, files in the natural order of their names.
+is one, percent-encoded or not, else a path: `7_out` is `7_out:output`. A single array that was saved without a name is called
+like its file. The order is that of the members, files in the natural order of their names.
 
 A member that is stored plainly is a view of the mapped archive. A compressed one is unpacked whole whenever it is read
 and checked against its sum, so it has to fit into memory. How large that may be follows from the member's own header,
 from what deflate can do at most, and from the machine: an archive that claims more is refused when it is opened.
 
-Limits: objects are refused and never unpickled; encrypted members and other kinds of compression are refused.
+Limits: objects are never unpickled; these, encrypted members and other kinds of compression are told as not read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import msgspec
 
 from parity.dtypes import storage
 from parity.errors import TraceError
-from parity.trace.dumps.dump import Dump, Format, place, unique
+from parity.trace.dumps.dump import Dump, Format, beside, place
 from parity.trace.dumps.plain import SUFFIX as MEMBER
 from parity.trace.dumps.plain import type_of
 from parity.trace.dumps.zipped import start_of
@@ -34,7 +34,7 @@ from parity.trace.records import checked_size
 from parity.trace.schema import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT"]
 
 SUFFIX: Final = ".npz"
+UNNAMED: Final = "arr_0"
+"""What numpy calls the first array that was saved without a name."""
+
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _DENSEST: Final = 1032
 """How many bytes deflate makes of one at most."""
@@ -68,22 +71,23 @@ def read_npz(folder: Path, files: Sequence[str]) -> Dump:
     """Make the records of all tensors in these archives.
 
     Raises:
-        TraceError: one is no archive of tensors, is damaged or claims what it cannot hold, or two have one address.
+        TraceError: one is no archive, is damaged, or holds nothing.
     """
     archives = _Archives(folder)
     records: list[Record] = []
     for file in files:
         records += archives.records(file)
-    if not records:
-        message = f"{folder}: {', '.join(files)} hold no tensor"
+    if not records and not archives.unread:
+        message = f"{folder / files[0]} holds no tensor"
         raise TraceError(message)
     tensors = Files(folder, one_tensor_each=len(records) <= len(files), opener=archives.unpacked)
     return Dump(
         folder=folder,
-        records=unique(records, folder),
+        records=records,
         tensors=tensors,
         ordered=False,
         tool="numpy",
+        unread=archives.unread,
     )
 
 
@@ -96,27 +100,40 @@ class _Archives:
     def __init__(self, folder: Path) -> None:
         """Open nothing yet."""
         self._folder = folder
-        self._members: dict[str, _Member] = {}
+        self._members: dict[str | None, _Member] = {}
+        self.unread: dict[str, str] = {}
 
-    def records(self, name: str) -> Iterator[Record]:
-        """Yield the records of one archive.
+    def records(self, name: str) -> list[Record]:
+        """Return the records of one archive; a member that is no tensor is noted as not read.
 
         Raises:
-            TraceError: it is none, is damaged, or has a member that is no tensor.
+            TraceError: it is none, or is damaged.
         """
         with os.fdopen(open_inside(self._folder, name), "rb") as file:
             try:
                 with zipfile.ZipFile(file) as archive:
                     _check_whole(archive, os.fstat(file.fileno()).st_size)
-                    for entry in archive.infolist():
-                        yield self._record(name, archive, file, entry)
-            except TraceError:
-                raise
+                    return self._tensors(name, archive, file)
             except _DAMAGED as error:
                 message = f"{self._folder / name} is no archive of numpy.savez, or is damaged: {error!s:.300}"
                 raise TraceError(message) from error
 
-    def _record(self, name: str, archive: zipfile.ZipFile, file: BinaryIO, entry: zipfile.ZipInfo) -> Record:
+    def _tensors(self, name: str, archive: zipfile.ZipFile, file: BinaryIO) -> list[Record]:
+        """Return the records of an open archive."""
+        entries = archive.infolist()
+        found: list[Record] = []
+        for entry in entries:
+            is_alone = len(entries) == 1 and entry.filename == f"{UNNAMED}{MEMBER}"
+            try:
+                found.append(self._record(name, archive, file, entry, has_name=not is_alone))
+            except TraceError as error:
+                where = f"{self._folder / name}: {entry.filename!r}"
+                self.unread[f"{name}: {entry.filename}"] = str(error).removeprefix(where).strip(": ")
+        return found
+
+    def _record(
+        self, name: str, archive: zipfile.ZipFile, file: BinaryIO, entry: zipfile.ZipInfo, *, has_name: bool
+    ) -> Record:
         """Return the record of one member and note where it lies."""
         where = f"{self._folder / name}: {entry.filename!r}"
         if not entry.filename.endswith(MEMBER):
@@ -128,14 +145,14 @@ class _Archives:
         with archive.open(entry) as opened:
             kind, shape, fortran, header = read_header(opened, where)
         tensor = entry.filename.removesuffix(MEMBER)
-        address, stage = place(tensor)
+        address, stage = place(beside(name, tensor) if has_name else name.removesuffix(SUFFIX))
         record = Record(
             address=address,
             stage=stage,
             shape=shape,
             dtype=type_of(kind, where),
             shard=name,
-            native=f"{name}/{tensor}",
+            native=f"{name}/{tensor}" if has_name else name,
         )
         _check_size(entry, header + checked_size(record, where), where)
         member = _Member(
@@ -146,7 +163,7 @@ class _Archives:
             deflated=entry.compress_type == zipfile.ZIP_DEFLATED,
             checksum=entry.CRC,
         )
-        self._members[address] = member
+        self._members[record.native] = member
         if member.deflated or fortran or kind != storage(record.dtype) or 0 in shape:
             return record
         return msgspec.structs.replace(record, offset=member.start + header)
@@ -157,7 +174,7 @@ class _Archives:
         Raises:
             TraceError: its bytes are not those that were packed.
         """
-        member = self._members[record.address]
+        member = self._members[record.native]
         where = f"{self._folder / member.archive}: {record.address!r}"
         data = files.content(member.archive)[member.start : member.start + member.packed_bytes]
         if member.deflated:

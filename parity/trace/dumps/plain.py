@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, get_args
 
 from parity.dtypes import TypeName
 from parity.errors import TraceError
-from parity.trace.dumps.dump import Dump, Format, checked_end, place, unique
+from parity.trace.dumps.dump import Dump, Format, checked_end, place
 from parity.trace.names import open_inside
 from parity.trace.npy import npy_files, read_header
 from parity.trace.schema import Record
@@ -32,12 +32,12 @@ def read_plain(folder: Path, files: Sequence[str]) -> Dump:
     """Make the records of these `.npy` files.
 
     Raises:
-        TraceError: one of them is no plain tensor, or two have one address.
+        TraceError: one of them is no plain tensor.
     """
     records = [npy_record(folder, file, *place(file.removesuffix(SUFFIX))) for file in files]
     return Dump(
         folder=folder,
-        records=unique(records, folder),
+        records=records,
         tensors=npy_files(folder),
         ordered=False,
         tool="",

@@ -1,28 +1,45 @@
-"""Recognises what another tool wrote, by its files.
+"""Recognises what other tools wrote, by its files.
 
-A trace of ours says what it is; anything else is shown to one format after the other, and the first that knows it
-reads it. The formats are the modules of this folder that have a `FORMAT`, so a further one is a further file and
-nothing else. docs/other-dumps.md has the table of them for whoever has such files.
+A trace of ours says what it is. Anything else is shown to one format after the other: each reads those of the files that are
+its own, in whatever folder below they lie, and what all of them read is one trace. The formats are the modules of this
+folder that have a `FORMAT`, so a further one is a further file and nothing else. docs/other-dumps.md has the table of them
+for whoever has such files.
+
+Whatever is left over is not lost sight of: `Dump.unread` names it, and a comparison with it is no MATCH.
 """
 
 from __future__ import annotations
 
-import fnmatch
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from parity.errors import TraceError
 from parity.trace import dumps
+from parity.trace.dumps.dump import Dump, unique
+from parity.trace.dumps.naming import named_by_files, without_file
+from parity.trace.dumps.tree import holds_no_tensor, tree_of
+from parity.trace.files import Tensors
 from parity.trace.names import natural
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from parity.trace.dumps.dump import Dump, Format
+    from numpy.typing import NDArray
+
+    from parity.trace.dumps.dump import Format
+    from parity.trace.dumps.tree import Tree
+    from parity.trace.schema import Record
 
 __all__ = ["formats", "read_foreign"]
+
+_REFERENCES: Final = frozenset({"reference", "ref", "expected", "golden", "torch", "pytorch"})
+_CANDIDATES: Final = frozenset({"candidate", "cand", "actual", "mindspore", "ms"})
+_NAMED: Final = 3
+_RECORDS: Final = "records.jsonl"
 
 
 @cache
@@ -37,29 +54,185 @@ def read_foreign(path: Path) -> Dump:
     """Return the dump at `path`, a folder or a file.
 
     Raises:
-        TraceError: it is of no known kind, or is damaged.
+        TraceError: nothing in it can be read, two files hold one address, or it holds both sides of a comparison.
     """
-    dump = _in_folder(path) if path.is_dir() else _alone(path)
-    if dump is not None:
-        return dump
+    return _in_folder(path) if path.is_dir() else _alone(path)
+
+
+def _in_folder(path: Path) -> Dump:
+    """Return all that lies under a folder as one dump."""
+    tree = tree_of(path)
+    _refuse_both_sides(path, tree)
+    if _RECORDS in tree.files:
+        message = f"{path} is a run of a trace and no trace: it has {_RECORDS} and no manifest.json; give the folder above it"
+        raise TraceError(message)
+    found: list[Dump] = []
+    left = dict.fromkeys(tree.files)
+    for each in formats():
+        files = [name for name in left if name.endswith(each.suffix)]
+        dump = _read(each, path, files) if files else None
+        if dump is not None:
+            found.append(dump if dump.ordered else replace(dump, records=named_by_files(dump.records)))
+            for name in _accounted(dump):
+                left.pop(name, None)
+    passed_over = [name for name in left if holds_no_tensor(path, name)]
+    for name in left.keys() - passed_over:
+        tree.unread[name] = "is of no known format"
+    return _together(path, found, tree, [*tree.passed_over, *passed_over])
+
+
+def _refuse_both_sides(path: Path, tree: Tree) -> None:
+    """Refuse a folder that holds what is to be compared with each other.
+
+    Raises:
+        TraceError: it does.
+    """
+    names = {name.partition("/")[0]: None for name in (*tree.files, *tree.unread) if "/" in name}
+    reference = next((name for name in names if name.lower() in _REFERENCES), None)
+    candidate = next((name for name in names if name.lower() in _CANDIDATES), None)
+    if reference is not None and candidate is not None:
+        message = (
+            f"{path} holds two sides, {reference} and {candidate}; give them one by one, for example "
+            f"`parity compare {path / reference} {path / candidate}`"
+        )
+        raise TraceError(message)
+
+
+def _read(each: Format, path: Path, files: Sequence[str]) -> Dump | None:
+    """Return what a format reads of these files, having left out those that it cannot read.
+
+    Raises:
+        TraceError: no single file is at fault.
+    """
+    try:
+        return each.read(path, files)
+    except TraceError:
+        if not each.suffix:
+            raise
+        unread = _damaged(each, path, files)
+        if not unread:
+            raise
+    whole = [name for name in files if name not in unread]
+    dump = each.read(path, whole) if whole else None
+    if dump is None:
+        return Dump(folder=path, records=[], tensors=_Several({}), ordered=True, tool="", unread=unread)
+    dump.unread.update(unread)
+    return dump
+
+
+def _damaged(each: Format, path: Path, files: Iterable[str]) -> dict[str, str]:
+    """Return the files that a format cannot read even by themselves, with what it says of them."""
+    unread = {}
+    for name in files:
+        try:
+            each.read(path, [name])
+        except TraceError as error:
+            unread[name] = str(error).removeprefix(f"{path / name}").lstrip(": ")
+    return unread
+
+
+def _accounted(dump: Dump) -> list[str]:
+    """Return the files that a dump has dealt with, read or not."""
+    read = [record.shard for record in dump.records if record.shard is not None]
+    return [*read, *dump.known, *dump.unread]
+
+
+def _together(path: Path, found: Sequence[Dump], tree: Tree, passed_over: Sequence[str]) -> Dump:
+    """Return several dumps of a folder as one; of two formats there is no common order.
+
+    Raises:
+        TraceError: they hold no tensor, or two have one address.
+    """
+    unread = tree.unread.copy()
+    for dump in found:
+        unread |= dump.unread
+    readable = [dump for dump in found if dump.records]
+    if not readable:
+        _refuse(path, unread)
+    records = [record for dump in readable for record in dump.records]
+    if len(readable) > 1:
+        records.sort(key=_by_folder)
+    notes = [note for dump in readable for note in dump.notes]
+    if passed_over:
+        notes.append(f"passed over, since no tensor can be in such files: {_first_of(passed_over)}")
+    tools = dict.fromkeys(dump.tool for dump in readable if dump.tool)
+    return Dump(
+        folder=path,
+        records=unique(records, path),
+        tensors=_tensors(readable),
+        ordered=len(readable) == 1 and readable[0].ordered,
+        tool=", ".join(tools),
+        framework=readable[0].framework,
+        unread=unread,
+        notes=tuple(notes),
+    )
+
+
+def _by_folder(record: Record) -> tuple[tuple[int, int, str], ...]:
+    """Return the natural order of the folder that a record's file lies in."""
+    return natural((record.shard or "").rpartition("/")[0])
+
+
+def _refuse(path: Path, unread: dict[str, str]) -> NoReturn:
+    """Say that nothing under a folder can be read, and of the first files why.
+
+    Raises:
+        TraceError: always.
+    """
     *most, last = sorted(each.found_by for each in formats() if each.found_by)
-    message = f"{path} is no trace: it has neither manifest.json nor {', '.join(most)} or {last}"
+    message = f"{path} is no trace: it has neither manifest.json nor {', '.join(most)} or {last} that can be read"
+    told = [f"{name} {reason}" for name, reason in unread.items()]
+    if told:
+        message += f"; {_first_of(told)}"
     raise TraceError(message)
 
 
-def _in_folder(path: Path) -> Dump | None:
-    """Return the dump in a folder, as the first format reads it that knows it."""
-    names = sorted((entry.name for entry in path.iterdir()), key=natural)
-    for each in formats():
-        files = fnmatch.filter(names, f"*{each.suffix}")
-        dump = each.read(path, files) if files else None
-        if dump is not None:
-            return dump
-    return None
+def _first_of(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _alone(path: Path) -> Dump | None:
-    """Return the dump that is one file."""
+def _tensors(found: Sequence[Dump]) -> Tensors:
+    """Return what reads the tensors of several dumps."""
+    if len(found) == 1:
+        return found[0].tensors
+    return _Several({record.shard: dump.tensors for dump in found for record in dump.records})
+
+
+class _Several(Tensors):
+    """The tensors of files of several formats."""
+
+    def __init__(self, by_file: dict[str | None, Tensors]) -> None:
+        """Read each file by its own format."""
+        self._by_file = by_file
+
+    def read(self, record: Record) -> NDArray[Any]:
+        """Return the elements of a tensor's record.
+
+        Raises:
+            TraceError: its file cannot be read.
+        """
+        return self._by_file[record.shard].read(record)
+
+    def joined(self, records: Sequence[Record], sizes: NDArray[Any]) -> NDArray[Any]:
+        """Return the elements end to end, as the format does it where all lie in files of one.
+
+        Raises:
+            TraceError: as `read`.
+        """
+        first = self._by_file[records[0].shard]
+        if all(self._by_file[record.shard] is first for record in records):
+            return first.joined(records, sizes)
+        return super().joined(records, sizes)
+
+
+def _alone(path: Path) -> Dump:
+    """Return the dump that is one file.
+
+    Raises:
+        TraceError: it is of no known format, is not there, or cannot be read.
+    """
     for each in formats():
         if each.alone and path.name.endswith(each.suffix):
             break
@@ -70,4 +243,9 @@ def _alone(path: Path) -> Dump | None:
         message = f"{path} is not there; give a trace's folder or a {each.name} file"
         raise TraceError(message)
     file = path.resolve()  # the user named it, and caches of checkpoints are full of links
-    return each.read(file.parent, [file.name])
+    dump = each.read(file.parent, [file.name])
+    if dump is None or not dump.records:
+        unread = {} if dump is None else dump.unread
+        message = f"{path} holds no tensor; {_first_of([f'{name} {reason}' for name, reason in unread.items()]) or 'it is empty'}"
+        raise TraceError(message)
+    return replace(dump, records=unique(without_file(dump.records), path))

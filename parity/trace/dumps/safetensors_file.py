@@ -3,7 +3,7 @@
 Such a file is eight bytes that give the length of a JSON header, the header, and the tensors' bytes; the header
 names each tensor with type, shape and place. So a tensor is a view of the mapped file, bfloat16 included. A
 tensor's name is its address if it is one, else a path: `unet.conv_in.weight` is `unet.conv_in.weight:output`.
-The order is the natural order of the names.
+The order is the natural order of the names. Tensors of types that numpy has no name for are told as not read.
 
 Source: https://github.com/huggingface/safetensors#format
 """
@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from parity.errors import TraceError
-from parity.trace.dumps.dump import Dump, Format, place, unique
+from parity.trace.dumps.dump import Dump, Format, beside, place
 from parity.trace.files import Files
 from parity.trace.names import natural, open_inside
 from parity.trace.records import checked_size
 from parity.trace.schema import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 __all__ = ["FORMAT"]
@@ -50,22 +50,26 @@ def read_safetensors(folder: Path, files: Sequence[str]) -> Dump:
     """Make the records of all tensors in these files of a folder.
 
     Raises:
-        TraceError: one is no safetensors file, is damaged, or two tensors have one address.
+        TraceError: one is no safetensors file, is damaged, or holds nothing.
     """
     records: list[Record] = []
+    unread: dict[str, str] = {}
     for file in files:
-        records += _records(folder, file)
-    if not records:
-        message = f"{folder}: {', '.join(files)} hold no tensor"
+        for tensor, found in _tensors(folder, file):
+            if isinstance(found, str):
+                unread[f"{file}: {tensor}"] = found
+            else:
+                records.append(found)
+    if not records and not unread:
+        message = f"{folder / files[0]} holds no tensor"
         raise TraceError(message)
-    records = unique(sorted(records, key=_by_name), folder)
-    tensors = Files(folder, one_tensor_each=False)
     return Dump(
         folder=folder,
-        records=records,
-        tensors=tensors,
+        records=sorted(records, key=_by_name),
+        tensors=Files(folder, one_tensor_each=False),
         ordered=False,
         tool="safetensors",
+        unread=unread,
     )
 
 
@@ -74,13 +78,14 @@ FORMAT: Final = Format(
 )
 
 
-def _by_name(record: Record) -> tuple[tuple[int, int, str], ...]:
-    """Return the natural order of a tensor's name."""
-    return natural(record.native or "")
+def _by_name(record: Record) -> tuple[tuple[tuple[int, int, str], ...], ...]:
+    """Return the natural order of a tensor's folder and name."""
+    folder, _, _ = (record.shard or "").rpartition("/")
+    return natural(folder), natural(record.native or "")
 
 
-def _records(folder: Path, name: str) -> list[Record]:
-    """Return the records of one file."""
+def _tensors(folder: Path, name: str) -> Iterator[tuple[str, Record | str]]:
+    """Yield the name of each tensor of one file, and its record, or why it is not read."""
     where = f"{folder / name}"
     with os.fdopen(open_inside(folder, name), "rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -96,15 +101,16 @@ def _records(folder: Path, name: str) -> list[Record]:
     except (ValueError, RecursionError) as error:
         message = f"{where} is no safetensors file: its header is damaged ({error})"
         raise TraceError(message) from error
-    return [_record(name, where, tensor, entry, 8 + length, size) for tensor, entry in entries.items()]
+    for tensor, entry in entries.items():
+        if entry.dtype in _TYPES:
+            yield tensor, _record(name, where, tensor, entry, 8 + length, size)
+        else:
+            yield tensor, f"is {entry.dtype}; read are {', '.join(_TYPES)}"
 
 
 def _record(name: str, where: str, tensor: str, entry: _Entry, start: int, size: int) -> Record:
     """Return the record of one tensor; the tensors' bytes begin at `start` of the file."""
-    if entry.dtype not in _TYPES:
-        message = f"{where}: {tensor!r} is {entry.dtype}; expected one of {', '.join(_TYPES)}"
-        raise TraceError(message)
-    address, stage = place(tensor)
+    address, stage = place(beside(name, tensor))
     record = Record(
         address=address,
         stage=stage,

@@ -8,7 +8,7 @@ type, where MindSpore's `TensorDump` did, which `save` calls there:
 So the order of execution is known, and a name that was saved more than once has calls: both folders hold
 `latents@call=0:output` and `latents@call=1:output`. A folder is read so if every `.npy` file in it has a counter
 of one of the two forms, no two have the same, and none may be written to: both writers leave their files read-only,
-while numbers in anyone's file names may mean anything. Any other folder is a plain one.
+while numbers in anyone's file names may mean anything. Any other folder is a plain one, and so are folders in it.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ def read_saved(folder: Path, files: Sequence[str]) -> Dump | None:
     Raises:
         TraceError: a file is no plain tensor.
     """
+    files = [file for file in files if "/" not in file]
     named = _in_order(files)
-    if named is None or _one_is_writable(folder, files):
+    if not files or named is None or _one_is_writable(folder, files):
         return None
     often = Counter(named.values())
     calls: defaultdict[str, int] = defaultdict(int)

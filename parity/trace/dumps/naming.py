@@ -1,0 +1,87 @@
+"""What the name of a file says of the tensors in it.
+
+A tensor without a name of its own is called like its file; a file of one that is given by itself has nothing to be told apart
+from, so two such files meet whatever they are called. Tensors that have names keep them, but
+
+- in a file that is called like a step: `step_3.npz` holds step 3;
+- in numbered files that would clash: `layer0.npz` and `layer1.npz`, both of `input` and `output`, hold `layer0.input` and so on.
+
+Other files that clash are variants of each other (`model.safetensors` and `model.fp16.safetensors`), and nobody but the user
+knows which is meant.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from parity.trace.dumps.dump import is_step, place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from parity.trace.schema import Record
+
+__all__ = ["named_by_files", "without_file"]
+
+_NUMBERED: Final = re.compile(r"([A-Za-z]*)([0-9]+)")
+_TYPES: Final = frozenset({"fp", "f", "float", "bf", "bfloat", "int", "i", "uint", "u", "q", "e"})
+_SHARD: Final = re.compile(r".*-of-[0-9]+")
+
+
+def named_by_files(records: Sequence[Record]) -> list[Record]:
+    """Return the records of files in a folder, with the file in the address where its name says more than the tensor's."""
+    files = _telling(records)
+    return [_with_file(record) if record.shard in files else record for record in records]
+
+
+def without_file(records: Sequence[Record]) -> list[Record]:
+    """Return the records of a file that was given by itself: a single tensor without a name is `tensor:output`."""
+    if len(records) == 1 and _has_no_name(records[0]):
+        return [msgspec.structs.replace(records[0], address="tensor:output", stage="unet")]
+    return list(records)
+
+
+def _has_no_name(record: Record) -> bool:
+    """Tell whether a tensor is called like its file, for want of a name in it."""
+    return record.native in {None, record.shard}
+
+
+def _telling(records: Sequence[Record]) -> set[str | None]:
+    """Return the files whose names belong into the addresses of their tensors."""
+    holders: defaultdict[str, set[str]] = defaultdict(set)
+    for record in records:
+        if record.shard is not None and not _has_no_name(record):
+            holders[record.address].add(record.shard)
+    files = set().union(*holders.values())
+    found: set[str | None] = {file for file in files if is_step(_stem(file))}
+    for several in holders.values():
+        if len(several) > 1 and _is_series(several):
+            found |= several
+    return found
+
+
+def _is_series(files: Iterable[str]) -> bool:
+    """Tell whether the names of files differ in their numbers alone, and these are neither of shards nor of types."""
+    stems = [file.rpartition(".")[0] for file in files]
+    return len({_NUMBERED.sub(_numberless, stem) for stem in stems}) == 1 and not _SHARD.fullmatch(stems[0])
+
+
+def _numberless(found: re.Match[str]) -> str:
+    """Return a word without the number behind it, unless both are the name of a type."""
+    return found[0] if found[1].lower() in _TYPES else f"{found[1]}#"
+
+
+def _stem(file: str) -> str:
+    """Return the name of a file without its folder and ending."""
+    return file.rpartition("/")[2].rpartition(".")[0]
+
+
+def _with_file(record: Record) -> Record:
+    """Return a record whose file is a part of its address."""
+    own = (record.native or "").removeprefix(f"{record.shard}/")
+    address, stage = place(f"{(record.shard or '').rpartition('.')[0]}/{own}")
+    return msgspec.structs.replace(record, address=address, stage=stage)
