@@ -248,7 +248,9 @@ class Coverage(msgspec.Struct, kw_only=True):
 
     `paths` counts called module paths and named functions, `compared` those with at least one pair;
     `not_compared` maps every other path to a reason of the closed list, `unexplained` lists those without.
-    `excluded` maps the addresses that the case excludes to its reasons.
+    `excluded` maps the addresses and files that the case excludes to its reasons. `unread` maps what lies under either
+    side and was not read, by its path, to why, as what follows it in a sentence; `notes` are sentences about how the rest
+    was read.
     """
 
     paths: int
@@ -259,6 +261,8 @@ class Coverage(msgspec.Struct, kw_only=True):
     unexplained: list[str] = []
     pairs: int = 0
     excluded: dict[str, str] = {}
+    unread: dict[str, str] = {}
+    notes: list[str] = []
 
 
 class Result(msgspec.Struct, kw_only=True):

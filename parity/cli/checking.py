@@ -85,7 +85,10 @@ def calibrate(trace: Path, candidates: Sequence[Path], *, out: Path | None, head
     unexplained = result.coverage.unexplained
     if unexplained:
         say(f"{len(unexplained)} paths were not compared for no listed reason, such as {unexplained[0]}")
-    return int(bool(proposal.left or unexplained))
+    unread = result.coverage.unread
+    if unread:
+        say(f"{len(unread)} files were not read, such as {next(iter(unread))}")
+    return int(bool(proposal.left or unexplained or unread))
 
 
 def _failing(pairs: Sequence[Pair]) -> int:

@@ -165,7 +165,7 @@ class _Comparison:
             first_divergence=None,
             causes=[],
             pairs=pairs,
-            coverage=coverage_of(reference, candidates, pairs, self.excludes.found),
+            coverage=coverage_of(reference, candidates, pairs, self.excludes),
             platform={trace.manifest.name: trace.manifest.floors for trace in sides.values() if trace.manifest.floors},
             provenance={side: trace.manifest.provenance for side, trace in sides.items()},
             case=manifest.case,

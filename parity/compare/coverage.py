@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 from parity.address import is_output, path_of, pattern
 from parity.audit import weight_address
+from parity.compare.leftover import left_over
 from parity.result import Coverage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from parity.compare.plan import Excludes
     from parity.result import Pair
     from parity.trace import Trace
 
@@ -20,9 +22,7 @@ __all__ = ["coverage_of"]
 _ONE_SIDED: Final = frozenset({"MISSING", "UNEXPECTED"})
 
 
-def coverage_of(
-    reference: Trace, candidates: Sequence[Trace], pairs: Sequence[Pair], excluded: Mapping[str, str]
-) -> Coverage:
+def coverage_of(reference: Trace, candidates: Sequence[Trace], pairs: Sequence[Pair], excludes: Excludes) -> Coverage:
     """Count paths and parameter owners with and without a pair; a partial replay answers for what it was asked."""
     asked = _asked(candidates)
     outputs = _outputs(reference)
@@ -35,7 +35,8 @@ def coverage_of(
     measured = [pair for pair in pairs if pair.mode != "audit"]
     on_both_sides = [pair.address for pair in measured if pair.verdict not in _ONE_SIDED]
     compared = set(map(path_of, filter(is_output, on_both_sides)))
-    reasons = _reasons(candidates, excluded, paths)
+    rest = left_over(reference, candidates, excludes)
+    reasons = _reasons(candidates, excludes.found, paths)
     explained = compared | reasons.keys()
     return Coverage(
         paths=len(paths),
@@ -45,7 +46,9 @@ def coverage_of(
         not_compared={path: reason for path, reason in reasons.items() if path not in compared},
         unexplained=[path for path in paths | owners if path not in explained],
         pairs=len(measured),
-        excluded=dict(excluded),
+        excluded=dict(excludes.found),
+        unread=rest.unread,
+        notes=rest.notes,
     )
 
 

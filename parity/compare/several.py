@@ -184,4 +184,6 @@ def _together(first: Coverage, second: Coverage) -> Coverage:
         unexplained=list(dict.fromkeys((*first.unexplained, *second.unexplained))),
         pairs=first.pairs + second.pairs,
         excluded=first.excluded | second.excluded,
+        unread=first.unread | second.unread,
+        notes=list(dict.fromkeys((*first.notes, *second.notes))),
     )

@@ -1,7 +1,7 @@
 """The verdict of the whole: counts, stages, the first divergence.
 
 MISMATCH if any MISMATCH or INCOMPARABLE stands without an excuse; else INCOMPLETE if anything is missing,
-unexpected or not explained, if only an unbounded depth or the candidate's platform could excuse a
+unexpected, not explained or not read, if only an unbounded depth or the candidate's platform could excuse a
 difference, or if nothing was compared; else MATCH.
 """
 
@@ -15,7 +15,7 @@ from parity.address import STAGES
 from parity.result import FirstDivergence, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from parity.result import Flag, Overall, Pair, Result
 
@@ -119,14 +119,14 @@ def _place(pair: Pair) -> tuple[int, int, int]:
     return _STAGE[pair.stage], _RANK[pair.question, pair.mode], pair.order
 
 
-def verdict_of(pairs: Sequence[Pair], unexplained: Sequence[str] = ()) -> Overall:
-    """Return the verdict of these pairs together."""
+def verdict_of(pairs: Sequence[Pair], left_out: Collection[str] = ()) -> Overall:
+    """Return the verdict of these pairs together; `left_out` is what was neither compared nor has a reason."""
     standings = set(map(_standing, pairs))
     if _FINDING in standings:
         return "MISMATCH"
     compared = {pair.mode for pair in pairs if pair.verdict == "MATCH"} - {"audit"}
     # Where nothing was compared, nothing is said by there being no finding.
-    if unexplained or not compared or not standings.isdisjoint(_OPEN):
+    if left_out or not compared or not standings.isdisjoint(_OPEN):
         return "INCOMPLETE"
     return "MATCH"
 
@@ -147,7 +147,7 @@ def summarize(result: Result) -> None:
     """Set verdict, counts, stages and first divergence of a result from its pairs."""
     result.counts = _counts(result.pairs)
     result.first_divergence = first_of(result)
-    result.verdict = verdict_of(result.pairs, result.coverage.unexplained)
+    result.verdict = verdict_of(result.pairs, [*result.coverage.unexplained, *result.coverage.unread])
     standings: defaultdict[str, set[str]] = defaultdict(set)
     for pair in result.pairs:
         standings[pair.stage].add(_standing(pair))

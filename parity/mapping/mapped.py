@@ -94,7 +94,7 @@ def mapped(candidate: Trace, mapping: Mapping, reference: Trace) -> Trace:
         not_compared=whole_paths,
         weights=_weights(judged, reference, candidate),
     )
-    return Trace(candidate.folder, manifest, runs, plain=False)
+    return Trace(candidate.folder, manifest, runs, plain=False, unread=candidate.unread, notes=candidate.notes)
 
 
 def _mapped_run(candidate: Trace, name: str, judged: Iterable[Counterpart], known: _Outputs) -> RunReader:

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
     from parity.result import Coverage, Result
 
-__all__ = ["Line", "coverage", "flat", "listed", "makes_images", "not_measured", "provenance", "side_by_side"]
+__all__ = ["Line", "coverage", "flat", "listed", "makes_images", "not_measured", "provenance", "side_by_side", "unread"]
 
 _LISTED: Final = 12
+_FILES: Final = 10
 _UNASKED: Final = {
     "semantics": "semantics: there is no float64 run of both sides, so what is computed was not judged by itself",
     "precision": "precision: there is no run in the working type",
@@ -65,6 +66,13 @@ def listed(names: Collection[str]) -> str:
     return joined(first, more, by=" and ")
 
 
+def unread(result: Result) -> list[str]:
+    """Return what lies under the sides and was not read, each with its reason: the first ones, and how many more."""
+    found = result.coverage.unread
+    told = [visible(f"{name} {reason}") for name, reason in found.items()]
+    return list(filter(None, [*told[:_FILES], some(max(0, len(told) - _FILES), "more")]))
+
+
 def not_measured(result: Result) -> list[str]:
     """Return what this result cannot speak about, one sentence each; empty only when all was measured."""
     return [*_questions(result), *_checks(result), *_uncovered(result), *_left_out(result)]
@@ -99,6 +107,7 @@ def _uncovered(result: Result) -> list[str]:
     if found.excluded:
         gaps.append(f"excluded by the case: {count(len(found.excluded), 'address', 'addresses')}")
     gaps.append(after("without a reason: ", listed(found.unexplained)))
+    gaps.append(some(len(found.unread), "files or parts of files, which were not read"))
     return list(filter(None, gaps))
 
 

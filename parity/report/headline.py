@@ -60,7 +60,7 @@ def _outcome(result: Result) -> str:
     unexplained = len(result.coverage.unexplained)
     records = joined(_told(result.counts, "MISSING"), _told(result.counts, "UNEXPECTED"))
     paths = f"{count(unexplained, 'path')} not compared without a reason" if unexplained else ""
-    return joined(records, paths, _platform(result), by="; ") or "see the pairs that fail"
+    return joined(records, paths, _unread(result), _platform(result), by="; ") or "see the pairs that fail"
 
 
 def _platform(result: Result) -> str:
@@ -73,6 +73,12 @@ def _platform(result: Result) -> str:
     if obstacle:
         return f"{may_be}, which could not be decided: {visible(str(obstacle))}"
     return f"{may_be}; nothing is blamed before `parity diagnose` decides"
+
+
+def _unread(result: Result) -> str:
+    """Return how much under the sides was not read, and what first, or nothing."""
+    names = list(result.coverage.unread)
+    return f"{count(len(names), 'file')} not read, such as {visible(names[0])}" if names else ""
 
 
 def _told(counts: dict[str, int], verdict: str) -> str:

@@ -69,6 +69,8 @@ class _View(msgspec.Struct, frozen=True, kw_only=True):
     causes: list[dict[str, Any]]
     pictures: list[dict[str, str]]
     unexplained: list[str]
+    unread: list[str]
+    notes: list[str]
     gaps: list[str]
     commands: dict[str, str]
 
@@ -163,6 +165,8 @@ def _view(label: str, result: Result) -> _View:
         causes=list(map(_cause, result.causes)),
         pictures=_pictures(result),
         unexplained=result.coverage.unexplained,
+        unread=facts.unread(result),
+        notes=list(map(words.visible, result.coverage.notes)),
         gaps=facts.not_measured(result),
         commands=_commands(result),
     )

@@ -178,6 +178,7 @@ def _verdict(root: ET.Element, result: Result, name: str, gaps: list[str], outco
 def _gaps(result: Result, *, told_elsewhere: bool) -> list[str]:
     """Return what keeps the whole from a match and belongs to no pair, or else whatever does and no case tells."""
     gaps = [f"{visible(path)}: not compared, no reason" for path in result.coverage.unexplained]
+    gaps += [f"not read: {visible(name)} {visible(reason)}" for name, reason in result.coverage.unread.items()]
     if not result.pairs:
         gaps.append("nothing was compared")
     if result.verdict != "MATCH" and not told_elsewhere and not gaps:

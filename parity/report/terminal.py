@@ -69,6 +69,8 @@ def _one(result: Result, console: Console) -> None:
         table(console, _stage_table(rows))
         say(console, _LEGEND, "dim")
     _section(console, "coverage", map(": ".join, facts.coverage(result)))
+    _section(console, "not read", facts.unread(result))
+    _section(console, "read", map(visible, result.coverage.notes))
     _section(console, "price", map(attrgetter("told"), price_tables(result)))
     _gaps(console, facts.not_measured(result))
     _section(console, "again", _repeat(result))
@@ -84,6 +86,7 @@ def _several(result: Result, console: Console) -> None:
         _section(console, label, card.first(view))
         for found in view.causes:
             cause(console, found)
+        _section(console, f"not read, {label}", facts.unread(view))
         gaps += [f"{label}: {gap}" for gap in facts.not_measured(view)]
     console.print()
     table(console, _stages_side_by_side(result, views))

@@ -103,9 +103,7 @@ class Trace:
             dump = read_foreign(folder)
             manifest, run = as_run(dump, folder.name)
             found = {run.name: run}
-            trace = cls(
-                folder, manifest, found, plain=True, ordered=dump.ordered, unread=dump.unread, notes=dump.notes
-            )
+            trace = cls(folder, manifest, found, plain=True, ordered=dump.ordered, unread=dump.unread, notes=dump.notes)
         if verify:
             trace.verify()
         return trace

@@ -31,7 +31,19 @@ if TYPE_CHECKING:
 
     from parity.trace.files import Tensors
 
-__all__ = ["RUN", "Dump", "Format", "as_run", "beside", "checked_end", "is_step", "place", "quoted", "stage_or_unet", "unique"]
+__all__ = [
+    "RUN",
+    "Dump",
+    "Format",
+    "as_run",
+    "beside",
+    "checked_end",
+    "is_step",
+    "place",
+    "quoted",
+    "stage_or_unet",
+    "unique",
+]
 
 RUN: Final = "plain"
 _KEPT: Final = " /<>&+,;=()[]{}"
@@ -195,7 +207,9 @@ def unique(records: Iterable[Record], where: Path) -> list[Record]:
 def _twice(first: Record, second: Record, where: Path) -> str:
     """Return the message about two tensors of one address."""
     if first.shard == second.shard:
-        return f"{where}: in {first.shard} {first.native!r} and {second.native!r} both are {first.address!r}; rename one"
+        return (
+            f"{where}: in {first.shard} {first.native!r} and {second.native!r} both are {first.address!r}; rename one"
+        )
     return (
         f"{where}: {first.shard} and {second.shard} both hold {first.address!r}; compare one of them by itself, for example "
         f"`parity compare {where}/{first.shard} …`, or leave one of them in the folder"

@@ -44,7 +44,7 @@ def read_plain(folder: Path, files: Sequence[str]) -> Dump:
     )
 
 
-FORMAT: Final = Format(name=SUFFIX, suffix=SUFFIX, asked=3, read=read_plain, found_by=".npy files")
+FORMAT: Final = Format(name=SUFFIX, suffix=SUFFIX, asked=3, read=read_plain, found_by=".npy files", alone=True)
 
 
 def npy_record(folder: Path, name: str, address: str, stage: str) -> Record:

@@ -20,7 +20,7 @@ from parity.errors import TraceError
 from parity.trace import dumps
 from parity.trace.dumps.dump import Dump, unique
 from parity.trace.dumps.naming import named_by_files, without_file
-from parity.trace.dumps.tree import holds_no_tensor, tree_of
+from parity.trace.dumps.tree import is_left_behind, is_note, tree_of
 from parity.trace.files import Tensors
 from parity.trace.names import natural
 
@@ -64,10 +64,13 @@ def _in_folder(path: Path) -> Dump:
     tree = tree_of(path)
     _refuse_both_sides(path, tree)
     if _RECORDS in tree.files:
-        message = f"{path} is a run of a trace and no trace: it has {_RECORDS} and no manifest.json; give the folder above it"
+        message = (
+            f"{path} is a run of a trace and no trace: it has {_RECORDS} and no manifest.json; give the folder above it"
+        )
         raise TraceError(message)
     found: list[Dump] = []
-    left = dict.fromkeys(tree.files)
+    passed_over = [name for name in tree.files if is_left_behind(path, name)]
+    left = dict.fromkeys(name for name in tree.files if name not in passed_over)
     for each in formats():
         files = [name for name in left if name.endswith(each.suffix)]
         dump = _read(each, path, files) if files else None
@@ -75,9 +78,11 @@ def _in_folder(path: Path) -> Dump:
             found.append(dump if dump.ordered else replace(dump, records=named_by_files(dump.records)))
             for name in _accounted(dump):
                 left.pop(name, None)
-    passed_over = [name for name in left if holds_no_tensor(path, name)]
-    for name in left.keys() - passed_over:
-        tree.unread[name] = "is of no known format"
+    for name in left:
+        if is_note(path, name):
+            passed_over.append(name)
+        else:
+            tree.unread[name] = "is of no known format"
     return _together(path, found, tree, [*tree.passed_over, *passed_over])
 
 
@@ -146,6 +151,7 @@ def _together(path: Path, found: Sequence[Dump], tree: Tree, passed_over: Sequen
     unread = tree.unread.copy()
     for dump in found:
         unread |= dump.unread
+    unread = {name: unread[name] for name in sorted(unread, key=natural)}
     readable = [dump for dump in found if dump.records]
     if not readable:
         _refuse(path, unread)

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-__all__ = ["Tree", "holds_no_tensor", "tree_of"]
+__all__ = ["Tree", "holds_no_tensor", "is_left_behind", "is_note", "tree_of"]
 
 _OWN: Final = frozenset({"manifest.json", "records.jsonl"})
 """A folder with one of these is a trace, or a run of one."""
 
 _NOTES: Final = (".md", ".txt", ".log", ".rst")
-_LEFT_BEHIND: Final = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", ".gitignore", ".gitattributes", ".gitkeep", "LICENSE"})
+_LEFT_BEHIND: Final = frozenset(
+    {".DS_Store", "Thumbs.db", "desktop.ini", ".gitignore", ".gitattributes", ".gitkeep", "LICENSE"}
+)
 _FOLDERS_LEFT_BEHIND: Final = frozenset({".git", ".cache", "__pycache__", "__MACOSX", ".ipynb_checkpoints"})
 _OF_MAC: Final = b"\0\5\26\7"
 """How a file `._NAME` begins in which macOS keeps the attributes of NAME."""
@@ -103,18 +105,29 @@ def _is_text(name: str) -> bool:
 
 def holds_no_tensor(folder: Path, name: str) -> bool:
     """Tell whether a file is of a kind in which no tensor can be."""
+    return is_left_behind(folder, name) or is_note(folder, name)
+
+
+def is_left_behind(folder: Path, name: str) -> bool:
+    """Tell whether a program that knows nothing of tensors put a file there."""
     last = name.rpartition("/")[2]
-    if last in _LEFT_BEHIND:
-        return True
-    if not last.startswith("._") and not last.lower().endswith(_NOTES):
+    return last in _LEFT_BEHIND or (last.startswith("._") and _start(folder, name).startswith(_OF_MAC))
+
+
+def is_note(folder: Path, name: str) -> bool:
+    """Tell whether a file is a text for people: most of its lines at the beginning are no numbers."""
+    if not name.lower().endswith(_NOTES):
         return False
-    try:
-        with os.fdopen(open_inside(folder, name), "rb") as file:
-            start = file.read(_LOOKED_AT)
-    except (TraceError, OSError):
-        return False
-    if last.startswith("._"):
-        return start.startswith(_OF_MAC)
+    start = _start(folder, name)
     lines = [line for line in start.splitlines() if line.strip() and not line.startswith(b"#")]
     numbers = [line for line in lines if _NUMBERS.fullmatch(line)]
     return 2 * len(numbers) <= len(lines) and b"\0" not in start
+
+
+def _start(folder: Path, name: str) -> bytes:
+    """Return the beginning of a file; a zero where it cannot be read."""
+    try:
+        with os.fdopen(open_inside(folder, name), "rb") as file:
+            return file.read(_LOOKED_AT)
+    except (TraceError, OSError):
+        return b"\0"

@@ -22,8 +22,10 @@ Content = tuple[Any, ...]
 
 
 def content(folder: Path) -> Content:
-    """Read everything of a trace; TraceError where that cannot be."""
+    """Read everything of a trace; TraceError where that cannot be, or something in its folder is not read."""
     trace = Trace.open(folder, verify=True)
+    if trace.unread:
+        raise TraceError(str(trace.unread))
     found: list[Any] = [trace.manifest, trace.digest]
     for name in trace.runs:
         run = trace.run(name)

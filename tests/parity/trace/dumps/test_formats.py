@@ -68,7 +68,7 @@ def test_a_further_format_is_one_file(raw):
             (raw / side / f"{name}.raw").write_bytes(bytes(range(9)))
     reference, candidate = Trace.open(raw / "a"), Trace.open(raw / "b", verify=True)
     assert compare(reference, [candidate]).verdict == "MATCH"
-    assert Trace.open(raw / "a" / "unet.x.raw").run("plain").tensor("unet.x:output").tolist() == list(range(1, 9))
+    assert Trace.open(raw / "a" / "unet.x.raw").run("plain").tensor("tensor:output").tolist() == list(range(1, 9))
     (raw / "b" / "unet.y.raw").write_bytes(bytes(9))
     assert compare(reference, [Trace.open(raw / "b")]).verdict == "MISMATCH"
     (raw / "none").mkdir()

@@ -110,7 +110,7 @@ def test_a_damaged_file_is_one_error(tmp_path, content):
 def test_two_files_of_one_address_are_refused(tmp_path):
     np.save(tmp_path / "unet.a.npy", np.zeros(1))
     np.save(tmp_path / "unet.a%3Aoutput.npy", np.zeros(1))
-    with pytest.raises(TraceError, match=r"both are 'unet.a:output'; rename one"):
+    with pytest.raises(TraceError, match=r"unet.a.npy both hold 'unet.a:output'"):
         Trace.open(tmp_path)
 
 

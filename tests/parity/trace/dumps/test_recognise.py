@@ -267,7 +267,7 @@ def test_a_sharded_checkpoint_is_one_trace_and_packs(tmp_path):
     file = Trace.open(tmp_path / "d" / "model-2-of-2.safetensors")
     assert pack(file, "w2:output", tmp_path / "packed").run("plain").tensor("w2:output")[0] == 2
     write_safetensors(tmp_path / "d" / "again.safetensors", {"w1": (np.ones(1, np.float32), "float32")})
-    with pytest.raises(TraceError, match="both are 'w1:output'"):
+    with pytest.raises(TraceError, match=r"again.safetensors and model-1-of-2.safetensors both hold 'w1:output'"):
         Trace.open(tmp_path / "d")
 
 
@@ -283,7 +283,6 @@ def test_a_link_is_followed_only_where_the_user_named_it(tmp_path):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"dtype": "F8_E4M3", "shape": [1], "data_offsets": [0, 1]}, "is F8_E4M3; expected one of"),
         ({"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}, "needs 8"),
         ({"dtype": "F32", "shape": [1000], "data_offsets": [0, 4000]}, "lies at bytes"),
         ({"dtype": "F32", "shape": [1], "data_offsets": [-4, 0]}, "lies at bytes"),
