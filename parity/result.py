@@ -264,6 +264,11 @@ class Coverage(msgspec.Struct, kw_only=True):
     unread: dict[str, str] = {}
     notes: list[str] = []
 
+    @property
+    def left_out(self) -> list[str]:
+        """What was neither compared nor has a reason: it keeps the whole from a match."""
+        return [*self.unexplained, *self.unread]
+
 
 class Result(msgspec.Struct, kw_only=True):
     """Everything that report, terminal and junit show.

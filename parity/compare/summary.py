@@ -134,7 +134,7 @@ def verdict_of(pairs: Sequence[Pair], left_out: Collection[str] = ()) -> Overall
 def is_undecided(result: Result) -> bool:
     """Tell whether undecided pairs alone keep one candidate's result from a MATCH: nothing is blamed and nothing proven."""
     decided = list(filterfalse(_is_open, result.pairs))
-    without = verdict_of(decided, result.coverage.unexplained)
+    without = verdict_of(decided, result.coverage.left_out)
     return (result.verdict, without) == ("INCOMPLETE", "MATCH")
 
 
@@ -147,7 +147,7 @@ def summarize(result: Result) -> None:
     """Set verdict, counts, stages and first divergence of a result from its pairs."""
     result.counts = _counts(result.pairs)
     result.first_divergence = first_of(result)
-    result.verdict = verdict_of(result.pairs, [*result.coverage.unexplained, *result.coverage.unread])
+    result.verdict = verdict_of(result.pairs, result.coverage.left_out)
     standings: defaultdict[str, set[str]] = defaultdict(set)
     for pair in result.pairs:
         standings[pair.stage].add(_standing(pair))
