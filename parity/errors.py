@@ -4,13 +4,14 @@ One root, `ParityError`. A leaf also inherits the builtin that fits, so callers 
 command line maps the two families to exit codes: `InputError` (what the user gave cannot be used) is 2,
 every other `ParityError` (the tool or a child process failed) is 3.
 
-A message states the fact, both values and the address, and after a semicolon what to do next.
+A message states the fact, both values and the address, and after a semicolon what to do next. Names and values in it come
+from anywhere; `one_line` makes of it what a terminal may be given.
 """
 
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +30,12 @@ __all__ = [
     "TraceError",
     "WeightsError",
     "nearest",
+    "one_line",
+    "visible",
 ]
+
+_LONGEST_WORD: Final = 200
+_LONGEST_LINE: Final = 2000
 
 
 class ParityError(Exception):
@@ -78,6 +84,39 @@ class FrameworkMissingError(InputError, ImportError):
 
 class ChildError(ParityError, RuntimeError):
     """A child process of the harness failed; exit code 3."""
+
+
+def visible(text: str) -> str:
+    """Return `text` on one line: whatever is not printable is written as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(map(_printable, text))
+
+
+def _printable(letter: str) -> str:
+    """Return a letter, or the escape that Python writes for it."""
+    return letter if letter.isprintable() else repr(letter)[1:-1]
+
+
+def one_line(message: object) -> str:
+    r"""Return a message on one line, without a control character, and with what is too long cut in its middle.
+
+    >>> one_line("a\nname of \x1b[31m")
+    'a\\nname of \\x1b[31m'
+    >>> len(one_line("x" * 1000 + " is not there"))
+    213
+    """
+    # Ten times what is kept is looked at, so that a name of a gigabyte is no gigabyte of words.
+    words = _cut(str(message), 10 * _LONGEST_LINE).split(" ")
+    return _cut(" ".join(_cut(visible(word), _LONGEST_WORD) for word in words), _LONGEST_LINE)
+
+
+def _cut(text: str, most: int) -> str:
+    """Return both ends of a text that is too long."""
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[: most - half - 1]}…{text[-half:]}"
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

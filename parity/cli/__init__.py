@@ -1,26 +1,34 @@
 """The command line: `parity`, or `python -m parity`.
 
 Every command imports what it needs when it runs, so `--help` answers at once. Data go to stdout, progress and
-errors to stderr. Exit codes: 0 MATCH (or done), 1 MISMATCH or INCOMPLETE, 2 unusable input or usage, 3 failure
-of the tool or of a child process, 4 undecided, 130 interrupted, by Ctrl-C, SIGTERM or SIGHUP alike.
+errors to stderr, an error on one line. Exit codes: 0 MATCH (or done), 1 MISMATCH or INCOMPLETE, 2 unusable input or
+usage, 3 failure of the tool or of a child process, 4 undecided, 130 interrupted, by Ctrl-C, SIGTERM or SIGHUP alike.
+
+`PARITY_TRACEBACK=1` shows every call that led to an error, for whoever writes an adapter.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import traceback
-from typing import Final
+from typing import Final, cast
+
+import typer
 
 from parity.children import INTERRUPTED
 from parity.cli import signals, streams
 from parity.cli.commands import app
-from parity.errors import InputError, ParityError
+from parity.errors import InputError, ParityError, one_line
 
 __all__ = ["app", "main"]
 
-_FAILURES: Final = (2, 3, INTERRUPTED)
+_UNUSABLE: Final = 2
+_FAILED: Final = 3
+_FAILURES: Final = (_UNUSABLE, _FAILED, INTERRUPTED)
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_UsageError: Final = cast("type[typer.BadParameter]", typer.BadParameter.__base__)  # only its subclass is published
 
 
 def main(*, quiet: bool = False) -> None:
@@ -32,33 +40,61 @@ def main(*, quiet: bool = False) -> None:
         sys.stderr.write("interrupted\n")
     lost = streams.finish()
     if lost is not None and code not in _FAILURES:
-        sys.stderr.write(f"error: stdout cannot be written: {lost.strerror}; give it another place\n")
-        code = 2
+        _say(f"stdout cannot be written: {lost.strerror}; give it another place")
+        code = _UNUSABLE
     sys.exit(code)
 
 
 def _run() -> int:
     """Run the command line and return its exit code; every error has been said."""
     try:
-        app()
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else 0
+        return int(app(standalone_mode=False) or 0)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except SystemExit as ended:
+        return _left(ended)
     except Exception as error:  # noqa: BLE001 - Python would leave with 1, which says MISMATCH
         return _failed(error)
-    return 0
+
+
+def _left(ended: SystemExit) -> int:
+    """Return the exit code of who left the interpreter: a child that has said why, or anything else, which ends nothing well."""
+    if ended.code != _UNUSABLE:
+        _say(f"something left the interpreter with {ended.code!r}; nothing is known of how it ended")
+        return _FAILED
+    return _UNUSABLE
 
 
 def _failed(error: Exception) -> int:
     """Say why a command failed and return its exit code."""
-    code = 2 if isinstance(error, InputError) else 3
-    if isinstance(error, ParityError):
-        sys.stderr.write(f"error: {error}\n")
+    code = _FAILED
+    if isinstance(error, _UsageError):
+        code = _UNUSABLE
+        _say_usage(error)
+    elif isinstance(error, ParityError):
+        code = _UNUSABLE if isinstance(error, InputError) else _FAILED
+        _say(error)
     elif isinstance(error, OSError) and error.errno in _NO_ROOM:
-        code = 2
-        place = error.filename or "the disk"
-        sys.stderr.write(f"error: {place} cannot be written: {error.strerror}; make room there\n")
+        code = _UNUSABLE
+        _say(f"{error.filename or 'the disk'} cannot be written: {error.strerror}; make room there")
+    elif isinstance(error, MemoryError):
+        _say("there is not enough memory; give smaller tensors, or --jobs 1")
     else:
         traceback.print_exc()
     return code
+
+
+def _say(error: object) -> None:
+    """Say on one line what is wrong."""
+    if os.environ.get("PARITY_TRACEBACK") and sys.exc_info()[0] is not None:
+        traceback.print_exc()
+    sys.stderr.write(f"error: {one_line(error)}\n")
+
+
+def _say_usage(error: typer.BadParameter) -> None:
+    """Say what is wrong with the arguments and where the right ones are listed; without any, what there is."""
+    if not sys.argv[1:]:
+        error.show()
+        return
+    command = error.ctx.command_path if error.ctx else "parity"
+    _say(f"{error.format_message().rstrip('.')}; `{command} --help` lists what there is")

@@ -7,7 +7,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from parity import children, disk
+from parity import children, disk, points
 from parity.cli.options import types
 from parity.cli.progress import bar, say
 from parity.components import IMAGE
@@ -43,7 +43,7 @@ def record(asked: Recording, out: Path) -> None:
 
     resolved, options = asked.resolved(), asked.options()
     recorder.check(resolved, out, options)
-    with bar("record") as progress:
+    with bar("record") as progress, points.guarded_adapter("reference", asked.reference):
         trace = recorder.record(resolved, recorder.find(asked.reference), out, options, progress=progress)
     say(sizing.saved(trace))
 
@@ -55,7 +55,7 @@ def replay(trace: Path, out: Path, asked: Replaying) -> None:
 
     options = asked.options(trace)
     check_unused(out)
-    with bar("replay") as progress:
+    with bar("replay") as progress, points.guarded_adapter("candidate", asked.candidate):
         replayer.replay(trace, replayer.find(asked.candidate), out, options, progress)
 
 

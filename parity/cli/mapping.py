@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from parity import disk
+from parity import disk, points
 from parity.cli.progress import bar, say
 from parity.errors import InputError
 
@@ -36,7 +36,7 @@ def native(trace: Path, out: Path, asked: Replaying) -> None:
         raise InputError(message)
     (dtype,) = chosen
     options = replayer.Options(device=asked.device, weights=asked.weights, source=asked.source)
-    with bar("replay") as progress:
+    with bar("replay") as progress, points.guarded_adapter("candidate", asked.candidate):
         progress(f"load {dtype}", 0, 1)
         side = replayer.find(asked.candidate)
         system = side.build(replayer.request_of(reference, trace, out, options, dtype))

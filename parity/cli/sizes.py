@@ -6,6 +6,7 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
+from parity import points
 from parity.cli.progress import bar, say
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def estimate(asked: Recording, out: Path) -> None:
     record.check(resolved, out, options)
     loop = resolved.case.sampling.steps
     short = asked.resolved(**{"sampling.steps": min(loop, sizing.SHORT)})
-    with bar("estimate") as progress:
+    with bar("estimate") as progress, points.guarded_adapter("reference", asked.reference):
         progress("two steps", 0, 1)
         runs = sizing.predict(short, record.find(asked.reference), options, loop=loop)
     for name, size_of in runs.items():

@@ -14,6 +14,8 @@ import math
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any, Final
 
+from parity.errors import visible
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -44,18 +46,6 @@ _EXACT_DIGITS: Final = 17
 _FIRST_DIGITS: Final = 5
 _WHOLE: Final = (100, 1e4)
 """Multiples that are written without a point and without a power."""
-
-
-def visible(text: str) -> str:
-    """Return `text` on one line: whatever is not printable is written as an escape."""
-    if text.isprintable():
-        return text
-    return "".join(map(_printable, text))
-
-
-def _printable(letter: str) -> str:
-    """Return a letter, or the escape that Python writes for it."""
-    return letter if letter.isprintable() else repr(letter)[1:-1]
 
 
 def joined(*parts: str, by: str = ", ") -> str:
