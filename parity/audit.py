@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from parity.address import place_of, port_of
-from parity.digests import ROUNDINGS, UNCHANGED
+from parity.changes import Change, variant_of
+from parity.digests import UNCHANGED
 from parity.result import Pair, Worst
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["audit_attributes", "audit_weights", "same_attribute", "weight_address"]
 
 _FLOAT32_EPS: Final = 2.0**-23
-_LAYOUT_WORDS: Final = {"identity": "", "transpose": "equals the reference's transpose"}
 
 
 class _Found(NamedTuple):
@@ -81,48 +81,44 @@ def _index(weights: Mapping[str, WeightDigests]) -> Index:
 
 def _weight_pair(address: str, order: int, wanted: WeightDigests, found: WeightDigests, index: Index) -> Pair:
     """Compare one parameter."""
-    detail = _difference(address, wanted, found, index)
-    verdict: Verdict = "MISMATCH" if detail else "MATCH"
+    change = _difference(address, wanted, found, index)
+    verdict: Verdict = "MATCH" if change is None else "MISMATCH"
+    detail = "" if change is None else change.words
     if found.shape != wanted.shape:
         verdict = "INCOMPARABLE"
         shapes = f"shape {list(found.shape)}; the reference has {list(wanted.shape)}"
         detail = "; ".join(filter(None, (shapes, detail)))
     pair = _pair(address, verdict, order, detail, native=found.native, shape=wanted.shape)
     pair.basis, pair.limit = "exact", "equal digests"
+    pair.change = "" if change is None else change.kind
     return pair
 
 
-def _difference(address: str, wanted: WeightDigests, found: WeightDigests, index: Index) -> str:
+def _difference(address: str, wanted: WeightDigests, found: WeightDigests, index: Index) -> Change | None:
     """Say how a parameter's value differs; nothing where it is the reference's."""
     if found.initial:
-        return "still at its initial value"
+        return Change("initial", "still at its initial value")
     digest = found.digests.get(UNCHANGED, "")
     if digest == wanted.digests.get(UNCHANGED):
-        return ""
+        return None
     return explain(address, digest, index)
 
 
-def explain(address: str, digest: str, index: Index) -> str:
+def explain(address: str, digest: str, index: Index) -> Change:
     """Say what a digest is the digest of: a variant of this parameter, another parameter, or unknown."""
     found = index.get(digest)
     if not found:
-        return "different, kind unknown"
+        return Change("different", "different, kind unknown")
     # This parameter rather than another, and a parameter as it stands rather than changed.
     told = min(found, key=lambda each: (each.address != address, each.form != UNCHANGED))
+    variant = variant_of(told.form)
     if told.address == address:
-        return _variant(told.form)
-    said = ", ".join(filter(None, (f"equals the reference's {told.address}", _variant(told.form))))
+        return variant
+    said = f"equals the reference's {told.address}"
+    if told.form != UNCHANGED:
+        said += f", {variant.words}"
     more = len({each.address for each in found}) - 1
-    return f"{said} and {more} others" if more else said
-
-
-def _variant(form: str) -> str:
-    """Say in words what `transpose/float16` means."""
-    layout, _, rounding = form.partition("/")
-    said = _LAYOUT_WORDS.get(layout, layout.replace("flip", "flipped axis "))
-    if rounding not in ROUNDINGS:
-        return said
-    return f"{said}, rounded to {rounding}" if said else f"the reference's value rounded to {rounding}"
+    return Change("another tensor", f"{said} and {more} others" if more else said)
 
 
 def audit_attributes(reference: Manifest, candidate: Manifest) -> list[Pair]:

@@ -21,12 +21,13 @@ import xxhash
 
 from parity.dtypes import is_coarser, narrow, widen
 
-__all__ = ["ROUNDINGS", "UNCHANGED", "digest", "digests", "layouts"]
+__all__ = ["ROUNDINGS", "SWAPS", "UNCHANGED", "digest", "digests", "layouts"]
 
 ROUNDINGS = ("float16", "bfloat16")
 UNCHANGED = "identity/own"
 """The form of a tensor as it stands."""
-_SWAPS = {2: {"transpose": (0, 1)}, 4: {"transpose01": (0, 1), "transpose23": (2, 3)}}
+SWAPS = {"transpose": (1, 0), "transpose01": (1, 0, 2, 3), "transpose23": (0, 1, 3, 2)}
+"""The orders of axes that are told, each for arrays of as many axes."""
 
 
 def layouts(array: np.ndarray) -> dict[str, np.ndarray]:
@@ -34,9 +35,9 @@ def layouts(array: np.ndarray) -> dict[str, np.ndarray]:
     found = {"identity": array}
     # Moving axes of length one changes no byte, so it is no layout of its own.
     longer = [axis for axis, length in enumerate(array.shape) if length > 1]
-    for name, axes in _SWAPS.get(array.ndim, {}).items():
-        if not set(axes).isdisjoint(longer):
-            found[name] = array.swapaxes(*axes)
+    for name, axes in SWAPS.items():
+        if len(axes) == array.ndim and any(axes[axis] != axis for axis in longer):
+            found[name] = array.transpose(axes)
     for axis in longer:
         found[f"flip{axis}"] = np.flip(array, axis)
     return found

@@ -84,6 +84,7 @@ class Pair(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
             many times; of those that may be to blame for an excess, empty once a replay without them was judged.
         hard: A fault that no tolerance excuses (`narrower type`, `half-precision grid`, `not finite`).
         candidate: The label of its candidate in a result of several; empty where there is one.
+        change: Of a weight that differs: what became of it, a kind of `parity.changes`.
     """
 
     address: str
@@ -118,6 +119,7 @@ class Pair(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     hard: str = ""
     platform: dict[str, float] = {}
     candidate: str = ""
+    change: str = ""
 
 
 def number(value: float | None) -> Number | None:

@@ -43,7 +43,7 @@ def audit(found: dict[str, WeightDigests], **fields: Any) -> dict[str, Pair]:
     [
         ("a identity own", "MATCH", ""),
         ("a transpose own", "MISMATCH", "equals the reference's transpose"),
-        ("a flip1 own", "MISMATCH", "flipped axis 1"),
+        ("a flip1 own", "MISMATCH", "equals the reference's flipped along axis 1"),
         ("a identity float16", "MISMATCH", "the reference's value rounded to float16"),
         ("a transpose bfloat16", "MISMATCH", "equals the reference's transpose, rounded to bfloat16"),
         ("b identity own", "MISMATCH", "equals the reference's unet.b:weight"),
