@@ -301,6 +301,11 @@ class Result(msgspec.Struct, kw_only=True):
     candidates: dict[str, Result] = {}
 
     @property
+    def is_of_weights(self) -> bool:
+        """Whether files of weights were compared, and nothing that ran."""
+        return self.checks.get("compared_as") == "weights"
+
+    @property
     def program(self) -> Components:
         """What the program is made of, as far as a saved result is judged by it: what contains what."""
         if self.functions is UNSET:

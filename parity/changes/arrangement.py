@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 from itertools import islice, permutations
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 import xxhash
@@ -135,15 +135,21 @@ def along(original: Array, other: Array) -> Iterator[Arrangement | None]:
 def _along(original: Array, other: Array, axis: int) -> Arrangement | None:
     """Find the order of the slices along one axis."""
     first, second = np.moveaxis(original, axis, 0), np.moveaxis(other, axis, 0)
-    place = np.unravel_index(int(sampled(first[0].size)[0]), first.shape[1:])
-    line = (slice(None), *place)
-    if not np.array_equal(np.sort(first[line]), np.sort(second[line])):
+    place = int(sampled(first[0].size)[0])
+    if not np.array_equal(np.sort(_line(first, place)), np.sort(_line(second, place))):
         return None
     names, wanted = _names(first), _names(second)
     if sorted(names) != sorted(wanted):
         return None
     _, numbers = np.unique(names + wanted, return_inverse=True)
     return _named(numbers[: len(names)], numbers[len(names) :], axis)
+
+
+def _line(slices: Array, place: int) -> Array:
+    """Return the element of each slice at one flat place."""
+    index: Any = (slice(None), *np.unravel_index(place, slices.shape[1:]))
+    line: Array = slices[index]
+    return line
 
 
 def _names(slices: Array) -> list[str]:

@@ -226,7 +226,7 @@ def _measured(expected: Tensor, candidate: Tensor, words: str) -> Change:
         return Change("elements", f"{_where(place)}, {most}", found.rel_l2, place)
     if found.rel_l2 <= _SMALL:
         share = f"{100 * place.outside / size:.3g} % of the elements"
-        return Change("update", f"a small change of {share}: rel_l2 {found.rel_l2:.2g}, {most}", found.rel_l2, place)
+        return Change("update", f"a small change of {share}, {most}", found.rel_l2, place)
     return Change("different", f"other values, cosine {place.cosine:.3g}", found.rel_l2, place)
 
 

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -69,9 +70,10 @@ def rounding(original: Array, other: Array) -> str:
 def _roundings(left: int, dtype: str) -> Iterator[_Rounding]:
     """Yield the ways that may leave so many bits: to the half types, then to any number of bits, cut or to nearest."""
     for name in ROUNDINGS:
-        yield _Rounding(f"rounded to {name}", lambda values, name=name: rounded(values, name))
-    yield _Rounding(f"cut to {left} mantissa bits", lambda values: _cut(values, bits(dtype) - left))
-    yield _Rounding(f"rounded to {left} mantissa bits", lambda values: _to_nearest(values, bits(dtype) - left))
+        yield _Rounding(f"rounded to {name}", partial(rounded, name=name))
+    lost = bits(dtype) - left
+    yield _Rounding(f"cut to {left} mantissa bits", partial(_cut, lost=lost))
+    yield _Rounding(f"rounded to {left} mantissa bits", partial(_to_nearest, lost=lost))
 
 
 def rounded(values: Array, name: str) -> Array:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parity.choices import Store
+from parity.choices import Contents, Store
 
 if TYPE_CHECKING:
     from parity.result import Result
@@ -45,6 +45,10 @@ PixelSize = Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT inst
 Tolerances = Annotated[Path | None, typer.Option("--tolerances", help="A TOML file of tolerance rules.")]
 MappingFile = Annotated[
     Path | None, typer.Option("--mapping", help="A mapping (parity map) of candidates under native names.")
+]
+As = Annotated[
+    Contents | None,
+    typer.Option("--as", help="What files hold: weights, to be equal, or activations; default: by names."),
 ]
 Jobs = Annotated[int | None, typer.Option("--jobs", help="Threads; default: one per core.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
@@ -118,6 +122,7 @@ def compare(
     candidates: Annotated[list[Path], typer.Argument(help="Traces of one candidate, or of several.")],
     out: Annotated[Path | None, typer.Option("--out", help="Write result.json and the reports here.")] = None,
     mapping: MappingFile = None,
+    contents: As = None,
     tolerances: Tolerances = None,
     jobs: Jobs = None,
     json: Json = False,  # noqa: FBT002
@@ -125,7 +130,10 @@ def compare(
     """Compare traces, judge every pair, and write the result; several candidates get a column each."""
     from parity.cli import flow
 
-    _finish(flow.compare(trace, candidates, out=out, tolerances=tolerances, jobs=jobs, mapping=mapping), json=json)
+    result = flow.compare(
+        trace, candidates, out=out, tolerances=tolerances, jobs=jobs, mapping=mapping, contents=contents
+    )
+    _finish(result, json=json)
 
 
 @app.command("map")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from parity.choices import Contents
     from parity.cli.options import Recording, Replaying
     from parity.result import Result
     from parity.trace import Trace
@@ -61,10 +62,12 @@ def replay(trace: Path, out: Path, asked: Replaying) -> None:
 
 def compare(
     trace: Path, candidates: Sequence[Path], *, out: Path | None, tolerances: Path | None, jobs: int | None,
-    mapping: Path | None = None,
+    mapping: Path | None = None, contents: Contents | None = None,
 ) -> Result:  # fmt: skip
     """Compare traces; write result.json and the reports when `out` is given."""
-    judged = partial(compared, trace, candidates, out=out, tolerances=tolerances, jobs=jobs, mapping=mapping)
+    judged = partial(
+        compared, trace, candidates, out=out, tolerances=tolerances, jobs=jobs, mapping=mapping, contents=contents
+    )
     if out is None:
         return judged()
     with disk.claimed(out):
@@ -75,7 +78,7 @@ def compare(
 
 def compared(
     trace: Path, candidates: Sequence[Path], *, out: Path | None, tolerances: Path | None, jobs: int | None,
-    mapping: Path | None = None,
+    mapping: Path | None = None, contents: Contents | None = None,
 ) -> Result:  # fmt: skip
     """Compare traces; draw the pictures when the result is for a folder `out`."""
     # Modules and pairs are many objects that stay: looking through them for cycles takes a tenth of a small comparison.
@@ -87,7 +90,7 @@ def compared(
         rules = comparer.load_tolerances(tolerances) if tolerances else []
         reference, opened = Trace.open(trace), [Trace.open(path) for path in candidates]
         judge = partial(
-            comparer.compare, reference, tolerances=rules, jobs=jobs,
+            comparer.compare, reference, tolerances=rules, jobs=jobs, contents=contents,
             progress=lambda done, total: progress("pairs", done, total),
         )  # fmt: skip
         if mapping is None:
@@ -98,6 +101,8 @@ def compared(
         return result
     views = comparer.split(result)
     repeat = f"parity compare {trace} {' '.join(map(str, candidates))} --out {out}"
+    if contents is not None:
+        repeat += f" --as {contents}"
     if mapping is not None:
         repeat += f" --mapping {mapping}"
         for view in views.values():

@@ -23,6 +23,7 @@ from parity.compare.references import is_reference, of_outputs, prepare, runs_of
 from parity.compare.rules import Rule, RuleBook
 from parity.compare.several import by_type, join, named
 from parity.compare.summary import summarize
+from parity.compare.weights import compare_weights, held, refuse_rules
 from parity.compare.work import measure_jobs, pays_to_compile
 from parity.errors import TraceError
 from parity.result import Result
@@ -30,6 +31,7 @@ from parity.result import Result
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from parity.choices import Contents
     from parity.compare.plan import Job
     from parity.result import Pair
     from parity.trace import RunReader, Trace
@@ -46,10 +48,11 @@ def compare(
     *,
     tolerances: Sequence[Rule | ToleranceRule] = (),
     excludes: Sequence[dict[str, str]] = (),
+    contents: Contents | None = None,
     jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Result:
-    """Compare candidates' traces with the reference's.
+    """Compare candidates' traces with the reference's; files of weights by equality (`parity.compare.weights`).
 
     Args:
         reference: The trusted side.
@@ -57,15 +60,23 @@ def compare(
             or one in several working types, gives a joined result (`parity.compare.several`).
         tolerances: Rules that come before those of the case.
         excludes: Tables of address and reason beside those of the case.
+        contents: What files without a manifest hold, where their names do not tell.
         jobs: Threads; one per core when None.
         progress: Called with the pairs measured so far and their number.
 
     Raises:
         TraceError: a candidate was replayed from another trace or case, is incomplete, or repeats a run.
         CaseError: an exclude matches nothing.
-        ToleranceError: a rule is malformed or matches no pair.
+        ToleranceError: a rule is malformed, matches no pair, or is given for weights.
     """
     started = time.perf_counter()
+    threads = jobs or os.cpu_count() or 1
+    holding = held(reference, candidates, contents)
+    if holding.contents == "weights":
+        refuse_rules(tolerances)
+        result = compare_weights(reference, candidates, holding, threads=threads, progress=progress)
+        result.wall_s = {"compare": time.perf_counter() - started}
+        return result
     _check(reference, candidates)
     for trace in filter(is_reference, candidates):
         prepare(reference, trace)
@@ -75,7 +86,7 @@ def compare(
         reference,
         Excludes([*excludes, *case.get("exclude", [])]),
         RuleBook([*tolerances, *of_case]),
-        threads=jobs or os.cpu_count() or 1,
+        threads=threads,
         progress=progress,
     )
     views: dict[str, Result] = {}
@@ -85,6 +96,8 @@ def compare(
             views[label] = comparison.result(traces, [*comparison.audits(_own_first(traces, label)), *mine])
     comparison.refuse_unused(candidates)
     result = join(views or {"": comparison.result((), [])})
+    if reference.plain:
+        result.checks |= {"compared_as": holding.contents, "because": holding.reason}
     result.wall_s = {"compare": time.perf_counter() - started}
     return result
 

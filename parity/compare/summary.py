@@ -119,12 +119,20 @@ def _place(pair: Pair) -> tuple[int, int, int]:
     return _STAGE[pair.stage], _RANK[pair.question, pair.mode], pair.order
 
 
-def verdict_of(pairs: Sequence[Pair], left_out: Collection[str] = ()) -> Overall:
-    """Return the verdict of these pairs together; `left_out` is what was neither compared nor has a reason."""
+def verdict_of(pairs: Sequence[Pair], left_out: Collection[str] = (), *, audits: bool = False) -> Overall:
+    """Return the verdict of these pairs together.
+
+    Args:
+        pairs: All pairs of a result.
+        left_out: What was neither compared nor has a reason.
+        audits: Whether nothing but audits was asked for.
+    """
     standings = set(map(_standing, pairs))
     if _FINDING in standings:
         return "MISMATCH"
-    compared = {pair.mode for pair in pairs if pair.verdict == "MATCH"} - {"audit"}
+    compared = {pair.mode for pair in pairs if pair.verdict == "MATCH"}
+    if not audits:
+        compared.discard("audit")
     # Where nothing was compared, nothing is said by there being no finding.
     if left_out or not compared or not standings.isdisjoint(_OPEN):
         return "INCOMPLETE"
@@ -147,7 +155,7 @@ def summarize(result: Result) -> None:
     """Set verdict, counts, stages and first divergence of a result from its pairs."""
     result.counts = _counts(result.pairs)
     result.first_divergence = first_of(result)
-    result.verdict = verdict_of(result.pairs, result.coverage.left_out)
+    result.verdict = verdict_of(result.pairs, result.coverage.left_out, audits=result.is_of_weights)
     standings: defaultdict[str, set[str]] = defaultdict(set)
     for pair in result.pairs:
         standings[pair.stage].add(_standing(pair))

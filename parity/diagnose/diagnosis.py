@@ -47,6 +47,8 @@ def diagnose(result: Result, folder: Path, *, progress: Progress) -> Result:
 
 def _diagnosed(result: Result, folder: Path, progress: Progress) -> Result:
     """Put causes, flags and verdicts into the result of one candidate; its repaired replay lies in `folder`."""
+    if result.is_of_weights:
+        return result  # what became of each is known already, and nothing can be replayed
     reference, candidates = _traces(result)
     platform = blame_platform(result, reference, candidates, folder.with_name("platform"), progress)
     evidence = Evidence(result, reference, candidates)

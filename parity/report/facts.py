@@ -75,6 +75,8 @@ def unread(result: Result) -> list[str]:
 
 def not_measured(result: Result) -> list[str]:
     """Return what this result cannot speak about, one sentence each; empty only when all was measured."""
+    if result.is_of_weights:
+        return _uncovered(result)  # nothing ran
     return [*_questions(result), *_checks(result), *_uncovered(result), *_left_out(result)]
 
 

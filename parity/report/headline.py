@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from parity.address import path_of
+from parity.report.differences import of_weights, taken_as
 from parity.report.grouping import column_of, dtype_of, grouped, rank
 from parity.report.verdicts import FAILING, GRAVITY, fails, shown, worst
 from parity.report.words import SURE, after, as_table, count, joined, some, visible
@@ -53,6 +54,8 @@ def _known_cause(result: Result, found: FirstDivergence) -> str:
 
 def _outcome(result: Result) -> str:
     """Return what a result without a divergence rests on, or what keeps it from a verdict."""
+    if result.is_of_weights:
+        return of_weights(result)
     if result.verdict == "MATCH":
         return f"{_agreement(result.pairs)}: {scope(result)}"
     if not result.pairs:
@@ -60,7 +63,8 @@ def _outcome(result: Result) -> str:
     unexplained = len(result.coverage.unexplained)
     records = joined(_told(result.counts, "MISSING"), _told(result.counts, "UNEXPECTED"))
     paths = f"{count(unexplained, 'path')} not compared without a reason" if unexplained else ""
-    return joined(records, paths, _unread(result), _platform(result), by="; ") or "see the pairs that fail"
+    wrong = f"{count(result.counts.get('findings', 0), 'pair')} differ" if result.counts.get("findings") else ""
+    return joined(wrong, records, paths, _unread(result), _platform(result), by="; ") or "see the pairs that fail"
 
 
 def _platform(result: Result) -> str:
@@ -150,6 +154,9 @@ def lead(result: Result) -> str:
         sentences.append(_because(result.causes))
     if any(map(fails, result.pairs)):
         sentences.append(f"{failures(result)}.")
+    taken = taken_as(result)
+    if taken:
+        sentences.append(f"{taken[0].upper()}{taken[1:]}.")
     return " ".join(sentences)
 
 

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from parity.compare.several import split
 from parity.report import card, facts, several
+from parity.report.differences import differences, taken_as
 from parity.report.grouping import rank
 from parity.report.headline import compared, headline
 from parity.report.price_table import price_tables
@@ -49,6 +50,9 @@ _LEGEND: Final = (
 def render(result: Result, console: Console, files: Iterable[Path] = ()) -> None:
     """Print the result; `files` are those written, named at the end."""
     say(console, headline(result), STYLES[result.verdict])
+    taken = taken_as(result)
+    if taken:
+        say(console, taken)
     if result.candidates:
         _several(result, console)
     else:
@@ -59,6 +63,7 @@ def render(result: Result, console: Console, files: Iterable[Path] = ()) -> None
 def _one(result: Result, console: Console) -> None:
     """Print what is known of one candidate, under the headline."""
     block(console, card.first(result))
+    _section(console, "what differs, worst first", differences(result))
     for found in result.causes:
         console.print()
         cause(console, found)
@@ -83,7 +88,7 @@ def _several(result: Result, console: Console) -> None:
     table(console, _overview(result, views))
     gaps: list[str] = []
     for label, view in views.items():
-        _section(console, label, card.first(view))
+        _section(console, label, card.first(view) or differences(view))
         for found in view.causes:
             cause(console, found)
         _section(console, f"not read, {label}", facts.unread(view))

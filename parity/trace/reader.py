@@ -18,6 +18,7 @@ import msgspec
 import xxhash
 
 from parity.errors import TraceError, nearest
+from parity.trace.contents import Holding, holding
 from parity.trace.digests import digest
 from parity.trace.dumps.dump import as_run
 from parity.trace.dumps.recognise import read_foreign
@@ -52,8 +53,9 @@ class Trace:
     """A recorded trace.
 
     `plain` is true for files without a manifest, of anyone or of another tool; `ordered` where the order of the
-    records is that of execution. `unread` holds what lies in the folder and is none of the trace, by its path there, each
-    with the reason as what follows it in a sentence; `notes` are sentences about how the rest was read.
+    records is that of execution; `holding` says whether the tensors are weights or activations. `unread` holds what lies in
+    the folder and is none of the trace, by its path there, each with the reason as what follows it in a sentence; `notes`
+    are sentences about how the rest was read.
     """
 
     def __init__(
@@ -75,6 +77,10 @@ class Trace:
         self.unread = dict(unread or {})
         self.notes = tuple(notes)
         self._runs = runs
+        self.holding = Holding("activations", "a recording holds what a run made")
+        if plain:
+            (run,) = runs.values()
+            self.holding = holding(run.records, manifest.provenance.get("tool", ""))
 
     @classmethod
     def open(

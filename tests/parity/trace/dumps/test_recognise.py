@@ -253,8 +253,8 @@ def test_safetensors_files_compare_by_name(tmp_path):
     write_safetensors(tmp_path / "y.safetensors", {"a.weight": (np.ones(3, np.float32) * 2, "float32")})
     result = compare(x, [Trace.open(tmp_path / "y.safetensors")])
     assert {pair.address: pair.verdict for pair in result.pairs} == {
-        "a.weight:output": "MISMATCH",
-        "b:output": "MISSING",
+        "a:weight": "MISMATCH",
+        "b:weight": "MISSING",
     }
 
 

@@ -1,4 +1,4 @@
-"""Audits: weights by digest, attributes by value. Exact, and first in the order of execution.
+"""What two manifests say: weights by digest, attributes by value.
 
 The recorder stores for every parameter the digests of what commonly becomes of it (transposed, flipped,
 rounded to a half type), the candidate the digest of what it loaded, pulled back to the reference's name,

@@ -1,0 +1,243 @@
+"""Two files of weights: every tensor is judged by equality, and of one that differs it is said what became of it.
+
+    MISMATCH  down.0.to_q:weight  the reference's value rounded to float16, stored as float16
+    MISMATCH  down.1.to_q:weight  a small change of 99.9 % of the elements, by at most 1e-07
+
+Equal values in another type (float16 that were widened) lose nothing: MATCH, flagged `mixed-dtype`. Everything else that
+is not equal bit by bit is a MISMATCH, however small: a rounding, an optimizer's step, the sign of a zero.
+"""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from parity.changes import exact_change, measured_change
+from parity.changes.elsewhere import Elsewhere
+from parity.distance.exact import same_value
+from parity.distance.tensor import Tensor
+from parity.result import Pair, Worst, number
+from parity.trace.contents import parameter_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+
+    from parity.distance.place import Place
+    from parity.distance.tensor import Array
+    from parity.result import Verdict
+    from parity.trace import Record, RunReader, Trace
+
+__all__ = ["audit_files"]
+
+_BLOCK: Final = 1 << 20
+_MEASURED: Final = frozenset({"scaled", "elements", "update", "different"})
+"""What is said of a tensor that equality does not explain."""
+
+
+def audit_files(
+    reference: Trace, candidate: Trace, threads: int, progress: Callable[[int, int], None] | None = None
+) -> list[Pair]:
+    """Compare two files of weights tensor by tensor: the reference's in its order, then those that it has not.
+
+    Args:
+        reference: The file that is right.
+        candidate: The other one.
+        threads: How many tensors may be compared at once.
+        progress: Hears how many are done, of how many.
+
+    Raises:
+        TraceError: a tensor cannot be read.
+    """
+    return _Comparison(_parameters(reference), _parameters(candidate)).pairs(threads, progress)
+
+
+class _Parameter(NamedTuple):
+    """A parameter of one side: its record, and the run that has it."""
+
+    record: Record
+    run: RunReader
+
+    def read(self) -> Tensor:
+        """Return its tensor."""
+        return Tensor(self.run.tensor(self.record.address), self.record.dtype)
+
+
+Parameters = dict[str, _Parameter]
+"""The parameters of one side by address."""
+
+
+def _parameters(trace: Trace) -> Parameters:
+    """Return the parameters of a file, in its order."""
+    found: Parameters = {}
+    for run in trace.readers:
+        for record in run.records:
+            found[parameter_address(record.address)] = _Parameter(record, run)
+    return found
+
+
+class _Comparison:
+    """The parameters of both sides, by address."""
+
+    def __init__(self, expected: Parameters, found: Parameters) -> None:
+        """Take both sides."""
+        self._expected, self._found = expected, found
+
+    def pairs(self, threads: int, progress: Callable[[int, int], None] | None) -> list[Pair]:
+        """Return the pairs of all parameters: the reference's in its order, then those that it has not."""
+        common = [address for address in self._expected if address in self._found]
+        pairs: list[Pair] = []
+        with ThreadPoolExecutor(threads) as pool:
+            for pair in pool.map(self._compared, common):
+                pairs.append(pair)
+                if progress is not None:
+                    progress(len(pairs), len(common))
+        self._look_elsewhere(pairs)
+        pairs += self._one_sided()
+        order = {address: place for place, address in enumerate(self._expected | self._found)}
+        for pair in pairs:
+            pair.order = order[pair.address]
+        return sorted(pairs, key=attrgetter("order"))
+
+    def _compared(self, address: str) -> Pair:
+        """Compare one parameter that both sides have."""
+        expected, found = self._expected[address], self._found[address]
+        pair = _pair(address, expected.record, "MATCH")
+        pair.native = found.record.native
+        pair.basis, pair.limit = "exact", "equal"
+        if {expected.record.kind, found.record.kind} == {"tensor"}:
+            _compare_tensors(pair, expected.read(), found.read())
+        elif not same_value(_value(expected), _value(found)):
+            pair.verdict = "MISMATCH"
+            pair.detail = f"{_value(found)!r:.80}; the reference has {_value(expected)!r:.80}"
+        return pair
+
+    def _look_elsewhere(self, pairs: Sequence[Pair]) -> None:
+        """Say of what equality does not explain whether it is the value of another parameter."""
+        unknown = [pair for pair in pairs if pair.change in _MEASURED]
+        sizes = {math.prod(pair.shape) for pair in unknown}
+        others, own = _index(self._expected, sizes), _index(self._found, sizes)
+        for pair in unknown:
+            tensor = self._found[pair.address].read()
+            place = others.find(tensor)
+            if place:
+                pair.change, pair.detail = "another tensor", f"equals the reference's {place}"
+                continue
+            place = own.find(tensor, besides=pair.address)
+            if place:
+                pair.change, pair.detail = "another tensor", f"equals the candidate's own {place}"
+
+    def _one_sided(self) -> Iterator[Pair]:
+        """Yield the pairs of parameters that one side lacks, with what the other one calls their values."""
+        missing = {address: self._expected[address] for address in self._expected if address not in self._found}
+        yield from _absent(missing, "MISSING", "candidate", self._found)
+        unexpected = {address: self._found[address] for address in self._found if address not in self._expected}
+        yield from _absent(unexpected, "UNEXPECTED", "reference", self._expected)
+
+
+def _absent(parameters: Parameters, verdict: Verdict, lacking: str, others: Parameters) -> Iterator[Pair]:
+    """Yield the pairs of parameters that one side lacks, with the name under which it has their values."""
+    index = _index(others, set(map(_size, parameters.values())))
+    for address, each in parameters.items():
+        pair = _pair(address, each.record, verdict)
+        pair.detail = f"the {lacking} has no such parameter"
+        place = index.find(each.read()) if each.record.kind == "tensor" else ""
+        if place:
+            pair.change = "another tensor"
+            pair.detail += f"; it has these values as {place}"
+        yield pair
+
+
+def _index(parameters: Parameters, sizes: Collection[int]) -> Elsewhere:
+    """Return where values of these sizes are."""
+    index = Elsewhere()
+    for address, each in parameters.items():
+        if each.record.kind == "tensor" and _size(each) in sizes and _size(each):
+            index.add(address, each.read)
+    return index
+
+
+def _size(parameter: _Parameter) -> int:
+    """Return how many elements a parameter has."""
+    return math.prod(parameter.record.shape)
+
+
+def _value(parameter: _Parameter) -> object:
+    """Return a plain value, or the type of a tensor where the other side has a plain value."""
+    record = parameter.record
+    return parameter.run.value(record.address) if record.kind == "value" else f"a {record.dtype} tensor"
+
+
+def _pair(address: str, record: Record, verdict: Verdict) -> Pair:
+    """Return the pair of a parameter, without numbers."""
+    return Pair(
+        address=address,
+        native=record.native,
+        stage="weights",
+        question="audit",
+        mode="audit",
+        verdict=verdict,
+        shape=record.shape,
+    )
+
+
+def _compare_tensors(pair: Pair, expected: Tensor, candidate: Tensor) -> None:
+    """Judge two tensors, and say what became of the one that is not equal."""
+    shapes, pair.size = (expected.array.shape, candidate.array.shape), expected.array.size
+    are_complex = [tensor.dtype.startswith("complex") for tensor in (expected, candidate)]
+    if shapes[0] != shapes[1]:
+        pair.verdict, pair.detail = "INCOMPARABLE", f"shape {list(shapes[1])}; the reference has {list(shapes[0])}"
+    elif are_complex[0] != are_complex[1]:
+        pair.verdict, pair.detail = "INCOMPARABLE", f"{candidate.dtype}; the reference has {expected.dtype}"
+    elif not pair.size:
+        pair.verdict, pair.detail = "MISSING", "empty on both sides; nothing was compared"
+    elif expected.dtype == candidate.dtype and _are_equal(expected.array, candidate.array):
+        return
+    else:
+        _say_difference(pair, expected, candidate)
+        return
+    proven = exact_change(expected, candidate) if expected.array.size else None
+    if proven is not None:
+        pair.change = proven.kind
+        pair.detail += f"; {proven.words}"
+
+
+def _are_equal(expected: Array, candidate: Array) -> bool:
+    """Tell whether two arrays of one type and shape have the same bits."""
+    words = f"u{min(expected.dtype.itemsize, 8)}"
+    first, second = (np.ascontiguousarray(array).reshape(-1).view(words) for array in (expected, candidate))
+    for start in range(0, first.size, _BLOCK):
+        if not np.array_equal(first[start : start + _BLOCK], second[start : start + _BLOCK]):
+            return False
+    return True
+
+
+def _say_difference(pair: Pair, expected: Tensor, candidate: Tensor) -> None:
+    """Say what became of a tensor whose bits or type are not the reference's."""
+    proven = exact_change(expected, candidate)
+    if proven is not None and proven.kind == "stored type":
+        pair.flags.append("mixed-dtype")
+        pair.detail = proven.words
+        return
+    measured = measured_change(expected, candidate)
+    told = proven or measured
+    pair.verdict, pair.change, pair.detail = "MISMATCH", told.kind, told.words
+    pair.rel_l2 = number(measured.rel_l2)
+    if measured.place is not None:
+        pair.outside = measured.place.outside
+        pair.worst = _worst(measured.place)
+
+
+def _worst(place: Place) -> Worst:
+    """Return the element that is furthest off as a result can hold it."""
+    return Worst(index=place.at, reference=_shown(place.reference), candidate=_shown(place.candidate))
+
+
+def _shown(value: complex) -> float | str:
+    """Return an element as a result can hold it."""
+    if isinstance(value, complex):
+        return str(value)
+    return number(float(value)) or 0.0

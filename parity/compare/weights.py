@@ -1,0 +1,105 @@
+"""Which traces are files of weights, and the result of comparing them: an audit, and nothing that ran."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from parity.address import path_of
+from parity.audit import audit_files
+from parity.compare.several import join
+from parity.compare.summary import summarize
+from parity.errors import ToleranceError, TraceError
+from parity.result import Coverage, Result
+from parity.trace.contents import Holding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from parity.choices import Contents
+    from parity.result import Pair
+    from parity.trace import Trace
+
+__all__ = ["compare_weights", "held", "refuse_rules"]
+
+
+def held(reference: Trace, candidates: Sequence[Trace], asked: Contents | None) -> Holding:
+    """Return what these traces are taken for; `asked` where the user says it of files without a manifest.
+
+    Raises:
+        TraceError: some hold weights and others activations, or a recording shall be taken for a file of weights.
+    """
+    traces = (reference, *candidates)
+    recorded = [trace for trace in traces if not trace.plain]
+    if asked == "weights" and recorded:
+        message = (
+            f"{recorded[0].folder} is a recording, whose weights are audited with its runs; --as weights is for files"
+        )
+        raise TraceError(message)
+    if asked is not None:
+        return Holding(asked, "--as says so")
+    for trace in candidates:
+        if trace.holding.contents != reference.holding.contents:
+            told = [f"{each.folder} as {each.holding.contents} ({each.holding.reason})" for each in (reference, trace)]
+            message = (
+                f"{' and '.join(told)} cannot be compared; say --as weights or --as activations, or give the other file"
+            )
+            raise TraceError(message)
+    return reference.holding
+
+
+def refuse_rules(rules: Sequence[object]) -> None:
+    """Refuse rules of tolerance for weights.
+
+    Raises:
+        ToleranceError: there are any.
+    """
+    if rules:
+        message = f"these are weights, which are equal or not, and {len(rules)} rules of tolerance were given; say --as activations"
+        raise ToleranceError(message)
+
+
+def compare_weights(
+    reference: Trace,
+    candidates: Sequence[Trace],
+    holding: Holding,
+    *,
+    threads: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Result:
+    """Compare files of weights, tensor by tensor; several candidates give a joined result.
+
+    Raises:
+        TraceError: a tensor cannot be read.
+    """
+    views: dict[str, Result] = {}
+    for trace in candidates:
+        pairs = audit_files(reference, trace, threads, progress)
+        views[str(trace.folder)] = _result(reference, trace, holding, pairs)
+    return join(views)
+
+
+def _result(reference: Trace, candidate: Trace, holding: Holding, pairs: list[Pair]) -> Result:
+    """Return the result of one file of weights."""
+    expected = {path_of(pair.address): None for pair in pairs if pair.verdict != "UNEXPECTED"}
+    common = {path_of(pair.address): None for pair in pairs if pair.verdict not in {"MISSING", "UNEXPECTED"}}
+    sides = {"reference": reference, "candidate": candidate}
+    result = Result(
+        verdict="INCOMPLETE",
+        counts={},
+        first_divergence=None,
+        causes=[],
+        pairs=pairs,
+        coverage=Coverage(
+            paths=len(expected),
+            compared=len(common),
+            parameter_owners=len(expected),
+            parameter_owners_compared=len(common),
+        ),
+        platform={},
+        provenance={side: trace.manifest.provenance for side, trace in sides.items()},
+        case={},
+        checks={"ordered": False, "compared_as": holding.contents, "because": holding.reason},
+        traces={"reference": str(reference.folder), "candidate_0": str(candidate.folder)},
+    )
+    summarize(result)
+    return result

@@ -1,0 +1,95 @@
+"""What somebody's file or folder holds: the weights of a model, or activations, tensors that a run made.
+
+Weights are judged by equality and activations by how far rounding may take them, so this decides what is asked. Names
+decide: a file of a format of checkpoints holds weights if one of its tensors is called like a parameter or a buffer, or
+the file itself like a checkpoint; files of any other format if all of their tensors are. What has the address of a call is an activation.
+
+>>> is_parameter("down_blocks.0.attn.to_q.weight"), is_parameter("bn.running_mean"), is_parameter("latents")
+(True, True, False)
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from parity.address import index_of, path_of, port_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from parity.choices import Contents
+    from parity.trace.schema import Record
+
+__all__ = ["Holding", "holding", "is_parameter", "parameter_address"]
+
+_PARAMETER: Final = re.compile(
+    r"(?:.*[._/])?(?:weight|bias|weight_[a-z0-9]+|bias_[a-z0-9]+|gamma|beta|kernel|embedding|embeddings|embedding_table|"
+    r"running_mean|running_var|moving_mean|moving_var|moving_variance|num_batches_tracked|position_ids|inv_freq|"
+    r"lora_[a-z_]+|hada_[a-z0-9_]+|logit_scale|cls_token|pos_embed|positional_embedding|class_embedding|"
+    r"scale_shift_table|text_projection|alphas_cumprod)",
+    re.IGNORECASE,
+)
+"""Names of parameters and buffers in the frameworks and files that there are."""
+
+_CHECKPOINT: Final = re.compile(
+    r"(?:.*/)?(?:diffusion_pytorch_model|pytorch_model|pytorch_lora_weights|adapter_model|learned_embeds|model)\b.*"
+    r"|.*\.ckpt|.*\.bin"
+)
+"""Names under which libraries save checkpoints."""
+
+_ARRAYS: Final = frozenset({"", "numpy"})
+"""Tools of formats that anybody uses for anything."""
+
+_RECORDERS: Final = frozenset({"msprobe", "TroubleShooter"})
+"""Tools that save what a run makes, parameters among it."""
+
+
+class Holding(NamedTuple):
+    """What somebody's files hold, and why they are taken so."""
+
+    contents: Contents
+    reason: str
+
+
+def holding(records: Sequence[Record], tool: str) -> Holding:
+    """Return what files of a tool hold, by the names of their tensors and of the files."""
+    tensors = [record for record in records if record.kind == "tensor"]
+    if tool in _RECORDERS:
+        return Holding("activations", f"{tool} saves what a run makes")
+    for record in tensors:
+        if _is_of_call(record.address):
+            return Holding("activations", f"{record.address} is of a call")
+    named = [record for record in tensors if is_parameter(_name_of(record.address))]
+    if named and (tool not in _ARRAYS or len(named) == len(tensors)):
+        return Holding("weights", f"{_name_of(named[0].address)} is a parameter's name")
+    for record in tensors:
+        if tool not in _ARRAYS and _CHECKPOINT.fullmatch(record.shard or ""):
+            return Holding("weights", f"{record.shard} is a checkpoint's name")
+    return Holding("activations", "no name is a parameter's")
+
+
+def is_parameter(name: str) -> bool:
+    """Tell whether a name is that of a parameter or of a buffer."""
+    return _PARAMETER.fullmatch(name) is not None
+
+
+def _is_of_call(address: str) -> bool:
+    """Tell whether an address is of something that one call took or returned; a name alone has the port `output`."""
+    return bool(index_of(address)) or port_of(address).partition(".")[0] == "input"
+
+
+def _name_of(address: str) -> str:
+    """Return the name of a tensor whose address was made from it."""
+    path, port = path_of(address), port_of(address)
+    return path if port == "output" else f"{path}.{port}"
+
+
+def parameter_address(address: str) -> str:
+    """Return the address of a parameter, `PATH:NAME`, whose file calls it so.
+
+    >>> parameter_address("unet.conv_in.weight:output"), parameter_address("logit_scale:output")
+    ('unet.conv_in:weight', 'logit_scale:weight')
+    """
+    owner, _, name = _name_of(address).rpartition(".")
+    return f"{owner}:{name}" if owner else f"{name}:weight"

@@ -1,0 +1,1 @@
+"""Tests of what became of a tensor."""
