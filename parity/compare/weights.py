@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from parity.address import path_of
 from parity.audit import audit_files
+from parity.compare.leftover import left_over
+from parity.compare.plan import Excludes
 from parity.compare.several import join
 from parity.compare.summary import summarize
 from parity.errors import ToleranceError, TraceError
@@ -82,6 +84,7 @@ def _result(reference: Trace, candidate: Trace, holding: Holding, pairs: list[Pa
     """Return the result of one file of weights."""
     expected = {path_of(pair.address): None for pair in pairs if pair.verdict != "UNEXPECTED"}
     common = {path_of(pair.address): None for pair in pairs if pair.verdict not in {"MISSING", "UNEXPECTED"}}
+    rest = left_over(reference, [candidate], Excludes([]))
     sides = {"reference": reference, "candidate": candidate}
     result = Result(
         verdict="INCOMPLETE",
@@ -94,6 +97,8 @@ def _result(reference: Trace, candidate: Trace, holding: Holding, pairs: list[Pa
             compared=len(common),
             parameter_owners=len(expected),
             parameter_owners_compared=len(common),
+            unread=rest.unread,
+            notes=rest.notes,
         ),
         platform={},
         provenance={side: trace.manifest.provenance for side, trace in sides.items()},

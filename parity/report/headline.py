@@ -55,7 +55,7 @@ def _known_cause(result: Result, found: FirstDivergence) -> str:
 def _outcome(result: Result) -> str:
     """Return what a result without a divergence rests on, or what keeps it from a verdict."""
     if result.is_of_weights:
-        return of_weights(result)
+        return joined(of_weights(result), _unread(result), by="; ")
     if result.verdict == "MATCH":
         return f"{_agreement(result.pairs)}: {scope(result)}"
     if not result.pairs:

@@ -38,8 +38,8 @@ _CHECKPOINT: Final = re.compile(
 )
 """Names under which libraries save checkpoints."""
 
-_ARRAYS: Final = frozenset({"", "numpy"})
-"""Tools of formats that anybody uses for anything."""
+_CHECKPOINTS: Final = frozenset({"safetensors", "torch"})
+"""Tools of formats that are made for checkpoints; others are used for anything."""
 
 _RECORDERS: Final = frozenset({"msprobe", "TroubleShooter"})
 """Tools that save what a run makes, parameters among it."""
@@ -61,10 +61,11 @@ def holding(records: Sequence[Record], tool: str) -> Holding:
         if _is_of_call(record.address):
             return Holding("activations", f"{record.address} is of a call")
     named = [record for record in tensors if is_parameter(_name_of(record.address))]
-    if named and (tool not in _ARRAYS or len(named) == len(tensors)):
+    are_checkpoints = tool in _CHECKPOINTS
+    if named and (are_checkpoints or len(named) == len(tensors)):
         return Holding("weights", f"{_name_of(named[0].address)} is a parameter's name")
     for record in tensors:
-        if tool not in _ARRAYS and _CHECKPOINT.fullmatch(record.shard or ""):
+        if are_checkpoints and _CHECKPOINT.fullmatch(record.shard or ""):
             return Holding("weights", f"{record.shard} is a checkpoint's name")
     return Holding("activations", "no name is a parameter's")
 

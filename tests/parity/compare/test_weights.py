@@ -17,6 +17,7 @@ from parity.compare import Rule, compare, judge
 from parity.diagnose import diagnose
 from parity.dtypes import narrow
 from parity.errors import ToleranceError, TraceError
+from parity.report.headline import headline
 from parity.trace import Trace
 from tests.parity.compare.traces import candidate as replayed
 from tests.parity.compare.traces import reference as recorded
@@ -231,3 +232,27 @@ def test_several_files_stand_beside_each_other(tmp_path):
     result = compare(first, others)
     assert [view.verdict for view in result.candidates.values()] == ["MATCH", "MISMATCH"]
     assert result.verdict == "MISMATCH"
+
+
+def test_what_was_not_read_leaves_it_open(tmp_path):
+    for side in "ab":
+        (tmp_path / side).mkdir()
+        write(tmp_path / side / "model.safetensors", weights())
+        (tmp_path / side / "more.bin").write_bytes(side.encode())
+    result = compare(Trace.open(tmp_path / "a"), [Trace.open(tmp_path / "b")])
+    assert result.verdict == "INCOMPLETE"
+    assert headline(result).startswith("INCOMPLETE: 8 weights equal; 2 files not read")
+
+
+def test_a_folder_of_components_and_shards_is_compared_by_name(tmp_path):
+    for side in "ab":
+        for part in ("unet", "vae"):
+            (tmp_path / side / part).mkdir(parents=True)
+            names = list(weights())
+            for shard, some in enumerate((names[:3], names[3:])):
+                path = tmp_path / side / part / f"diffusion_pytorch_model-0000{shard + 1}-of-00002.safetensors"
+                write(path, {name: weights()[name] for name in some})
+    first, second = Trace.open(tmp_path / "a"), Trace.open(tmp_path / "b")
+    result = compare(first, [second])
+    assert (result.verdict, result.counts["MATCH"]) == ("MATCH", 16)
+    assert "vae.down.3.to_q:bias" in {pair.address for pair in result.pairs}

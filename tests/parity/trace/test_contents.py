@@ -32,6 +32,8 @@ def records(*names: str, shard: str = "x.safetensors") -> list[Record]:
         (["words.weight", "denoiser.inner.bias"], "", "weights"),
         (["words.weight", "latents"], "", "activations"),
         (["words.weight", "latents"], "numpy", "activations"),
+        (["words.weight", "latents"], "numpy, safetensors", "activations"),
+        (["words.weight", "latents"], "torch", "weights"),
         (["a.weight"], "msprobe", "activations"),
     ],
 )
