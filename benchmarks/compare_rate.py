@@ -39,7 +39,7 @@ def write(folder: Path, count: int, numbers: int) -> None:
     for side, run, mode in (("reference", "float32", "run"), ("candidate", "layers-float32", "layers")):
         given = {"reference_digest": digest, "alignment": rows} if digest else {}
         writer = TraceWriter(
-            folder / "trace" / side, Manifest(side=side, name="rate", case={}, case_digest="0", **given)
+            folder / "trace" / side, Manifest(side=side, name="rate", case={}, case_digest="", **given)
         )
         with writer.run(run, mode=mode, dtype="float32") as recording:
             for number in range(count):

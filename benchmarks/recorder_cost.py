@@ -116,7 +116,7 @@ def bare(subject: Subject) -> Cost:
 
 def recorded(subject: Subject, folder: Path) -> Cost:
     """Call with every module recorded."""
-    writer = TraceWriter(folder, Manifest(side="reference", name="cost", case={}, case_digest="0"))
+    writer = TraceWriter(folder, Manifest(side="reference", name="cost", case={}, case_digest=""))
     paths = {f"unet.{path}" if path else "unet": module for path, module in subject.module.named_modules()}
     wall, cpu = time.perf_counter(), time.process_time()
     with writer.run("float32", mode="run", dtype="float32") as run:

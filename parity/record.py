@@ -23,9 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import msgspec
 import numpy as np
-import xxhash
 
 from parity import points, provenance
 from parity.address import Address, is_output, path_of, pattern
@@ -43,6 +41,7 @@ from parity.trace import (
     check_unused,
     write_injection,
 )
+from parity.trace.digests import digest_of_case
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -401,12 +400,11 @@ def _check_steps(resolved: Resolved, options: Options) -> None:
 def _manifest(resolved: Resolved, reference: Reference, system: System, options: Options) -> Manifest:
     """Return the manifest before the first run."""
     case = resolved.plain(reference.sections)
-    canonical = msgspec.json.encode(case, order="sorted")
     return Manifest(
         side="reference",
         name=reference.name,
         case=case,
-        case_digest=xxhash.xxh3_128_hexdigest(canonical),
+        case_digest=digest_of_case(case),
         sources=resolved.told(reference.sections),
         provenance=provenance.describe(system.provenance()) | _paths(resolved),
         policy=system.policy(),

@@ -1,7 +1,8 @@
 """The result of a comparison: numbers, their limits, and the verdict; `result.json` is this, encoded.
 
 A measurement is not a verdict: every pair keeps its distances, so a saved result can be judged again
-without the tensors. Non-finite numbers are written as "nan", "inf", "-inf"; null means not measured.
+without the tensors. Non-finite numbers are written as "nan", "inf", "-inf"; null means not measured. A file that is not
+as it was written is not read: its last key is its seal (`parity.seals`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from parity import disk, reading
+from parity import disk, reading, seals
 from parity.choices import Mode
 from parity.components import UNDECLARED, Components
 from parity.errors import InputError
@@ -30,6 +31,7 @@ __all__ = [
     "Pair",
     "Result",
     "Worst",
+    "encode",
     "json_schema",
     "measured",
     "number",
@@ -37,6 +39,8 @@ __all__ = [
     "read",
     "write",
 ]
+
+_SEAL: Final = "seal"
 
 Verdict = Literal["MATCH", "MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED"]
 Overall = Literal["MATCH", "MISMATCH", "INCOMPLETE"]
@@ -277,6 +281,7 @@ class Result(msgspec.Struct, kw_only=True):
 
     Of several candidates, `candidates` holds each one's own result by label, without pairs and causes: these
     stand in the whole, which has the gravest verdict (`parity.compare.several`). `functions` is the manifest's.
+    `seal` is of a written file alone.
     """
 
     schema: int = 1
@@ -299,6 +304,7 @@ class Result(msgspec.Struct, kw_only=True):
     traces: dict[str, str] = {}
     wall_s: dict[str, float] = {}
     candidates: dict[str, Result] = {}
+    seal: str | UnsetType = UNSET
 
     @property
     def is_of_weights(self) -> bool:
@@ -320,8 +326,9 @@ def json_schema() -> bytes:
 
 
 def encode(result: Result) -> bytes:
-    """Return a result as the bytes of its `result.json`."""
-    return msgspec.json.format(msgspec.json.encode(result), indent=1)
+    """Return a result as the bytes of its `result.json`, with its seal."""
+    blank = msgspec.structs.replace(result, seal=seals.BLANK.decode())
+    return seals.seal(msgspec.json.format(msgspec.json.encode(blank), indent=1) + b"\n", _SEAL)
 
 
 def write(result: Result, path: str | Path) -> None:
@@ -333,13 +340,14 @@ def read(path: str | Path) -> Result:
     """Read a `result.json`, or the one in a folder.
 
     Raises:
-        InputError: it is not there or is not a result.
+        InputError: it is not there, is not a result, or is not as it was written.
     """
     path = Path(path)
     if path.is_dir():
         path = path / "result.json"
     try:
-        return _decoded(reading.content(path, reading.RESULT_BYTES))
+        data = reading.content(path, reading.RESULT_BYTES)
+        result = _decoded(data)
     except FileNotFoundError as error:
         message = f"{path} is not there; run `parity compare TRACE TRACE2 --out {path.parent}` first"
         raise InputError(message) from error
@@ -349,6 +357,20 @@ def read(path: str | Path) -> Result:
     except ValueError as error:
         message = f"{path} is not a result: {error}"
         raise InputError(message) from error
+    _check_seal(path, data, result)
+    return result
+
+
+def _check_seal(path: Path, data: bytes, result: Result) -> None:
+    """Refuse a result that is not as it was written; in memory it has no seal."""
+    written, result.seal = result.seal, UNSET
+    computed = seals.digest_of(data, _SEAL)
+    if not computed or written != computed:
+        message = (
+            f"{path} is damaged or was changed since it was written: its seal is {str(written or None):.40}; expected "
+            f"{computed or 'one as its last key'}; compare the traces again"
+        )
+        raise InputError(message)
 
 
 def _decoded(data: bytes) -> Result:

@@ -83,7 +83,7 @@ def make(folder: Path, chosen: Set) -> None:
     digest = None
     for side, place in (("reference", 1), ("candidate", 2)):
         given = {} if digest is None else {"reference_digest": digest, "alignment": rows}
-        manifest = Manifest(side=side, name=chosen.name, case={}, case_digest="0", **given)
+        manifest = Manifest(side=side, name=chosen.name, case={}, case_digest="", **given)
         writer = TraceWriter(folder / "trace" / side, manifest)
         run, mode = (chosen.dtype, "run") if side == "reference" else (f"layers-{chosen.dtype}", "layers")
         with writer.run(run, mode=mode, dtype=chosen.dtype) as recording:

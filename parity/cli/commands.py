@@ -297,14 +297,14 @@ def doctor(
 
 def _finish(result: Result, *, json: bool) -> None:
     """Print a result and leave with its exit code: 0 for a match, 4 where undecided pairs alone keep it from one, else 1."""
-    import msgspec
     from rich.console import Console
 
+    from parity import result as results
     from parity.compare import awaits_decision
     from parity.report import terminal
 
     if json:
-        sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
+        sys.stdout.write(results.encode(result).decode())
     else:
         terminal.render(result, Console())
     if result.verdict == "MATCH":

@@ -24,13 +24,13 @@ def judged(specimens: Sequence[Specimen]) -> dict[str, Pair]:
     by_path = {f"unet.pair_{number}": specimen for number, specimen in enumerate(specimens)}
     with tempfile.TemporaryDirectory() as folder:
         left, right = Path(folder, "reference"), Path(folder, "candidate")
-        _write(left, Manifest(side="reference", name="corpus", case={}, case_digest="0"), by_path)
+        _write(left, Manifest(side="reference", name="corpus", case={}, case_digest=""), by_path)
         reference = Trace.open(left)
         described = Manifest(
             side="candidate",
             name="corpus",
             case={},
-            case_digest="0",
+            case_digest="",
             reference_digest=reference.digest,
             alignment=[_row(path, specimen) for path, specimen in by_path.items()],
         )

@@ -16,18 +16,23 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import xxhash
 
+from parity.distance.window import Reading
 from parity.dtypes import storage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-__all__ = ["canonical", "digest", "mark", "storage_of"]
+__all__ = ["canonical", "digest", "digest_of_case", "mark", "marks", "storage_of"]
 
 _storage = lru_cache(maxsize=None)(storage)
 _COPIED_BELOW = 1 << 12
+_STRETCH_BYTES = 1 << 20
 
 
 def storage_of(array: NDArray[Any], name: str) -> np.dtype[np.generic]:
@@ -67,11 +72,30 @@ def mark(array: NDArray[Any], name: str) -> str:
     if array.nbytes <= _COPIED_BELOW:
         return xxhash.xxh3_128_hexdigest(head + array.tobytes())
     hasher = xxhash.xxh3_128(head)
-    hasher.update(array.data)
+    flat = array.reshape(-1)
+    # A stretch at a time, so that of a mapped file only a stretch counts as memory of the process.
+    reading, step = Reading([flat]), _STRETCH_BYTES // array.itemsize
+    for start in range(0, flat.size, step):
+        stop = min(start + step, flat.size)
+        reading.note(start, stop)
+        hasher.update(flat[start:stop].data)
     return hasher.hexdigest()
+
+
+def marks(flat: NDArray[Any], name: str, shapes: Sequence[tuple[int, ...]], ends: Sequence[int]) -> list[str]:
+    """Return the digests of small tensors that lie end to end; `ends` says at which byte each ends."""
+    data = flat.tobytes()
+    heads = {shape: _head(name, shape) for shape in set(shapes)}
+    places = zip(shapes, (0, *ends), ends, strict=False)
+    return [xxhash.xxh3_128_hexdigest(heads[shape] + data[start:end]) for shape, start, end in places]
 
 
 @lru_cache(maxsize=4096)
 def _head(name: str, shape: tuple[int, ...]) -> bytes:
     """Return the text before the elements."""
     return f"{name}[{','.join(map(str, shape))}]".encode()
+
+
+def digest_of_case(case: dict[str, Any]) -> str:
+    """Return the identity of a case: the xxh3-128 of its JSON with sorted keys and without spaces."""
+    return xxhash.xxh3_128_hexdigest(msgspec.json.encode(case, order="sorted"))

@@ -1,19 +1,19 @@
 """Reading manifest.json and sealing it.
 
-The last key, `digest`, is the xxh3-128 of the file with these 32 characters written as zeros, so a flipped
-byte anywhere in it is found. A manifest without the key, or with an empty one, is taken as it is.
+The last key, `digest`, is the file's seal (`parity.seals`); of each finished run the manifest has the digest of its
+records.jsonl, and each record that of its tensor. So one chain of digests holds a whole trace, and a complete trace has
+every link of it. One that is still being recorded may lack the seal, as what it says is not final.
 """
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-import xxhash
 
-from parity import reading
+from parity import reading, seals
 from parity.errors import TraceError
+from parity.trace.digests import digest_of_case
 from parity.trace.names import check_run_name, read_inside
 from parity.trace.schema import SCHEMA, Manifest
 
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_manifest", "seal"]
 
-_ZEROS: Final = b"0" * 32
-_SEAL = re.compile(rb'"digest": "([0-9a-f]{32})"\s*\}\s*\Z')
+_KEY: Final = "digest"
 
 
 def seal(manifest: Manifest) -> bytes:
@@ -33,18 +32,18 @@ def seal(manifest: Manifest) -> bytes:
         ValueError: the JSON would not read back, for example because a number is not finite.
     """
     content = msgspec.to_builtins(manifest)
-    del content["digest"]
-    data = msgspec.json.format(msgspec.json.encode({**content, "digest": _ZEROS.decode()}), indent=1) + b"\n"
+    content[_KEY] = seals.BLANK.decode()
+    data = msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"
     msgspec.json.decode(data, type=Manifest)
-    start = data.rindex(_ZEROS)
-    return data[:start] + xxhash.xxh3_128_hexdigest(data).encode() + data[start + len(_ZEROS) :]
+    return seals.seal(data, _KEY)
 
 
 def read_manifest(folder: Path) -> Manifest:
     """Read and check manifest.json.
 
     Raises:
-        TraceError: it is not there, is damaged, or of another schema.
+        TraceError: it is not there, of another schema, or damaged: it is not as it was sealed, or complete and not sealed,
+            or its case is not that of its digest.
     """
     path = folder / "manifest.json"
     data = read_inside(folder, "manifest.json", reading.MANIFEST_BYTES)
@@ -57,14 +56,31 @@ def read_manifest(folder: Path) -> Manifest:
     if manifest.schema != SCHEMA:
         message = f"{path} has schema {manifest.schema}; this version reads schema {SCHEMA}"
         raise TraceError(message)
-    if manifest.digest:
-        found = _SEAL.search(data)
-        blank = b"" if found is None else data[: found.start(1)] + _ZEROS + data[found.end(1) :]
-        computed = xxhash.xxh3_128_hexdigest(blank)
-        if computed != manifest.digest:
-            message = f"{path} is damaged: its digest is {computed}; expected {manifest.digest}"
-            raise TraceError(message)
-        manifest.digest = ""
+    _check_seal(path, data, manifest)
+    _check_case(path, manifest)
     for name in manifest.runs:
         check_run_name(name)
     return manifest
+
+
+def _check_seal(path: Path, data: bytes, manifest: Manifest) -> None:
+    """Refuse a manifest that is not the one that was sealed; in memory it has no seal."""
+    written, manifest.digest = manifest.digest, ""
+    if not written and manifest.status != "complete":
+        return
+    computed = seals.digest_of(data, _KEY)
+    if computed != written:
+        message = (
+            f"{path} is damaged or was changed: its digest is {computed or 'none'}; expected {written or 'one'}, "
+            "since the trace is complete; take a whole copy, or record it again"
+        )
+        raise TraceError(message)
+
+
+def _check_case(path: Path, manifest: Manifest) -> None:
+    """Refuse a case that is not the one whose digest the manifest has; an empty one is the identity of no case."""
+    written = manifest.case_digest
+    computed = digest_of_case(manifest.case)
+    if written and computed != written:
+        message = f"{path} holds another case than was run: its digest is {computed}; expected case_digest {written}; record it again"
+        raise TraceError(message)

@@ -81,7 +81,7 @@ def _copy(run: RunReader, record: Record, target: RunWriter) -> None:
         return
     target.tensor(
         record.address,
-        run.tensor(record.address, check=True),
+        run.tensor(record.address),
         dtype=record.dtype,
         native=record.native,
         island=record.island,

@@ -1,8 +1,8 @@
 """Opening a trace.
 
 `Trace.open` checks everything but the tensors' bytes: the manifest and each records.jsonl against their
-digests, every record's address, type, shape and place. Tensors are read when asked for; `verify` reads all of
-them and compares digests.
+digests, every record's address, type, shape and place. Tensors are read when asked for, and compared with their digests
+then (`parity.trace.intact`); `verify` reads all of them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from parity.trace.digests import digest
 from parity.trace.dumps.dump import as_run
 from parity.trace.dumps.recognise import read_foreign
 from parity.trace.dumps.tree import holds_no_tensor, tree_of
+from parity.trace.intact import Intact
 from parity.trace.manifest import read_manifest
 from parity.trace.run_reader import RunReader, read_records
 from parity.trace.stores import files_of
@@ -93,7 +94,7 @@ class Trace:
 
         Args:
             folder: A trace's folder, a plain folder of `.npy` files, or what another tool wrote (docs/other-dumps.md).
-            verify: Also compare every tensor's bytes with its digest.
+            verify: Also read every tensor, which compares its bytes with its digest.
             allow_incomplete: Accept a trace whose recorder has not finished; what is there can be trusted.
 
         Raises:
@@ -184,7 +185,7 @@ class Trace:
         return hasher.hexdigest()
 
     def verify(self) -> Verified:
-        """Read every distinct tensor and compare it with its digest.
+        """Read every distinct tensor, and so compare it with its digest unless that was done before.
 
         Raises:
             TraceError: the first one whose bytes are not the recorded ones.
@@ -197,7 +198,7 @@ class Trace:
                 if record.kind == "tensor":
                     distinct.setdefault(_bytes_of(record), record)
             tensors += len(distinct)
-            size += sum(run.tensor(record.address, check=True).nbytes for record in distinct.values())
+            size += sum(run.tensor(record.address).nbytes for record in distinct.values())
         return Verified(runs=len(self._runs), records=records, tensors=tensors, size_bytes=size)
 
 
@@ -217,7 +218,8 @@ def _runs(folder: Path, manifest: Manifest) -> dict[str, RunReader]:
             message = f"{place} is not a folder; the manifest lists run {name!r}"
             raise TraceError(message)
         records = read_records(place, info)
-        runs[name] = RunReader(place, name, info, records, files_of(manifest.store, place, records))
+        tensors = Intact(files_of(manifest.store, place, records), place)
+        runs[name] = RunReader(place, name, info, records, tensors)
     return runs
 
 

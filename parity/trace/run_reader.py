@@ -13,7 +13,6 @@ import xxhash
 from parity.dtypes import widen
 from parity.errors import AddressError, TraceError, nearest
 from parity.reading import RECORDS_BYTES
-from parity.trace.digests import digest
 from parity.trace.names import read_inside
 from parity.trace.records import check_places, decode, restored_value
 
@@ -97,8 +96,8 @@ class RunReader:
             raise TraceError(message)
         return restored_value(record.value)
 
-    def tensor(self, address: str | Address, *, check: bool = False) -> NDArray[Any]:
-        """Return a tensor in its storage type; with `check` its bytes are compared with its digest.
+    def tensor(self, address: str | Address) -> NDArray[Any]:
+        """Return a tensor in its storage type.
 
         Raises:
             AddressError: the address is not recorded.
@@ -110,14 +109,7 @@ class RunReader:
         if record.kind != "tensor":
             message = f"{self._folder}: {record.address!r} is the value {record.value!r}; read it with value()"
             raise TraceError(message)
-        array = self._tensors.read(record)
-        if check and record.digest and digest(array, record.dtype) != record.digest:
-            message = (
-                f"{self._folder / (record.shard or '')}: {record.address!r} is damaged: its bytes have digest "
-                f"{digest(array, record.dtype)}; expected {record.digest}"
-            )
-            raise TraceError(message)
-        return array
+        return self._tensors.read(record)
 
     def wide(self, address: str | Address) -> NDArray[Any]:
         """Return a tensor as float64, exactly.
@@ -142,7 +134,7 @@ class RunReader:
         """Return the elements of tensors of one type, none empty, end to end; `sizes` says how many each has.
 
         Raises:
-            TraceError: the bytes of one cannot be read.
+            TraceError: the bytes of one cannot be read, or are not the recorded ones.
         """
         return self._tensors.joined(records, sizes)
 
@@ -157,8 +149,11 @@ def read_records(folder: Path, info: RunInfo) -> list[Record]:
     data = read_inside(folder, "records.jsonl", RECORDS_BYTES)
     if not info.complete:
         data = data[: data.rfind(b"\n") + 1]
-    elif info.records_digest and xxhash.xxh3_128_hexdigest(data) != info.records_digest:
-        message = f"{path} is damaged: its digest is {xxhash.xxh3_128_hexdigest(data)}; expected {info.records_digest}"
+    elif xxhash.xxh3_128_hexdigest(data) != info.records_digest:
+        message = (
+            f"{path} is damaged or was changed: its digest is {xxhash.xxh3_128_hexdigest(data)}; expected "
+            f"{info.records_digest or 'one in the manifest, since the run is complete'}; take a whole copy, or record it again"
+        )
         raise TraceError(message)
     records = decode(data, str(path))
     if info.complete and info.records != len(records):

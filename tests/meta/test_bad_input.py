@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from parity.trace import Manifest, Trace, TraceWriter
+from parity.trace.digests import digest_of_case
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "fixtures" / "cases" / "tiny.toml"
@@ -32,10 +33,10 @@ def refused(finished, *words):
         assert word in lines[0], lines[0]
 
 
-def small_trace(folder, side="reference", *, digest="c", reference=None):
+def small_trace(folder, side="reference", *, model="m", reference=None):
+    case = {"schema": 1, "model": {"folder": model}, "precision": {"dtype": "float32"}}
     manifest = Manifest(
-        side=side, name=side, case_digest=digest, reference_digest=reference,
-        case={"schema": 1, "model": {"folder": "m"}, "precision": {"dtype": "float32"}},
+        side=side, name=side, case=case, case_digest=digest_of_case(case), reference_digest=reference,
     )  # fmt: skip
     writer = TraceWriter(folder, manifest)
     name, mode = ("float64", "run") if side == "reference" else ("free-float64", "free")
@@ -75,7 +76,7 @@ def test_records_cut_in_half(tmp_path):
 
 def test_a_trace_of_another_case(tmp_path):
     reference = small_trace(tmp_path / "reference")
-    small_trace(tmp_path / "candidate", "candidate", digest="d", reference=reference.digest)
+    small_trace(tmp_path / "candidate", "candidate", model="another", reference=reference.digest)
     refused(
         parity("compare", tmp_path / "reference", tmp_path / "candidate"),
         "another case",
@@ -150,7 +151,7 @@ def test_a_checkpoint_with_tensors_removed_and_added(tmp_path, recorded):
 
 def test_what_was_recorded_stays_when_the_comparison_is_refused(tmp_path):
     reference = small_trace(tmp_path / "reference")
-    small_trace(tmp_path / "candidate", "candidate", digest="d", reference=reference.digest)
+    small_trace(tmp_path / "candidate", "candidate", model="another", reference=reference.digest)
     before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
     parity("compare", tmp_path / "reference", tmp_path / "candidate", "--out", tmp_path / "result")
     shutil.rmtree(tmp_path / "result", ignore_errors=True)

@@ -1,11 +1,13 @@
 """The published JSON Schema is that of the code, and what is written obeys it."""
 
 import json
+import re
 
-import msgspec
 import pytest
+from typer.testing import CliRunner
 
 from parity import result as results
+from parity.cli.commands import app
 from parity.errors import InputError
 from tests.conftest import ROOT
 from tests.parity.report import made
@@ -50,14 +52,50 @@ def test_what_is_written_obeys_the_schema(kind, tmp_path):
     assert list(unknown(written, schema, schema)) == [": verdict is missing"]
 
 
-def test_a_result_of_before_several_candidates_is_still_read(tmp_path):
-    result = made.make("small", tmp_path)
-    old = msgspec.to_builtins(result)
-    del old["candidates"]
-    for cause in old["causes"]:
-        del cause["candidate"]
-    (tmp_path / "result.json").write_bytes(msgspec.json.encode(old))
+def test_what_is_written_is_read_back_and_written_the_same(tmp_path):
+    result = made.make("several", tmp_path)
+    results.write(result, tmp_path / "result.json")
     assert results.read(tmp_path) == result
+    assert results.encode(results.read(tmp_path)) == (tmp_path / "result.json").read_bytes()
+
+
+ALTERED = {
+    "a verdict": lambda data: data.replace(b'"verdict": "MISMATCH"', b'"verdict": "MATCH"', 1),
+    "a number of a pair": lambda data: re.sub(rb'"rel_l2": [^,]*', b'"rel_l2": 0.0', data, count=1),
+    "a cause": lambda data: re.sub(rb'"confidence": [^,]*', b'"confidence": 3.0', data, count=1),
+    "a key that nobody reads": lambda data: data.replace(b"{", b'{"by": "hand",', 1),
+    "no seal": lambda data: re.sub(rb',\s*"seal": "[0-9a-f]*"', b"", data),
+    "an empty seal": lambda data: re.sub(rb'"seal": "[0-9a-f]*"', b'"seal": ""', data),
+    "a second seal": lambda data: data.replace(b"{", b'{"seal": "' + b"0" * 32 + b'",', 1),
+    "cut and closed": lambda data: data[: data.rindex(b",")] + b"}",
+}
+
+
+@pytest.fixture
+def written(tmp_path):
+    """The file of a small result."""
+    results.write(made.make("small", tmp_path), tmp_path / "result.json")
+    return tmp_path / "result.json"
+
+
+@pytest.mark.parametrize("change", ALTERED.values(), ids=ALTERED)
+def test_an_altered_result_is_one_error(change, written):
+    whole = written.read_bytes()
+    written.write_bytes(change(whole))
+    assert written.read_bytes() != whole
+    with pytest.raises(InputError, match=rf"{written} is damaged or was changed since .*; compare the traces again"):
+        results.read(written)
+
+
+@pytest.mark.parametrize("command", ["judge", "explain", "report", "diagnose", "show"])
+def test_nobody_reads_an_altered_result(command, written):
+    written.write_bytes(ALTERED["a verdict"](written.read_bytes()))
+    rules = written.with_name("rules.toml")
+    rules.write_text("tolerance = []")
+    more = ["--tolerances", str(rules)] if command == "judge" else []
+    done = CliRunner().invoke(app, [command, str(written.parent), *more])
+    assert isinstance(done.exception, InputError), done.output
+    assert "was changed since it was written" in str(done.exception)
 
 
 def test_what_is_no_result_is_one_error(tmp_path):

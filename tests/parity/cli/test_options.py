@@ -71,7 +71,7 @@ def answers(tmp_path_factory):
     (folder / "weights").mkdir()
     (folder / "case.toml").write_text(CASE)
     case = {"schema": 1, "model": {"folder": "weights"}, "precision": {"dtype": "float32"}}
-    TraceWriter(folder / "trace", Manifest(side="reference", name="numpy", case=case, case_digest="c")).finish()
+    TraceWriter(folder / "trace", Manifest(side="reference", name="numpy", case=case, case_digest="")).finish()
     commands = json.dumps([arguments for arguments, _ in REFUSED])
     done = subprocess.run(
         [sys.executable, "-c", CHILD, commands],

@@ -8,6 +8,7 @@ import numpy as np
 
 from parity.distance.tensor import Tensor
 from parity.trace import Checks, Island, Manifest, Row, Trace, TraceWriter, WeightDigests
+from parity.trace.digests import digest_of_case
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,7 +65,9 @@ def noisy(run: Mapping[str, Any], relative: float, seed: int, dtype: str = "floa
 
 def manifest(side: str, **fields: Any) -> Manifest:
     """A manifest of one small case."""
-    return Manifest(side=side, name=f"small {side}", case={"schema": 1}, case_digest="c" * 32, **fields)
+    return Manifest(
+        side=side, name=f"small {side}", case={"schema": 1}, case_digest=digest_of_case({"schema": 1}), **fields
+    )
 
 
 def write(folder: Path, described: Manifest, runs: Mapping[str, tuple[str, str, Run]], **options: Any) -> Trace:

@@ -123,7 +123,7 @@ FAULTS = {
 def traces(folder: Path, modules, attributes, inputs, reference, candidate, weights=({}, {}), reported=None):
     case = {"schema": 1, "precision": {"dtype": "float32"}}
     first = Manifest(
-        side="reference", name="r", case=case, case_digest="c", modules=modules, attributes=attributes,
+        side="reference", name="r", case=case, case_digest="", modules=modules, attributes=attributes,
         weights=weights[0],
     )  # fmt: skip
     writer = TraceWriter(folder / "reference", first)
@@ -136,7 +136,7 @@ def traces(folder: Path, modules, attributes, inputs, reference, candidate, weig
     writer.finish()
     opened = Trace.open(folder / "reference")
     second = Manifest(
-        side="candidate", name="c", case=case, case_digest="c", reference_digest=opened.digest, weights=weights[1],
+        side="candidate", name="c", case=case, case_digest="", reference_digest=opened.digest, weights=weights[1],
         attributes=reported or {},
     )  # fmt: skip
     writer = TraceWriter(folder / "candidate", second)

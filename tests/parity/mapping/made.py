@@ -13,6 +13,7 @@ import numpy as np
 from parity.digests import digests
 from parity.mapping.native import native_trace
 from parity.trace import Manifest, Trace, TraceWriter, WeightDigests
+from parity.trace.digests import digest_of_case
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -111,7 +112,7 @@ def native_path(role: str, block: int) -> str:
 def reference_trace(folder: Path, network: Network, names: Mapping[str, str] | None = None) -> Trace:
     """Write the reference's trace in float64; `names` renames its paths."""
     renamed = names or {}
-    manifest = Manifest(side="reference", name="made", case={"schema": 1}, case_digest="c" * 32)
+    manifest = Manifest(side="reference", name="made", case={"schema": 1}, case_digest=digest_of_case({"schema": 1}))
     for (block, role), weight in network.weights.items():
         path = reference_path(role, block)
         manifest.weights[f"{renamed.get(path, path)}:weight"] = WeightDigests(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, get_args
 
+import msgspec
 import numpy as np
+import xxhash
 
+from parity import seals
 from parity.dtypes import TypeName, storage
 from parity.trace import Manifest, Trace, TraceWriter
+from parity.trace.digests import digest_of_case
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 TYPES = get_args(TypeName)
@@ -19,7 +23,13 @@ STORES = ("hdf5", "npy")
 
 def manifest(store: str = "hdf5", **fields: Any) -> Manifest:
     """Return a manifest of a reference."""
-    content = {"side": "reference", "name": "test", "case": {"schema": 1}, "case_digest": "abc", "store": store}
+    content = {
+        "side": "reference",
+        "name": "test",
+        "case": {"schema": 1},
+        "case_digest": digest_of_case({"schema": 1}),
+        "store": store,
+    }
     return Manifest(**(content | fields))
 
 
@@ -81,3 +91,30 @@ def assert_content(trace: Trace, name: str = "float32") -> None:
             assert same(run.tensor(address), content), address
         else:
             assert run.value(address) == content
+
+
+def edited(folder: Path, change: Callable[[Any], Any], *, run: str = "float32") -> None:
+    """Apply `change` to the list of a run's records and write them back as if they had been recorded so."""
+    path = folder / run / "records.jsonl"
+    records = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
+    records = change(records) or records
+    path.write_bytes(b"".join(msgspec.json.encode(record) + b"\n" for record in records))
+    sealed_records(folder, run, records=len(records))
+
+
+def sealed_records(folder: Path, run: str, **entry: Any) -> None:
+    """Write the digest of a run's records.jsonl, and what else its entry shall say, into the manifest."""
+    digest = xxhash.xxh3_128_hexdigest((folder / run / "records.jsonl").read_bytes())
+    resealed(folder, lambda content: content["runs"][run].update(entry, records_digest=digest))
+
+
+def resealed(folder: Path, change: Callable[[Any], Any]) -> None:
+    """Apply `change` to the manifest and seal it anew, unless the change is one of the seal."""
+    content = msgspec.json.decode((folder / "manifest.json").read_bytes())
+    content["digest"] = seals.BLANK.decode()
+    change(content)
+    content["digest"] = content.pop("digest", "")  # the last key
+    data = msgspec.json.encode(content)
+    if content["digest"] == seals.BLANK.decode():
+        data = seals.seal(data, "digest")
+    (folder / "manifest.json").write_bytes(data)

@@ -36,12 +36,21 @@ def foreign(folder: Path, store: str, arrays: dict[str, np.ndarray]) -> None:
                 np.save(folder / "free-float32" / "npy" / f"{number}.npy", array)
                 record["shard"] = f"npy/{number}.npy"
             lines.append(json.dumps(record))
-    (folder / "free-float32" / "records.jsonl").write_text("".join(line + "\n" for line in lines))
+    text = "".join(line + "\n" for line in lines)
+    (folder / "free-float32" / "records.jsonl").write_text(text)
     manifest = {
         "schema": 1, "side": "candidate", "name": "mine", "case": {}, "case_digest": "", "status": "complete", "store": store,
-        "runs": {"free-float32": {"mode": "free", "dtype": "float32", "complete": True, "records": len(lines)}},
+        "runs": {
+            "free-float32": {
+                "mode": "free", "dtype": "float32", "complete": True, "records": len(lines),
+                "records_digest": xxhash.xxh3_128_hexdigest(text.encode()),
+            }
+        },
+        "digest": "0" * 32,
     }  # fmt: skip
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    blank = json.dumps(manifest)
+    sealed = blank.removesuffix("0" * 32 + '"}') + xxhash.xxh3_128_hexdigest(blank.encode()) + '"}'
+    (folder / "manifest.json").write_text(sealed)
 
 
 @pytest.mark.parametrize("store", STORES)

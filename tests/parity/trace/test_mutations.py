@@ -14,9 +14,9 @@ import pytest
 
 from parity.errors import TraceError
 
-from .helpers import STORES, write
+from .helpers import STORES, edited, resealed, write
 from .mutations import content, mutate, restore, snapshot
-from .test_reader import edited, unsealed, without_offsets
+from .test_reader import without_offsets
 
 ROOT = Path(__file__).parents[3]
 COUNT = 700
@@ -88,7 +88,7 @@ def test_any_manifest_is_read_or_refused(tmp_path):
     values = [None, 0, -1, 1.5, "x", [], {}, [[]], {"": None}, {"float32": {}}, "complete", "npy", True]
     for key in keys:
         for value in values:
-            unsealed(folder, lambda found, key=key, value=value: found.update({key: value}))
+            resealed(folder, lambda found, key=key, value=value: found.update({key: value}))
             try:
                 found = content(folder)
             except TraceError:
