@@ -367,7 +367,7 @@ def _check_seal(path: Path, data: bytes, result: Result) -> None:
     computed = seals.digest_of(data, _SEAL)
     if not computed or written != computed:
         message = (
-            f"{path} is damaged or was changed since it was written: its seal is {str(written or None):.40}; expected "
+            f"{path} is damaged or was changed since it was written: its seal is {written or None!s:.40}; expected "
             f"{computed or 'one as its last key'}; compare the traces again"
         )
         raise InputError(message)
