@@ -106,17 +106,16 @@ def open_regular(path: str | Path) -> int:
 
 
 def read_bounded(descriptor: int, most: int) -> bytes:
-    """Return the content of an open file and close it.
+    """Return the content of an open file, as long as it is now, and close it.
 
     Raises:
         OSError: it cannot be read, or has more than `most` bytes.
     """
     with os.fdopen(descriptor, "rb") as file:
         size = os.fstat(descriptor).st_size
-        data = file.read(most + 1) if size <= most else b""
-    if max(size, len(data)) > most:
-        raise OSError(errno.EFBIG, f"it has {max(size, len(data))} bytes; a file of its kind has at most {most}")
-    return data
+        if size > most:
+            raise OSError(errno.EFBIG, f"it has {size} bytes; a file of its kind has at most {most}")
+        return file.read(size)
 
 
 def content(path: str | Path, most: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+import tracemalloc
 
 import pytest
 
@@ -113,10 +114,12 @@ def test_a_file_that_is_larger_than_its_kind_is_refused_unread(tmp_path, reader,
         READERS[reader](path)
 
 
-def test_a_file_that_grows_while_it_is_read_is_bounded_too(tmp_path):
-    """What the system says of its own files is a size of nothing."""
-    with pytest.raises(OSError, match="a file of its kind has at most 4"):
-        reading.content("/proc/self/status", 4)
+def test_a_file_takes_the_memory_of_its_own_size(tmp_path):
+    (tmp_path / "given").write_bytes(b"{}")
+    tracemalloc.start()
+    assert reading.content(tmp_path / "given", reading.RECORDS_BYTES) == b"{}"
+    assert tracemalloc.get_traced_memory()[1] < 1e6
+    tracemalloc.stop()
 
 
 def test_a_key_may_have_as_many_parts_as_anybody_means():
