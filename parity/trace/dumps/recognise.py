@@ -153,7 +153,7 @@ def _together(path: Path, found: Sequence[Dump], tree: Tree, passed_over: Sequen
         unread |= dump.unread
     unread = {name: unread[name] for name in sorted(unread, key=natural)}
     readable = [dump for dump in found if dump.records]
-    if not readable:
+    if not any(map(_has_tensor, readable)):
         _refuse(path, unread)
     records = [record for dump in readable for record in dump.records]
     if len(readable) > 1:
@@ -172,6 +172,11 @@ def _together(path: Path, found: Sequence[Dump], tree: Tree, passed_over: Sequen
         unread=unread,
         notes=tuple(notes),
     )
+
+
+def _has_tensor(dump: Dump) -> bool:
+    """Tell whether a dump holds a tensor, and not values alone."""
+    return any(record.kind == "tensor" for record in dump.records)
 
 
 def _by_folder(record: Record) -> tuple[tuple[int, int, str], ...]:
@@ -239,19 +244,18 @@ def _alone(path: Path) -> Dump:
     Raises:
         TraceError: it is of no known format, is not there, or cannot be read.
     """
-    for each in formats():
-        if each.alone and path.name.endswith(each.suffix):
-            break
-    else:
+    fitting = [each for each in formats() if each.alone and path.name.endswith(each.suffix)]
+    if not fitting:
         message = f"{path} is not a folder; give the folder that `parity record --out` wrote"
         raise TraceError(message)
     if not path.is_file():
-        message = f"{path} is not there; give a trace's folder or a {each.name} file"
+        message = f"{path} is not there; give a trace's folder or a {fitting[0].name} file"
         raise TraceError(message)
     file = path.resolve()  # the user named it, and caches of checkpoints are full of links
-    dump = each.read(file.parent, [file.name])
-    if dump is None or not dump.records:
-        unread = {} if dump is None else dump.unread
-        message = f"{path} holds no tensor; {_first_of([f'{name} {reason}' for name, reason in unread.items()]) or 'it is empty'}"
-        raise TraceError(message)
-    return replace(dump, records=unique(without_file(dump.records), path))
+    for each in fitting:
+        dump = each.read(file.parent, [file.name])
+        if dump is not None and _has_tensor(dump):
+            return replace(dump, records=unique(without_file(dump.records), path))
+    unread = [f"{name} {reason}" for name, reason in dump.unread.items()] if dump is not None else []
+    message = f"{path} holds no tensor; {_first_of(unread) or 'nothing in it can be read'}"
+    raise TraceError(message)

@@ -1,65 +1,60 @@
-"""A tensor in a file of `torch.save`, without unpickling it.
+"""Files of `torch.save` as a trace, without unpickling them: `.pt`, `.pth`, `.bin`, `.ckpt`.
 
-The file is an uncompressed zip archive: `data.pkl`, a pickle that names storage, shape and strides, and
-`data/0`, the bytes. A pickle may call any function, so this one is not executed. Its opcodes are read one by one,
-and only those of a single tensor are understood; anything else is an error.
+Such a file is an uncompressed zip archive: `data.pkl`, a pickle that names storages, shapes and strides, and `data/0` and so
+on, the bytes (`parity.trace.dumps.pickled` reads the pickle). A file of one tensor is named like the file. One of dictionaries
+and lists has the keys in the names, `model.conv_in.weight`, but for a `state_dict` on top, which is only a wrapping; its
+numbers are values of the trace. A tensor that lies in C order is a view of the mapped file.
+
+Limits: archives in the form of torch before 1.6 and compiled programs are not read, and of objects of other classes nothing
+is made: these are told as not read. Texts in a file are passed over.
 """
 
 from __future__ import annotations
 
 import math
-import pickletools
-import reprlib
+import os
 import struct
 import zipfile
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Self
+
+import msgspec
+import numpy as np
 
 from parity.dtypes import storage
 from parity.errors import TraceError
+from parity.trace.dumps.dump import Dump, Format, beside, place
+from parity.trace.dumps.float8 import FLOAT8, WIDENED, widened
+from parity.trace.dumps.pickled import Tensor, Unknown, interpreted, leaves, shown
 from parity.trace.dumps.zipped import start_of
+from parity.trace.files import Files
+from parity.trace.names import open_inside
+from parity.trace.records import checked_size, plain_value
+from parity.trace.schema import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
+    from pathlib import Path
 
-__all__ = ["Layout", "read_layout"]
+    from numpy.typing import NDArray
 
-_LONGEST_PICKLE: Final = 1 << 16
-_STORAGES: Final = {
-    "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
-    "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8",
-    "ByteStorage": "uint8", "BoolStorage": "bool", "ComplexFloatStorage": "complex64",
-    "ComplexDoubleStorage": "complex128",
-}  # fmt: skip
-_MOST_NUMBERS: Final = 1 + 2 * 64
-_SIZES_BELOW: Final = 1 << 63
-_SHORT: Final = reprlib.Repr()
-_SHORT.maxlevel = 2
-_MARK: Final = object()
-_CONSTANTS: Final = {"MARK": _MARK, "NEWTRUE": True, "NEWFALSE": False, "NONE": None, "EMPTY_TUPLE": ()}
+__all__ = ["FORMAT", "Layout", "read_layout"]
 
+_SUFFIXES: Final = (".pt", ".pth", ".bin", ".ckpt")
+_ZIP: Final = b"PK\3\4"
+_OLD: Final = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
+"""The pickled number that a file of torch before 1.6 begins with."""
 
-class _Name(NamedTuple):
-    """What the pickle would import."""
-
-    module: str
-    name: str
-
-
-class _Storage(NamedTuple):
-    """The bytes that a tensor lies in: type, and the entry of the archive."""
-
-    dtype: str
-    key: str
-
-
-class _Tensor(NamedTuple):
-    """A tensor as the pickle describes it, counted in elements."""
-
-    storage: _Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
+_ONE_TENSOR: Final = 1 << 16
+_LONGEST_PICKLE: Final = 1 << 24
+_LARGEST_COPY: Final = 1 << 30
+_LARGEST_NUMBER: Final = 1 << 63
+_WRAPPING: Final = "state_dict."
+_DAMAGED: Final = (
+    zipfile.BadZipFile, struct.error, ValueError, KeyError, IndexError, TypeError, OSError, EOFError, NotImplementedError,
+    OverflowError, RuntimeError,
+)  # fmt: skip
+"""What the standard library raises on archives and pickles that are none."""
 
 
 class Layout(NamedTuple):
@@ -70,6 +65,14 @@ class Layout(NamedTuple):
     offset: int
 
 
+class _Place(NamedTuple):
+    """Where the storage of a tensor lies in its file, and the tensor in the storage."""
+
+    start: int
+    size: int
+    tensor: Tensor
+
+
 def read_layout(file: BinaryIO, where: str) -> Layout:
     """Return type, shape and the offset in `file` of a tensor's bytes.
 
@@ -77,65 +80,123 @@ def read_layout(file: BinaryIO, where: str) -> Layout:
         TraceError: the file is none of `torch.save`, or holds anything but one contiguous tensor.
     """
     try:
-        with zipfile.ZipFile(file) as archive:
-            return _layout(archive, file)
-    except (zipfile.BadZipFile, ValueError, KeyError, IndexError, TypeError, OSError, EOFError) as error:
+        with _Archive(file, _ONE_TENSOR) as archive:
+            return _layout(archive)
+    except _DAMAGED as error:
         message = f"{where} cannot be read as one tensor of torch.save: {error!s:.300}"
         raise TraceError(message) from error
-    except (struct.error, NotImplementedError, OverflowError, RuntimeError) as error:
-        message = f"{where} is no archive of torch.save: {error!s:.300}"
-        raise TraceError(message) from error
 
 
-def _layout(archive: zipfile.ZipFile, file: BinaryIO) -> Layout:
-    """Return type, shape and offset of the archive's tensor."""
-    entries = {entry.filename: entry for entry in archive.infolist()}
-    pickles = [name for name in entries if name.endswith("/data.pkl")]
-    if len(pickles) != 1:
-        message = f"it has {len(pickles)} entries data.pkl; expected one"
+def _layout(archive: _Archive) -> Layout:
+    """Return type, shape and offset of the only tensor of an archive.
+
+    Raises:
+        ValueError: it holds anything else.
+    """
+    tensor = archive.content
+    if isinstance(tensor, Unknown):
+        raise TypeError(tensor.reason)
+    if not isinstance(tensor, Tensor):
+        message = f"it holds {shown(tensor)}, which is no tensor"
+        raise TypeError(message)
+    found = archive.place(tensor)
+    if not _contiguous(tensor):
+        message = f"shape {list(tensor.shape)}, strides {list(tensor.strides)} is no contiguous tensor; save it contiguous and unsliced"
         raise ValueError(message)
-    root = pickles[0].removesuffix("data.pkl")
-    order = entries.get(f"{root}byteorder")
-    if order is not None and _content(archive, order) != b"little":
-        message = "its bytes are not little endian"
-        raise ValueError(message)
-    tensor = _interpreted(_content(archive, entries[pickles[0]]))
-    entry = entries[f"{root}data/{tensor.storage.key}"]
-    item = storage(tensor.storage.dtype).itemsize
-    end = tensor.offset + math.prod(tensor.shape)
-    if not _contiguous(tensor) or tensor.offset < 0 or end * item > entry.file_size:
-        message = (
-            f"shape {list(tensor.shape)}, strides {list(tensor.strides)} at element {tensor.offset} of a storage of "
-            f"{entry.file_size} bytes is no contiguous {tensor.storage.dtype} tensor; save it contiguous and unsliced"
+    item = _item_size(tensor.storage.dtype)
+    return Layout(tensor.storage.dtype, tensor.shape, found.start + tensor.offset * item)
+
+
+class _Archive:
+    """An open file of `torch.save`."""
+
+    def __init__(self, file: BinaryIO, longest_pickle: int) -> None:
+        """Read its directory and its pickle.
+
+        Raises:
+            ValueError: it is none.
+        """
+        self._file = file
+        self._archive = zipfile.ZipFile(file)
+        self._entries = {entry.filename: entry for entry in self._archive.infolist()}
+        self._starts: dict[str, int] = {}
+        pickles = [name for name in self._entries if name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            message = f"it has {len(pickles)} entries data.pkl; expected one"
+            raise ValueError(message)
+        self._root = pickles[0].removesuffix("data.pkl")
+        order = self._entries.get(f"{self._root}byteorder")
+        if order is not None and self._small(order, _ONE_TENSOR) != b"little":
+            message = "its bytes are not little endian"
+            raise ValueError(message)
+        self.content = interpreted(self._small(self._entries[pickles[0]], longest_pickle))
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the directory; the file is its owner's."""
+        self._archive.close()
+
+    def _small(self, entry: zipfile.ZipInfo, most: int) -> bytes:
+        """Return the bytes of a small entry."""
+        if entry.file_size > most or entry.compress_type != zipfile.ZIP_STORED:
+            message = f"{entry.filename} has {entry.file_size} bytes, or is compressed; expected one small entry, of at most {most}"
+            raise ValueError(message)
+        return self._archive.read(entry)
+
+    def place(self, tensor: Tensor) -> _Place:
+        """Return where a tensor lies.
+
+        Raises:
+            ValueError: its type is not read, or it does not lie in its storage.
+            KeyError: there is no such storage.
+        """
+        dtype, key = tensor.storage
+        item = _item_size(dtype)
+        name = f"{self._root}data/{key}"
+        entry = self._entries[name]
+        if name not in self._starts:
+            self._starts[name] = self._start(entry)
+        last = tensor.offset + sum(
+            (length - 1) * stride for length, stride in zip(tensor.shape, tensor.strides, strict=True)
         )
-        raise ValueError(message)
-    return Layout(
-        dtype=tensor.storage.dtype,
-        shape=tensor.shape,
-        offset=_start(file, entry) + tensor.offset * item,
-    )
+        is_inside = 0 in tensor.shape or (last + 1) * item <= entry.file_size
+        if not is_inside:
+            message = (
+                f"shape {list(tensor.shape)}, strides {list(tensor.strides)} at element {tensor.offset} is no contiguous or "
+                f"strided {dtype} tensor of a storage of {entry.file_size} bytes"
+            )
+            raise ValueError(message)
+        if not _contiguous(tensor) and math.prod(tensor.shape) * item > max(entry.file_size, _LARGEST_COPY):
+            message = f"shape {list(tensor.shape)} repeats a storage of {entry.file_size} bytes; save it contiguous"
+            raise ValueError(message)
+        return _Place(self._starts[name], entry.file_size, tensor)
+
+    def _start(self, entry: zipfile.ZipInfo) -> int:
+        """Return where in the file an entry's bytes begin, which torch.save never compresses."""
+        if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
+            message = f"{entry.filename} is compressed or encrypted; torch.save stores plainly"
+            raise ValueError(message)
+        start = start_of(self._file, entry)
+        if start + entry.file_size > os.fstat(self._file.fileno()).st_size:
+            message = f"{entry.filename} ends beyond the file"
+            raise ValueError(message)
+        return start
 
 
-def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    """Return the bytes of a small entry."""
-    if entry.file_size > _LONGEST_PICKLE or entry.compress_type != zipfile.ZIP_STORED:
-        message = f"{entry.filename} has {entry.file_size} bytes, or is compressed; expected one small tensor's"
-        raise ValueError(message)
-    return archive.read(entry)
+def _item_size(dtype: str) -> int:
+    """Return the bytes of an element.
+
+    Raises:
+        ValueError: tensors of this type are not read.
+    """
+    return 1 if dtype in FLOAT8 else storage(dtype).itemsize
 
 
-def _start(file: BinaryIO, entry: zipfile.ZipInfo) -> int:
-    """Return where in the file an entry's bytes begin, which torch.save never compresses."""
-    if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
-        message = f"{entry.filename} is compressed or encrypted; torch.save stores plainly"
-        raise ValueError(message)
-    return start_of(file, entry)
-
-
-def _contiguous(tensor: _Tensor) -> bool:
+def _contiguous(tensor: Tensor) -> bool:
     """Tell whether the elements lie in C order without gaps; the stride of a single element may be any."""
-    if len(tensor.shape) != len(tensor.strides):
-        return False
     if 0 in tensor.shape:
         return True
     step = 1
@@ -146,131 +207,180 @@ def _contiguous(tensor: _Tensor) -> bool:
     return True
 
 
-@dataclass
-class _Machine:
-    """What the opcodes work on: the stack, and what was put aside under a number."""
-
-    stack: list[Any] = field(default_factory=list)
-    memo: dict[Any, Any] = field(default_factory=dict)
-
-    def push(self, value: Any) -> None:
-        """Put a value on the stack."""
-        self.stack.append(value)
-
-    def keep(self, number: Any) -> None:
-        """Put the topmost value aside."""
-        self.memo[number] = self.stack[-1]
-
-    def recall(self, number: Any) -> None:
-        """Put on the stack what was put aside."""
-        self.push(self.memo[number])
-
-    def name(self, argument: Any) -> None:
-        """Put on the stack what the pickle would import, as a name."""
-        self.push(_Name(*str(argument).split(" ", 1)))
-
-    def gather(self, count: int) -> None:
-        """Make a tuple of the topmost values."""
-        self.push(tuple(reversed([self.stack.pop() for _ in range(count)])))
-
-    def gather_marked(self, _argument: Any) -> None:
-        """Make a tuple of the values above the mark."""
-        items: list[Any] = []
-        while (item := self.stack.pop()) is not _MARK:
-            items.append(item)
-        self.push(tuple(reversed(items)))
-
-    def find_storage(self, _argument: Any) -> None:
-        """Put on the stack the storage that a persistent identity names.
-
-        Raises:
-            ValueError: it names anything else.
-        """
-        kind, typed, key, _location, _count = self.stack.pop()
-        if kind != "storage" or not isinstance(typed, _Name) or typed.module != "torch" or typed.name not in _STORAGES:
-            message = f"its storage is {_shown(typed)}; expected one of torch's {', '.join(_STORAGES)}"
-            raise ValueError(message)
-        self.push(_Storage(_STORAGES[typed.name], str(key)))
-
-    def call(self, _argument: Any) -> None:
-        """Put on the stack what one of the two allowed functions would return: a tensor, or no hooks.
-
-        Raises:
-            ValueError: it is another function, or another argument.
-        """
-        arguments, function = self.stack.pop(), self.stack.pop()
-        if function == _Name("collections", "OrderedDict") and arguments == ():
-            self.push(None)
-            return
-        tensor = None
-        if function == _Name("torch._utils", "_rebuild_tensor_v2"):
-            tensor = _rebuilt(arguments)
-        if tensor is None:
-            message = f"its pickle would call {_shown(function)}; only a tensor is read and nothing is unpickled"
-            raise ValueError(message)
-        self.push(tensor)
-
-
-def _rebuilt(arguments: Any) -> _Tensor | None:
-    """Return the tensor of the arguments of torch's function, or None where they are none of one."""
-    of, offset, shape, strides, *_ = arguments
-    numbers = (offset, *shape, *strides)
-    if isinstance(of, _Storage) and len(numbers) <= _MOST_NUMBERS and all(map(_is_size, numbers)):
-        return _Tensor(of, offset, tuple(shape), tuple(strides))
-    return None
-
-
-def _is_size(number: object) -> bool:
-    """Tell whether something is an integer that can count elements; longer ones take long to multiply."""
-    return type(number) is int and 0 <= number < _SIZES_BELOW
-
-
-def _shown(value: object) -> str:
-    """Return the beginning of a value; a kilobyte of references is a text without end, so it is not written out first."""
-    return _SHORT.repr(value)[:80]
-
-
-def _pushes(value: Any) -> Callable[[_Machine, Any], None]:
-    """Return an opcode that puts a constant on the stack."""
-    return lambda machine, _: machine.push(value)
-
-
-def _gathers(count: int) -> Callable[[_Machine, Any], None]:
-    """Return an opcode that makes a tuple of so many values."""
-    return lambda machine, _: machine.gather(count)
-
-
-def _nothing(_machine: _Machine, _argument: Any) -> None:
-    """Do nothing."""
-
-
-_OPCODES: Final[dict[str, Callable[[_Machine, Any], None]]] = {
-    "PROTO": _nothing, "STOP": _nothing,
-    **{name: _pushes(value) for name, value in _CONSTANTS.items()},
-    "BINUNICODE": _Machine.push, "SHORT_BINUNICODE": _Machine.push,
-    "BININT": _Machine.push, "BININT1": _Machine.push, "BININT2": _Machine.push, "LONG1": _Machine.push,
-    "BINPUT": _Machine.keep, "LONG_BINPUT": _Machine.keep, "BINGET": _Machine.recall, "LONG_BINGET": _Machine.recall,
-    "TUPLE1": _gathers(1), "TUPLE2": _gathers(2), "TUPLE3": _gathers(3),
-    "TUPLE": _Machine.gather_marked,
-    "GLOBAL": _Machine.name, "BINPERSID": _Machine.find_storage, "REDUCE": _Machine.call,
-}  # fmt: skip
-"""All opcodes that the pickle of one tensor needs."""
-
-
-def _interpreted(data: bytes) -> _Tensor:
-    """Return the tensor that a pickle describes, by its opcodes alone.
+def read_torch(folder: Path, files: Sequence[str]) -> Dump | None:
+    """Make the records of all tensors and numbers in these files; None where none of them is a zip archive.
 
     Raises:
-        ValueError: it describes anything else.
+        TraceError: one is no file of torch.save, is damaged, or holds nothing.
     """
-    machine = _Machine()
-    for opcode, argument, _ in pickletools.genops(data):
-        step = _OPCODES.get(opcode.name)
-        if step is None:
-            message = f"its pickle has the opcode {opcode.name}, which no single tensor needs; nothing is unpickled"
-            raise ValueError(message)
-        step(machine, argument)
-    if len(machine.stack) != 1 or not isinstance(machine.stack[0], _Tensor):
-        message = f"it holds {_shown(machine.stack)}, which is no tensor"
+    reader = _Reader(folder)
+    mine = [file for file in files if reader.is_mine(file)]
+    if not mine:
+        return None
+    for file in mine:
+        reader.read(file)
+    tensors = sum(record.kind == "tensor" for record in reader.records)
+    passed_over = dict.fromkeys(reader.texts)
+    return Dump(
+        folder=folder,
+        records=reader.records,
+        tensors=Files(folder, one_tensor_each=tensors <= len(mine), opener=reader.opened),
+        ordered=False,
+        tool="torch.save",
+        unread=reader.unread,
+        known=mine,
+        notes=_notes(list(passed_over), wide=reader.wide),
+    )
+
+
+FORMAT: Final = Format(
+    name=".pt",
+    suffix=_SUFFIXES,
+    asked=6,
+    read=read_torch,
+    found_by="files of torch.save (.pt, .pth, .bin, .ckpt)",
+    alone=True,
+)
+
+
+def _notes(texts: Sequence[str], *, wide: int) -> tuple[str, ...]:
+    """Return what is to be said of the files."""
+    notes = []
+    if texts:
+        notes.append(f"passed over, since they are no numbers: {', '.join(texts[:3])}{', …' if len(texts) > 3 else ''}")  # noqa: PLR2004
+    if wide:
+        notes.append(f"float8 is read as float16, which is exact: {wide} tensors")
+    return tuple(notes)
+
+
+@dataclass
+class _Reader:
+    """Reads files of torch.save in one folder.
+
+    Attributes:
+        records: What was read so far.
+        unread: What is in them and was not.
+        texts: The keys of what is neither tensor nor number.
+        wide: How many tensors are read in a wider type.
+    """
+
+    folder: Path
+    records: list[Record] = field(default_factory=list)
+    unread: dict[str, str] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
+    wide: int = 0
+    _places: dict[str | None, _Place] = field(default_factory=dict)
+
+    def is_mine(self, file: str) -> bool:
+        """Tell whether a file is to be read here: a `.ckpt` that is no archive is of another program."""
+        if not file.endswith(".ckpt"):
+            return True
+        with os.fdopen(open_inside(self.folder, file), "rb") as opened:
+            return opened.read(len(_ZIP)) == _ZIP
+
+    def read(self, file: str) -> None:
+        """Make the records of one file.
+
+        Raises:
+            TraceError: it is none of torch.save, is damaged, or holds nothing.
+        """
+        where = f"{self.folder / file}"
+        with os.fdopen(open_inside(self.folder, file), "rb") as opened:
+            try:
+                _check_zip(opened)
+                with _Archive(opened, _LONGEST_PICKLE) as archive:
+                    for name, value in leaves(archive.content):
+                        self._add(archive, file, name, value)
+            except _DAMAGED as error:
+                message = f"{where} cannot be read as a file of torch.save: {error!s:.300}"
+                raise TraceError(message) from error
+
+    def _add(self, archive: _Archive, file: str, name: str, value: Any) -> None:
+        """Make the record of one value, or note why there is none."""
+        own = name.removeprefix(_WRAPPING)
+        native = f"{file}/{own}" if own else file
+        address, stage = place(beside(file, own) if own else file.rpartition(".")[0])
+        record = Record(address=address, stage=stage, shard=file, native=native)
+        if isinstance(value, Tensor):
+            self._add_tensor(archive, record, value)
+        elif isinstance(value, Unknown):
+            self.unread[_told(file, own)] = value.reason
+        elif _is_number(value):
+            self.records.append(msgspec.structs.replace(record, kind="value", value=plain_value(value)))
+        elif isinstance(value, int):
+            self.unread[_told(file, own)] = "is no number of 64 bits"
+        else:
+            self.texts.append(_told(file, own))
+
+    def _add_tensor(self, archive: _Archive, record: Record, tensor: Tensor) -> None:
+        """Make the record of a tensor."""
+        try:
+            found = archive.place(tensor)
+            made = _record(record, found)
+            checked_size(made, f"{self.folder / (record.shard or '')}")
+        except (ValueError, KeyError) as error:
+            name = (record.native or "").removeprefix(record.shard or "").removeprefix("/")
+            self.unread[_told(record.shard or "", name)] = f"cannot be read: {error!s:.300}"
+            return
+        self._places[record.native] = found
+        self.records.append(made)
+        self.wide += tensor.storage.dtype in FLOAT8
+
+    def opened(self, record: Record, files: Files) -> NDArray[Any]:
+        """Return a tensor that does not lie in C order, or whose type numpy lacks.
+
+        Raises:
+            TraceError: the file has become shorter since.
+        """
+        start, size, tensor = self._places[record.native]
+        data = files.content(record.shard or "")
+        if start + size > len(data):
+            message = f"{self.folder / (record.shard or '')} has {len(data)} bytes; {record.address!r} ends at byte {start + size}"
+            raise TraceError(message)
+        dtype = tensor.storage.dtype
+        kind = np.dtype(np.uint8) if dtype in FLOAT8 else storage(dtype)
+        whole = np.frombuffer(data, kind, size // kind.itemsize, start)[tensor.offset :]
+        steps = [stride * kind.itemsize for stride in tensor.strides]
+        elements = np.ascontiguousarray(np.lib.stride_tricks.as_strided(whole, tensor.shape, steps)).reshape(
+            tensor.shape
+        )
+        return widened(elements, dtype) if dtype in FLOAT8 else elements
+
+
+def _check_zip(file: BinaryIO) -> None:
+    """Refuse what is no zip archive.
+
+    Raises:
+        ValueError: it is none.
+    """
+    start = file.read(len(_OLD))
+    if start == _OLD:
+        message = "it has the form of torch before 1.6; load it with torch and save it again"
         raise ValueError(message)
-    return machine.stack[0]
+    if not start.startswith(_ZIP):
+        message = "it is no zip archive"
+        raise ValueError(message)
+
+
+def _record(named: Record, place: _Place) -> Record:
+    """Return the record of a tensor, with an offset where it is a plain view of its file."""
+    tensor = place.tensor
+    dtype, shape = tensor.storage.dtype, tensor.shape
+    if dtype in FLOAT8:
+        return msgspec.structs.replace(named, shape=shape, dtype=WIDENED)
+    offset = None
+    if _contiguous(tensor) and 0 not in shape:
+        offset = place.start + tensor.offset * _item_size(dtype)
+    return msgspec.structs.replace(named, shape=shape, dtype=dtype, offset=offset)
+
+
+def _is_number(value: object) -> bool:
+    """Tell whether something is a number of at most 64 bits, or a truth value."""
+    if isinstance(value, int):
+        return abs(value) < _LARGEST_NUMBER
+    return isinstance(value, float)
+
+
+def _told(file: str, name: str) -> str:
+    """Return how a part of a file is called."""
+    return f"{file}: {name}" if name else file

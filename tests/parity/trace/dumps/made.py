@@ -59,6 +59,25 @@ def write_pt(path: Path, array: np.ndarray, dtype: str = "", **options: Any) -> 
             archive.writestr(f"{path.stem}/{name}", content)
 
 
+def write_state(path: Path, tensors: dict[str, np.ndarray], *, wrapped: str = "", rest: bytes = b"") -> None:
+    """Write tensors by name as torch.save does a dictionary; `wrapped` in another one, `rest` are opcodes of more items."""
+    items = b""
+    for number, (name, array) in enumerate(tensors.items()):
+        tensor = pickled(array, array.dtype.name)[2:-1]
+        items += text(name) + tensor.replace(b"X\x01\x00\x00\x000q\x03", text(str(number)) + b"q\x03")
+    inner = b"}(" + items + rest + b"u"
+    data = b"\x80\x02" + (b"}" + text(wrapped) + inner + b"s" if wrapped else inner) + b"."
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{path.stem}/data.pkl", data)
+        for number, array in enumerate(tensors.values()):
+            archive.writestr(f"{path.stem}/data/{number}", array.tobytes())
+
+
+def text(value: str) -> bytes:
+    """Return the opcode of a text."""
+    return b"X" + len(value.encode()).to_bytes(4, "little") + value.encode()
+
+
 def described(array: np.ndarray, file: str) -> dict[str, Any]:
     """Return what msprobe's dump.json says of a tensor."""
     return {"type": "torch.Tensor", "dtype": f"torch.{array.dtype}", "shape": list(array.shape), "data_name": file}

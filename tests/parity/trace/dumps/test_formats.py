@@ -19,7 +19,14 @@ DOCUMENT = Path(__file__).parents[4] / "docs" / "other-dumps.md"
 def test_the_document_names_every_format_in_its_table():
     table = [line for line in DOCUMENT.read_text().splitlines() if line.startswith("| ")][1:]
     assert all(any(each.name in line for line in table) for each in recognise.formats())
-    assert [each.name for each in recognise.formats()] == ["msprobe", "TroubleShooter", ".npy", "safetensors", ".npz"]
+    assert [each.name for each in recognise.formats()] == [
+        "msprobe",
+        "TroubleShooter",
+        ".npy",
+        "safetensors",
+        ".npz",
+        ".pt",
+    ]
 
 
 RAW = '''
@@ -73,7 +80,8 @@ def test_a_further_format_is_one_file(raw):
     assert compare(reference, [Trace.open(raw / "b")]).verdict == "MISMATCH"
     (raw / "none").mkdir()
     with pytest.raises(
-        TraceError, match=r"nor .npy files, .npz files, .raw files, .safetensors files or msprobe's dump"
+        TraceError,
+        match=r"nor .npy files, .npz files, .raw files, .safetensors files, files of torch.* or msprobe's dump",
     ):
         Trace.open(raw / "none")
 

@@ -140,7 +140,8 @@ EVIL = b"\x80\x02cos\nsystem\nX\x0a\x00\x00\x00touch evil\x85R."
     [
         ({"pickle": EVIL}, "nothing is unpickled"),
         ({"pickle": b"\x80\x02cbuiltins\neval\nX\x01\x00\x00\x001\x85R."}, "nothing is unpickled"),
-        ({"pickle": b"\x80\x02}."}, "opcode EMPTY_DICT"),
+        ({"pickle": b"\x80\x02}."}, "it holds {}, which is no tensor"),
+        ({"pickle": b"\x80\x02\x8f."}, "opcode EMPTY_SET"),
         ({"pickle": b"\x80\x02K\x01."}, "no tensor"),
         ({"pickle": b"\x80\x02"}, "one tensor of torch.save"),
         ({"pickle": b"0."}, "one tensor of torch.save"),
