@@ -6,14 +6,23 @@ import json
 import os
 import subprocess
 import sys
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
 SLOW_FIRST = ("tests/meta", "tests/gold", "tests/mindone_sdxl", "tests/torch_refs", "tests/ms_candidates")
 """Folders whose files are handed out first, so that no worker begins a long file when the other one ends."""
+settings.register_profile("day", max_examples=100, deadline=None, derandomize=True)
+settings.register_profile("night", max_examples=5_000, deadline=None, print_blob=True)
+settings.load_profile("day")  # or what --hypothesis-profile says
+
+NEEDED = {"torch": ("torch", "diffusers", "transformers"), "mindspore": ("mindspore",)}
+"""What a test with a marker needs; without it the test is skipped."""
 
 
 def pytest_configure() -> None:
@@ -39,6 +48,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return found[0] if found else len(SLOW_FIRST)
 
     items.sort(key=place)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a framework that is not here."""
+    for marker, names in NEEDED.items():
+        lacking = [name for name in names if not is_here(name)]
+        if lacking and item.get_closest_marker(marker):
+            pytest.skip(f"needs the extra [{marker}]: {', '.join(lacking)} cannot be imported")
+
+
+@cache
+def is_here(name: str) -> bool:
+    """Tell whether a package is installed."""
+    return find_spec(name) is not None
 
 
 class Finished(NamedTuple):

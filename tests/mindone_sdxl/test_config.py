@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("yaml", reason="needs the extra [mindspore]")
+
 import yaml
 
 from mindone_sdxl.config import SDXLConfig, UNetConfig, from_diffusers

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+pytest.importorskip("PIL", reason="needs the extra [mindspore]")
+
 from PIL import Image
 
 from test_variants import EDM, MEAN, STD, changed

@@ -9,6 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
+pytest.importorskip("yaml", reason="needs the extra [mindspore]")
+
 from mindone_sdxl.config_yaml import from_yaml
 from mindone_sdxl.errors import ConfigError, InputError
 from mindone_sdxl.models import find_model, tokenizers

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+pytest.importorskip("tokenizers", reason="needs the extra [mindspore]")
+
 from mindone_sdxl.tokenizer import CLIPTokenizer, pad_token_of
 
 pytestmark = pytest.mark.torch

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytest.importorskip("yaml", reason="needs the extra [mindspore]")
+
 from mindone_sdxl.config import from_diffusers
 from mindone_sdxl.config_yaml import from_yaml
 from mindone_sdxl.errors import ConfigError, InputError

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytest.importorskip("yaml", reason="needs the extra [mindspore]")
+
 from mindone_sdxl.candidate import candidate as mindone
 from parity.conformance import CandidateTests
 from tests.conftest import run_parity

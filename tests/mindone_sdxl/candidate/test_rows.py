@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytest.importorskip("yaml", reason="needs the extra [mindspore]")
+
 from mindone_sdxl.candidate.rows import FUNCTIONS, not_compared, rows
 from mindone_sdxl.config import SDXLConfig
 from mindone_sdxl.names import module_table

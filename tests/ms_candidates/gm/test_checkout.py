@@ -2,6 +2,8 @@
 
 import pytest
 
+pytest.importorskip("yaml", reason="needs the extra [mindspore]")
+
 from ms_candidates.gm import checkout
 from ms_candidates.gm.candidate import candidate
 from ms_candidates.gm.checkout import INFERENCE, explicit_casts, find

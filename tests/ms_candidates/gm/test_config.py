@@ -3,6 +3,9 @@
 from dataclasses import replace
 
 import pytest
+
+pytest.importorskip("yaml", reason="needs the extra [mindspore]")
+
 import yaml
 
 from mindone_sdxl.config import SDXLConfig, from_diffusers

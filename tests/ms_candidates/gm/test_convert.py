@@ -2,6 +2,8 @@
 
 import pytest
 
+pytest.importorskip("yaml", reason="needs the extra [mindspore]")
+
 from ms_candidates.gm.convert import main
 from tests.ms_candidates.gm.test_checkout import made_checkout
 

@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+pytest.importorskip("yaml", reason="needs the extra [mindspore]")
+
 from mindone_sdxl.candidate.rows import FUNCTIONS, SIZES
 from mindone_sdxl.candidate.rows import rows as port_rows
 from mindone_sdxl.config import SDXLConfig

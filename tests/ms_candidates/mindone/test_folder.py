@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+
+pytest.importorskip("safetensors", reason="needs the extra [mindspore]")
+
 from safetensors.numpy import load_file
 
 from ms_candidates.mindone.folder import readable

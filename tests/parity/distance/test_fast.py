@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from parity.distance import fast
@@ -97,7 +97,6 @@ def draw_pair(data: st.DataObject, count: int) -> list[Tensor]:
     return found
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_any_pair_has_the_same_distances(data: st.DataObject) -> None:
     tensors = draw_pair(data, data.draw(st.sampled_from([2, 3])))
@@ -105,7 +104,6 @@ def test_any_pair_has_the_same_distances(data: st.DataObject) -> None:
     agree(compiled(measure, *tensors), measure(*tensors), sums)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_any_error_has_the_same_place(data: st.DataObject) -> None:
     exact, candidate = draw_pair(data, 2)
@@ -115,7 +113,6 @@ def test_any_error_has_the_same_place(data: st.DataObject) -> None:
     agree(compiled(locate, *given_), locate(*given_), {"cosine"})
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_any_pair_has_the_same_ulps(data: st.DataObject) -> None:
     exact, candidate = draw_pair(data, 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from parity.distance.grid import WORDS, on_half_grid, on_half_grid_many
@@ -28,7 +28,6 @@ def test_denormals_of_float16_count_for_nothing() -> None:
     assert on_half_grid(Tensor(np.array([6e-8, 1.0], np.float16), "float16"))
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_small_tensors_are_told_together_as_each_alone(data: st.DataObject) -> None:
     layout, *sides = drawn.pairs(data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from parity.distance.marks import blank, joined, scattered, spread, windows
@@ -12,7 +12,6 @@ from parity.distance.marks import blank, joined, scattered, spread, windows
 from . import drawn
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_marks_of_any_stretches_join_to_those_of_the_whole(data: st.DataObject) -> None:
     shape = tuple(data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=5)))
@@ -23,7 +22,6 @@ def test_marks_of_any_stretches_join_to_those_of_the_whole(data: st.DataObject) 
         np.testing.assert_array_equal(marks, mask.any(axis=others))
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_a_spread_stretch_marks_what_it_reaches(data: st.DataObject) -> None:
     shape = tuple(data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=4)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from parity.distance.batch import measure_many
@@ -117,7 +117,6 @@ def test_three_tensors_are_measured_in_one_pass() -> None:
     assert found.working_max == pytest.approx(float(np.abs(own - exact).max()), rel=RIGHT)
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_any_finite_float32_pair_is_measured_right(data: st.DataObject) -> None:
     number = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -129,7 +128,6 @@ def test_any_finite_float32_pair_is_measured_right(data: st.DataObject) -> None:
     check(together(Tensor(x, "float32"), Tensor(c, "float32")), wanted)
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_any_finite_float64_pair_is_measured_right(data: st.DataObject) -> None:
     number = st.floats(allow_nan=False, allow_infinity=False)

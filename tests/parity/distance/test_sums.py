@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from parity.distance.exact import measure_exact
@@ -20,7 +20,6 @@ from . import drawn
 PROPERTIES = [name for name, value in vars(Distances).items() if isinstance(value, property)]
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_any_split_of_a_pair_adds_up_to_the_whole(data: st.DataObject) -> None:
     types = [data.draw(st.sampled_from(drawn.FLOATS)) for _ in range(data.draw(st.sampled_from([2, 3])))]
@@ -37,7 +36,6 @@ def test_any_split_of_a_pair_adds_up_to_the_whole(data: st.DataObject) -> None:
         assert found.squares == pytest.approx(wanted.squares, rel=1e-6)
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_any_split_of_integers_adds_up_to_the_whole(data: st.DataObject) -> None:
     numbers = st.lists(st.integers(-3, 3), min_size=1, max_size=30)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from parity.distance.tensor import Tensor
@@ -33,7 +33,6 @@ def test_ulps_count_representable_numbers(name: str, steps: int) -> None:
     assert count([smallest], [-smallest]) == 2.0
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_small_pairs_are_counted_together_as_each_alone(data: st.DataObject) -> None:
     layout, *sides = drawn.pairs(data)

@@ -7,7 +7,7 @@ import math
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from parity.distance import fast, where
@@ -19,7 +19,6 @@ from parity.dtypes import narrow, widen
 from . import drawn
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_a_planted_error_is_found_at_its_place(data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(["float64", "float32", "float16", "bfloat16"]))
@@ -130,7 +129,6 @@ def test_a_search_that_knows_the_peak_ends_at_the_same_place(name: str) -> None:
     assert locate(first, second, 1.0, None, measured.error_max).cosine == pytest.approx(1.0, abs=1e-3)
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_small_pairs_are_seen_together_as_each_alone(data: st.DataObject) -> None:
     layout, *sides = drawn.pairs(data)
@@ -154,7 +152,6 @@ def test_a_scattered_error_of_a_flat_tensor_has_no_range(marked: list[int], word
 
 
 @pytest.mark.parametrize("way", ["numpy", "compiled"])
-@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_sights_of_any_stretches_add_up_to_that_of_the_whole(way: str, data: st.DataObject) -> None:
     """As long as no stretch is outside so densely that it counts as a whole."""

@@ -12,7 +12,9 @@ from parity.mapping.propose import propose
 from parity.trace import Row, Trace
 from tests.parity.mapping import made
 
-several = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+several = settings(
+    max_examples=settings.default.max_examples // 8, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @pytest.fixture
@@ -222,7 +224,7 @@ def test_hundreds_of_modules_take_seconds(fresh):
     network = made.compute(40, 3)
     reference = made.reference_trace(fresh(), network)
     candidate = made.candidate_trace(fresh(), network, reference)
-    started = time.perf_counter()
+    started = time.process_time()
     mapping = propose(reference, candidate)
-    assert time.perf_counter() - started < 60.0
+    assert time.process_time() - started < 60.0
     assert names_of(mapping) == made.truth(40)

@@ -240,17 +240,18 @@ def test_a_full_disk_surfaces_at_the_next_call(tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     writer = TraceWriter(tmp_path / "t", manifest("npy"))
 
-    def recorded() -> int:
+    taken: list[int] = []
+
+    def recorded() -> None:
         with writer.run("r", mode="run", dtype="float64") as run:
             for number in range(100_000):
                 run.tensor(f"unet.{number}:output", np.full(20_000, number, np.float64))
-        return number
+                taken.append(number)
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
-        start = time.monotonic()
         with pytest.raises(TraceError, match=r"writing the trace failed: .*File too large"):
             recorded()
-        assert time.monotonic() - start < 5
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert len(taken) < 2_000  # no more than waits to be written: not the run's end

@@ -52,7 +52,7 @@ class Conformance:
     store: str
 
     @given(st.lists(tensors(), min_size=1, max_size=8))
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+    @settings(max_examples=settings.default.max_examples // 2, suppress_health_check=[HealthCheck.differing_executors])
     def test_every_tensor_comes_back_with_its_bytes(self, drawn):
         with TemporaryDirectory() as folder:
             writer = TraceWriter(folder + "/t", manifest(self.store), shard_bytes=64)
