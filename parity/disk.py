@@ -30,7 +30,7 @@ from parity.errors import OutputError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["check_file", "claimed", "write", "write_together", "writing"]
+__all__ = ["check_file", "claimed", "is_partial", "write", "write_together", "writing"]
 
 _PARTIAL: Final = ".parity-*.partial"
 _TRIES: Final = 1000
@@ -233,6 +233,11 @@ def _explained(path: Path) -> Iterator[None]:
     except OSError as error:
         message = f"{path} cannot be written: {error.strerror or error}; make room there, or give another place"
         raise OutputError(message) from error
+
+
+def is_partial(path: Path) -> bool:
+    """Tell whether a file is one that a writer has not named yet, or never will."""
+    return path.match(_PARTIAL)
 
 
 def _beside(path: Path) -> Path:

@@ -38,7 +38,9 @@ from parity.trace import (
     Trace,
     TraceWriter,
     WeightDigests,
+    check_same,
     check_unused,
+    place,
     write_injection,
 )
 from parity.trace.digests import digest_of_case
@@ -96,6 +98,12 @@ class Options:
     def twin(self) -> bool:
         """Whether the runs in float64 are wanted beside the working run."""
         return not self.dtypes or "float64" in self.dtypes
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """What must be the same for an interrupted recording to be continued, beside the case."""
+        steps = "all" if self.steps is None else ",".join(map(str, sorted(self.steps)))
+        return {"taps": self.taps or "all", "steps": steps, "device": self.device}
 
     @property
     def wanted(self) -> Filter:
@@ -199,16 +207,25 @@ def record(
     Raises:
         CaseError: the case's weights are not there or are none for this reference.
         InputError: types, device, taps or steps cannot be had.
-        TraceError: `out` holds a trace already, or cannot be written.
+        TraceError: `out` holds a trace already, someone's own files, or what cannot be resumed.
+        OutputError: `out` cannot be written to, or another process writes there.
         AddressError: the reference has a path of no component that it declares.
         ParityError: the twin lacks a part that the working run has.
     """
-    started = time.perf_counter()
-    options = options or Options()
+    options, tell = options or Options(), progress or _silent
     check(resolved, out, options)
     resolved.require(reference.sections, reference.name)
+    with place(out, resume=options.resume):
+        if _is_finished(resolved, reference, Path(out), options):
+            tell("recorded already", 1, 1)
+            return Trace.open(out)
+        return _record(resolved, reference, out, options, tell)
+
+
+def _record(resolved: Resolved, reference: Reference, out: str | Path, options: Options, tell: Tell) -> Trace:
+    """Run `reference` and write its trace to a folder that is kept for it."""
+    started = time.perf_counter()
     working, wanted = options.working(resolved), options.wanted
-    tell = progress or _silent
     tell("load", 0, 1)
     system = reference.load(resolved, device=options.device, dtype=working, source=options.source)
     tell("load", 1, 1)
@@ -238,12 +255,11 @@ def check(resolved: Resolved, out: str | Path, options: Options) -> None:
     Raises:
         CaseError: the case's files are not there.
         InputError: types or steps cannot be had.
-        TraceError: `out` holds a trace already.
+        TraceError: `out` holds a trace already, or someone's own files.
     """
     options.working(resolved)
     _check_steps(resolved, options)
-    if not options.resume:
-        check_unused(out)
+    check_unused(out, resume=options.resume)
     _ = resolved.model_path, resolved.config_path, resolved.image_path
 
 
@@ -397,14 +413,33 @@ def _check_steps(resolved: Resolved, options: Options) -> None:
         raise InputError(message)
 
 
+def _is_finished(resolved: Resolved, reference: Reference, out: Path, options: Options) -> bool:
+    """Tell whether a recording that is to be resumed is there as a whole.
+
+    Raises:
+        TraceError: it is one of something else.
+    """
+    if not (out / "manifest.json").exists():
+        return False
+    before = Trace.open(out, allow_incomplete=True).manifest
+    asked = {
+        "side": "reference",
+        "name": reference.name,
+        "case_digest": digest_of_case(resolved.plain(reference.sections)),
+    }
+    check_same(out, before, asked | {"store": options.store, "conditions": options.conditions})
+    wanted = {options.working(resolved), *(("float64", "forced", "steps") if options.twin else ())}
+    return before.status == "complete" and wanted <= before.runs.keys()
+
+
 def _manifest(resolved: Resolved, reference: Reference, system: System, options: Options) -> Manifest:
     """Return the manifest before the first run."""
-    case = resolved.plain(reference.sections)
     return Manifest(
         side="reference",
         name=reference.name,
-        case=case,
-        case_digest=digest_of_case(case),
+        case=resolved.plain(reference.sections),
+        case_digest=digest_of_case(resolved.plain(reference.sections)),
+        conditions=options.conditions,
         sources=resolved.told(reference.sections),
         provenance=provenance.describe(system.provenance()) | _paths(resolved),
         policy=system.policy(),

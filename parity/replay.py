@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, cast, get
 
 import msgspec
 import numpy as np
+import xxhash
 
 from parity import points, provenance
 from parity.address import Address, path_of, pattern, step_of
@@ -31,7 +32,7 @@ from parity.digests import UNCHANGED, digest
 from parity.dtypes import bits, is_float, narrow, widen
 from parity.errors import InputError, RepairError, TraceError, nearest
 from parity.repair import Repairs
-from parity.trace import Manifest, Mode, RunReader, RunWriter, Trace, TraceWriter, check_unused
+from parity.trace import Manifest, Mode, RunReader, RunWriter, Trace, TraceWriter, place
 from parity.trace.schema import WeightDigests
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ __all__ = [
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 _DEVICES: Final = ("CPU", "Ascend")
+_PLATFORM: Final = frozenset({
+    "parity", "python", "numpy", "machine", "environment", "framework", "versions", "device", "threads", "precision_mode",
+    "hf32",
+})  # fmt: skip
+"""What of the provenance may not change while a replay is interrupted."""
 _CALLS_TOLD: Final = 50  # of the layer replay, from one word of progress to the next
 
 
@@ -201,6 +207,7 @@ class Options:
         store: Format of the tensors.
         command: The options with which the same candidate is built again, for the manifest.
         follow: Where the trace is still being recorded.
+        resume: Continue an interrupted replay.
     """
 
     modes: tuple[Mode, ...] = MODES
@@ -214,6 +221,7 @@ class Options:
     store: Store = "hdf5"
     command: tuple[str, ...] = ()
     follow: Following | None = None
+    resume: bool = False
 
     def __post_init__(self) -> None:
         """Check what needs no trace.
@@ -386,27 +394,42 @@ def replay(
     """Replay `trace` in `candidate` and write the candidate's trace to `out`.
 
     Raises:
-        TraceError: the reference's trace is damaged, not complete or lacks a run that a type needs.
+        TraceError: the reference's trace is damaged, not complete or lacks a run that a type needs; `out` holds a trace
+            already, someone's own files, or what cannot be resumed.
+        OutputError: `out` cannot be written to, or another process writes there.
         AlignmentError: the candidate lacks a cell that its table names.
         WeightsError: the checkpoint does not fit.
     """
-    check_unused(out)
+    with place(out, resume=options.resume):
+        return _replay(trace, candidate, out, options, progress)
+
+
+def _replay(
+    trace: Path, candidate: Candidate, out: Path, options: Options, progress: Callable[[str, int, int], None]
+) -> Trace:
+    """Replay into a folder that is kept for it; of a replay that is resumed, the runs that are complete stay."""
     reference = options.follow.begin(trace, candidate) if options.follow else Trace.open(trace)
     dtypes = options.dtypes or tuple(dict.fromkeys(("float64", _working(reference))))
     requests = {dtype: request_of(reference, trace, out, options, dtype) for dtype in dtypes}
     rows, not_compared = candidate.alignment(requests[dtypes[0]])
     alignment = Alignment(rows, not_compared, _known_paths(reference))
-    writer = TraceWriter(out, _manifest(reference, candidate, alignment, options))
+    writer = TraceWriter(out, _manifest(reference, candidate, alignment, options), resume=options.resume)
+    writer.discard_unfinished()
     replayer = _Replayer(reference, alignment, writer, options, progress)
     started = time.perf_counter()
     for dtype, request in requests.items():
+        modes = [mode for mode in options.modes if f"{mode}-{dtype}" not in writer.manifest.runs]
+        if not modes:
+            progress(f"replayed {dtype} already", 1, 1)
+            continue
         progress(f"load {dtype}", 0, 1)
         system = candidate.build(request)
+        _check_platform(out, writer.manifest, system)
         replayer.prepare(system)
         if dtype == dtypes[0]:
             _describe(writer.manifest, system)
-        replayer.run(system, dtype)
-    writer.manifest.wall_s = time.perf_counter() - started
+        replayer.run(system, dtype, modes)
+    writer.manifest.wall_s += time.perf_counter() - started
     if options.follow:
         reference = options.follow.end(trace)
     writer.manifest.reference_digest = reference.digest
@@ -481,11 +504,11 @@ class _Replayer:
         for kind, errors in system.floors().items():
             manifest.floors[kind] = manifest.floors.get(kind, {}) | errors
 
-    def run(self, system: System, dtype: str) -> None:
-        """Run a system of a type in every mode."""
+    def run(self, system: System, dtype: str, modes: Sequence[Mode]) -> None:
+        """Run a system of a type in some modes."""
         options = self._options
         given = given_of(self._reference, dtype, options.repairs.noise_shift)
-        for mode in options.modes:
+        for mode in modes:
             with self._writer.run(f"{mode}-{dtype}", mode=mode, dtype=dtype, only=options.only) as run:
                 reporter = Reporter(run, given, self._alignment, system, options.only)
                 reporter.substituting(options.repairs.substituted)
@@ -534,6 +557,35 @@ def _apply(system: System, repairs: Repairs) -> dict[str, str]:
     return refused
 
 
+def _check_platform(out: Path, manifest: Manifest, system: System) -> None:
+    """Refuse to continue what another platform began.
+
+    Raises:
+        TraceError: a version or the device is another one.
+    """
+    now = provenance.describe(system.provenance())
+    for key in _PLATFORM & manifest.provenance.keys() & now.keys():
+        old, new = manifest.provenance[key], now[key]
+        if old != new:
+            message = f"{out} cannot be resumed: its {key} is {old!r}, now {new!r}; choose another folder"
+            raise TraceError(message)
+
+
+def _conditions(reference: Trace, alignment: Alignment, options: Options) -> dict[str, str]:
+    """Return what must be the same for an interrupted replay to be continued, beside the case."""
+    given = {name: run.info.records_digest for name, run in zip(reference.runs, reference.readers, strict=True)}
+    working = _working(reference)
+    parts = {
+        "reference": {name: given.get(name) for name in ("float64", working)},
+        "alignment": [alignment.rows, alignment.not_compared],
+        "repairs": options.repairs,
+        "plant": options.plant.read_bytes() if options.plant else None,
+    }
+    digests = {name: xxhash.xxh3_128_hexdigest(msgspec.json.encode(part)) for name, part in parts.items()}
+    chosen = {"weights": options.weights, "source": options.source, "device": options.device, "only": options.only}
+    return digests | {name: str(value) for name, value in chosen.items()}
+
+
 def _working(reference: Trace) -> str:
     """Return the type of the reference's working run."""
     return str(reference.manifest.case["precision"]["dtype"])
@@ -559,6 +611,7 @@ def _manifest(reference: Trace, candidate: Candidate, alignment: Alignment, opti
         name=candidate.name,
         case=reference.manifest.case,
         case_digest=reference.manifest.case_digest,
+        conditions=_conditions(reference, alignment, options),
         sources=reference.manifest.sources,
         components=reference.manifest.components,
         functions=reference.manifest.functions,

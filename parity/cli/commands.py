@@ -51,6 +51,7 @@ As = Annotated[
     typer.Option("--as", help="What files hold: weights, to be equal, or activations; default: by names."),
 ]
 Jobs = Annotated[int | None, typer.Option("--jobs", help="Threads; default: one per core.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue what was interrupted; what is complete is kept.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 
 
@@ -66,7 +67,7 @@ def record(
     taps: Taps = None,
     steps: Steps = None,
     size: PixelSize = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a recording that was interrupted.")] = False,  # noqa: FBT002
+    resume: Resume = False,  # noqa: FBT002
     estimate: Annotated[bool, typer.Option("--estimate", help="Run two steps and say how large it will be.")] = False,  # noqa: FBT002
 ) -> None:
     """Run the reference and write its trace."""
@@ -97,6 +98,7 @@ def replay(
     repair: Annotated[Path | None, typer.Option("--repair", help="A file of edits to apply first.")] = None,
     plant: Plant = None,
     store: StoreName = "hdf5",
+    resume: Resume = False,  # noqa: FBT002
     native: Annotated[bool, typer.Option("--native", help="Run freely and record every cell's own name.")] = False,  # noqa: FBT002
     follow: Annotated[
         str | None, typer.Option("--follow", hidden=True, help="PARENT:CORE, see parity.replay.Following.")
@@ -108,7 +110,7 @@ def replay(
 
     asked = Replaying(
         candidate=candidate, source=source, weights=weights, plant=plant, mode=mode, dtype=dtype, store=store,
-        device=device, only=only, repair=repair, follow=follow,
+        device=device, only=only, repair=repair, follow=follow, resume=resume,
     )  # fmt: skip
     if native:
         mapping.native(trace, out, asked)
@@ -179,15 +181,24 @@ def run(
     store: StoreName = "hdf5",
     tolerances: Tolerances = None,
     jobs: Jobs = None,
+    resume: Resume = False,  # noqa: FBT002
     json: Json = False,  # noqa: FBT002
 ) -> None:
     """Record, replay, compare, diagnose and report, each side in its own process."""
     from parity.cli import run as runner
     from parity.cli.options import Recording, Replaying
 
-    recording = Recording(case=case, reference=reference, source=reference_source, store=store, dtype=dtype, size=size)
+    recording = Recording(
+        case=case, reference=reference, source=reference_source, store=store, dtype=dtype, size=size, resume=resume
+    )
     replaying = Replaying(
-        candidate=candidate, source=candidate_source, weights=weights, plant=plant, mode=mode, store=store
+        candidate=candidate,
+        source=candidate_source,
+        weights=weights,
+        plant=plant,
+        mode=mode,
+        store=store,
+        resume=resume,
     )
     result = runner.run(recording, replaying, out, tolerances=tolerances, jobs=jobs)
     _finish(result, json=json)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +15,7 @@ from parity.components import IMAGE
 from parity.errors import ChildError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -44,7 +45,7 @@ def record(asked: Recording, out: Path) -> None:
 
     resolved, options = asked.resolved(), asked.options()
     recorder.check(resolved, out, options)
-    with bar("record") as progress, points.guarded_adapter("reference", asked.reference):
+    with _resumable(out), bar("record") as progress, points.guarded_adapter("reference", asked.reference):
         trace = recorder.record(resolved, recorder.find(asked.reference), out, options, progress=progress)
     say(sizing.saved(trace))
 
@@ -55,9 +56,22 @@ def replay(trace: Path, out: Path, asked: Replaying) -> None:
     from parity.trace import check_unused
 
     options = asked.options(trace)
-    check_unused(out)
-    with bar("replay") as progress, points.guarded_adapter("candidate", asked.candidate):
+    check_unused(out, resume=asked.resume)
+    with _resumable(out), bar("replay") as progress, points.guarded_adapter("candidate", asked.candidate):
         replayer.replay(trace, replayer.find(asked.candidate), out, options, progress)
+
+
+@contextmanager
+def _resumable(out: Path) -> Iterator[None]:
+    """Say of a trace that a block leaves unfinished how it is continued."""
+    from parity.trace import is_unfinished
+
+    try:
+        yield
+    except BaseException:
+        if is_unfinished(out):
+            say(f"{out} is not complete; the same command with --resume goes on from what is")
+        raise
 
 
 def compare(

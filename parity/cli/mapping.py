@@ -23,12 +23,15 @@ def native(trace: Path, out: Path, asked: Replaying) -> None:
     """Run a candidate freely in one type and write every cell's outputs under its own name.
 
     Raises:
-        InputError: several types were asked for, or the candidate's system is not made of cells.
+        InputError: several types were asked for, the candidate's system is not made of cells, or it is to be resumed.
     """
     from parity import replay as replayer
     from parity.cli.options import types
-    from parity.trace import Trace
+    from parity.trace import Trace, place
 
+    if asked.resume:
+        message = "--native writes one run, which cannot be resumed; leave --resume out"
+        raise InputError(message)
     reference = Trace.open(trace)
     chosen = types(asked.dtype) or (str(reference.manifest.case["precision"]["dtype"]),)
     if len(chosen) != 1:
@@ -36,7 +39,7 @@ def native(trace: Path, out: Path, asked: Replaying) -> None:
         raise InputError(message)
     (dtype,) = chosen
     options = replayer.Options(device=asked.device, weights=asked.weights, source=asked.source)
-    with bar("replay") as progress, points.guarded_adapter("candidate", asked.candidate):
+    with place(out), bar("replay") as progress, points.guarded_adapter("candidate", asked.candidate):
         progress(f"load {dtype}", 0, 1)
         side = replayer.find(asked.candidate)
         system = side.build(replayer.request_of(reference, trace, out, options, dtype))

@@ -86,6 +86,7 @@ class Replaying:
     only: str | None = None
     repair: Path | None = None
     follow: str | None = None
+    resume: bool = False
 
     def options(self, trace: Path) -> replay.Options:
         """Return the options of the replayer of a trace.
@@ -102,7 +103,7 @@ class Replaying:
             source=self.source, only=self.only, plant=planted(self.plant, trace), store=self.store,
             repairs=repairs.read(self.repair) if self.repair else repairs.Repairs(),
             command=tuple(self._again()),
-            follow=replay.Following.parse(self.follow) if self.follow else None,
+            follow=replay.Following.parse(self.follow) if self.follow else None, resume=self.resume,
         )  # fmt: skip
 
     def _again(self) -> list[str]:
@@ -117,7 +118,7 @@ class Replaying:
     def words(self, trace: Path, out: Path) -> list[str]:
         """Return the arguments of the `parity replay` that writes this to `out`."""
         return [
-            str(trace), f"--store={self.store}", *self.side(), f"--out={out}", *named(dtype=self.dtype, mode=self.mode)
+            str(trace), f"--store={self.store}", *self.side(), f"--out={out}", *named(dtype=self.dtype, mode=self.mode, resume=self.resume),
         ]  # fmt: skip
 
 

@@ -10,10 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from parity import disk
 from parity.cli import flow
 from parity.cli.options import named, planted
 from parity.cli.processes import Child, finish, start, start_beside, stop
+from parity.cli.progress import say
+from parity.errors import TraceError
 from parity.replay import modes_of
+from parity.trace.manifest import read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,7 +34,13 @@ LARGE_MODEL_BYTES: Final = 2**30
 def run(
     recording: Recording, replaying: Replaying, out: Path | None, *, tolerances: Path | None, jobs: int | None
 ) -> Result:
-    """Do all four steps and return the result; exit codes are the caller's."""
+    """Do all four steps and return the result; exit codes are the caller's.
+
+    Raises:
+        TraceError: the folder holds someone's own files.
+        OutputError: it cannot be written to, or another process writes there.
+        ChildError: a side failed.
+    """
     case, resolved = recording.case, recording.resolved()
     planted(replaying.plant, case)
     out = out or Path("reports") / _title(case, replaying.plant)
@@ -38,25 +48,27 @@ def run(
     whole = replace(replaying, dtype=types, mode=modes_of(replaying.mode))
     beside = _is_small(resolved.model_path)
     trace, replays = out / "reference", _divided(whole, out) if beside else {out / "candidate": whole}
-    _remove([trace, *replays])
-    wall_s = _both_sides(
-        ["record", *recording.words(trace)],
-        [["replay", *part.words(trace, folder)] for folder, part in replays.items()],
-        beside=beside,
-    )
-    with _timed(wall_s, "compare"):
-        result = flow.compared(trace, list(replays), out=out, tolerances=tolerances, jobs=jobs)
-    chosen = _chosen(recording, replaying, tolerances, jobs)
-    result.commands = {
-        "repeat": _words(["parity", "run", str(case), f"--out={out}", *chosen]),
-        "replay": _words(["parity", "replay", str(trace), f"--out={out}/again", *replaying.side()]),
-        "compare": _words(["parity", "compare", str(trace), *map(str, replays), f"--out={out}"]),
-    }
-    result.wall_s = wall_s
-    flow.write(result, out)
-    if result.verdict != "MATCH":
-        with _timed(wall_s, "diagnose"):
-            result = flow.diagnose(out)
+    with disk.claimed(out):
+        _take_over(out, resume=recording.resume)
+        with _resumable(out):
+            wall_s = _both_sides(
+                ["record", *recording.words(trace)],
+                [["replay", *part.words(trace, folder)] for folder, part in replays.items()],
+                beside=beside,
+            )
+        with _timed(wall_s, "compare"):
+            result = flow.compared(trace, list(replays), out=out, tolerances=tolerances, jobs=jobs)
+        chosen = _chosen(recording, replaying, tolerances, jobs)
+        result.commands = {
+            "repeat": _words(["parity", "run", str(case), f"--out={out}", *chosen]),
+            "replay": _words(["parity", "replay", str(trace), f"--out={out}/again", *replaying.side()]),
+            "compare": _words(["parity", "compare", str(trace), *map(str, replays), f"--out={out}"]),
+        }
+        result.wall_s = wall_s
+        flow.write(result, out)
+        if result.verdict != "MATCH":
+            with _timed(wall_s, "diagnose"):
+                result = flow.diagnose(out)
     return result
 
 
@@ -95,11 +107,37 @@ def _is_small(model: Path) -> bool:
     return sum(path.stat().st_size for path in files if path.is_file()) <= LARGE_MODEL_BYTES
 
 
-def _remove(folders: Sequence[Path]) -> None:
-    """Remove the traces that an earlier run of this case left in its own folder."""
-    for folder in folders:
-        if (folder / "manifest.json").exists():
-            shutil.rmtree(folder)
+@contextmanager
+def _resumable(out: Path) -> Iterator[None]:
+    """Say how a run is continued whose block fails."""
+    try:
+        yield
+    except BaseException:
+        if _traces(out):
+            say(f"{out} keeps what is complete; the same command with --resume goes on from there")
+        raise
+
+
+def _traces(out: Path) -> list[Path]:
+    """Return the folders of the traces that a run has left in its folder."""
+    return [path.parent for name in ("reference", "candidate*") for path in sorted(out.glob(f"{name}/manifest.json"))]
+
+
+def _take_over(out: Path, *, resume: bool) -> None:
+    """Remove the traces that an earlier run left in its folder, unless they are to be continued.
+
+    Raises:
+        TraceError: it is the folder of no run, or what looks like a trace is none.
+    """
+    traces = _traces(out)
+    others = [path.name for path in sorted(out.iterdir()) if not disk.is_partial(path)]
+    if others and not traces and not (out / "result.json").exists():
+        message = f"{out} holds {others[0]!r} and no run; give a folder that is new, empty, or an earlier run's"
+        raise TraceError(message)
+    for trace in traces:
+        read_manifest(trace)
+        if not resume:
+            shutil.rmtree(trace)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from parity.trace.run_reader import RunReader
 from parity.trace.run_writer import RunWriter
 from parity.trace.schema import SCHEMA, Checks, Island, Manifest, Mode, Record, Row, RunInfo, Store, WeightDigests
 from parity.trace.sizes import Estimate, estimate
-from parity.trace.writer import TraceWriter, check_unused
+from parity.trace.writer import TraceWriter, check_same, check_unused, is_unfinished, place
 
 __all__ = [
     "SCHEMA",
@@ -28,10 +28,13 @@ __all__ = [
     "TraceWriter",
     "Verified",
     "WeightDigests",
+    "check_same",
     "check_unused",
     "digest",
     "estimate",
+    "is_unfinished",
     "pack",
+    "place",
     "read_injection",
     "write_injection",
 ]

@@ -12,11 +12,12 @@ import msgspec
 from parity import disk
 from parity.address import pattern
 from parity.errors import TraceError
+from parity.trace.manifest import read_manifest
 from parity.trace.names import open_inside
 from parity.trace.reader import Trace
 from parity.trace.records import restored_value
 from parity.trace.schema import Manifest
-from parity.trace.writer import TraceWriter
+from parity.trace.writer import TraceWriter, place
 
 if TYPE_CHECKING:
     from parity.trace.run_reader import RunReader
@@ -29,14 +30,15 @@ _INJECTION: Final = re.compile(r"init_(latent|noise_scheduler)(_[0-9]{4})?\.npy"
 
 
 def pack(trace: Trace, only: str, out: str | Path) -> Trace:
-    """Write the records whose whole address matches `only` to a new trace, and open it.
+    """Write the records whose whole address matches `only` to a new trace, and open it; half a pack is continued.
 
     The new trace keeps the identity (`digest`) of the old one, so that its partner still fits; each of its runs
     says what it was restricted to. Weight digests, alignment, floors and injection files go along.
 
     Raises:
         AddressError: `only` is not a regular expression.
-        TraceError: nothing matches, `out` holds a trace already, or a tensor is damaged.
+        TraceError: nothing matches, `out` holds a trace already or someone's own files, or a tensor is damaged.
+        OutputError: `out` cannot be written to, or another process writes there.
     """
     expression = pattern(only)
     out = Path(out)
@@ -54,16 +56,26 @@ def pack(trace: Trace, only: str, out: str | Path) -> Trace:
     manifest = msgspec.convert(msgspec.to_builtins(trace.manifest), type=Manifest)
     manifest.runs = {}
     manifest.origin = trace.digest
-    writer = TraceWriter(out, manifest)
-    for name, records in chosen.items():
-        run = trace.run(name)
-        with writer.run(name, run.info.mode, run.info.dtype, _all(run.info.only, only)) as target:
-            for record in records:
-                _copy(run, record, target)
-    if not trace.plain:
-        _copy_injection(trace.folder, out)
-    writer.finish()
+    resume = _is_half_a_pack(out, trace.digest)
+    with place(out, resume=resume):
+        writer = TraceWriter(out, manifest, resume=resume)
+        for name, records in chosen.items():
+            run = trace.run(name)
+            with writer.run(name, run.info.mode, run.info.dtype, _all(run.info.only, only)) as target:
+                for record in records:
+                    _copy(run, record, target)
+        if not trace.plain:
+            _copy_injection(trace.folder, out)
+        writer.finish()
     return Trace.open(out)
+
+
+def _is_half_a_pack(out: Path, origin: str) -> bool:
+    """Tell whether a pack of the same trace was interrupted here."""
+    if not (out / "manifest.json").exists():
+        return False
+    before = read_manifest(out)
+    return before.status != "complete" and before.origin == origin
 
 
 def _copy_injection(folder: Path, out: Path) -> None:

@@ -155,6 +155,7 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     `components` has the stage of each component, `functions` the modules that a named function runs: what the reference
     declares (parity.components).
+    `conditions` says what else must be the same for an interrupted trace to be continued, by name.
     `status` is `replayable` once all that a replay needs is there, while the reference's other runs are recorded.
     `refused` holds the edits (JSON) that a replay with repairs that are not strict left out, and why.
     `origin` is the digest of the trace that this one was packed from. `digest` is the file's own
@@ -167,6 +168,7 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     status: Literal["recording", "replayable", "complete"] = "recording"
     case: dict[str, Any]
     case_digest: str
+    conditions: dict[str, str] = {}
     sources: dict[str, str] = {}
     provenance: dict[str, Any] = {}
     policy: str = ""

@@ -13,8 +13,10 @@ Until `finish` the manifest says `recording` or `replayable`, and a reader refus
 from __future__ import annotations
 
 import os
+import shutil
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -28,27 +30,109 @@ from parity.trace.run_writer import RunWriter, Settings
 from parity.trace.schema import RunInfo
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from parity.trace.schema import Manifest, RunMode
 
-__all__ = ["TraceWriter", "check_unused"]
+__all__ = ["TraceWriter", "check_same", "check_unused", "is_unfinished", "place"]
 
 _MEBIBYTE: Final = 1 << 20
+_SAME: Final = ("side", "name", "case_digest", "policy", "store", "conditions")
+_TAKEN_OVER: Final = ("runs", "weights", "attributes", "provenance", "floors", "refused", "wall_s")
 
 
-def check_unused(folder: str | Path) -> None:
-    """Refuse a folder whose trace would be overwritten.
+@contextmanager
+def place(folder: str | Path, *, resume: bool = False) -> Iterator[None]:
+    """Keep a folder for the trace that is written in the block.
+
+    A block that raises leaves the records that are whole, which a resume continues; without any, nothing is left.
 
     Raises:
-        TraceError: it holds one.
+        OutputError: it cannot be written to, or another process writes there.
+        TraceError: it holds a trace already that is not to be resumed, or someone's own files.
     """
-    if _holds_a_trace(Path(folder)):
-        message = f"{folder} holds a trace already; choose another folder, or resume it"
+    folder = Path(folder)
+    with disk.claimed(folder):
+        check_unused(folder, resume=resume)
+        new = not _others(folder)
+        try:
+            yield
+        except BaseException:
+            if new and not _holds_records(folder):
+                _clear(folder)
+            raise
+
+
+def check_unused(folder: str | Path, *, resume: bool = False) -> None:
+    """Refuse a folder in which a trace would be written over, or among someone's own files.
+
+    Raises:
+        TraceError: it holds a trace that is not to be resumed, or anything else.
+    """
+    folder = Path(folder)
+    if _holds_a_trace(folder):
+        if not resume:
+            message = f"{folder} holds a trace already; choose another folder, or resume it"
+            raise TraceError(message)
+        read_manifest(folder)
+        return
+    others = _others(folder)
+    if others:
+        message = f"{folder} holds {others[0]!r} and no trace; give a folder that is new or empty"
         raise TraceError(message)
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Tell whether a folder holds a trace that can be resumed."""
+    try:
+        return read_manifest(folder).status != "complete"
+    except TraceError:
+        return False
+
+
+def _holds_records(folder: Path) -> bool:
+    """Tell whether a trace, finished or not, has a record."""
+    return any(path.stat().st_size for path in folder.glob("*/records.jsonl"))
 
 
 def _holds_a_trace(folder: Path) -> bool:
     """Tell whether a recorder, finished or not, has been here."""
     return (folder / "manifest.json").exists()
+
+
+def _others(folder: Path) -> list[str]:
+    """Return what a folder holds, without what a writer is about to name or has left half written."""
+    if not folder.is_dir():
+        return []
+    return sorted(entry.name for entry in folder.iterdir() if not disk.is_partial(entry))
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a folder holds."""
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+def check_same(folder: Path, before: Manifest, now: Mapping[str, Any]) -> None:
+    """Refuse to continue a trace of another case, kind or candidate.
+
+    Args:
+        folder: The trace's.
+        before: Its manifest.
+        now: The fields of the manifest that its continuation has.
+
+    Raises:
+        TraceError: one differs.
+    """
+    then = {field: getattr(before, field) for field in now if field != "conditions"} | before.conditions
+    for field, new in {**now, **now.get("conditions", {})}.items():
+        old = then.get(field, "unknown")
+        if field != "conditions" and old != new:
+            message = f"{folder} cannot be resumed: its {field} is {old!r}, now {new!r}; choose another folder"
+            raise TraceError(message)
 
 
 class TraceWriter:
@@ -81,9 +165,8 @@ class TraceWriter:
         self._queue_bytes = queue_bytes
         self._started: set[str] = set()
         self._running: RunWriter | None = None
-        if not resume:
-            check_unused(self.folder)
-        elif _holds_a_trace(self.folder):
+        if _holds_a_trace(self.folder):
+            check_unused(self.folder, resume=resume)
             self._continue(read_manifest(self.folder))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -95,12 +178,26 @@ class TraceWriter:
 
     def _continue(self, before: Manifest) -> None:
         """Take over the runs of the interrupted trace, which must be of the same case and kind."""
-        for field in ("side", "name", "case_digest", "policy", "store"):
-            old, new = getattr(before, field), getattr(self.manifest, field)
-            if old != new:
-                message = f"{self.folder} cannot be resumed: its {field} is {old!r}, now {new!r}; choose another folder"
-                raise TraceError(message)
-        self.manifest.runs = before.runs
+        check_same(self.folder, before, {field: getattr(self.manifest, field) for field in _SAME})
+        for field in _TAKEN_OVER:
+            if not getattr(self.manifest, field):
+                setattr(self.manifest, field, getattr(before, field))
+
+    def discard_unfinished(self) -> None:
+        """Remove the runs that an interruption left unfinished, so that they are recorded anew.
+
+        Raises:
+            TraceError: one cannot be removed.
+        """
+        for name in [name for name, info in self.manifest.runs.items() if not info.complete]:
+            del self.manifest.runs[name]
+            try:
+                shutil.rmtree(self.folder / name)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                message = f"{self.folder / name} cannot be removed: {error.strerror}; choose another folder"
+                raise TraceError(message) from error
 
     def run(self, name: str, mode: RunMode, dtype: str, only: str | tuple[str, ...] | None = None) -> RunWriter:
         """Begin or continue a run.

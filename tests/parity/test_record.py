@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -255,3 +256,69 @@ def test_importing_the_recorder_loads_no_framework():
     code = "import json, sys; import parity.record; print(json.dumps([n for n in ('torch', 'diffusers', 'mindspore') if n in sys.modules]))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(found.stdout) == []
+
+
+class Counting(Reference):
+    """Counts how often its model is loaded."""
+
+    loaded = 0
+
+    def load(self, *arguments, **options):
+        """Load the model."""
+        self.loaded += 1
+        return super().load(*arguments, **options)
+
+
+def test_a_recording_that_is_complete_is_resumed_by_doing_nothing(resolved, tmp_path):
+    counting = Counting()
+    first = record(resolved, counting, tmp_path / "trace")
+    written = (tmp_path / "trace" / "manifest.json").read_bytes()
+    again = record(resolved, counting, tmp_path / "trace", Options(resume=True))
+    assert (counting.loaded, again.digest) == (1, first.digest)
+    assert (tmp_path / "trace" / "manifest.json").read_bytes() == written
+
+
+def test_a_recording_without_its_twin_is_resumed_to_have_one(resolved, tmp_path):
+    record(resolved, reference, tmp_path / "trace", Options(dtypes=("float32",)))
+    trace = record(resolved, reference, tmp_path / "trace", Options(resume=True))
+    assert trace.runs == ("float32", "float64", "forced", "steps")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "words"),
+    [({"taps": "unet.*"}, "its taps is 'all', now 'unet.*'"), ({"steps": {0}}, "its steps is 'all', now '0'")],
+)
+def test_a_complete_recording_of_other_places_is_not_taken_for_this_one(resolved, tmp_path, chosen, words):
+    record(resolved, reference, tmp_path / "trace")
+    with pytest.raises(TraceError, match=re.escape(f"cannot be resumed: {words}")):
+        record(resolved, reference, tmp_path / "trace", Options(resume=True, **chosen))
+
+
+def test_nothing_is_recorded_among_someones_own_files_and_nothing_is_loaded(resolved, tmp_path):
+    counting = Counting()
+    for resume in (False, True):
+        with pytest.raises(TraceError, match=r"holds '.*' and no trace"):
+            record(resolved, counting, tmp_path, Options(resume=resume))
+    assert counting.loaded == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["case.toml", "weights"]
+
+
+def test_of_recorders_that_start_at_once_one_wins_and_the_others_are_told_so(resolved, tmp_path):
+    for attempt in range(4):
+        out, told = tmp_path / str(attempt), []
+
+        def once(out=out, told=told):
+            try:
+                told.append(record(resolved, reference, out).digest)
+            except InputError as error:
+                told.append(str(error))
+
+        threads = [threading.Thread(target=once) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        whole = Trace.open(out, verify=True)
+        lost = [each for each in told if each != whole.digest]
+        assert len(lost) == 2
+        assert all("is being written by another process" in each or "holds a trace already" in each for each in lost)

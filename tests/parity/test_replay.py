@@ -437,6 +437,128 @@ def test_weights_are_found_where_they_were_or_beside_a_trace_that_travelled(tmp_
         request_of(Trace.open(moved), moved, out, options, "float64")
 
 
+# a replay that was interrupted
+
+RUNS = [(mode, dtype) for dtype in ("float64", "float32") for mode in ("free", "steps", "layers")]
+
+
+class Interrupted(NumpyCandidate):
+    """Its process is interrupted in one mode and type, after some of the run; notes what it was asked for."""
+
+    def __init__(self, at=None):
+        self.at, self.done = at, []
+        outer = self
+
+        class System(NumpySystem):
+            def free(self, given, reporter):
+                outer.begin("free", given)
+                super().free(given, reporter)
+                outer.end("free", given)
+
+            def steps(self, given, reporter):
+                outer.begin("steps", given)
+                super().steps(given, reporter)
+                outer.end("steps", given)
+
+            def layer(self, rows, inputs, given, step):
+                outer.begin("layers", given)
+                if rows[0].path == "vae.decoder":
+                    outer.end("layers", given)
+                return super().layer(rows, inputs, given, step)
+
+        self.system = System
+
+    def begin(self, mode, given):
+        """Note that a run has begun."""
+        if (mode, given.dtype) not in self.done:
+            self.done.append((mode, given.dtype))
+
+    def end(self, mode, given):
+        """Interrupt the process where it shall be."""
+        if (mode, given.dtype) == self.at:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("at", RUNS, ids="-".join)
+def test_a_resumed_replay_keeps_the_runs_that_are_complete_and_equals_the_unbroken_one(program, port, tmp_path, at):
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        replayed(program, out, port=Interrupted(at))
+    resumed = Interrupted()
+    trace = replayed(program, out, port=resumed, resume=True)
+    assert resumed.done == RUNS[RUNS.index(at) :]
+    assert (trace.digest, trace.runs) == (port.digest, port.runs)
+    assert trace.verify().runs == len(RUNS)
+    for field in ("weights", "attributes", "floors", "alignment", "reference_digest", "conditions"):
+        assert getattr(trace.manifest, field) == getattr(port.manifest, field), field
+
+
+def test_a_complete_replay_is_resumed_by_doing_nothing_and_extended_by_what_is_missing(program, tmp_path):
+    replayed(program, tmp_path / "out", modes=("free",), dtypes=("float64",))
+    resumed = Interrupted()
+    replayed(program, tmp_path / "out", port=resumed, modes=("free",), dtypes=("float64",), resume=True)
+    assert resumed.done == []
+    trace = replayed(
+        program, tmp_path / "out", port=resumed, modes=("free", "layers"), dtypes=("float64",), resume=True
+    )
+    assert resumed.done == [("layers", "float64")]
+    assert (trace.runs, trace.manifest.status) == (("free-float64", "layers-float64"), "complete")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"plant": TRANSPOSED}, "its plant is"),
+        ({"repairs": Repairs(edits=(SubstituteEdit(path="unet.attn"),))}, "its repairs is"),
+        ({"only": "unet.*"}, "its only is 'None', now 'unet.*'"),
+        ({"store": "npy"}, "its store is 'hdf5', now 'npy'"),
+    ],
+    ids=["plant", "repairs", "only", "store"],
+)
+def test_a_replay_of_something_else_is_not_continued(program, tmp_path, changed, words):
+    with pytest.raises(KeyboardInterrupt):
+        replayed(program, tmp_path / "out", port=Interrupted(("steps", "float64")))
+    with pytest.raises(TraceError, match=rf"cannot be resumed: {re.escape(words)}"):
+        replayed(program, tmp_path / "out", resume=True, **changed)
+
+
+def test_a_replay_of_another_recording_of_the_case_is_not_continued(program, tmp_path):
+    case = numpy_program.write(tmp_path / "other")
+    weights = tmp_path / "other" / "weights" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + np.float32(0.5).tobytes())
+    other = record(load(case), numpy_program.reference, tmp_path / "trace")
+    with pytest.raises(KeyboardInterrupt):
+        replayed(program, tmp_path / "out", port=Interrupted(("steps", "float64")))
+    with pytest.raises(TraceError, match="cannot be resumed: its reference is"):
+        replayed(other, tmp_path / "out", resume=True)
+
+
+def test_another_version_does_not_continue_what_one_began(program, tmp_path):
+    class Elsewhere(NumpySystem):
+        def provenance(self):
+            return super().provenance() | {"machine": "other"}
+
+    class Later(NumpyCandidate):
+        system = Elsewhere
+
+    with pytest.raises(KeyboardInterrupt):
+        replayed(program, tmp_path / "out", port=Interrupted(("steps", "float64")))
+    with pytest.raises(TraceError, match=r"cannot be resumed: its machine is '.*', now 'other'"):
+        replayed(program, tmp_path / "out", port=Later(), resume=True)
+
+
+def test_a_candidate_that_cannot_be_built_leaves_no_folder_in_the_way(program, tmp_path):
+    class Unfit(NumpyCandidate):
+        def build(self, request):
+            (request.folder / "weights.ckpt").write_bytes(b"converted")
+            message = "a tensor is missing"
+            raise InputError(message)
+
+    with pytest.raises(InputError, match="a tensor is missing"):
+        replayed(program, tmp_path / "out", port=Unfit())
+    assert not (tmp_path / "out").exists()
+
+
 # a replay that starts while its trace is recorded
 
 

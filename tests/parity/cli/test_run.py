@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from parity import disk
 from parity import result as results
-from parity.trace import Trace
+from parity.cli import run as runner
+from parity.errors import TraceError
+from parity.trace import Manifest, Trace, TraceWriter
 from tests.conftest import run_parity
 from tests.parity import numpy_program
 
@@ -41,12 +44,46 @@ def test_a_planted_fault_is_named_located_and_proven(case, tmp_path):
     assert (cause.slug, cause.address, cause.confirmed) == ("transposed-weight", "unet.attn.to_q", True)
 
 
-def test_a_replay_that_fails_while_the_trace_is_recorded_leaves_the_whole_trace(case, tmp_path):
-    chosen = ("--candidate", "somewhere:thing", "--mode", "free", "--dtype", "float32")
+ONE = ("--mode", "free", "--dtype", "float32")
+
+
+def test_a_replay_that_fails_while_the_trace_is_recorded_leaves_the_whole_trace_which_resume_takes(case, tmp_path):
+    chosen = ("--candidate", "somewhere:thing", *ONE)
     done = run_parity(tmp_path / "out", "run", case, *SIDES[:2], *chosen, "--out", tmp_path / "out")
     assert done.code == 2, done.stderr
     assert [line for line in done.stderr.splitlines() if line.startswith("error: ") and "somewhere" in line]
+    assert f"{done.folder} keeps what is complete; the same command with --resume goes on from there" in done.stderr
     assert Trace.open(done.folder / "reference", verify=True).runs == ("float32",)
+    again = run_parity(done.folder, "run", case, *SIDES, *ONE, "--resume", "--out", done.folder)
+    assert "recorded already" in again.stderr
+    assert (again.code, results.read(done.folder).verdict) == (0, "MATCH"), again.stderr
+
+
+def test_a_run_that_begins_anew_removes_the_traces_of_the_one_before_and_nothing_else(tmp_path):
+    for name in ("reference", "candidate-float32", "again"):
+        TraceWriter(tmp_path / name, Manifest(side="reference", name="n", case={}, case_digest="c")).finish()
+    disk.write(tmp_path / "notes.txt", b"mine")
+    runner._take_over(tmp_path, resume=True)
+    assert len(list(tmp_path.iterdir())) == 4
+    runner._take_over(tmp_path, resume=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "notes.txt"]
+    disk.write(tmp_path / "reference" / "manifest.json", b'{"name": "a web page"}')
+    with pytest.raises(TraceError, match="is no manifest of a trace"):
+        runner._take_over(tmp_path, resume=False)
+
+
+def test_nothing_runs_in_a_folder_of_someones_own_or_of_another_run(case, tmp_path):
+    done = run_parity(tmp_path, "run", case, *SIDES, "--out", case.parent)
+    (error,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert (done.code, done.stderr.count("\n")) == (2, 1)
+    assert error.endswith("holds 'case.toml' and no run; give a folder that is new, empty, or an earlier run's")
+    assert sorted(path.name for path in case.parent.iterdir()) == ["case.toml", "weights"]
+    with disk.claimed(tmp_path / "out"):
+        done = run_parity(tmp_path, "run", case, *SIDES, "--out", tmp_path / "out")
+    assert done.code == 2
+    assert done.stderr == (
+        f"error: {tmp_path / 'out'} is being written by another process; wait for it, or give another --out\n"
+    )
 
 
 def test_a_candidate_that_lacks_a_cell_is_refused_in_one_line(case, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from parity.errors import AddressError, TraceError
-from parity.trace import Record, Trace, TraceWriter, estimate, pack, write_injection
+from parity.trace import Record, Trace, TraceWriter, estimate, is_unfinished, pack, packing, write_injection
 
 from .helpers import STORES, contents, manifest, same, write
 
@@ -97,3 +97,29 @@ def test_the_estimate_is_near_what_the_files_take(tmp_path, store, shape):
 def test_the_estimate_refuses_what_no_tensor_can_be():
     with pytest.raises(TraceError, match="is not a tensor type"):
         estimate([Record(address="unet:output", stage="unet", shape=(2,), dtype="float33")])
+
+
+def test_half_a_pack_is_continued_and_a_whole_one_is_not_written_over(tmp_path, monkeypatch):
+    source = Trace.open(write(tmp_path / "t"))
+    copied = packing._copy
+
+    def interrupted(run, record, target):
+        if len(target._seen) == 2:
+            raise KeyboardInterrupt
+        copied(run, record, target)
+
+    monkeypatch.setattr(packing, "_copy", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pack(source, ".*", tmp_path / "p")
+    monkeypatch.undo()
+    assert is_unfinished(tmp_path / "p")
+    packed = pack(source, ".*", tmp_path / "p")
+    assert packed.verify().records == source.verify().records
+    with pytest.raises(TraceError, match="p holds a trace already"):
+        pack(source, ".*", tmp_path / "p")
+
+
+def test_nothing_is_packed_among_someones_own_files(tmp_path):
+    source = Trace.open(write(tmp_path / "t"))
+    with pytest.raises(TraceError, match=r"holds 't' and no trace"):
+        pack(source, ".*", tmp_path)

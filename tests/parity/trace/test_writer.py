@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
 import msgspec
 import numpy as np
 import pytest
 
 from parity.address import Address
-from parity.errors import TraceError
-from parity.trace import Trace, TraceWriter
+from parity.errors import OutputError, TraceError
+from parity.trace import Trace, TraceWriter, check_unused, is_unfinished, place
 from parity.trace.pipeline import Pipeline
 
 from .helpers import STORES, manifest, same, write
@@ -240,3 +241,94 @@ def test_a_small_queue_and_small_shards_change_nothing(tmp_path):
         folders.append(Trace.open(writer.folder, verify=True))
     assert len({trace.digest for trace in folders}) == 1
     assert all(same(folders[1].run("r").tensor(f"unet.{seed}:output"), array) for seed, array in enumerate(arrays))
+
+
+# the folder of a trace
+
+
+def test_a_trace_is_not_written_among_someones_own_files(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(TraceError, match=r"holds 'notes.txt' and no trace; give a folder that is new"), place(tmp_path):
+        pytest.fail("the folder is not for us")
+    with pytest.raises(TraceError, match=r"holds 'notes.txt' and no trace"):
+        check_unused(tmp_path, resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_block_that_fails_before_the_first_record_leaves_nothing(tmp_path):
+    def failed():
+        with place(tmp_path / "t"):
+            writer = TraceWriter(tmp_path / "t", manifest())
+            (tmp_path / "t" / "weights.ckpt").write_bytes(b"converted")
+            with writer.run("r", mode="run", dtype="float32"):
+                raise KeyError
+
+    with pytest.raises(KeyError):
+        failed()
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(KeyError), place(tmp_path / "empty"):
+        raise KeyError
+    assert (tmp_path / "empty").is_dir()
+
+
+def test_a_block_that_fails_later_leaves_what_is_recorded(tmp_path):
+    def failed():
+        with place(tmp_path / "t"):
+            writer = TraceWriter(tmp_path / "t", manifest())
+            with writer.run("r", mode="run", dtype="float32") as run:
+                run.tensor("unet.a:output", np.zeros(3))
+                raise KeyError
+
+    with pytest.raises(KeyError):
+        failed()
+    assert is_unfinished(tmp_path / "t")
+    assert list(Trace.open(tmp_path / "t", allow_incomplete=True).run("r")) == ["unet.a:output"]
+    with pytest.raises(TraceError, match="holds a trace already"), place(tmp_path / "t"):
+        pytest.fail("the trace would be written over")
+    with place(tmp_path / "t", resume=True):
+        assert is_unfinished(tmp_path / "t")
+
+
+def test_a_trace_has_one_writer(tmp_path):
+    with place(tmp_path / "t"):
+        with pytest.raises(OutputError, match="t is being written by another process"), place(tmp_path / "t"):
+            pytest.fail("two are in")
+        TraceWriter(tmp_path / "t", manifest()).finish()
+    assert not is_unfinished(tmp_path / "t")
+
+
+def test_a_continuation_under_other_conditions_is_refused(tmp_path):
+    TraceWriter(tmp_path / "t", manifest(conditions={"taps": "all"}))
+    with pytest.raises(TraceError, match=r"cannot be resumed: its taps is 'all', now 'unet\.\*'; choose another"):
+        TraceWriter(tmp_path / "t", manifest(conditions={"taps": r"unet.*"}), resume=True)
+    with pytest.raises(TraceError, match="its repairs is 'unknown', now 'none'"):
+        TraceWriter(tmp_path / "t", manifest(conditions={"taps": "all", "repairs": "none"}), resume=True)
+
+
+def test_runs_that_were_left_unfinished_can_be_recorded_anew(tmp_path):
+    writer = TraceWriter(tmp_path / "t", manifest())
+    for name in ("whole", "half"):
+        with suppress(KeyError), writer.run(name, mode="run", dtype="float64") as run:
+            run.tensor("unet.a:output", np.zeros(3))
+            if name == "half":
+                raise KeyError
+    writer = TraceWriter(tmp_path / "t", manifest(), resume=True)
+    writer.discard_unfinished()
+    with writer.run("half", mode="run", dtype="float64") as run:
+        assert "unet.a:output" not in run
+        run.tensor("unet.a:output", np.ones(3))
+    writer.finish()
+    trace = Trace.open(tmp_path / "t", verify=True)
+    assert [trace.run(name).tensor("unet.a:output")[0] for name in ("whole", "half")] == [0, 1]
+
+
+def test_no_link_is_followed_when_unfinished_runs_are_removed(tmp_path):
+    writer = TraceWriter(tmp_path / "t", manifest())
+    with pytest.raises(KeyError), writer.run("half", mode="run", dtype="float64"):
+        raise KeyError
+    (tmp_path / "t" / "half").rename(tmp_path / "outside")
+    (tmp_path / "t" / "half").symlink_to(tmp_path / "outside")
+    with pytest.raises(TraceError, match="half cannot be removed"):
+        TraceWriter(tmp_path / "t", manifest(), resume=True).discard_unfinished()
+    assert (tmp_path / "outside" / "records.jsonl").exists()
