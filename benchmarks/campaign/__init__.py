@@ -1,0 +1,1 @@
+"""What `healthy_campaign.py` is made of: cases, single blocks of SDXL in both frameworks, faults, and workers."""
