@@ -47,6 +47,7 @@ class BlockCandidate(CellCandidate):
         else:
             block = ResBlock(channels, 2 * channels, EMBEDDING, num_groups=32, norm_eps=1e-6, dtype=dtype)
         held = np.load(request.model / "weights.npz")
+        recorded = request.manifest.case["precision"]["dtype"]  # the twin computes with weights that were rounded to it
         parameters = {}
         for path, cell in block.cells_and_names():
             for name, parameter in cell.parameters_and_names(expand=False):
@@ -54,7 +55,7 @@ class BlockCandidate(CellCandidate):
         for name in held.files:
             path, _, last = name.rpartition(".")
             native = f"{RESNET.get(path, path)}.{last}"
-            parameters[native].set_data(ms.Tensor(held[name]).astype(dtype))
+            parameters[native].set_data(ms.Tensor(held[name].astype(recorded)).astype(dtype))
         Plant.of(request.plant).model(block)
         return block
 
