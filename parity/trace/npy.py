@@ -31,11 +31,14 @@ if TYPE_CHECKING:
     from parity.trace.files import Content
     from parity.trace.schema import Record
 
-__all__ = ["FOLDER", "NpyShard", "array_of", "npy_files", "read_header"]
+__all__ = ["FOLDER", "VOID_OF_TWO", "NpyShard", "array_of", "npy_files", "read_header"]
 
 FOLDER = "npy"
 # numpy publishes no types of these functions.
 _FORMAT: Any = npy_format
+VOID_OF_TWO = np.dtype("V2")
+"""What numpy writes for bfloat16, a type that it has no name for."""
+
 _MANY_FILES = 64
 _MAGIC = 8  # bytes of the magic string and the version
 _LONGEST_HEADER = 10_000  # what numpy itself reads; a compressed file may claim any length
@@ -140,6 +143,8 @@ def array_of(data: Content, record: Record, where: str) -> NDArray[Any]:
     """
     kind, shape, fortran, offset = read_header(BytesIO(data) if isinstance(data, bytes) else data, where)
     wanted = storage(record.dtype)
+    if kind == VOID_OF_TWO:
+        kind = np.dtype("<u2")
     if shape != record.shape or kind.newbyteorder("<") != wanted:
         message = f"{where} is {kind}{list(shape)}; expected {wanted}{list(record.shape)}"
         raise TraceError(message)

@@ -38,6 +38,7 @@ __all__ = [
     "as_run",
     "beside",
     "checked_end",
+    "count_of",
     "is_step",
     "place",
     "quoted",
@@ -46,6 +47,7 @@ __all__ = [
 ]
 
 RUN: Final = "plain"
+_NAMED: Final = 3
 _KEPT: Final = " /<>&+,;=()[]{}"
 _STEP: Final = re.compile(r"steps?[-_= ]?([0-9]{1,9})", re.IGNORECASE)
 
@@ -162,6 +164,16 @@ def beside(file: str, name: str) -> str:
 def is_step(name: str) -> bool:
     """Tell whether a folder or a file of this name holds what belongs to one step: `step3`, `step_3`."""
     return _STEP.fullmatch(name) is not None
+
+
+def count_of(names: Sequence[str]) -> str:
+    """Return the first of some names, and how many more there are.
+
+    >>> count_of(["a", "b"]), count_of(["a", "b", "c", "d", "e"])
+    ('a, b', 'a, b, c and 2 more')
+    """
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def quoted(name: str) -> str:

@@ -25,7 +25,7 @@ from parity.dtypes import storage
 from parity.errors import TraceError
 from parity.trace.dumps.dump import Dump, Format, beside, place
 from parity.trace.dumps.plain import SUFFIX as MEMBER
-from parity.trace.dumps.plain import type_of
+from parity.trace.dumps.plain import told_of_bfloat16, type_of
 from parity.trace.dumps.zipped import start_of
 from parity.trace.files import Files
 from parity.trace.names import open_inside
@@ -88,6 +88,7 @@ def read_npz(folder: Path, files: Sequence[str]) -> Dump:
         ordered=False,
         tool="numpy",
         unread=archives.unread,
+        notes=told_of_bfloat16(records),
     )
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from parity.errors import TraceError
 from parity.trace import dumps
-from parity.trace.dumps.dump import Dump, unique
+from parity.trace.dumps.dump import Dump, count_of, unique
 from parity.trace.dumps.naming import named_by_files, without_file
 from parity.trace.dumps.tree import is_left_behind, is_note, tree_of
 from parity.trace.files import Tensors
@@ -38,7 +38,6 @@ __all__ = ["formats", "read_foreign"]
 
 _REFERENCES: Final = frozenset({"reference", "ref", "expected", "golden", "torch", "pytorch"})
 _CANDIDATES: Final = frozenset({"candidate", "cand", "actual", "mindspore", "ms"})
-_NAMED: Final = 3
 _RECORDS: Final = "records.jsonl"
 
 
@@ -160,7 +159,7 @@ def _together(path: Path, found: Sequence[Dump], tree: Tree, passed_over: Sequen
         records.sort(key=_by_folder)
     notes = [note for dump in readable for note in dump.notes]
     if passed_over:
-        notes.append(f"passed over, since no tensor can be in such files: {_first_of(passed_over)}")
+        notes.append(f"passed over, since no tensor can be in such files: {count_of(passed_over)}")
     tools = dict.fromkeys(dump.tool for dump in readable if dump.tool)
     return Dump(
         folder=path,
@@ -194,14 +193,8 @@ def _refuse(path: Path, unread: dict[str, str]) -> NoReturn:
     message = f"{path} is no trace: it has neither manifest.json nor {', '.join(most)} or {last} that can be read"
     told = [f"{name} {reason}" for name, reason in unread.items()]
     if told:
-        message += f"; {_first_of(told)}"
+        message += f"; {count_of(told)}"
     raise TraceError(message)
-
-
-def _first_of(names: Sequence[str]) -> str:
-    """Return the first names, and how many more there are."""
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _tensors(found: Sequence[Dump]) -> Tensors:
@@ -257,5 +250,5 @@ def _alone(path: Path) -> Dump:
         if dump is not None and _has_tensor(dump):
             return replace(dump, records=unique(without_file(dump.records), path))
     unread = [f"{name} {reason}" for name, reason in dump.unread.items()] if dump is not None else []
-    message = f"{path} holds no tensor; {_first_of(unread) or 'nothing in it can be read'}"
+    message = f"{path} holds no tensor; {count_of(unread) or 'nothing in it can be read'}"
     raise TraceError(message)

@@ -23,7 +23,7 @@ import numpy as np
 
 from parity.dtypes import storage
 from parity.errors import TraceError
-from parity.trace.dumps.dump import Dump, Format, beside, place
+from parity.trace.dumps.dump import Dump, Format, beside, count_of, place
 from parity.trace.dumps.float8 import FLOAT8, WIDENED, widened
 from parity.trace.dumps.pickled import Tensor, Unknown, interpreted, leaves, shown
 from parity.trace.dumps.zipped import start_of
@@ -247,7 +247,7 @@ def _notes(texts: Sequence[str], *, wide: int) -> tuple[str, ...]:
     """Return what is to be said of the files."""
     notes = []
     if texts:
-        notes.append(f"passed over, since they are no numbers: {', '.join(texts[:3])}{', …' if len(texts) > 3 else ''}")  # noqa: PLR2004
+        notes.append(f"passed over, since they are no numbers: {count_of(texts)}")
     if wide:
         notes.append(f"float8 is read as float16, which is exact: {wide} tensors")
     return tuple(notes)

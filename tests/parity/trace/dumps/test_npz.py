@@ -131,7 +131,7 @@ def test_folders_of_files_compare(tmp_path):
         (np.array([object()]), "never unpickled"),
         (np.zeros(1, "f4,i4"), "no plain type"),
         (np.array(["text"]), "expected one of bool"),
-        (np.zeros(1, "V2"), "expected one of bool"),
+        (np.zeros(1, "V1"), "expected one of bool"),
     ],
 )
 def test_what_is_no_tensor_is_told_as_not_read(tmp_path, save, array, message):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from parity.compare import compare
+from parity.dtypes import narrow, widen
 from parity.errors import TraceError
 from parity.trace import Trace
 from tests.parity.trace.helpers import assert_content, contents, same, write
@@ -70,7 +72,8 @@ def test_every_plain_type_and_order_is_read(tmp_path, array):
         (np.array([object()]), "never unpickled"),
         (np.zeros(1, "f4,i4"), "no plain type"),
         (np.array(["text"]), "expected one of bool"),
-        (np.zeros(1, "V2"), "expected one of bool"),
+        (np.zeros(1, "V1"), "expected one of bool"),
+        (np.zeros(1, "V3"), "expected one of bool"),
         (np.zeros(1, "M8[s]"), "expected one of bool"),
         (np.zeros(1, np.longdouble), "expected one of bool"),
     ],
@@ -130,3 +133,25 @@ def test_the_files_of_an_npy_trace_are_a_plain_trace(tmp_path):
             assert same(run.tensor(address), content)
     assert_content(Trace.open(folder))
     assert Trace.open(folder / "float32" / "npy").verify().tensors == len(run)
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "npz", "packed npz"])
+def test_what_numpy_writes_for_bfloat16_is_read_as_that_with_a_word_on_it(tmp_path, kind):
+    words = narrow(np.linspace(-3, 3, 12).reshape(3, 4), "bfloat16")
+    void = np.asfortranarray(words.view("V2"))
+    path = tmp_path / ("x.npz" if "npz" in kind else "x.npy")
+    if kind == "packed npz":
+        np.savez_compressed(path, void)
+    elif kind == "npz":
+        np.savez(path, void)
+    else:
+        np.save(path, void)
+    trace = Trace.open(tmp_path if kind == "folder" else path, verify=True)
+    (record,) = trace.run("plain").records
+    assert record.dtype == "bfloat16"
+    assert same(trace.run("plain").tensor(record.address), words)
+    assert trace.notes == (f"|V2 is read as bfloat16, for which numpy writes it: {path.name}",)
+    np.save(tmp_path / "wide.npy", widen(words, "bfloat16", "float32"))
+    if kind != "folder":
+        result = compare(Trace.open(tmp_path / "wide.npy"), [trace])
+        assert (result.pairs[0].max_abs, result.coverage.notes) == (0, [f"{path}: {trace.notes[0]}"])
