@@ -3,32 +3,42 @@
 Such a file is eight bytes that give the length of a JSON header, the header, and the tensors' bytes; the header
 names each tensor with type, shape and place. So a tensor is a view of the mapped file, bfloat16 included. A
 tensor's name is its address if it is one, else a path: `unet.conv_in.weight` is `unet.conv_in.weight:output`.
-The order is the natural order of the names. Tensors of types that numpy has no name for are told as not read.
+The order is the natural order of the names. float8 is read as float16, which is exact; other types that numpy has no name
+for are told as not read, and so is what an index (`model.safetensors.index.json`) names and no file holds.
 
 Source: https://github.com/huggingface/safetensors#format
 """
 
 from __future__ import annotations
 
+import math
 import os
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+import numpy as np
 
+from parity import reading
+from parity.dtypes import storage
 from parity.errors import TraceError
 from parity.trace.dumps.dump import Dump, Format, beside, place
+from parity.trace.dumps.float8 import WIDENED, widened
 from parity.trace.files import Files
-from parity.trace.names import natural, open_inside
+from parity.trace.names import natural, open_inside, read_inside
 from parity.trace.records import checked_size
 from parity.trace.schema import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 __all__ = ["FORMAT"]
 
 SUFFIX: Final = ".safetensors"
+_INDEX: Final = ".safetensors.index.json"
 _LONGEST_HEADER: Final = 100_000_000
 _METADATA: Final = "__metadata__"
 _TYPES: Final = {
@@ -36,6 +46,8 @@ _TYPES: Final = {
     "U64": "uint64", "I64": "int64", "F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64",
     "C64": "complex64",
 }  # fmt: skip
+_PACKED: Final = {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
+"""Types that numpy has no name for."""
 
 
 class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,35 +58,48 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data_offsets: tuple[int, int]
 
 
+class _Index(msgspec.Struct, frozen=True):
+    """The index of a checkpoint in several files: the file of each tensor."""
+
+    weight_map: dict[str, str]
+
+
 def read_safetensors(folder: Path, files: Sequence[str]) -> Dump:
-    """Make the records of all tensors in these files of a folder.
+    """Make the records of all tensors in these files of a folder, and hold them against the indexes among them.
 
     Raises:
         TraceError: one is no safetensors file, is damaged, or holds nothing.
     """
-    records: list[Record] = []
-    unread: dict[str, str] = {}
+    reader = _Reader(folder)
+    indexes = [file for file in files if file.endswith(_INDEX)]
     for file in files:
-        for tensor, found in _tensors(folder, file):
-            if isinstance(found, str):
-                unread[f"{file}: {tensor}"] = found
-            else:
-                records.append(found)
-    if not records and not unread:
+        if file not in indexes:
+            reader.read(file)
+    for file in indexes:
+        reader.check(file)
+    if not reader.records and not reader.unread:
         message = f"{folder / files[0]} holds no tensor"
         raise TraceError(message)
+    wide = len(reader.packed)
     return Dump(
         folder=folder,
-        records=sorted(records, key=_by_name),
-        tensors=Files(folder, one_tensor_each=False),
+        records=sorted(reader.records, key=_by_name),
+        tensors=Files(folder, one_tensor_each=False, opener=reader.opened),
         ordered=False,
         tool="safetensors",
-        unread=unread,
+        unread=reader.unread,
+        known=indexes,
+        notes=(f"float8 is read as {WIDENED}, which is exact: {wide} tensors",) if wide else (),
     )
 
 
 FORMAT: Final = Format(
-    name="safetensors", suffix=SUFFIX, asked=4, read=read_safetensors, found_by=".safetensors files", alone=True
+    name="safetensors",
+    suffix=(SUFFIX, _INDEX),
+    asked=4,
+    read=read_safetensors,
+    found_by=".safetensors files",
+    alone=True,
 )
 
 
@@ -84,47 +109,105 @@ def _by_name(record: Record) -> tuple[tuple[tuple[int, int, str], ...], ...]:
     return natural(folder), natural(record.native or "")
 
 
-def _tensors(folder: Path, name: str) -> Iterator[tuple[str, Record | str]]:
-    """Yield the name of each tensor of one file, and its record, or why it is not read."""
-    where = f"{folder / name}"
-    with os.fdopen(open_inside(folder, name), "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        size = os.fstat(file.fileno()).st_size
-        if length > min(_LONGEST_HEADER, size - 8):
-            message = f"{where} is no safetensors file: it has {size} bytes and its header would have {length}"
-            raise TraceError(message)
-        text = file.read(length)
-    try:
-        header = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-        header.pop(_METADATA, None)
-        entries = {tensor: msgspec.json.decode(raw, type=_Entry) for tensor, raw in header.items()}
-    except (ValueError, RecursionError) as error:
-        message = f"{where} is no safetensors file: its header is damaged ({error})"
-        raise TraceError(message) from error
-    for tensor, entry in entries.items():
-        if entry.dtype in _TYPES:
-            yield tensor, _record(name, where, tensor, entry, 8 + length, size)
-        else:
-            yield tensor, f"is {entry.dtype}; read are {', '.join(_TYPES)}"
+@dataclass
+class _Reader:
+    """Reads files of one folder.
 
+    Attributes:
+        records: What was read so far.
+        unread: What is in the files and was not, or is named by an index and not there.
+        packed: Tensors whose type numpy lacks: type and first byte, by file and name.
+    """
 
-def _record(name: str, where: str, tensor: str, entry: _Entry, start: int, size: int) -> Record:
-    """Return the record of one tensor; the tensors' bytes begin at `start` of the file."""
-    address, stage = place(beside(name, tensor))
-    record = Record(
-        address=address,
-        stage=stage,
-        shape=entry.shape,
-        dtype=_TYPES[entry.dtype],
-        shard=name,
-        native=tensor,
-    )
-    needed = checked_size(record, where)
-    first, end = entry.data_offsets
-    if not 0 <= first <= end <= size - start or end - first != needed:
-        message = (
-            f"{where}: {tensor!r} lies at bytes {first} to {end} of {size - start}; its shape {list(entry.shape)} "
-            f"needs {needed}"
+    folder: Path
+    records: list[Record] = field(default_factory=list)
+    unread: dict[str, str] = field(default_factory=dict)
+    packed: dict[tuple[str | None, str | None], tuple[str, int]] = field(default_factory=dict)
+
+    def read(self, name: str) -> None:
+        """Make the records of one file.
+
+        Raises:
+            TraceError: it is no safetensors file, or is damaged.
+        """
+        where = f"{self.folder / name}"
+        with os.fdopen(open_inside(self.folder, name), "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            size = os.fstat(file.fileno()).st_size
+            if length > min(_LONGEST_HEADER, size - 8):
+                message = f"{where} is no safetensors file: it has {size} bytes and its header would have {length}"
+                raise TraceError(message)
+            text = file.read(length)
+        try:
+            header = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+            header.pop(_METADATA, None)
+            entries = {tensor: msgspec.json.decode(raw, type=_Entry) for tensor, raw in header.items()}
+        except (ValueError, RecursionError) as error:
+            message = f"{where} is no safetensors file: its header is damaged ({error})"
+            raise TraceError(message) from error
+        for tensor, entry in entries.items():
+            if entry.dtype in _TYPES or entry.dtype in _PACKED:
+                self.records.append(self._record(name, tensor, entry, 8 + length, size))
+            else:
+                self.unread[f"{name}: {tensor}"] = f"is {entry.dtype}; read are {', '.join((*_TYPES, *_PACKED))}"
+
+    def _record(self, name: str, tensor: str, entry: _Entry, start: int, size: int) -> Record:
+        """Return the record of one tensor; the tensors' bytes begin at `start` of the file."""
+        where = f"{self.folder / name}"
+        address, stage = place(beside(name, tensor))
+        record = Record(
+            address=address,
+            stage=stage,
+            shape=entry.shape,
+            dtype=_TYPES.get(entry.dtype, WIDENED),
+            shard=name,
+            native=tensor,
         )
-        raise TraceError(message)
-    return msgspec.structs.replace(record, offset=start + first if needed else None)
+        needed = checked_size(record, where)
+        if entry.dtype in _PACKED:
+            needed //= storage(WIDENED).itemsize
+        first, end = entry.data_offsets
+        if not 0 <= first <= end <= size - start or end - first != needed:
+            message = (
+                f"{where}: {tensor!r} lies at bytes {first} to {end} of {size - start}; its shape {list(entry.shape)} "
+                f"needs {needed}"
+            )
+            raise TraceError(message)
+        if entry.dtype in _PACKED:
+            self.packed[name, tensor] = _PACKED[entry.dtype], start + first
+            return record
+        return msgspec.structs.replace(record, offset=start + first if needed else None)
+
+    def opened(self, record: Record, files: Files) -> NDArray[Any]:
+        """Return a tensor whose type numpy lacks, in a wider one.
+
+        Raises:
+            TraceError: the file has become shorter since.
+        """
+        dtype, start = self.packed[record.shard, record.native]
+        data = files.content(record.shard or "")
+        count = math.prod(record.shape)
+        if start + count > len(data):
+            message = f"{self.folder / (record.shard or '')} has {len(data)} bytes; {record.address!r} ends at byte {start + count}"
+            raise TraceError(message)
+        return widened(np.frombuffer(data, np.uint8, count, start).reshape(record.shape), dtype)
+
+    def check(self, index: str) -> None:
+        """Note what an index names and no file of its folder holds.
+
+        Raises:
+            TraceError: it is no index.
+        """
+        try:
+            named = reading.json(read_inside(self.folder, index, _LONGEST_HEADER), _Index).weight_map
+        except ValueError as error:
+            message = f"{self.folder / index} is no index of safetensors files: {error}"
+            raise TraceError(message) from error
+        held = {(record.shard, record.native) for record in self.records}
+        files = {shard for shard, _ in held}
+        for tensor, file in named.items():
+            shard = beside(index, file)
+            if shard not in files:
+                self.unread[f"{index}: {file}"] = "is named there and holds nothing that was read"
+            elif (shard, tensor) not in held and f"{shard}: {tensor}" not in self.unread:
+                self.unread[f"{index}: {tensor}"] = f"is not in {file}, as is said there"

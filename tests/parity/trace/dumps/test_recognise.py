@@ -15,6 +15,7 @@ import pytest
 from parity.compare import compare
 from parity.errors import TraceError
 from parity.trace import Trace, pack
+from parity.trace.dumps.float8 import widened
 from tests.parity.trace.helpers import example, same
 from tests.parity.trace.mutations import content, mutate, raised_by, restore, snapshot
 
@@ -305,6 +306,46 @@ def test_a_file_that_is_not_there_or_no_safetensors_is_one_error(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"abc")
     with pytest.raises(TraceError, match="is no safetensors file"):
         Trace.open(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("F8_E4M3", "float8_e4m3fn"), ("F8_E5M2", "float8_e5m2")])
+def test_float8_is_read_exactly_as_float16_with_a_word_on_it(tmp_path, dtype, kind):
+    data = np.arange(256, dtype=np.uint8).reshape(4, 64)
+    entry = {"dtype": dtype, "shape": [4, 64], "data_offsets": [8, 264]}
+    write_safetensors(tmp_path / "x.safetensors", {"w": (np.ones(2, np.float32), "float32")}, eighth=entry)
+    with (tmp_path / "x.safetensors").open("ab") as file:
+        file.write(data.tobytes())
+    trace = Trace.open(tmp_path / "x.safetensors", verify=True)
+    assert same(trace.run("plain").tensor("eighth:output"), widened(data, kind))
+    assert trace.notes == ("float8 is read as float16, which is exact: 1 tensors",)
+    assert same(trace.run("plain").tensor("w:output"), np.ones(2, np.float32))
+
+
+def test_a_type_without_a_name_is_told_and_the_rest_is_read(tmp_path):
+    entry = {"dtype": "F4", "shape": [2], "data_offsets": [8, 9]}
+    write_safetensors(tmp_path / "x.safetensors", {"w": (np.ones(2, np.float32), "float32")}, fourth=entry)
+    trace = Trace.open(tmp_path / "x.safetensors")
+    assert list(trace.run("plain")) == ["w:output"]
+    assert trace.unread["x.safetensors: fourth"].startswith("is F4; read are BOOL")
+
+
+def test_an_index_tells_what_did_not_arrive(tmp_path):
+    index = {"metadata": {"total_size": 12}, "weight_map": {}}
+    for number in (1, 2):
+        file = f"m-{number}-of-2.safetensors"
+        write_safetensors(tmp_path / file, {f"w{number}": (np.ones(3, np.float32), "float32")})
+        index["weight_map"][f"w{number}"] = file
+    (tmp_path / "m.safetensors.index.json").write_text(json.dumps(index))
+    assert Trace.open(tmp_path).unread == {}
+    index["weight_map"]["w3"] = "m-1-of-2.safetensors"
+    (tmp_path / "m.safetensors.index.json").write_text(json.dumps(index))
+    (tmp_path / "m-2-of-2.safetensors").unlink()
+    assert Trace.open(tmp_path).unread == {
+        "m.safetensors.index.json: m-2-of-2.safetensors": "is named there and holds nothing that was read",
+        "m.safetensors.index.json: w3": "is not in m-1-of-2.safetensors, as is said there",
+    }
+    (tmp_path / "m.safetensors.index.json").write_text("{}")
+    assert "is no index" in Trace.open(tmp_path).unread["m.safetensors.index.json"]
 
 
 # damage
