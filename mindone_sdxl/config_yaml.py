@@ -58,6 +58,7 @@ class YamlConfig:
         vocabulary: the `version:` of the first text encoder, where its tokenizer is: a folder, or an id on the hub.
         sampler: the sampler of `sampler_config`, as the original calls it, and `sampler_options` its `params`, which
             hold for runs with that sampler.
+        training: what it says of training, as it stands: `optim`, `data` and `loss_fn_config`, as far as it has them.
     """
 
     version: str
@@ -66,6 +67,7 @@ class YamlConfig:
     vocabulary: str = VOCABULARY
     sampler: str = ""
     sampler_options: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 class _Node:
@@ -129,7 +131,12 @@ def from_yaml(path: str | Path) -> YamlConfig:
     unet = _network(parameters.child("network_config"), 5 if refiner else 6, cast("int", second.projection_size))
     vae = _autoencoder(parameters.child("first_stage_config"), parameters)
     sampler = parameters.take("sampler_config") or {}
-    parameters.done({"optim", "sigma_sampler_config", "loss_fn_config", "ckpt_path"})
+    training = {
+        "optim": root.take("optim"),
+        "data": root.take("data"),
+        "loss_fn_config": parameters.take("loss_fn_config"),
+    }
+    parameters.done({"optim", "sigma_sampler_config", "ckpt_path"})
     if sizes != unet["size_embedding_size"]:
         message = f"{path}: size embeddings of {sizes}, the UNet's adm_in_channels leave another number"
         raise ConfigError(message)
@@ -149,6 +156,7 @@ def from_yaml(path: str | Path) -> YamlConfig:
         vocabulary=vocabulary,
         sampler=str(sampler.get("target", "")),
         sampler_options=sampler.get("params") or {},
+        training={key: value for key, value in training.items() if value},
     )
 
 

@@ -1,4 +1,4 @@
-"""The command line of `sample`: the original's flags with its names and defaults, and a few of our own.
+"""Command lines in general, and that of `sample`: the original's flags with its names and defaults, and a few of our own.
 
 An unknown flag is an error, and so is one that would have no effect: a flag of a feature that is not implemented may
 be given with its default value only, and a flag that needs another (a noise file needs a sampler that adds noise)
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import ast
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from mindone_sdxl.registry import DISCRETIZATIONS, GUIDERS, SAMPLERS, find
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["FLAGS", "Flag", "parse"]
+__all__ = ["FLAGS", "Flag", "literal", "parse", "read_flags", "require_effect"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Flag:
     choices: tuple[Any, ...] | None = None
 
 
-def _literal(text: str) -> Any:
+def literal(text: str) -> Any:
+    """True or False, as Python writes them."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError) as error:
@@ -56,10 +58,10 @@ FLAGS: Mapping[str, Flag] = {
     "config": Flag(str, "configs/inference/sd_xl_base.yaml", "YAML file, or a diffusers folder"),
     "weight": Flag(str, "checkpoints/sd_xl_base_1.0_ms.ckpt", "weights; later ones of a comma list override"),
     "tokenizer_path": Flag(str, None, "folder with tokenizer and tokenizer_2, or with one vocabulary for both"),
-    "pad_token_is_special": Flag(_literal, True, 'whether "!" means the pad token, as in diffusers', (True, False)),
+    "pad_token_is_special": Flag(literal, True, 'whether "!" means the pad token, as in diffusers', (True, False)),
     "prompt": Flag(str, _PROMPT, "text, or a file with one prompt per line"),
     "negative_prompt": Flag(str, "", "what to move away from; empty means zeros"),
-    "support_long_prompts": Flag(_literal, False, "encode prompts of over 77 tokens in pieces", (True, False)),
+    "support_long_prompts": Flag(literal, False, "encode prompts of over 77 tokens in pieces", (True, False)),
     "sd_xl_base_ratios": Flag(str, "1.0", "size by ratio of width to height"),
     "height": Flag(int, None, "height in pixels, instead of a ratio"),
     "width": Flag(int, None, "width in pixels, instead of a ratio"),
@@ -83,47 +85,47 @@ FLAGS: Mapping[str, Flag] = {
     "s_tmax": Flag(float, 999.0, "highest noise level at which it is added"),
     "s_noise": Flag(float, 1.0, "factor of the noise that is added"),
     "eta": Flag(float, None, "share of the noise that a step draws anew (1 if not given; 0 for DDIM)"),
-    "use_karras_sigmas": Flag(_literal, False, "noise levels evenly spaced in their seventh root", (True, False)),
-    "lower_order_final": Flag(_literal, True, "end a run of few steps in a simpler one", (True, False)),
-    "euler_at_final": Flag(_literal, False, "end every run in a simpler step", (True, False)),
+    "use_karras_sigmas": Flag(literal, False, "noise levels evenly spaced in their seventh root", (True, False)),
+    "lower_order_final": Flag(literal, True, "end a run of few steps in a simpler one", (True, False)),
+    "euler_at_final": Flag(literal, False, "end every run in a simpler step", (True, False)),
     "sample_step": Flag(int, 40, "number of steps, 1 to 1000"),
     "num_cols": Flag(int, 1, "images of each prompt, side by side, 1 to 10"),
     "seed": Flag(int, 42, "seed of the first image; the next has the next seed"),
-    "deterministic": Flag(_literal, True, "the same result in every run", (True, False)),
+    "deterministic": Flag(literal, True, "the same result in every run", (True, False)),
     "init_latent_path": Flag(str, None, ".npy with initial noise of unit variance"),
     "init_noise_scheduler_path": Flag(str, None, ".npy with the noise of every step"),
-    "precision_keep_origin_dtype": Flag(_literal, False, "keep Ascend from computing float32 coarser", (True, False)),
+    "precision_keep_origin_dtype": Flag(literal, False, "keep Ascend from computing float32 coarser", (True, False)),
     "save_path": Flag(str, "outputs/demo/", "folder for images"),
     "img": Flag(str, None, "image to start from (img2img)"),
     "posterior_latent_path": Flag(str, None, ".npy with the noise that samples the image's latents (img2img)"),
     "strength": Flag(float, 0.75, "how much of the schedule to run (img2img), 0 to 1"),
-    "add_pipeline": Flag(_literal, False, "let the refiner do the last steps", (True, False)),
+    "add_pipeline": Flag(literal, False, "let the refiner do the last steps", (True, False)),
     "pipeline_config": Flag(
         str, "configs/inference/sd_xl_refiner.yaml", "the refiner: YAML file, or a diffusers folder"
     ),
     "pipeline_weight": Flag(str, "checkpoints/sd_xl_refiner_1.0_ms.ckpt", "weights of the refiner"),
     "stage2strength": Flag(float, 0.15, "part of the steps that the refiner does, 0 to 1"),
-    "finish_denoising": Flag(_literal, True, "False: the refiner starts from finished, noised latents", (True, False)),
+    "finish_denoising": Flag(literal, True, "False: the refiner starts from finished, noised latents", (True, False)),
     "refiner_latent_path": Flag(str, None, ".npy with the noise added before the refiner, of unit variance"),
     "device_target": Flag(str, "Ascend", "device", ("Ascend", "GPU", "CPU")),
     "ms_amp_level": Flag(str, "O2", "O0 float32; O2, O3 float16", ("O0", "O2", "O3")),
     "ms_mode": Flag(int, 1, "0: the networks run as graphs, compiled when first used; 1: operator by operator", (0, 1)),
-    "ms_jit": Flag(_literal, True, "False: nothing is compiled in spite of --ms_mode 0", (True, False)),
+    "ms_jit": Flag(literal, True, "False: nothing is compiled in spite of --ms_mode 0", (True, False)),
     # Features of the original that are not implemented.
     "textual_inversion_weight": Flag(str, None),
     "placeholder_token": Flag(str, None),
     "num_vectors": Flag(int, None),
-    "thresholding": Flag(_literal, False),
+    "thresholding": Flag(literal, False),
     "dynamic_thresholding_ratio": Flag(float, 0.995),
     "sample_max_value": Flag(float, 1.0),
     "num_rows": Flag(int, 1),
-    "ms_enable_graph_kernel": Flag(_literal, False),
+    "ms_enable_graph_kernel": Flag(literal, False),
     "controlnet_mode": Flag(str, None),
     "control_image_path": Flag(str, None),
     "low_threshold": Flag(int, 100),
     "high_threshold": Flag(int, 200),
-    "save_detected_map": Flag(_literal, False),
-    "enable_modelarts": Flag(_literal, False),
+    "save_detected_map": Flag(literal, False),
+    "enable_modelarts": Flag(literal, False),
     "ckpt_url": Flag(str, ""),
     "train_url": Flag(str, ""),
     "multi_data_url": Flag(str, ""),
@@ -146,27 +148,66 @@ def parse(arguments: Sequence[str] | None = None) -> SimpleNamespace:
     Raises:
         InputError: a flag has no effect, or a value is out of range. An unknown flag ends the program with status 2.
     """
+    values = read_flags("sample", "Generate images with Stable Diffusion XL.", FLAGS, arguments, ranges=_RANGES)
+    _check_effects(values)
+    return values
+
+
+def read_flags(
+    program: str,
+    description: str,
+    table: Mapping[str, Flag],
+    arguments: Sequence[str] | None,
+    *,
+    ranges: Mapping[str, tuple[float, float]],
+) -> SimpleNamespace:
+    """The value of every flag of a table, and `given`, the names of those that stand on the command line.
+
+    Args:
+        program: the module's name.
+        ranges: the smallest and the largest value of some flags.
+
+    Raises:
+        InputError: a flag is not implemented, or a value is out of range. An unknown flag ends the program with status 2.
+    """
     parser = argparse.ArgumentParser(
-        prog="python -m mindone_sdxl.sample",
-        description="Generate images with Stable Diffusion XL.",
+        prog=f"python -m mindone_sdxl.{program}",
+        description=description,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
-    for name, flag in FLAGS.items():
+    for name, flag in table.items():
         text = f"{flag.text} (default: {flag.default})" if flag.text else argparse.SUPPRESS
         parser.add_argument(f"--{name}", type=flag.kind, choices=flag.choices, help=text.replace("%", "%%"))
     given = vars(parser.parse_args(arguments))
-    values = SimpleNamespace(**{name: given.get(name, flag.default) for name, flag in FLAGS.items()}, given=set(given))
+    values = SimpleNamespace(**{name: given.get(name, flag.default) for name, flag in table.items()}, given=set(given))
     for name in given:
-        if not FLAGS[name].text and given[name] != FLAGS[name].default:
-            message = f"--{name} is not implemented; only its default {FLAGS[name].default!r} is accepted"
+        if not table[name].text and given[name] != table[name].default:
+            message = f"--{name} is not implemented; only its default {table[name].default!r} is accepted"
             raise InputError(message)
-    for name, (low, high) in _RANGES.items():
-        if not low <= getattr(values, name) <= high:
-            message = f"--{name} is {getattr(values, name)}, expected {low} to {high}"
+    for name, (low, high) in ranges.items():
+        value = getattr(values, name)
+        if value is not None and not low <= value <= high:
+            message = f"--{name} is {value}, expected {low} to {high}"
             raise InputError(message)
-    _check_effects(values)
     return values
+
+
+def require_effect(values: SimpleNamespace, names: str, condition: object, what: str) -> None:
+    """Refuse flags that were given and that others leave without effect.
+
+    Args:
+        names: of the flags, separated by spaces.
+        condition: whether they have one.
+        what: what they need for it.
+
+    Raises:
+        InputError: one was given in vain.
+    """
+    idle = sorted(values.given & set(names.split()))
+    if idle and not condition:
+        message = f"--{idle[0]} has no effect; it needs {what}"
+        raise InputError(message)
 
 
 def _having(option: str) -> str:
@@ -179,13 +220,7 @@ def _having(option: str) -> str:
 
 def _check_effects(values: SimpleNamespace) -> None:
     """Refuse flags that the others leave without effect."""
-
-    def needs(names: str, condition: object, what: str) -> None:
-        idle = sorted(values.given & set(names.split()))
-        if idle and not condition:
-            message = f"--{idle[0]} has no effect; it needs {what}"
-            raise InputError(message)
-
+    needs = partial(require_effect, values)
     image = values.task == "img2img"
     needs("img strength posterior_latent_path", image, "--task img2img")
     needs("sd_xl_base_ratios height width", not image, "--task txt2img, an image brings its own size")

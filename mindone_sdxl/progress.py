@@ -35,12 +35,14 @@ class Progress:
         self._total, self._done, self._started = total, 0, time.perf_counter()
         self._stream = sys.stderr if stream is None else stream
 
-    def advance(self) -> None:
-        """Count one step."""
+    def advance(self, note: str = "") -> None:
+        """Count one step, and say something of it."""
         self._done += 1
         seconds = (time.perf_counter() - self._started) / self._done
         bar = "#" * (_WIDTH * self._done // self._total)
         left = f"{seconds * (self._total - self._done):.0f} s left"
         end = "\n" if self._done == self._total else ""
-        self._stream.write(f"\r[{bar:<{_WIDTH}}] {self._done}/{self._total} steps, {seconds:.2f} s/step, {left} {end}")
+        self._stream.write(
+            f"\r[{bar:<{_WIDTH}}] {self._done}/{self._total} steps, {seconds:.2f} s/step, {left} {note}{end}"
+        )
         self._stream.flush()

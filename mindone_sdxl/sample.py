@@ -24,6 +24,7 @@ import numpy as np
 from mindspore import Tensor
 
 from mindone_sdxl import flags, images, injection
+from mindone_sdxl.device import prepare
 from mindone_sdxl.discretization import LCM
 from mindone_sdxl.errors import InputError, SDXLError
 from mindone_sdxl.graphs import compile_networks
@@ -56,16 +57,6 @@ RATIOS = {
     "2.5": (1600, 640), "2.89": (1664, 576), "3.0": (1728, 576),
 }  # fmt: skip
 _DTYPES = {"O0": mindspore.float32, "O2": mindspore.float16, "O3": mindspore.float16}
-
-
-def _set_context(values: SimpleNamespace) -> None:
-    mindspore.set_context(mode=mindspore.PYNATIVE_MODE, device_target=values.device_target)
-    # On few CPU cores the asynchronous queue is many times slower; elsewhere it is only less reproducible.
-    mindspore.set_context(pynative_synchronize=values.deterministic or values.device_target == "CPU")
-    if values.deterministic:
-        mindspore.set_context(deterministic="ON")
-    if values.precision_keep_origin_dtype and values.device_target == "Ascend":
-        mindspore.set_context(ascend_config={"precision_mode": "must_keep_origin_dtype"})
 
 
 def _prompts(values: SimpleNamespace) -> list[str]:
@@ -296,7 +287,7 @@ def run(values: SimpleNamespace) -> list[Path]:
     _check_model(values, found, size)
     height, width = (length // found.model.vae.downscale for length in size)
     shape = (found.model.vae.latent_channels, height, width)
-    _set_context(values)
+    prepare(values.device_target, deterministic=values.deterministic, keep_types=values.precision_keep_origin_dtype)
     plan = _plan(values, found, shape)
     stages = [_build(values, part) for part in plan]
     noise = _Noise(values, stages, len(prompts) * values.num_cols, shape)
