@@ -89,6 +89,20 @@ class Components:
         return other in runs or other.startswith(below)
 
     @cached_property
+    def containers(self) -> Callable[[str], frozenset[str]]:
+        """Return the function that names all that contain the module or function at a path; it remembers."""
+        return cache(self._containers)
+
+    def _containers(self, path: str) -> frozenset[str]:
+        """Name what contains a path: what its own path begins with, the functions that run any of these, the whole."""
+        *above, itself = accumulate(path.split("."), "{}.{}".format)
+        found = {WHOLE, *above}
+        for function, runs in self.functions.items():
+            if not found.union([itself]).isdisjoint(runs):
+                found.add(function)
+        return frozenset(found - {path})
+
+    @cached_property
     def _stage_of_path(self) -> Callable[[str], str]:
         """`_find`, remembering: a recorder asks some hundred thousand times for a few thousand paths."""
         return cache(self._find)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MEASURES",
+    "OF_REFERENCE",
     "Cause",
     "Coverage",
     "FirstDivergence",
@@ -56,7 +57,12 @@ Flag = Literal[
     "mixed-dtype",
     "half-precision-grid",
     "unbounded-depth",
+    "reference-error",
+    "twin-error",
 ]
+OF_REFERENCE: Final[tuple[Flag, ...]] = ("reference-error", "twin-error")
+"""Flags that say that a run of the reference is off: the working one, or one in float64; causes of these names too."""
+
 Ground = Literal["", "exact", "float64", "floor", "model"]
 Number = float | Literal["nan", "inf", "-inf"]
 
@@ -236,6 +242,11 @@ class Cause(msgspec.Struct, kw_only=True):
     before: Number | None = None
     after: Number | None = None
     candidate: str = ""
+
+    @property
+    def is_about_reference(self) -> bool:
+        """Whether the reference is at fault, which no replay of the candidate confirms."""
+        return self.slug in OF_REFERENCE
 
 
 class FirstDivergence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -22,6 +22,7 @@ from parity.compare.price import price_of
 from parity.compare.references import is_reference, of_outputs, prepare, runs_of
 from parity.compare.rules import Rule, RuleBook
 from parity.compare.several import by_type, join, named
+from parity.compare.soundness import Work, find_errors
 from parity.compare.summary import summarize
 from parity.compare.weights import compare_weights, held, refuse_rules
 from parity.compare.work import measure_jobs, pays_to_compile
@@ -147,6 +148,7 @@ class _Comparison:
         measured: list[Pair] = []
         for part in planned:
             measured += pairs_of(part.pairing, part.jobs, list(islice(found, len(part.jobs))))
+        find_errors(list(map(Work, measured, jobs)), self.reference.manifest.policy)
         examine_all(zip(measured, jobs, strict=True), self.threads, self.book, compiled=compiled)
         pairs += measured
         for pair in pairs:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from parity.address import index_of, is_input, is_output, path_of, place_of, step_of
 from parity.compare.limits import RMS_FACTOR
-from parity.compare.summary import failing
+from parity.compare.summary import failing, is_about_reference
 from parity.result import measured
 
 if TYPE_CHECKING:
@@ -59,8 +59,9 @@ class _Run:
 
     @property
     def failed(self) -> list[Pair]:
-        """Those that fail and are not undecided, in order of completion."""
-        return list(filterfalse(_is_undecided, filter(failing, self.in_order)))
+        """Those that fail and are neither undecided nor for the reference to answer, in order of completion."""
+        wrong = filterfalse(is_about_reference, filter(failing, self.in_order))
+        return list(filterfalse(_is_undecided, wrong))
 
     @property
     def in_order(self) -> list[Pair]:

@@ -4,6 +4,7 @@ F is the largest of four: the reference's own error, what the candidate's platfo
 by itself, half an ulp of the output type at the rms of the expected tensor, and the reference's own
 run-to-run difference. Fmax is the same for the largest element, with one ulp of the largest value. The ulp
 at the rms is taken as `eps * rms`, so that a tensor scaled by 1.01 across a power of two has the same floor.
+No floor is higher than its ceiling, the largest error that rounding explains.
 
     >>> from parity.distance.sums import Distances, Moments
     >>> f = floor_of(Distances(64, Moments(64.0, 4.0), Moments(), Moments(64e-14, 3e-7)), "float32")
@@ -27,9 +28,22 @@ if TYPE_CHECKING:
 
     from parity.distance.sums import Distances
 
-__all__ = ["NO_PLATFORM", "NO_POOL", "Floor", "Platform", "coarser", "floor_of", "model_floor", "pooled", "ulp"]
+__all__ = [
+    "NO_CEILING",
+    "NO_PLATFORM",
+    "NO_POOL",
+    "SMALLEST",
+    "Floor",
+    "Platform",
+    "coarser",
+    "floor_of",
+    "model_floor",
+    "pooled",
+    "ulp",
+]
 
-_SMALLEST: Final = {"float64": 2.0**-1074, "float32": 2.0**-149, "float16": 2.0**-24, "bfloat16": 2.0**-133}
+SMALLEST: Final = {"float64": 2.0**-1074, "float32": 2.0**-149, "float16": 2.0**-24, "bfloat16": 2.0**-133}
+"""The smallest number above zero of each floating type."""
 
 
 class Floor(msgspec.Struct, frozen=True, gc=False):
@@ -37,6 +51,10 @@ class Floor(msgspec.Struct, frozen=True, gc=False):
 
     rms: float
     max: float
+
+    def covers(self, rms: float, peak: float) -> bool:
+        """Tell whether errors are not larger than it; what is not a number is."""
+        return rms <= self.rms and peak <= self.max
 
 
 class Platform(NamedTuple):
@@ -48,6 +66,7 @@ class Platform(NamedTuple):
 
 NO_PLATFORM: Final = Platform()
 NO_POOL: Final = Floor(0.0, 0.0)
+NO_CEILING: Final = Floor(math.inf, math.inf)
 
 
 def ulp(name: str, at: float) -> float:
@@ -55,7 +74,7 @@ def ulp(name: str, at: float) -> float:
     if not math.isfinite(at):
         return 0.0
     spacing = math.ldexp(1.0, math.frexp(at)[1] - 1 - bits(name)) if at else 0.0
-    return max(spacing, _SMALLEST[name])
+    return max(spacing, SMALLEST[name])
 
 
 @lru_cache(maxsize=256)
@@ -70,6 +89,7 @@ def floor_of(
     platform: Platform = NO_PLATFORM,
     repeat: float = 0.0,
     pool: Floor = NO_POOL,
+    ceiling: Floor = NO_CEILING,
 ) -> Floor:
     """Return the floor of a pair.
 
@@ -79,17 +99,17 @@ def floor_of(
         platform: The platform's term for this kind of operator.
         repeat: The largest difference between two runs of the reference at this address.
         pool: Floors of the module's other steps and calls relative to their rms, for a tensor of few elements.
+        ceiling: The largest that it may be (`parity.compare.ceiling`): no term excuses an error that no rounding explains.
     """
     scale = measure.scale
     own_rms, own_max = measure.working_rms, measure.working_max
     if measure.size < POOL_BELOW:
         own_rms, own_max = max(own_rms, pool.rms * scale), max(own_max, pool.max * scale)
-    half_ulp = 0.5 * max(eps(output_type) * scale, _SMALLEST[output_type])
+    half_ulp = 0.5 * max(eps(output_type) * scale, SMALLEST[output_type])
     one_ulp = ulp(output_type, measure.largest)
-    return Floor(
-        rms=max(own_rms, platform.rel_l2 * scale, half_ulp, repeat),
-        max=max(own_max, platform.rel_max * scale, one_ulp, repeat),
-    )
+    rms = max(own_rms, platform.rel_l2 * scale, half_ulp, repeat)
+    peak = max(own_max, platform.rel_max * scale, one_ulp, repeat)
+    return Floor(min(rms, ceiling.rms), min(peak, ceiling.max))
 
 
 def model_floor(output_type: str, scale: float, peak: float = 0.0) -> Floor:
@@ -98,7 +118,7 @@ def model_floor(output_type: str, scale: float, peak: float = 0.0) -> Floor:
     `peak` is what some element, larger than the others, may be off by its own ulp.
     """
     rms_factor, max_factor = MODEL[output_type]
-    smallest = MODEL_ULPS * _SMALLEST[output_type]
+    smallest = MODEL_ULPS * SMALLEST[output_type]
     rms_limit = max(rms_factor * scale, smallest)
     max_limit = max(max_factor * scale, smallest, peak)
     return Floor(rms_limit / RMS_FACTOR, max_limit / MAX_FACTOR)

@@ -27,7 +27,7 @@ from parity.compare.rules import RuleBook
 from parity.compare.several import join, split
 from parity.compare.summary import summarize
 from parity.errors import ToleranceError
-from parity.result import measured, number, ratio
+from parity.result import OF_REFERENCE, measured, number, ratio
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +48,12 @@ _ALWAYS: Final = f"{', '.join(_FIRST_PASS[:-1])} or {_FIRST_PASS[-1]}"
 
 
 _VERDICT: Final[dict[bool, Verdict]] = {True: "MATCH", False: "MISMATCH"}
+
+_NO_MATCH: Final[dict[Verdict, frozenset[str]]] = {
+    "MATCH": frozenset(OF_REFERENCE),
+    "MISMATCH": frozenset({"twin-error"}),
+}
+"""Flags that say that a run of the reference is off, and so make a pair that came out like this INCOMPARABLE."""
 
 
 class Limits(msgspec.Struct, frozen=True, gc=False):
@@ -97,7 +103,11 @@ def is_within(pair: Pair, share: float = 1.0) -> bool:
 
 
 def decide(pair: Pair, book: RuleBook) -> None:
-    """Set verdict, basis, limit and ratio of a pair that has numbers; others keep theirs."""
+    """Set verdict, basis, limit and ratio of a pair that has numbers; others keep theirs.
+
+    Where the reference's working run is off, what agrees with float64 is INCOMPARABLE, and what does not a MISMATCH;
+    where its float64 run is off nothing is a match, and no rule changes that.
+    """
     if not pair.ground:
         return
     found = book.find(pair)
@@ -107,8 +117,11 @@ def decide(pair: Pair, book: RuleBook) -> None:
         _JUDGES[pair.ground](pair)
     if pair.hard:
         pair.verdict = "MISMATCH"
-    elif "platform-precision" in pair.flags and pair.ground == "floor":
+        return
+    if "platform-precision" in pair.flags and pair.ground == "floor":
         pair.verdict = "MATCH"
+    if not _NO_MATCH[pair.verdict].isdisjoint(pair.flags):
+        pair.verdict = "INCOMPARABLE"
 
 
 def _by_equality(pair: Pair) -> None:

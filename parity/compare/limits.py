@@ -29,7 +29,9 @@ __all__ = [
     "MODEL_ULPS",
     "MOST_ULPS",
     "NEAR",
+    "NEARER",
     "POOL_BELOW",
+    "REFERENCE_FACTOR",
     "RMS_FACTOR",
     "SEMANTICS_MAX",
     "SEMANTICS_RMS",
@@ -91,6 +93,13 @@ MODEL_ULPS: Final = 4.0
 DEPTH: Final = 100.0
 """How far beyond the modelled limit depth alone may take a composite or a free run; such a pair is undecided.
 Beyond that it is a MISMATCH whatever its depth: a whole float32 run stays within 1e-3."""
+
+REFERENCE_FACTOR: Final = 2.0
+"""The ceiling of a floor: the reference's own error may be this many times what is modelled for one operator; by the
+root of their number more for several, by DEPTH more in a run. Healthy references reach half of it."""
+
+NEARER: Final = 4.0
+"""Of two runs of the reference the float64 one is off where the candidate is this many times nearer to the other one."""
 
 VALUE_ULPS: Final = 8
 """Plain numbers (a guidance scale, a sigma) may differ by this many ulp of the run's type."""

@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from parity.address import path_of, port_of
+from parity.compare.ceiling import Ceiling, ceilings
 from parity.compare.floor import NO_POOL, Floor, Platform, coarser, floor_of, model_floor, pooled
 from parity.compare.judge import is_within
 from parity.compare.limits import DEPTH, VALUE_ULPS
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from parity.compare.plan import Job, RunPlan
     from parity.compare.work import Found
-    from parity.result import Pair, Verdict
+    from parity.result import Flag, Pair, Verdict
     from parity.trace import Island, Manifest
 
 __all__ = ["Pairing", "pairs_of"]
@@ -39,6 +40,8 @@ _HOPELESS: Final = {
     "nan": "NaN in the reference",
     "working": "the reference's own run is not finite where its float64 twin is",
 }
+
+_FLAGGED: Final[dict[str, tuple[Flag, ...]]] = {"working": ("reference-error",)}
 
 
 class _Taken:
@@ -72,6 +75,7 @@ class Pairing:
     def __init__(self, run: RunPlan, reference: Manifest) -> None:
         """Look them up once for the run."""
         self.run = run
+        self.reference = reference
         self.islands = _with_parents(reference.islands)
         self.repeat = reference.checks.repeat_max_abs
         rows = run.manifest.alignment
@@ -81,21 +85,30 @@ class Pairing:
         if (run.mode, run.ground) == ("layers", "floor"):
             self.suspected = excesses_inside(run.manifest, reference, run.dtype)
 
-    def pair(self, job: Job, found: Found, pools: Mapping[str, Floor]) -> Pair:
+    def pair(self, job: Job, found: Found, pools: Mapping[str, Floor], ceiling: Ceiling | None) -> Pair:
         """Return the pair of a job, with numbers and flags and the verdict still open."""
         if found is None:
             return self._of_values(job)
         if isinstance(found, Obstacle):
             return self._bare(job, found.verdict, found.detail)
         if found.problem in _HOPELESS:
-            return self._bare(job, "INCOMPARABLE", _HOPELESS[found.problem])
+            return self._hopeless(job, found.problem)
         if isinstance(found, Exact):
             return self._of_exact(job, found)
-        return self._of_floats(job, found, pools)
+        pair = self._of_floats(job, found)
+        if ceiling is not None:
+            self._set_measured_floor(pair, job, found, pools, ceiling)
+        return pair
 
     def _bare(self, job: Job, verdict: Verdict = "MATCH", detail: str = "") -> Pair:
         """Return the pair of a job without numbers."""
         return blank(self.run, job.expected, job.candidate.native, job.order, verdict, detail)
+
+    def _hopeless(self, job: Job, problem: str) -> Pair:
+        """Return the pair of a job with numbers of the reference that nothing can be held against."""
+        pair = self._bare(job, "INCOMPARABLE", _HOPELESS[problem])
+        pair.flags.extend(_FLAGGED.get(problem, ()))
+        return pair
 
     def _of_values(self, job: Job) -> Pair:
         """Compare plain values: exactly, floats up to the rounding of the run's type."""
@@ -127,8 +140,8 @@ class Pairing:
             pair.flags.append("mixed-dtype")
         return pair
 
-    def _of_floats(self, job: Job, found: Distances, pools: Mapping[str, Floor]) -> Pair:
-        """Return the pair of two floating tensors."""
+    def _of_floats(self, job: Job, found: Distances) -> Pair:
+        """Return the pair of two floating tensors, without its floor where that is measured."""
         pair = self._bare(job)
         types = _types(self.run.dtype, *job.types)
         pair.ground = job.ground
@@ -142,11 +155,7 @@ class Pairing:
             pair.flags.append("island")
         if types.mixed:
             pair.flags.append("mixed-dtype")
-        if job.ground == "floor":
-            _OF_WORKING.copy(found, pair)
-            _set_floor(pair, self._measured_floor(job, found, types.output, pools))
-            pair.platform = self.suspected.get(path_of(job.address), pair.platform)
-        elif job.ground == "model":
+        if job.ground == "model":
             _set_floor(pair, model_floor(types.output, measured(pair.scale)))
             if self._may_be_deep(job) and is_within(pair, DEPTH):
                 pair.flags.append("unbounded-depth")
@@ -157,16 +166,27 @@ class Pairing:
         expected = job.expected
         return expected.dtype in _NARROWER or expected.island is not None or path_of(job.address) in self.islands
 
-    def _measured_floor(self, job: Job, found: Distances, output_type: str, pools: Mapping[str, Floor]) -> Floor:
-        """Return the floor that the reference's own error and the candidate's platform set."""
+    def _set_measured_floor(
+        self, pair: Pair, job: Job, found: Distances, pools: Mapping[str, Floor], ceiling: Ceiling
+    ) -> None:
+        """Set the floor that the reference's own error and the candidate's platform give, and what is wrong with it."""
+        _OF_WORKING.copy(found, pair)
+        _set_floor(pair, self._measured_floor(job, found, pools, ceiling.floor))
+        pair.platform = self.suspected.get(path_of(job.address), pair.platform)
+        pair.flags.extend(ceiling.flags)
+        pair.detail = "; ".join(filter(None, (pair.detail, ceiling.fault)))
+
+    def _measured_floor(self, job: Job, found: Distances, pools: Mapping[str, Floor], ceiling: Floor) -> Floor:
+        """Return the floor that the reference's own error and the candidate's platform set, not above its ceiling."""
         kind = self.kinds.get(path_of(job.address), "")
         terms = self.run.manifest.floors.get(kind, {}).get(self.run.dtype, {})
         return floor_of(
             found,
-            output_type,
+            _types(self.run.dtype, *job.types).output,
             platform=Platform(terms.get("rel_l2", 0.0), terms.get("rel_max", 0.0)),
             repeat=self.repeat.get(job.address, 0.0),
             pool=pools.get(_pool_key(job), NO_POOL),
+            ceiling=ceiling,
         )
 
     def _may_be_deep(self, job: Job) -> bool:
@@ -213,7 +233,8 @@ def _types(asked: str, expected: str, candidate: str, working: str | None) -> _T
 def pairs_of(pairing: Pairing, jobs: Sequence[Job], found: Sequence[Found]) -> list[Pair]:
     """Return the pairs of a run's jobs."""
     pools = pooled(_with_measured_floor(jobs, found))
-    return [pairing.pair(job, it, pools) for job, it in zip(jobs, found, strict=True)]
+    limits = ceilings(pairing.run, jobs, found, pairing.reference)
+    return [pairing.pair(job, it, pools, limit) for job, it, limit in zip(jobs, found, limits, strict=True)]
 
 
 def _with_measured_floor(jobs: Sequence[Job], found: Sequence[Found]) -> Iterator[tuple[str, Distances]]:

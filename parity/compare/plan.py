@@ -47,7 +47,7 @@ class RunPlan(NamedTuple):
 
     Attributes:
         expected: The reference's run that says what the candidate should be: a float64 one where there is one.
-        working: The reference's own run in its working type, where `expected` is another.
+        working: The reference's own run in its working type, where there is one.
     """
 
     candidate: RunReader
@@ -59,15 +59,26 @@ class RunPlan(NamedTuple):
     working: RunReader | None
     ground: Ground
 
+    @property
+    def working_dtype(self) -> str:
+        """The type of the working run, or of the expected one where that is all there is."""
+        return (self.working or self.expected).info.dtype
+
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One pair to measure; `working` is the reference's record in its working type, where the expected one is another."""
+    """One pair to measure.
+
+    Attributes:
+        working: The reference's record in its working type, where the expected one is another and the floor is measured.
+        witness: The same also beside two float64 runs, which is asked where they disagree.
+    """
 
     address: str
     order: int
     expected: Record
     candidate: Record
     working: Record | None
+    witness: Record | None
     run: RunPlan
     expected_run: RunReader
     ground: Ground
@@ -164,9 +175,9 @@ def describe_run(reference: Trace, candidate: Trace, name: str) -> RunPlan:
     run = candidate.run(name)
     mode, dtype = _mode_of(run), run.info.dtype
     plan = partial(RunPlan, candidate=run, manifest=candidate.manifest, mode=mode, dtype=dtype)
-    if dtype == _TWIN and _TWIN in reference.runs:
-        return plan(question="semantics", expected=reference.run(_TWIN), working=None, ground="float64")
     working = _working_run(reference, dtype)
+    if dtype == _TWIN and _TWIN in reference.runs:
+        return plan(question="semantics", expected=reference.run(_TWIN), working=working, ground="float64")
     if working is None:
         runs = ", ".join(reference.runs) or "none"
         message = f"{reference.folder} has no run that {name!r} can be held against; its runs are {runs}"
@@ -231,13 +242,15 @@ def _job(run: RunPlan, record: Record, places: Mapping[str, int]) -> Job | None:
     expected = run.expected.find(record.address)
     if expected is None:
         return _job_of_working(run, record, order=len(places))
-    working = _working_record(run, expected)
+    witness = _working_record(run, expected)
+    working = witness if run.ground == "floor" else None
     return Job(
         address=record.address,
         order=places[record.address],
         expected=expected,
         candidate=record,
         working=working,
+        witness=witness,
         run=run,
         expected_run=run.expected,
         ground=run.ground if working is not None else _GROUND_ALONE[run.ground],
@@ -254,7 +267,7 @@ def _working_record(run: RunPlan, expected: Record) -> Record | None:
 
 def _job_of_working(run: RunPlan, record: Record, order: int) -> Job | None:
     """Pair a candidate's record with the working run's, where that alone has the address."""
-    if run.working is None or record.address not in run.working:
+    if run.ground != "floor" or run.working is None or record.address not in run.working:
         return None
     return Job(
         address=record.address,
@@ -262,6 +275,7 @@ def _job_of_working(run: RunPlan, record: Record, order: int) -> Job | None:
         expected=run.working.record(record.address),
         candidate=record,
         working=None,
+        witness=None,
         run=run,
         expected_run=run.working,
         ground="model",

@@ -12,7 +12,8 @@ from itertools import chain, filterfalse
 from typing import TYPE_CHECKING, Final, get_args
 
 from parity.address import STAGES
-from parity.result import FirstDivergence, Verdict
+from parity.compare.findings import with_findings
+from parity.result import OF_REFERENCE, FirstDivergence, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -25,6 +26,7 @@ __all__ = [
     "failing",
     "first_divergence",
     "first_of",
+    "is_about_reference",
     "is_excused",
     "is_finding",
     "is_undecided",
@@ -41,6 +43,9 @@ STAGE_VERDICTS: Final = ("MATCH", "INHERITED", "INCOMPLETE", "MISMATCH")
 
 _EXCUSING: Final = frozenset(EXCUSES)
 _FINDING: Final = "finding"
+_OFF: Final = frozenset(OF_REFERENCE)
+_EXCUSED_BY: Final = {"MISMATCH": _EXCUSING, "INCOMPARABLE": _EXCUSING | _OFF}
+"""Flags by which a pair with this verdict is no finding about the candidate."""
 _OF_STAGE: Final = {
     "MATCH": "MATCH",
     "equivalent": "MATCH",
@@ -50,14 +55,18 @@ _OF_STAGE: Final = {
     "platform-undecided": "INCOMPLETE",
     "MISSING": "INCOMPLETE",
     "UNEXPECTED": "INCOMPLETE",
+    "reference-error": "INCOMPLETE",
+    "twin-error": "INCOMPLETE",
     _FINDING: "MISMATCH",
 }
 """What is said of a stage for a pair that stands so; the gravest of its pairs counts."""
 _UNDECIDED: Final = frozenset({"unbounded-depth", "platform-undecided"})
 """How a pair stands that differs and may be right: only its depth, or only the candidate's platform, could excuse it."""
-_OPEN: Final = _UNDECIDED | {"MISSING", "UNEXPECTED"}
-"""How a pair stands that leaves open what it is: it is undecided, or one side lacks it."""
+_OPEN: Final = _UNDECIDED | {"MISSING", "UNEXPECTED", *OF_REFERENCE}
+"""How a pair stands that leaves open what it is: it is undecided, one side lacks it, or a run of the reference is off."""
 _KEEPING: Final = _OPEN | {_FINDING}
+_REASONS: Final = (*OF_REFERENCE, *EXCUSES)
+"""How a failing pair that is no finding may stand. Whatever excuses it, what rests on a run that is off is never a match."""
 _FAILING: Final = frozenset({"MISMATCH", "INCOMPARABLE"})
 _NONE: Final[dict[str, int]] = dict.fromkeys(get_args(Verdict), 0)
 _STAGE: Final = {stage: position for position, stage in enumerate(STAGES)}
@@ -72,14 +81,19 @@ def failing(pair: Pair) -> bool:
     return pair.verdict in _FAILING
 
 
+def is_about_reference(pair: Pair) -> bool:
+    """Tell whether a pair cannot be judged because a run of the reference is off, and says nothing of the candidate."""
+    return pair.verdict == "INCOMPARABLE" and not _OFF.isdisjoint(pair.flags)
+
+
 def is_excused(pair: Pair) -> bool:
     """Tell whether a flag says that a failing pair follows from something else."""
-    return not _EXCUSING.isdisjoint(pair.flags)
+    return not _EXCUSED_BY.get(pair.verdict, _EXCUSING).isdisjoint(pair.flags)
 
 
 def is_finding(pair: Pair) -> bool:
     """Tell whether a pair fails without an excuse."""
-    return pair.verdict in _FAILING and _EXCUSING.isdisjoint(pair.flags)  # asked of every pair more than once
+    return pair.verdict in _FAILING and not is_excused(pair)  # asked of every pair more than once
 
 
 def keeps_from_match(pair: Pair) -> bool:
@@ -91,7 +105,9 @@ def _standing(pair: Pair) -> str:
     """Return how a pair stands: its verdict, or where it fails the flag that excuses it, or that it is a finding."""
     if pair.verdict not in _FAILING:
         return pair.verdict
-    return next(filter(pair.flags.__contains__, EXCUSES), _FINDING)
+    if is_finding(pair):
+        return _FINDING
+    return next(filter(pair.flags.__contains__, _REASONS))
 
 
 def first_of(result: Result) -> FirstDivergence | None:
@@ -152,7 +168,8 @@ def _is_open(pair: Pair) -> bool:
 
 
 def summarize(result: Result) -> None:
-    """Set verdict, counts, stages and first divergence of a result from its pairs."""
+    """Set verdict, counts, stages, first divergence and the findings about the reference of a result from its pairs."""
+    result.causes = with_findings(result)
     result.counts = _counts(result.pairs)
     result.first_divergence = first_of(result)
     result.verdict = verdict_of(result.pairs, result.coverage.left_out, audits=result.is_of_weights)

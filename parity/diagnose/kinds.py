@@ -22,6 +22,7 @@ from parity.diagnose.hypotheses import (
     sampler,
     weights,
 )
+from parity.result import OF_REFERENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,6 +84,8 @@ KINDS: Final = (
     Kind(slug="attribute-differs"),  # any other setting
     # what replays with operators in float64 show (`parity.diagnose.platform`)
     Kind(slug=platform.SLUG),
+    # what is no fault of the candidate (`parity.compare.findings`)
+    *(Kind(slug=flag) for flag in OF_REFERENCE),
     # what two references chose
     Kind(slug="padding-token-in-prompt", recordings=references.padding_token, at=references.SECOND_TOKENIZER),
     Kind(slug="negative-conditioning", recordings=references.negative_prompt, at=references.CONDITIONING),

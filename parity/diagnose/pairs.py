@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, TypeVar
 
 from parity.address import path_of
+from parity.compare.summary import failing, is_about_reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
@@ -42,8 +43,8 @@ def differs(pair: Pair) -> bool:
 
 
 def has_failed(pair: Pair) -> bool:
-    """Tell whether a pair is on both sides and not the same."""
-    return pair.verdict in {"MISMATCH", "INCOMPARABLE"}
+    """Tell whether a pair is on both sides and not the same, and no error of the reference is why."""
+    return failing(pair) and not is_about_reference(pair)
 
 
 def worst_of(pairs: Iterable[Pair]) -> Pair:

@@ -119,10 +119,10 @@ def _left_out(result: Result) -> list[str]:
     if makes_images(result):
         gaps["the price at the final latents and the image"] = not result.price
         gaps["the pictures: this result holds none"] = not result.images
-    confirmed = [cause.confirmed for cause in result.causes]
+    confirmed = [cause.confirmed for cause in result.causes if not cause.is_about_reference]
     unproven = f"{count(confirmed.count(False), 'cause')} not confirmed by a counterfactual replay"
     gaps[unproven] = False in confirmed
-    unexplained = first_pair(result) is not None and not result.causes
+    unexplained = first_pair(result) is not None and not confirmed
     gaps["the cause of the first divergence; run parity diagnose"] = unexplained
     return [gap for gap, stands in gaps.items() if stands]
 

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from parity.address import path_of
 from parity.report.differences import of_weights, taken_as
 from parity.report.grouping import column_of, dtype_of, grouped, rank
 from parity.report.verdicts import FAILING, GRAVITY, fails, shown, worst
-from parity.report.words import SURE, after, as_table, count, joined, some, visible
+from parity.report.words import SURE, after, as_table, count, joined, some, sure, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from parity.result import Cause, FirstDivergence, Pair, Result
 
-__all__ = ["compared", "failures", "headline", "lead", "scope", "subject"]
+__all__ = ["compared", "failures", "headline", "lead", "reference_is_off", "scope", "subject"]
+
+
+_OFF: Final = {
+    "reference-error": "the reference's working run is off, first at {} (reference-error)",
+    "twin-error": "the reference's float64 run is off, first at {} (twin-error)",
+}
 
 
 class _Run(NamedTuple):
@@ -40,15 +46,21 @@ def _diverges(result: Result, found: FirstDivergence) -> str:
     """Return where the result first diverges, and why."""
     first = f"first divergence{after(' of ', visible(found.candidate))}"
     where = f"{first}, stage {visible(found.stage)}, {found.question}"
-    return f"{visible(found.address)}: {joined(result.verdict, where, _known_cause(result, found), by='; ')}"
+    told = joined(result.verdict, where, _known_cause(result, found), *reference_is_off(result), by="; ")
+    return f"{visible(found.address)}: {told}"
+
+
+def reference_is_off(result: Result) -> list[str]:
+    """Return what is wrong with the reference itself, one clause for each of its runs that is off."""
+    return [_OFF[cause.slug].format(visible(cause.address)) for cause in result.causes if cause.is_about_reference]
 
 
 def _known_cause(result: Result, found: FirstDivergence) -> str:
     """Return the cause at the path of the first divergence, where one is known."""
     wanted = path_of(found.address), found.candidate
     for cause in result.causes:
-        if (path_of(cause.address), cause.candidate) == wanted:
-            return f"{visible(cause.slug)}, {SURE[cause.confirmed]}"
+        if (path_of(cause.address), cause.candidate) == wanted and not cause.is_about_reference:
+            return f"{visible(cause.slug)}, {sure(cause)}"
     return ""
 
 
@@ -64,7 +76,10 @@ def _outcome(result: Result) -> str:
     records = joined(_told(result.counts, "MISSING"), _told(result.counts, "UNEXPECTED"))
     paths = f"{count(unexplained, 'path')} not compared without a reason" if unexplained else ""
     wrong = f"{count(result.counts.get('findings', 0), 'pair')} differ" if result.counts.get("findings") else ""
-    return joined(wrong, records, paths, _unread(result), _platform(result), by="; ") or "see the pairs that fail"
+    return (
+        joined(*reference_is_off(result), wrong, records, paths, _unread(result), _platform(result), by="; ")
+        or "see the pairs that fail"
+    )
 
 
 def _platform(result: Result) -> str:
@@ -144,14 +159,18 @@ def failures(result: Result) -> str:
         some(tally["equivalent"], "without effect"),
         some(tally["undecided"] - platform, "cannot be decided without a float64 run"),
         some(platform, "may be the candidate's platform"),
+        some(tally["reference off"], "cannot be judged because the reference is off there"),
     )
 
 
 def lead(result: Result) -> str:
     """Return two or three sentences for the top of the page: what happened, why, and what follows from it."""
     sentences = [_first(result)]
-    if result.causes:
-        sentences.append(_because(result.causes))
+    if result.first_divergence is not None:
+        sentences += [f"{clause[0].upper()}{clause[1:]}." for clause in reference_is_off(result)]
+    causes = [cause for cause in result.causes if not cause.is_about_reference]
+    if causes:
+        sentences.append(_because(causes))
     if any(map(fails, result.pairs)):
         sentences.append(f"{failures(result)}.")
     taken = taken_as(result)

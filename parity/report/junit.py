@@ -17,10 +17,10 @@ from xml.etree import ElementTree as ET
 
 from parity.address import path_of
 from parity.compare.several import split
-from parity.compare.summary import is_undecided
+from parity.compare.summary import is_about_reference, is_undecided
 from parity.report import card
 from parity.report.grouping import dtype_of, grouped, in_order
-from parity.report.headline import headline
+from parity.report.headline import headline, reference_is_off
 from parity.report.verdicts import excess, fails, fails_alone, shown
 from parity.report.words import as_table, count, joined, plain, visible
 
@@ -137,6 +137,7 @@ def _outcome(case: ET.Element, result: Result, pairs: list[Pair]) -> str:
     if wrong:
         flags = sorted(set(chain.from_iterable(map(attrgetter("flags"), wrong))))
         how = "undecided" if any(shown(pair) == "undecided" for pair in wrong) else "explained by another one"
+        how = "where the reference is off" if all(map(is_about_reference, wrong)) else how
         explained = f"{count(len(wrong), 'pair')} of {len(pairs)} {how}"
         ET.SubElement(case, "skipped", message=f"{explained}: {', '.join(flags)}")
         return "skipped"
@@ -179,6 +180,7 @@ def _gaps(result: Result, *, told_elsewhere: bool) -> list[str]:
     """Return what keeps the whole from a match and belongs to no pair, or else whatever does and no case tells."""
     gaps = [f"{visible(path)}: not compared, no reason" for path in result.coverage.unexplained]
     gaps += [f"not read: {visible(name)} {visible(reason)}" for name, reason in result.coverage.unread.items()]
+    gaps += reference_is_off(result)
     if not result.pairs:
         gaps.append("nothing was compared")
     if result.verdict != "MATCH" and not told_elsewhere and not gaps:

@@ -21,7 +21,7 @@ from parity.report.headline import headline
 from parity.report.price_table import price_tables
 from parity.report.stages import stages as stages_of
 from parity.report.verdicts import Shown, fails_alone, worst_local
-from parity.report.words import NOTHING, SURE, after, count, joined, some, visible
+from parity.report.words import NOTHING, after, count, joined, some, sure, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +83,7 @@ def _cause(view: Result) -> str:
     if not view.causes:
         return NOTHING
     first, *others = view.causes
-    return joined(visible(first.slug), SURE[first.confirmed], after("and ", some(len(others), "more")))
+    return joined(visible(first.slug), sure(first), after("and ", some(len(others), "more")))
 
 
 def _failures(view: Result) -> str:

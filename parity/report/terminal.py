@@ -35,6 +35,7 @@ __all__ = ["STYLES", "block", "cause", "empty_table", "render", "say", "table"]
 STYLES: Final = {
     "MATCH": "bold cyan", "MISMATCH": "bold red", "INCOMPARABLE": "bold magenta", "MISSING": "bold magenta",
     "UNEXPECTED": "bold magenta", "INCOMPLETE": "bold magenta", "undecided": "bold magenta",
+    "reference off": "bold magenta",
     "inherited": "yellow", "contains": "yellow",
     "equivalent": "cyan", "not measured": "dim",
 }  # fmt: skip
@@ -170,8 +171,11 @@ def _section(console: Console, title: str, lines: Iterable[str]) -> None:
 
 def cause(console: Console, found: Cause) -> None:
     """Print one cause: what, where, how sure, the evidence and the repair."""
-    sure = _SURE[found.confirmed].format(found.confidence)
-    say(console, f"cause: {found.slug} at {found.address} ({sure})", "bold")
+    if found.is_about_reference:
+        say(console, f"about the reference: {found.slug} at {found.address}", "bold")
+    else:
+        sure = _SURE[found.confirmed].format(found.confidence)
+        say(console, f"cause: {found.slug} at {found.address} ({sure})", "bold")
     for sentence in found.evidence:
         say(console, f"  - {sentence}")
     if found.before is not None or found.after is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from parity.compare.judge import limits_of
 from parity.compare.limits import RMS_FACTOR, SEMANTICS_RMS
-from parity.compare.summary import failing, is_excused
+from parity.compare.summary import failing, is_about_reference, is_excused
 from parity.report.grouping import column_of, grouped
 from parity.report.words import largest, number, ratio
 
@@ -36,12 +36,13 @@ __all__ = [
 
 Shown = Literal[
     "MATCH", "MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED", "INCOMPLETE",
-    "undecided", "inherited", "contains", "equivalent", "not measured",
+    "reference off", "undecided", "inherited", "contains", "equivalent", "not measured",
 ]  # fmt: skip
 
 FAILING: Final[frozenset[Shown]] = frozenset({"MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED"})
 GRAVITY: Final[tuple[Shown, ...]] = (
-    "MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED", "undecided", "inherited", "contains", "equivalent", "MATCH",
+    "MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED", "reference off", "undecided", "inherited", "contains",
+    "equivalent", "MATCH",
 )  # fmt: skip
 """What a pair can read, the gravest first."""
 
@@ -74,6 +75,8 @@ def shown(pair: Pair) -> Shown:
     """Return the verdict as it is shown: an excused failure reads as its excuse, such as `inherited`."""
     if not excused(pair):
         return pair.verdict
+    if is_about_reference(pair):
+        return "reference off"
     return next(word for flag, word in _EXCUSES.items() if flag in pair.flags)
 
 

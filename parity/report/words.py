@@ -19,7 +19,7 @@ from parity.errors import visible
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from parity.result import Number
+    from parity.result import Cause, Number
 
 __all__ = [
     "FORMATS",
@@ -37,6 +37,7 @@ __all__ = [
     "plain",
     "ratio",
     "some",
+    "sure",
     "visible",
 ]
 
@@ -46,6 +47,11 @@ _EXACT_DIGITS: Final = 17
 _FIRST_DIGITS: Final = 5
 _WHOLE: Final = (100, 1e4)
 """Multiples that are written without a point and without a power."""
+
+
+def sure(cause: Cause) -> str:
+    """Return how sure a cause is, or that it is none of the candidate's."""
+    return "about the reference" if cause.is_about_reference else SURE[cause.confirmed]
 
 
 def joined(*parts: str, by: str = ", ") -> str:

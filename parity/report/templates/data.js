@@ -23,7 +23,7 @@ const pairTable = (() => {
   }
 
   const FAILING = new Set(["MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED"]);
-  const GRAVITY = ["MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED", "undecided", "inherited", "contains", "equivalent", "MATCH"];
+  const GRAVITY = ["MISMATCH", "INCOMPARABLE", "MISSING", "UNEXPECTED", "reference off", "undecided", "inherited", "contains", "equivalent", "MATCH"];
   const text = (name, row) => texts[name].values[texts[name].at[row]];
   const address = (row) => text("path", row) + text("rest", row);
   const value = (name, row) => (numbers[name] ? numbers[name][row] : null);
