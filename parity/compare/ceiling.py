@@ -24,10 +24,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import chain, filterfalse
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from parity.address import is_input, path_of, place_of, step_of
 from parity.compare.floor import SMALLEST, Floor, coarser, ulp
@@ -65,15 +65,18 @@ class Model(NamedTuple):
     max: float
     words: str
 
-    @classmethod
-    def of(cls, dtype: str) -> Self:
+    @staticmethod
+    @cache
+    def of(dtype: str) -> Model:
         """Return what one operator errs by."""
-        return cls(dtype, *MODEL[dtype], f"one operator in {dtype}")
+        return Model(dtype, *MODEL[dtype], f"one operator in {dtype}")
 
-    @property
-    def deep(self) -> Model:
-        """What a run may err by whose operators do so, in which errors are handed on from module to module."""
-        return Model(self.dtype, DEPTH * self.rms, DEPTH * self.max, f"a whole run in {self.dtype}")
+    @staticmethod
+    @cache
+    def of_run(dtype: str) -> Model:
+        """Return what a run may err by whose operators do so, in which errors are handed on from module to module."""
+        rms, peak = MODEL[dtype]
+        return Model(dtype, DEPTH * rms, DEPTH * peak, f"a whole run in {dtype}")
 
     def ceiling(self, found: Distances, reach: float = 0.0) -> Floor:
         """Return the ceiling of a tensor's floor; `reach` is the rms of what it was made from, where that is larger."""
@@ -159,26 +162,26 @@ class _Program:
         dtype = working_type(coarser(job.run.working_dtype, (job.working or job.expected).dtype), self._manifest.policy)
         own = _Own(found, self._manifest.checks.repeat_max_abs.get(job.address, 0.0))
         path = path_of(job.address)
-        model = self._model(path, step_of(job.address), dtype)
+        model = self._model(job.address, dtype)
         floor = model.ceiling(found)
         if not own.is_below(floor) and path not in self._around:
             floor = model.ceiling(found, self._reach(job.address))
         if not own.is_below(floor):
             return Ceiling(floor, own.fault(floor, model.words), ("reference-error",))
-        if path not in self._around:
+        if self._is_local and path not in self._around:
             self._note(path, step_of(job.address), found)
         return Ceiling(floor)
 
-    def _model(self, path: str, step: int | None, dtype: str) -> Model:
-        """Return what the tensor of a path may err by."""
-        single = Model.of(dtype)
+    def _model(self, address: str, dtype: str) -> Model:
+        """Return what the tensor of an address may err by."""
         if not self._is_local:
-            return single.deep
+            return Model.of_run(dtype)
+        single, path = Model.of(dtype), path_of(address)
         amount = self._amounts[path]
         if not amount:
             return single
         growth = math.sqrt(amount)
-        worst = self._worst.get((path, step), Floor(single.rms, single.max))
+        worst = self._worst.get((path, step_of(address)), Floor(single.rms, single.max))
         rms, peak = max(single.rms, growth * worst.rms), max(single.max, growth * worst.max)
         return Model(dtype, rms, peak, f"{amount} modules in {dtype}")
 

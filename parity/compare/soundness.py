@@ -123,9 +123,9 @@ def _is_twin_off(job: Job, policy: str) -> bool:
     if not _is_nearer(found):
         return False
     # Since the candidate is so near to it the working run errs by little, however deep its tensor lies.
-    model = Model.of(working_type(job.run.working_dtype, policy))
-    is_explained = model.ceiling(found).covers(found.working_rms, found.working_max)
-    return not is_explained and model.deep.ceiling(found).covers(found.error_rms, found.error_max)
+    dtype = working_type(job.run.working_dtype, policy)
+    is_explained = Model.of(dtype).ceiling(found).covers(found.working_rms, found.working_max)
+    return not is_explained and Model.of_run(dtype).ceiling(found).covers(found.error_rms, found.error_max)
 
 
 def _agrees_with_working(item: Work) -> bool:
