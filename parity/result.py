@@ -67,6 +67,10 @@ Ground = Literal["", "exact", "float64", "floor", "model"]
 Number = float | Literal["nan", "inf", "-inf"]
 
 
+_BEYOND_DOUBT: Final = 1e30
+"""An error, in the tensor's own unit or relative, that no rounding and no other way of computing leads to."""
+
+
 # gc=False, here, in Record and in what a comparison makes of each pair: there may be a hundred thousand of them, and none can refer to itself.
 class Worst(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The element that differs most: its index and both values."""
@@ -167,6 +171,8 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
         page: Of which pairs the page holds it: all, those that fail by themselves, or none.
         format: How it is written.
         words: What the page's list of all numbers calls it, where that is not its name.
+        lowest, highest: No pair has a number outside.
+        worst: What a pair has that is wrong beyond doubt; None: it says nothing of an error.
     """
 
     name: str
@@ -179,6 +185,9 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
     page: Literal["", "all", "failing"] = ""
     format: Literal["number", "digits", "ratio", "count"] = "number"
     words: str = ""
+    lowest: float = 0.0
+    highest: float = math.inf
+    worst: float | None = _BEYOND_DOUBT
 
     def read(self, pair: Pair) -> Number | None:
         """Return it as `result.json` holds it, or None where it was not measured."""
@@ -200,8 +209,10 @@ MEASURES: Final = (
     Measure(name="rel_l2", source="first pass", column="rel_l2", page="all", proposal="limit"),
     Measure(name="max_abs", source="first pass", taken="error_max", column="max_abs", page="all", proposal="substitute"),
     Measure(name="max_rel", source="first pass", of=_max_rel, proposal="limit"),
-    Measure(name="cosine", source="second look", page="failing", format="digits"),
-    Measure(name="max_ulp", source="second look", page="failing"),
+    Measure(
+        name="cosine", source="second look", page="failing", format="digits", lowest=-1.0, highest=1.0, worst=-0.999,
+    ),
+    Measure(name="max_ulp", source="second look", page="failing", worst=2.0**64),
     Measure(name="scale", source="first pass", unruled=_SIZE_OF_ONE_SIDE, page="all"),
     Measure(name="error_rms", source="first pass", unruled=_SEEN_BY_FLOOR, page="failing"),
     Measure(name="error_max", source="first pass", unruled="a rule says max_abs", page="failing"),
@@ -212,7 +223,7 @@ MEASURES: Final = (
     Measure(
         name="ratio_to_floor", source="judge", column="x floor", page="all", format="ratio", words="multiple of the floor",
     ),
-    Measure(name="size", source="first pass", format="count"),
+    Measure(name="size", source="first pass", format="count", lowest=1.0, highest=2.0**63, worst=None),
     Measure(name="outside", source="second look", unruled="counts beyond the limit of the pair itself", format="count"),
 )  # fmt: skip
 """All numbers that are known of a pair, in the order in which they are told."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
+import msgspec
+
 from parity import case as cases
 from parity.dtypes import FloatName
 from parity.errors import InputError, nearest
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from parity import record, replay
-    from parity.case import Resolved
+    from parity.case import Case, Resolved
     from parity.trace import Store
 
 __all__ = ["Recording", "Replaying", "named", "planted", "types"]
@@ -48,8 +50,11 @@ class Recording:
 
         Raises:
             CaseError, InputError: the case, a type or the size is none.
+            ToleranceError: a rule of the case is none, so that no comparison of its traces could be judged.
         """
-        return cases.load(self.case, {**_overrides(self.dtype, self.size), **others})
+        resolved = cases.load(self.case, {**_overrides(self.dtype, self.size), **others})
+        _check_rules(resolved.case, self.case)
+        return resolved
 
     def options(self) -> record.Options:
         """Return the options of the recorder.
@@ -120,6 +125,19 @@ class Replaying:
         return [
             str(trace), f"--store={self.store}", *self.side(), f"--out={out}", *named(dtype=self.dtype, mode=self.mode, resume=self.resume),
         ]  # fmt: skip
+
+
+def _check_rules(case: Case, path: Path) -> None:
+    """Refuse rules of a case that are none, before hours are spent on its traces."""
+    from parity.compare.plan import Excludes
+    from parity.compare.rules import RuleBook
+
+    try:
+        RuleBook(case.tolerance)
+        Excludes(msgspec.to_builtins(case.exclude))
+    except InputError as error:
+        message = f"{path}: {error}"
+        raise type(error)(message) from error
 
 
 def named(**values: Any) -> list[str]:

@@ -5,14 +5,22 @@
 (['max_abs', 'rel_l2'], False)
 
 Python's own parser reads the text, and what is read becomes functions; nothing of it is ever run as Python.
+
+A predicate that no pair can fail, however wrong it is, is refused, and so is one that no pair can hold:
+
+>>> Predicate.parse("rel_l2 >= 0")
+Traceback (most recent call last):
+parity.errors.ToleranceError: 'rel_l2 >= 0' holds however wrong a pair is (at rel_l2 1e+30, too); give what it may be at most, such as rel_l2 <= 1e-3 and max_abs <= 0.1
 """
 
 from __future__ import annotations
 
 import ast
+import math
 import operator
-from collections.abc import Callable, Mapping
-from typing import Any, Final, NoReturn, TypeAlias
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import product
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
 
 from parity.errors import ToleranceError, nearest
 from parity.result import MEASURES
@@ -21,13 +29,15 @@ __all__ = ["BOUNDABLE", "Predicate"]
 
 Values: TypeAlias = Mapping[str, float]
 Test: TypeAlias = Callable[[Values], bool]
-Term: TypeAlias = Callable[[Values], float]
+Bounds: TypeAlias = Mapping[str, Collection[float]]
 
 BOUNDABLE: Final = {measure.name: measure for measure in MEASURES if not measure.unruled}
 """What a predicate may name."""
 
 _NAMES: Final = ", ".join(BOUNDABLE)
 _LONGEST: Final = 500
+_MOST_TRIED: Final = 1 << 12
+_EXAMPLE: Final = "rel_l2 <= 1e-3 and max_abs <= 0.1"
 _JOIN: Final[dict[type[ast.boolop], Callable[[Any], bool]]] = {ast.And: all, ast.Or: any}
 _COMPARE: Final[dict[type[ast.cmpop], Callable[[Any, Any], bool]]] = {
     ast.LtE: operator.le,
@@ -52,7 +62,8 @@ class Predicate:
         """Read the text form.
 
         Raises:
-            ToleranceError: it is not comparisons of measures with numbers joined by and, or, not.
+            ToleranceError: it is not comparisons of measures with numbers joined by and, or, not; no pair can fail it;
+                or no pair can hold it.
         """
         if len(text) > _LONGEST:
             message = f"a predicate of {len(text)} characters; at most {_LONGEST}"
@@ -60,24 +71,83 @@ class Predicate:
         try:
             tree = ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            message = f"{text!r} is not a predicate: {error}; write for example rel_l2 <= 1e-3 and max_abs <= 0.1"
+            message = f"{text!r} is not a predicate: {error}; write for example {_EXAMPLE}"
             raise ToleranceError(message) from error
         reader = _Reader(text)
         test = reader.test(tree)
-        return cls(text, test, frozenset(reader.names))
+        _check_can_fail(text, test, reader.bounds)
+        _check_can_hold(text, test, reader.bounds)
+        return cls(text, test, frozenset(reader.bounds))
 
     def holds(self, values: Values) -> bool:
         """Tell whether the measures satisfy the predicate; a comparison with NaN does not hold."""
         return self._test(values)
 
 
+def _check_can_fail(text: str, test: Test, bounds: Bounds) -> None:
+    """Refuse a predicate that pairs hold which are wrong beyond doubt, of whatever size.
+
+    Raises:
+        ToleranceError: it is one.
+    """
+    worst = {name: (BOUNDABLE[name].worst,) for name in bounds if BOUNDABLE[name].worst is not None}
+    sizes = {name: _around(name, bounds[name]) for name in bounds if name not in worst}
+    if all(map(test, _combined(worst | sizes))):
+        example = ", ".join(f"{name} {value:g}" for name, (value,) in worst.items()) or "any error"
+        message = f"{text!r} holds however wrong a pair is (at {example}, too); give what it may be at most, such as {_EXAMPLE}"
+        raise ToleranceError(message)
+
+
+def _check_can_hold(text: str, test: Test, bounds: Bounds) -> None:
+    """Refuse a predicate that no pair holds, as far as it is short enough to try.
+
+    Raises:
+        ToleranceError: it is one.
+    """
+    tried = {name: _around(name, numbers) for name, numbers in bounds.items()}
+    if math.prod(map(len, tried.values())) > _MOST_TRIED or any(map(test, _combined(tried))):
+        return
+    ranges = ", ".join(f"{name} is {BOUNDABLE[name].lowest:g} to {BOUNDABLE[name].highest:g}" for name in bounds)
+    message = f"{text!r} holds for no pair ({ranges}); give a limit that a right pair keeps, such as {_EXAMPLE}"
+    raise ToleranceError(message)
+
+
+def _around(name: str, numbers: Iterable[float]) -> list[float]:
+    """Return values of a measure that tell all comparisons with these numbers apart: each, its neighbours, the ends."""
+    known = BOUNDABLE[name]
+    tried = {known.lowest, known.highest}
+    for number in numbers:
+        tried |= {number, math.nextafter(number, -math.inf), math.nextafter(number, math.inf)}
+    return sorted(value for value in tried if known.lowest <= value <= known.highest)
+
+
+def _combined(values: Mapping[str, Iterable[float]]) -> Iterator[Values]:
+    """Yield every choice of one value for each measure."""
+    for chosen in product(*values.values()):
+        yield dict(zip(values, chosen, strict=True))
+
+
+class _Term(NamedTuple):
+    """One side of a comparison: a number, or the measure `name` times it."""
+
+    factor: float
+    name: str = ""
+
+    def of(self, values: Values) -> float:
+        """Return its number for a pair."""
+        return self.factor * values[self.name] if self.name else self.factor
+
+
 class _Reader:
-    """Turns the tree of one text into a test, and refuses on the way what a predicate is not."""
+    """Turns the tree of one text into a test, and refuses on the way what a predicate is not.
+
+    `bounds` has every measure that is compared, with the numbers that it is compared with.
+    """
 
     def __init__(self, text: str) -> None:
         """Start with no measures seen."""
         self.text = text
-        self.names: set[str] = set()
+        self.bounds: dict[str, set[float]] = {}
 
     def test(self, node: ast.expr) -> Test:
         """Read something that holds or does not."""
@@ -102,7 +172,16 @@ class _Reader:
         terms = list(map(self._term, (node.left, *node.comparators)))
         compares = list(map(self._operator, node.ops))
         chain = list(zip(compares, terms, terms[1:], strict=False))
-        return lambda values: all(holds(left(values), right(values)) for holds, left, right in chain)
+        for _, left, right in chain:
+            self._note(left, right)
+        return lambda values: all(holds(left.of(values), right.of(values)) for holds, left, right in chain)
+
+    def _note(self, left: _Term, right: _Term) -> None:
+        """Note what a measure is compared with, which is a number."""
+        measure, number = (left, right) if left.name else (right, left)
+        if not measure.name or number.name:
+            self._refuse("compares two numbers, or two measures; compare a measure with a number")
+        self.bounds.setdefault(measure.name, set()).add(measure.factor * number.factor)
 
     def _operator(self, node: ast.cmpop) -> Callable[[Any, Any], bool]:
         """Read `<=` and the like."""
@@ -111,26 +190,33 @@ class _Reader:
             self._refuse(f"compares with {type(node).__name__}; use <=, <, >=, > or ==")
         return found
 
-    def _term(self, node: ast.expr) -> Term:
+    def _term(self, node: ast.expr) -> _Term:
         """Read a measure or a number, with any number of minus signs."""
         sign = 1
         while isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             sign, node = -sign, node.operand
         match node:
             case ast.Name():
-                name = self._name(node.id)
-                return lambda values: sign * values[name]
+                return _Term(sign, self._name(node.id))
             case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
-                constant = sign * number
-                return lambda _: constant
+                return _Term(sign * self._finite(number))
         return self._refuse(f"compares something that is neither a measure nor a number; the measures are {_NAMES}")
 
     def _name(self, name: str) -> str:
-        """Note a measure."""
+        """Return the name of a measure."""
         if name not in BOUNDABLE:
             self._refuse(f"names {name!r}{nearest(name, BOUNDABLE)}; the measures are {_NAMES}")
-        self.names.add(name)
         return name
+
+    def _finite(self, number: float) -> float:
+        """Return a number that a measure can have."""
+        try:
+            found = float(number)
+        except OverflowError:
+            found = math.inf
+        if math.isinf(found):
+            self._refuse(f"compares with infinity, which no limit is; write for example {_EXAMPLE}")
+        return found
 
     def _refuse(self, why: str) -> NoReturn:
         """Raise for the text."""

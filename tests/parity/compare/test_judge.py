@@ -63,7 +63,7 @@ def test_flags_between_pairs_are_set_anew(saved: Result) -> None:
         ]
 
     assert flags(saved) == [["inherited"], ["inherited"]]
-    excused = judge(saved, [Rule(address="text_encoder.*", require="size > 0", reason="r")])
+    excused = judge(saved, [Rule(address="text_encoder.*", require="rel_l2 <= 10", reason="r")])
     assert flags(excused) == [[], []]
 
 
