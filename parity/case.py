@@ -58,6 +58,27 @@ def _check(*, met: bool, otherwise: str) -> None:
         raise ValueError(otherwise)
 
 
+_MOST_STEPS: Final = 10_000
+_MOST_PIXELS: Final = 1 << 16
+_LARGEST_FACTOR: Final = 1000.0
+_LARGEST_SEED: Final = (1 << 63) - 1
+"""The generators of torch and numpy both take it."""
+
+
+def _check_range(key: str, value: float, low: float, high: float) -> None:
+    """Raise unless a number is in its range, both ends included; NaN is in none."""
+    _check(met=low <= value <= high, otherwise=f"{key} is {value}; it must be {low:,} to {high:,}")
+
+
+def _check_sides(section: str, height: int, width: int) -> None:
+    """Raise unless the encoder can halve an area in pixels three times."""
+    for side, pixels in (("height", height), ("width", width)):
+        _check(
+            met=0 < pixels <= _MOST_PIXELS and pixels % 8 == 0,
+            otherwise=f"{section}.{side} is {pixels}; it must be a positive multiple of 8, at most {_MOST_PIXELS:,}",
+        )
+
+
 class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of every section: frozen, keywords only, no unknown keys."""
 
@@ -96,15 +117,11 @@ class Sampling(_Strict, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        _check(
-            met=self.steps >= 1,
-            otherwise=f"sampling.steps is {self.steps}; it must be at least 1",
-        )
+        _check_range("sampling.steps", self.steps, 1, _MOST_STEPS)
+        _check_range("sampling.guidance", self.guidance, 0, _LARGEST_FACTOR)
+        _check_range("sampling.seed", self.seed, 0, _LARGEST_SEED)
         for key, value in self.own.items():
-            _check(
-                met=not value < 0,  # a NaN is not negative
-                otherwise=f"sampling.{key} is {value}; it must not be negative",
-            )
+            _check_range(f"sampling.{key}", value, 0, _LARGEST_FACTOR)
 
     @property
     def own(self) -> dict[str, float]:
@@ -138,6 +155,13 @@ class Size(_Strict, frozen=True, kw_only=True):
     crop: tuple[int, int] = (0, 0)
     target: tuple[int, int] = (1024, 1024)
 
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        _check_sides("size", self.height, self.width)
+        for key, low in (("original", 1), ("crop", 0), ("target", 1)):
+            for value in getattr(self, key):
+                _check_range(f"size.{key}", value, low, _MOST_PIXELS)
+
 
 class Precision(_Strict, frozen=True, kw_only=True):
     """The working type."""
@@ -152,6 +176,11 @@ class Encode(_Strict, frozen=True, kw_only=True):
     width: int = 96
     seed: int = 11
 
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        _check_sides("encode", self.height, self.width)
+        _check_range("encode.seed", self.seed, 0, _LARGEST_SEED)
+
 
 class Image(_Strict, frozen=True, kw_only=True):
     """The image that an image-to-image run starts from: a file, or synthetic from `seed`; at the case's size.
@@ -164,7 +193,8 @@ class Image(_Strict, frozen=True, kw_only=True):
     strength: float = 0.75
 
     def __post_init__(self) -> None:
-        """Check the strength."""
+        """Check the numbers."""
+        _check_range("image.seed", self.seed, 0, _LARGEST_SEED)
         _check(
             met=0 < self.strength <= 1,
             otherwise=f"image.strength is {self.strength}; it must be above 0 and at most 1",
@@ -204,8 +234,6 @@ class Case(_Strict, frozen=True, kw_only=True):
         """Check what types cannot say."""
         _check_prompt(self.prompt)
         _check_model(self.model)
-        _check_pixels("size", self.size)
-        _check_pixels("encode", self.encode)
 
 
 def _check_model(model: Model) -> None:
@@ -227,16 +255,6 @@ def _check_prompt(prompt: Prompt) -> None:
         met=negative in {0, positive},
         otherwise=f"prompt.negative has {negative} texts and prompt.positive {positive}; give one each, or none",
     )
-
-
-def _check_pixels(section: str, area: Size | Encode) -> None:
-    """Raise if the encoder cannot halve an area three times."""
-    for side in ("height", "width"):
-        pixels = getattr(area, side)
-        _check(
-            met=pixels > 0 and pixels % 8 == 0,
-            otherwise=f"{section}.{side} is {pixels}; it must be a positive multiple of 8",
-        )
 
 
 _SECTIONS: Final[dict[str, type[_Strict]]] = {

@@ -57,7 +57,7 @@ __all__ = ["Options", "Outcome", "Progress", "Reference", "System", "Tell", "che
 Progress = Callable[[int, int], None]
 Tell = Callable[[str, int, int], None]
 
-_DEVICE: Final = re.compile(r"cpu|cuda(:\d+)?")
+_DEVICE: Final = re.compile(r"cpu|cuda(:[0-9]{1,3})?")
 
 
 @dataclass(frozen=True, kw_only=True)

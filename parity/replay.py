@@ -13,6 +13,7 @@ the start of every stage and step; `layers` gets each module's recorded inputs.
 from __future__ import annotations
 
 import os
+import re
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -170,7 +171,12 @@ class Following:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `PARENT:CORE`."""
+        """Read `PARENT:CORE`; InputError where it is none."""
+        if re.fullmatch("[0-9]{1,9}:[0-9]{0,4}", text) is None:
+            message = (
+                f"--follow {text!r:.40} is not PARENT:CORE; it is what `parity run` gives the replays that it starts"
+            )
+            raise InputError(message)
         parent, _, core = text.partition(":")
         return cls(parent=int(parent), core=int(core) if core else None)
 

@@ -50,7 +50,7 @@ As = Annotated[
     Contents | None,
     typer.Option("--as", help="What files hold: weights, to be equal, or activations; default: by names."),
 ]
-Jobs = Annotated[int | None, typer.Option("--jobs", help="Threads; default: one per core.")]
+Jobs = Annotated[int | None, typer.Option("--jobs", min=1, max=1024, help="Threads; default: one per core.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue what was interrupted; what is complete is kept.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 
@@ -255,7 +255,9 @@ def calibrate(
     trace: TraceFolder,
     candidates: Annotated[list[Path], typer.Argument(help="Traces of healthy candidates.")],
     out: Annotated[Path | None, typer.Option("--out", help="The tolerance file to write; default: stdout.")] = None,
-    headroom: Annotated[float, typer.Option("--headroom", help="Limits are this many times what was measured.")] = 3.0,
+    headroom: Annotated[
+        float, typer.Option("--headroom", min=1, max=1e6, help="Limits are this many times what was measured.")
+    ] = 3.0,
     jobs: Jobs = None,
 ) -> None:
     """Propose a tolerance file from what healthy traces differ by."""
@@ -266,7 +268,7 @@ def calibrate(
 
 @app.command()
 def selftest(
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The corpus is made from it.")] = 7,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="The corpus is made from it.")] = 7,
     json: Json = False,  # noqa: FBT002
 ) -> None:
     """Judge pairs whose right answer is known, beside the formulas of other tools."""

@@ -212,7 +212,7 @@ def _overrides(dtypes: Sequence[str] | None, size: str | None) -> dict[str, Any]
 
 def _pixels(text: str) -> tuple[int, int]:
     """Read `256x192`."""
-    numbers = re.fullmatch(r"(\d+)x(\d+)", text)
+    numbers = re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})", text)
     if numbers is None:
         message = f"--size {text} is not WIDTHxHEIGHT; write for example --size 256x192"
         raise InputError(message)
@@ -224,7 +224,7 @@ def _numbers(text: str | None) -> frozenset[int] | None:
     """Read `0,19,39`."""
     if text is None:
         return None
-    if re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", text) is None:
+    if re.fullmatch(r"\s*[0-9]{1,6}\s*(,\s*[0-9]{1,6}\s*)*", text) is None:
         message = f"--steps {text} is not a list of step numbers; write for example --steps 0,19,39"
         raise InputError(message)
     return frozenset(map(int, text.split(",")))

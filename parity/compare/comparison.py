@@ -26,7 +26,7 @@ from parity.compare.soundness import Work, find_errors
 from parity.compare.summary import summarize
 from parity.compare.weights import compare_weights, held, refuse_rules
 from parity.compare.work import measure_jobs, pays_to_compile
-from parity.errors import TraceError
+from parity.errors import InputError, TraceError
 from parity.result import Result
 
 if TYPE_CHECKING:
@@ -62,16 +62,17 @@ def compare(
         tolerances: Rules that come before those of the case.
         excludes: Tables of address and reason beside those of the case.
         contents: What files without a manifest hold, where their names do not tell.
-        jobs: Threads; one per core when None.
+        jobs: Threads, at least 1; one per core when None.
         progress: Called with the pairs measured so far and their number.
 
     Raises:
         TraceError: a candidate was replayed from another trace or case, is incomplete, or repeats a run.
         CaseError: an exclude matches nothing.
         ToleranceError: a rule is malformed, matches no pair, or is given for weights.
+        InputError: there are to be no threads.
     """
     started = time.perf_counter()
-    threads = jobs or os.cpu_count() or 1
+    threads = _threads(jobs)
     holding = held(reference, candidates, contents)
     if holding.contents == "weights":
         refuse_rules(tolerances)
@@ -101,6 +102,20 @@ def compare(
         result.checks |= {"compared_as": holding.contents, "because": holding.reason}
     result.wall_s = {"compare": time.perf_counter() - started}
     return result
+
+
+def _threads(jobs: int | None) -> int:
+    """Return how many threads there are to be.
+
+    Raises:
+        InputError: none.
+    """
+    if jobs is None:
+        return os.cpu_count() or 1
+    if jobs < 1:
+        message = f"jobs is {jobs}; give at least 1 thread, or None for one per core"
+        raise InputError(message)
+    return jobs
 
 
 class _Planned(NamedTuple):

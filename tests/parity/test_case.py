@@ -1,5 +1,6 @@
 """Cases: what is read, from where, and what is refused."""
 
+import typing
 from pathlib import Path
 
 import msgspec
@@ -41,7 +42,26 @@ def test_the_tiny_case_closes_the_hiding_places_of_sizes_and_prompts():
         ("[size]\nheight = 100\n", ["size.height is 100", "multiple of 8"]),
         ('[precision]\ndtype = "float31"\n', ["float31"]),
         ("[sampling]\nsteps = 0\n", ["sampling.steps is 0"]),
-        ("[sampling]\neta = -0.1\n", ["sampling.eta is -0.1", "not be negative"]),
+        ("[sampling]\nsteps = 10001\n", ["sampling.steps is 10001", "it must be 1 to 10,000"]),
+        ("[sampling]\nsteps = 1e3\n", ["sampling.steps", "int"]),
+        ("[sampling]\nguidance = nan\n", ["sampling.guidance is nan", "it must be 0 to 1,000"]),
+        ("[sampling]\nguidance = inf\n", ["sampling.guidance is inf"]),
+        ("[sampling]\nguidance = -1\n", ["sampling.guidance is -1"]),
+        ("[sampling]\nseed = -1\n", ["sampling.seed is -1", "it must be 0 to 9,223,372,036,854,775,807"]),
+        ("[sampling]\nseed = 9223372036854775808\n", ["sampling.seed is 9223372036854775808"]),
+        ("[sampling]\neta = nan\n", ["sampling.eta is nan"]),
+        ("[sampling]\ns_noise = inf\n", ["sampling.s_noise is inf"]),
+        ("[sampling]\neta = -0.1\n", ["sampling.eta is -0.1", "it must be 0 to 1,000"]),
+        ("[size]\nheight = 0\n", ["size.height is 0", "positive multiple of 8"]),
+        ("[size]\nwidth = -8\n", ["size.width is -8"]),
+        ("[size]\nwidth = 65544\n", ["size.width is 65544", "at most 65,536"]),
+        ("[size]\ncrop = [-1, 0]\n", ["size.crop is -1", "it must be 0 to 65,536"]),
+        ("[size]\noriginal = [0, 8]\n", ["size.original is 0", "it must be 1 to 65,536"]),
+        ("[size]\ntarget = [8, 1048576]\n", ["size.target is 1048576"]),
+        ("[encode]\nwidth = 12\n", ["encode.width is 12"]),
+        ("[encode]\nseed = -3\n", ["encode.seed is -3"]),
+        ("[image]\nseed = -3\n", ["image.seed is -3"]),
+        ("[image]\nstrength = nan\n", ["image.strength is nan"]),
         ("[sampling]\ns_noise = -1.0\n", ["sampling.s_noise is -1.0"]),
         ("[image]\nstrength = 0.0\n", ["image.strength is 0.0", "above 0"]),
         ("[image]\nstrengths = 0.5\n", ["'strengths'", "did you mean 'strength'?"]),
@@ -176,3 +196,27 @@ def test_a_case_of_a_diffusion_model_keeps_every_default_and_needs_a_prompt(tmp_
 def test_a_prompt_section_without_a_text_is_refused(tmp_path):
     with pytest.raises(CaseError, match=r"case\.toml: prompt\.positive is empty; give at least one prompt; the keys"):
         cases.load(write(tmp_path, MINIMAL.replace('["a"]', "[]")))
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "1" + "0" * 400, "1" + "0" * 5000])
+def test_a_number_out_of_range_is_refused_from_the_environment_too(text, tmp_path, monkeypatch):
+    monkeypatch.setenv("PARITY_SAMPLING_GUIDANCE", text)
+    with pytest.raises(CaseError):
+        cases.load(write(tmp_path, MINIMAL))
+
+
+def test_every_number_of_a_case_has_a_range(tmp_path):
+    for section in ("sampling", "size", "encode", "image"):
+        struct = cases._SECTIONS[section]
+        for field in msgspec.structs.fields(struct):
+            if not {int, float}.isdisjoint(kinds(field.type)):
+                for value in ("-1e300", "-1", "nan", str(1 << 70)):
+                    pair = f"[{value}, {value}]" if "tuple" in str(field.type) else value
+                    with pytest.raises(CaseError):
+                        cases.load(write(tmp_path, f"{MINIMAL}[{section}]\n{field.name} = {pair}\n"))
+
+
+def kinds(annotation):
+    """The types that a field may have, those within tuples too."""
+    inner = typing.get_args(annotation)
+    return {annotation} if not inner else set().union(*map(kinds, inner))

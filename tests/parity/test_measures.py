@@ -39,7 +39,7 @@ def test_a_measure_is_a_name_for_rules_or_says_why_not(known):
         with pytest.raises(ToleranceError, match=f"names '{known.name}'"):
             Predicate.parse(f"{known.name} <= 1")
     else:
-        assert Predicate.parse(f"{known.name} <= 1").names == {known.name}
+        assert Predicate.parse(f"{known.name} <= 1 and rel_l2 <= 1").names == {known.name, "rel_l2"}
 
 
 @pytest.mark.parametrize("known", MEASURES, ids=lambda known: known.name)

@@ -24,6 +24,12 @@ positive = ["a"]
 [sampling]
 steps = 3
 """
+RULE = """
+[[tolerance]]
+address = ".*"
+require = "rel_l2 >= 0"
+reason = "none"
+"""
 CHILD = """
 import contextlib, io, json, sys
 from parity.cli import main
@@ -50,6 +56,26 @@ REFUSED = [
     ([*RECORD, "--taps", "unet.("], "'unet.(' is not a regular expression"),
     ([*RECORD, "--device", "gpu"], "'gpu' is not a device; give cpu, cuda or cuda:N"),
     ([*RECORD, "--size", "256"], "--size 256 is not WIDTHxHEIGHT"),
+    ([*RECORD, "--size", "0x0"], "size.height is 0; it must be a positive multiple of 8, at most 65,536"),
+    ([*RECORD, "--size", "64x63"], "size.height is 63; it must be a positive multiple of 8"),
+    ([*RECORD, "--size", "-8x64"], "--size -8x64 is not WIDTHxHEIGHT"),
+    ([*RECORD, "--size", "9" * 5000 + "x64"], "is not WIDTHxHEIGHT"),
+    ([*RECORD, "--steps", "-1"], "--steps -1 is not a list of step numbers"),
+    ([*RECORD, "--steps", "9" * 5000], "is not a list of step numbers"),
+    ([*RECORD, "--device", "cuda:-1"], "'cuda:-1' is not a device"),
+    (["record", "idle.toml", "--out", "new"], "idle.toml: 'rel_l2 >= 0' holds however wrong a pair is"),
+    (["run", "idle.toml", "--out", "new"], "idle.toml: 'rel_l2 >= 0' holds however wrong a pair is"),
+    (["record", "open.toml", "--out", "new"], "open.toml: 'unet.(' is not a regular expression"),
+    ([*REPLAY, "--follow", "1:x"], "--follow '1:x' is not PARENT:CORE"),
+    (["compare", "trace", "trace", "--jobs", "0"], "Invalid value for '--jobs'"),
+    (["run", "case.toml", "--out", "new", "--jobs", "-1"], "Invalid value for '--jobs'"),
+    (["calibrate", "trace", "trace", "--jobs", "0"], "Invalid value for '--jobs'"),
+    (
+        ["calibrate", "trace", "trace", "--headroom", "0"],
+        "Invalid value for '--headroom'",
+    ),
+    (["calibrate", "trace", "trace", "--headroom", "inf"], "Invalid value for '--headroom'"),
+    (["selftest", "--seed", "-1"], "Invalid value for '--seed'"),
     ([*RECORD, "--dtype", "float31"], "--dtype float31 is not a type, did you mean 'float32'?"),
     ([*RECORD, "--dtype", "float32", "--dtype", "float16"], "a trace has one working type beside float64"),
     ([*RECORD, "--store", "zip"], "Invalid value for '--store'"),
@@ -70,6 +96,8 @@ def answers(tmp_path_factory):
     folder = tmp_path_factory.mktemp("case")
     (folder / "weights").mkdir()
     (folder / "case.toml").write_text(CASE)
+    (folder / "idle.toml").write_text(CASE + RULE)
+    (folder / "open.toml").write_text(CASE + "[[exclude]]\naddress = 'unet.('\nreason = 'identity'\n")
     case = {"schema": 1, "model": {"folder": "weights"}, "precision": {"dtype": "float32"}}
     TraceWriter(folder / "trace", Manifest(side="reference", name="numpy", case=case, case_digest="")).finish()
     commands = json.dumps([arguments for arguments, _ in REFUSED])
