@@ -90,10 +90,17 @@ def _check_can_fail(text: str, test: Test, bounds: Bounds) -> None:
     Raises:
         ToleranceError: it is one.
     """
-    worst = {name: (BOUNDABLE[name].worst,) for name in bounds if BOUNDABLE[name].worst is not None}
-    sizes = {name: _around(name, bounds[name]) for name in bounds if name not in worst}
-    if all(map(test, _combined(worst | sizes))):
-        example = ", ".join(f"{name} {value:g}" for name, (value,) in worst.items()) or "any error"
+    tried: dict[str, list[float]] = {}
+    errors: list[str] = []
+    for name, numbers in bounds.items():
+        worst = BOUNDABLE[name].worst
+        if worst is None:
+            tried[name] = _around(name, numbers)
+        else:
+            tried[name] = [worst]
+            errors.append(f"{name} {worst:g}")
+    if all(map(test, _combined(tried))):
+        example = ", ".join(errors) or "any error"
         message = f"{text!r} holds however wrong a pair is (at {example}, too); give what it may be at most, such as {_EXAMPLE}"
         raise ToleranceError(message)
 
