@@ -35,6 +35,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, Protocol
 
@@ -102,7 +103,8 @@ class ReferenceTests:
     def test_weights_are_named_by_their_modules(self, system: recorder.System) -> None:
         """`PATH:NAME` of a module, once, with an array of the type that is named."""
         modules, seen = system.modules(), set[str]()
-        for address, array, dtype in system.weights():
+        buffers = getattr(system, "buffers", tuple)
+        for address, array, dtype in chain(system.weights(), buffers()):
             _promise(
                 kept=path_of(address) in modules and port_of(address) != "" and address not in seen,
                 otherwise=f"the weight {address!r} is no PATH:NAME of a module, or comes twice",
@@ -250,13 +252,15 @@ class CandidateTests:
 
     def test_every_weight_is_the_references(self, system: replayer.System, request_of: replayer.Request) -> None:
         """All parameters are loaded, under the reference's names, in its layout, with its values."""
-        wanted, found = request_of.manifest.weights, {each.address: each for each in system.weights()}
-        _empty("weights that the candidate lacks or has too many", sorted(set(wanted) ^ set(found)))
+        manifest, found = request_of.manifest, {each.address: each for each in system.weights()}
+        known = manifest.weights | manifest.buffers  # these the candidate may have
+        _empty("weights that the candidate lacks", sorted(set(manifest.weights) - set(found)))
+        _empty("weights that the candidate has too many", sorted(set(found) - set(known)))
         _empty("weights that nothing loaded", [address for address, each in found.items() if not each.loaded])
         others = []
         for address, each in found.items():
-            here, there = each.array.shape, wanted[address].shape
-            if here != there or digest(each.array) != wanted[address].digests[UNCHANGED]:
+            here, there = each.array.shape, known[address].shape
+            if here != there or digest(each.array) != known[address].digests[UNCHANGED]:
                 others.append(f"{address} {list(here)}, the reference has {list(there)}")
         _empty("weights that are not the reference's", others)
 

@@ -160,7 +160,10 @@ class System(provenance.Described, Protocol):
         """Return path -> class name of every module."""
 
     def weights(self) -> Iterable[tuple[str, np.ndarray, str]]:
-        """Yield address, array and type of every parameter."""
+        """Yield address, array and type of all that a checkpoint must hold: parameters, moving statistics.
+
+        A system that has `buffers` too yields there what a candidate may make itself: counters, position ids, tables.
+        """
 
     def policy(self) -> str:
         """Return the precision in force: the working type, or `tf32` and the like."""
@@ -348,10 +351,10 @@ class _Recorder:
         manifest, system = self._writer.manifest, self._system
         manifest.modules = system.modules()
         manifest.attributes = {path: dict(values) for path, values in system.attributes().items()}
-        manifest.weights = {
-            address: WeightDigests(shape=array.shape, dtype=dtype, digests=digests(array, dtype))
-            for address, array, dtype in system.weights()
-        }
+        manifest.weights = _digested(system.weights())
+        buffers = getattr(system, "buffers", None)
+        if buffers is not None:
+            manifest.buffers = _digested(buffers())
 
     def _taps(self, sink: Any, islands: dict[str, str] | None = None) -> Taps:
         """Return taps that write to `sink` under the contract's addresses."""
@@ -463,3 +466,11 @@ def _mark(each: Any) -> str:
 
 def _silent(_stage: str, _done: int, _total: int) -> None:
     """Say nothing."""
+
+
+def _digested(tensors: Iterable[tuple[str, np.ndarray, str]]) -> dict[str, WeightDigests]:
+    """Return the digests of tensors, each given by its address, array and type, and of what commonly becomes of them."""
+    found = {}
+    for address, array, dtype in tensors:
+        found[address] = WeightDigests(shape=array.shape, dtype=dtype, digests=digests(array, dtype))
+    return found

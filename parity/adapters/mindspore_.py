@@ -16,6 +16,7 @@ from parity.digests import layouts
 from parity.errors import RepairError
 from parity.frameworks import mindspore_
 from parity.frameworks.mindspore_system_ import MindSporeSystem, cells_of
+from parity.frameworks.mindspore_wide_ import compose_batch_norms
 from parity.replay import Parameter
 from parity.taps import rebuild
 
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
 __all__ = ["CellSystem"]
 
 _ATTRIBUTES = ("eps", "num_groups", "approximate")
-_NAMES = {"gamma": "weight", "beta": "bias", "embedding_table": "weight"}
+_NAMES = {
+    "gamma": "weight", "beta": "bias", "embedding_table": "weight",
+    "moving_mean": "running_mean", "moving_variance": "running_var",
+}  # fmt: skip
 
 
 class CellSystem(MindSporeSystem):
@@ -52,6 +56,8 @@ class CellSystem(MindSporeSystem):
                 if parameter.dtype in {ms.float64, ms.float32, ms.float16, ms.bfloat16}:
                     parameter.set_dtype(getattr(ms, request.dtype))
         super().__init__(cells_of(self.parts), request.dtype, request.manifest)
+        if request.dtype == "float64":
+            compose_batch_norms(self.cells.values())
 
     def weights(self) -> Iterator[Parameter]:
         """Yield every parameter under the reference's name."""

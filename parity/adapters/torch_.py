@@ -24,10 +24,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 
-from parity.address import Address
 from parity.components import UNDECLARED, WHOLE, Components
 from parity.errors import CaseError, nearest
-from parity.frameworks.torch_ import TYPES, Snapshots, flatten, observed, rebuild, to_numpy, watched
+from parity.frameworks.torch_ import (
+    TYPES,
+    Snapshots,
+    buffers_of,
+    flatten,
+    observed,
+    rebuild,
+    to_numpy,
+    watched,
+    weights_of,
+)
 from parity.frameworks.torch_calls_ import argument, call_module, recorded_calls
 from parity.frameworks.torch_floors_ import floors
 from parity.frameworks.torch_islands_ import IslandFinder
@@ -138,10 +147,12 @@ class ModuleSystem:
         return found
 
     def weights(self) -> Iterator[tuple[str, np.ndarray, str]]:
-        """Yield (address, array, type) of every parameter."""
-        for path, module in self._modules(self._pipeline).items():
-            for name, parameter in module.named_parameters(recurse=False):
-                yield (str(Address(path=path, port=name)), *to_numpy(parameter))
+        """Yield (address, array, type) of every parameter, and of floating buffers that are saved with them."""
+        return weights_of(self._modules(self._pipeline))
+
+    def buffers(self) -> Iterator[tuple[str, np.ndarray, str]]:
+        """Yield the same of every other buffer."""
+        return buffers_of(self._modules(self._pipeline))
 
     def provenance(self) -> dict[str, Any]:
         """Return what the numbers depend on."""

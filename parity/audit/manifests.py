@@ -14,9 +14,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import numpy as np
+
 from parity.address import place_of, port_of
 from parity.changes import Change, variant_of
-from parity.digests import UNCHANGED
+from parity.digests import UNCHANGED, digest
+from parity.dtypes import storage
 from parity.result import Pair, Worst
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["audit_attributes", "audit_weights", "same_attribute", "weight_address"]
 
+_INITIAL: Final = frozenset({"float64", "float32", "float16"})
 _FLOAT32_EPS: Final = 2.0**-23
 
 
@@ -48,8 +52,13 @@ def weight_address(name: str) -> str:
 
 
 def audit_weights(reference: Manifest, candidate: Manifest) -> list[Pair]:
-    """Compare the digests of all parameters; what the candidate says it does not compare is left out."""
-    ours, theirs = _by_address(reference), _by_address(candidate)
+    """Compare the digests of all parameters; what the candidate says it does not compare is left out.
+
+    The reference's buffers that a candidate may make itself are compared where the candidate has them.
+    """
+    weights, theirs = _by_address(reference.weights), _by_address(candidate.weights)
+    buffers = {address: each for address, each in _by_address(reference.buffers).items() if address in theirs}
+    ours = weights | buffers
     index = _index(ours)
     pairs = []
     for order, (address, wanted) in enumerate(ours.items()):
@@ -65,17 +74,17 @@ def audit_weights(reference: Manifest, candidate: Manifest) -> list[Pair]:
     return pairs
 
 
-def _by_address(manifest: Manifest) -> dict[str, WeightDigests]:
+def _by_address(weights: Mapping[str, WeightDigests]) -> dict[str, WeightDigests]:
     """Return the digests of one side's parameters by address."""
-    return {weight_address(name): digests for name, digests in manifest.weights.items()}
+    return {weight_address(name): digests for name, digests in weights.items()}
 
 
 def _index(weights: Mapping[str, WeightDigests]) -> Index:
     """Return for each digest where in the reference it occurs."""
     index: dict[str, list[_Found]] = defaultdict(list)
     for address, weight in weights.items():
-        for form, digest in weight.digests.items():
-            index[digest].append(_Found(address, form))
+        for form, mark in weight.digests.items():
+            index[mark].append(_Found(address, form))
     return index
 
 
@@ -98,15 +107,23 @@ def _difference(address: str, wanted: WeightDigests, found: WeightDigests, index
     """Say how a parameter's value differs; nothing where it is the reference's."""
     if found.initial:
         return Change("initial", "still at its initial value")
-    digest = found.digests.get(UNCHANGED, "")
-    if digest == wanted.digests.get(UNCHANGED):
+    loaded = found.digests.get(UNCHANGED, "")
+    if loaded == wanted.digests.get(UNCHANGED):
         return None
-    return explain(address, digest, index)
+    return _initial(found, loaded) or explain(address, loaded, index)
 
 
-def explain(address: str, digest: str, index: Index) -> Change:
+def _initial(found: WeightDigests, unknown: str) -> Change | None:
+    """Say that all elements of a parameter are zeros or ones, where they are."""
+    for value, words in ((0, "all zeros"), (1, "all ones")):
+        if found.dtype in _INITIAL and digest(np.full(found.shape, value, storage(found.dtype))) == unknown:
+            return Change("initial", words)
+    return None
+
+
+def explain(address: str, loaded: str, index: Index) -> Change:
     """Say what a digest is the digest of: a variant of this parameter, another parameter, or unknown."""
-    found = index.get(digest)
+    found = index.get(loaded)
     if not found:
         return Change("different", "different, kind unknown")
     # This parameter rather than another, and a parameter as it stands rather than changed.

@@ -188,7 +188,8 @@ class Evidence:
 
     def weights(self) -> Iterator[Weight]:
         """Yield the parameters that differ, in the reference's order."""
-        theirs, ours = self.reference.manifest.weights, self.candidate.manifest.weights
+        manifest = self.reference.manifest
+        theirs, ours = manifest.weights | manifest.buffers, self.candidate.manifest.weights
         for pair in filter(_is_wrong_weight, self.result.pairs):
             yield Weight(
                 pair=pair,

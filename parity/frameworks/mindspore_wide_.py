@@ -18,11 +18,11 @@ import mindspore as ms
 from mindspore import mint, ops
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from parity.repair import Operator
 
-__all__ = ["widen_operators"]
+__all__ = ["compose_batch_norms", "widen_operators"]
 
 _NAMES: Final[dict[Operator, tuple[str, ...]]] = {
     "exp": ("exp", "Exp"),
@@ -35,6 +35,7 @@ _NAMES: Final[dict[Operator, tuple[str, ...]]] = {
 }
 """The names of MindSpore's functions and primitives for each kind."""
 
+_BATCH_NORMS: Final = (ms.nn.BatchNorm1d, ms.nn.BatchNorm2d, ms.nn.BatchNorm3d)
 _HOLDERS: Final = (ops, mint, mint.nn.functional)
 _NARROW: Final = (ms.float32, ms.float16, ms.bfloat16)
 
@@ -109,3 +110,19 @@ def _replace(changes: ExitStack, holder: Any, name: str, value: Any) -> None:
         changes.callback(delattr, holder, name)
     else:
         changes.callback(setattr, holder, name, own)
+
+
+def compose_batch_norms(cells: Iterable[ms.nn.Cell]) -> None:
+    """Have batch normalisation by moving statistics computed of its parts: MindSpore's kernel takes no float64."""
+    for cell in cells:
+        if isinstance(cell, _BATCH_NORMS) and not cell.use_batch_statistics:
+            cell.construct = functools.partial(_batch_norm, cell)
+
+
+def _batch_norm(cell: Any, x: ms.Tensor) -> ms.Tensor:
+    """Return `x` `[batch, channels, …]` normalised by the moving statistics of a cell."""
+    shape = (1, -1, *(1 for _ in x.shape[2:]))
+    held = (cell.moving_mean, cell.moving_variance, cell.gamma, cell.beta)
+    mean, variance, scale, shift = (each.reshape(shape) for each in held)
+    deviation = ops.sqrt(variance + ms.Tensor(cell.eps, x.dtype))
+    return (x - mean) / deviation * scale + shift

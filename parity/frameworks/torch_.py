@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import torch
 
+from parity.address import Address
 from parity.dtypes import is_float, widen
 from parity.taps import rebuild
 
@@ -39,12 +40,14 @@ __all__ = [
     "Signature",
     "Snapshots",
     "View",
+    "buffers_of",
     "flatten",
     "observed",
     "rebuild",
     "to_numpy",
     "to_tensor",
     "watched",
+    "weights_of",
     "wide_tensor",
 ]
 
@@ -305,3 +308,27 @@ def _copies(values: Mapping[str, Any], side: str, snapshots: Snapshots) -> Itera
         for port, leaf in flatten(value, f"{side}.{name}".removesuffix(".")):
             if side == "input" or leaf is not None:
                 yield port, snapshots.of(leaf)
+
+
+def weights_of(modules: Mapping[str, torch.nn.Module]) -> Iterator[tuple[str, np.ndarray, str]]:
+    """Yield (address, array, type) of what a checkpoint must hold: parameters, and floating buffers that are saved with them.
+
+    Moving statistics are such buffers.
+    """
+    for path, module in modules.items():
+        saved = [pair for pair in module.named_buffers(recurse=False) if _is_weight(module, *pair)]
+        for name, tensor in chain(module.named_parameters(recurse=False), saved):
+            yield (str(Address(path=path, port=name)), *to_numpy(tensor))
+
+
+def buffers_of(modules: Mapping[str, torch.nn.Module]) -> Iterator[tuple[str, np.ndarray, str]]:
+    """Yield the same of all other buffers: counters, position ids, and tables that a program makes when it is built."""
+    for path, module in modules.items():
+        for name, buffer in module.named_buffers(recurse=False):
+            if not _is_weight(module, name, buffer):
+                yield (str(Address(path=path, port=name)), *to_numpy(buffer))
+
+
+def _is_weight(module: torch.nn.Module, name: str, buffer: torch.Tensor) -> bool:
+    """Tell whether a buffer is as much a weight as a parameter: floating, and saved."""
+    return buffer.is_floating_point() and name not in module._non_persistent_buffers_set  # noqa: SLF001 - torch has no other name for it

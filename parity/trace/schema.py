@@ -156,6 +156,8 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     `components` has the stage of each component, `functions` the modules that a named function runs: what the reference
     declares (parity.components).
     `conditions` says what else must be the same for an interrupted trace to be continued, by name.
+    `buffers` are tensors of the reference's modules that a candidate need not load, since it may make them itself: counters,
+    position ids, tables.
     `status` is `replayable` once all that a replay needs is there, while the reference's other runs are recorded.
     `refused` holds the edits (JSON) that a replay with repairs that are not strict left out, and why.
     `origin` is the digest of the trace that this one was packed from. `digest` is the file's own
@@ -175,6 +177,7 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     store: Store = "hdf5"
     runs: dict[str, RunInfo] = {}
     weights: dict[str, WeightDigests] = {}
+    buffers: dict[str, WeightDigests] = {}
     attributes: dict[str, dict[str, Any]] = {}
     modules: dict[str, str] = {}
     components: dict[str, str] | UnsetType = UNSET

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from parity.audit import audit_attributes, audit_weights, same_attribute
 from parity.compare import compare
+from parity.digests import digest
 from tests.parity.compare.traces import Run, WeightDigests, candidate, manifest, reference
 
 if TYPE_CHECKING:
@@ -28,8 +30,8 @@ def digests(name: str, shape: tuple[int, ...] = (4, 4)) -> WeightDigests:
     return WeightDigests(shape=shape, dtype="float32", digests=variants)
 
 
-def loaded(digest: str, shape: tuple[int, ...] = (4, 4), **fields: Any) -> WeightDigests:
-    return WeightDigests(shape=shape, dtype="float32", digests={"identity/own": digest}, native="net.w", **fields)
+def loaded(mark: str, shape: tuple[int, ...] = (4, 4), **fields: Any) -> WeightDigests:
+    return WeightDigests(shape=shape, dtype="float32", digests={"identity/own": mark}, native="net.w", **fields)
 
 
 def audit(found: dict[str, WeightDigests], **fields: Any) -> dict[str, Pair]:
@@ -39,7 +41,7 @@ def audit(found: dict[str, WeightDigests], **fields: Any) -> dict[str, Pair]:
 
 
 @pytest.mark.parametrize(
-    ("digest", "verdict", "detail"),
+    ("mark", "verdict", "detail"),
     [
         ("a identity own", "MATCH", ""),
         ("a transpose own", "MISMATCH", "equals the reference's transpose"),
@@ -51,8 +53,8 @@ def audit(found: dict[str, WeightDigests], **fields: Any) -> dict[str, Pair]:
         ("something", "MISMATCH", "different, kind unknown"),
     ],
 )
-def test_a_wrong_weight_is_named(digest: str, verdict: str, detail: str) -> None:
-    found = audit({"unet.a:weight": loaded(digest), "unet.b:weight": loaded("b identity own")})["unet.a:weight"]
+def test_a_wrong_weight_is_named(mark: str, verdict: str, detail: str) -> None:
+    found = audit({"unet.a:weight": loaded(mark), "unet.b:weight": loaded("b identity own")})["unet.a:weight"]
     assert (found.verdict, found.detail, found.stage, found.question) == (verdict, detail, "weights", "audit")
     assert found.native == "net.w"
 
@@ -72,6 +74,25 @@ def test_names_with_dots_alone_are_the_same_parameters() -> None:
     ours = manifest("reference", weights={"unet.a.weight": digests("a")})
     (pair,) = audit_weights(ours, manifest("candidate", weights={"unet.a:weight": loaded("a identity own")}))
     assert (pair.address, pair.verdict) == ("unet.a:weight", "MATCH")
+
+
+def test_buffers_are_compared_where_the_candidate_has_them() -> None:
+    ours = manifest("reference", weights={"unet.a:weight": digests("a")}, buffers={"unet.e:ids": digests("e")})
+    right = {"unet.a:weight": loaded("a identity own")}
+    verdicts = {"e identity own": "MATCH", "e flip0 own": "MISMATCH"}
+    (alone,) = audit_weights(ours, manifest("candidate", weights=right))
+    assert (alone.address, alone.verdict) == ("unet.a:weight", "MATCH")
+    for mark, verdict in verdicts.items():
+        _, pair = audit_weights(ours, manifest("candidate", weights=right | {"unet.e:ids": loaded(mark)}))
+        assert (pair.address, pair.verdict) == ("unet.e:ids", verdict)
+
+
+@pytest.mark.parametrize(("value", "detail"), [(0, "all zeros"), (1, "all ones"), (2, "different, kind unknown")])
+def test_a_parameter_of_one_number_looks_never_loaded(value: int, detail: str) -> None:
+    told = loaded(digest(np.full((4, 4), value, np.float32)))
+    found = audit({"unet.a:weight": told, "unet.b:weight": loaded("b identity own")})["unet.a:weight"]
+    assert (found.verdict, found.detail) == ("MISMATCH", detail)
+    assert found.change == ("different" if value == 2 else "initial")
 
 
 @pytest.mark.parametrize(

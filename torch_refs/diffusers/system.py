@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 
-from parity.address import Address
-from parity.frameworks.torch_ import to_numpy
+from parity.frameworks.torch_ import buffers_of, to_numpy, weights_of
 from parity.frameworks.torch_floors_ import floors
 from parity.frameworks.torch_islands_ import IslandFinder
 from parity.frameworks.torch_policy_ import exact_float32, policy, provenance, threads
@@ -95,10 +94,12 @@ class DiffusersSystem:
         return pipeline_attributes(self.pipeline, module_paths(self.pipeline), scheduler, self._case.sampling.guidance)
 
     def weights(self) -> Iterator[tuple[str, np.ndarray, str]]:
-        """Yield (address, array, type) of every parameter."""
-        for path, module in module_paths(self.pipeline).items():
-            for name, parameter in module.named_parameters(recurse=False):
-                yield (str(Address(path=path, port=name)), *to_numpy(parameter))
+        """Yield (address, array, type) of every parameter, and of floating buffers that are saved with them."""
+        return weights_of(module_paths(self.pipeline))
+
+    def buffers(self) -> Iterator[tuple[str, np.ndarray, str]]:
+        """Yield the same of every other buffer."""
+        return buffers_of(module_paths(self.pipeline))
 
     def provenance(self) -> dict[str, Any]:
         """Return what the numbers depend on."""

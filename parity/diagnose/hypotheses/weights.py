@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from parity.address import component_of
 from parity.diagnose.evidence import ABSENT
-from parity.diagnose.hypothesis import PROVEN, Hypothesis
+from parity.diagnose.hypothesis import FITTED, PROVEN, Hypothesis
 from parity.digests import ROUNDINGS
 from parity.repair import WeightEdit
 
@@ -38,14 +38,17 @@ _FLIPS: Final[dict[Change, int]] = {"flip0": 0, "flip1": 1, "flip2": 2, "flip3":
 
 def not_loaded(weight: Weight) -> Iterator[Hypothesis]:
     """The candidate's parameter was never filled."""
-    if weight.reference is ABSENT or not weight.candidate.initial:
+    if weight.reference is ABSENT or weight.pair.change != "initial":
         return
-    facts = [f"the candidate's parameter{weight.aside} was never loaded; it still has its initial value"]
+    confidence, said = PROVEN, "was never loaded; it still has its initial value"
+    if not weight.candidate.initial:
+        confidence, said = FITTED, f"is {weight.pair.detail}, as one is that was never loaded"
+    facts = [f"the candidate's parameter{weight.aside} {said}"]
     unused = weight.evidence.candidate.manifest.provenance.get("unused_tensors")
     if unused:
         facts.append(f"{len(unused)} tensors of the checkpoint fill no parameter, {unused[0]} among them")
     yield Hypothesis(
-        confidence=PROVEN,
+        confidence=confidence,
         evidence=tuple(facts),
         repair=f"map a tensor of the checkpoint to {weight.native}",
     )

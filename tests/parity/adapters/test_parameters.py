@@ -39,6 +39,16 @@ def test_only_a_coarser_floating_type_of_the_reference_changes_anything(recorded
     assert np.array_equal(loaded, rounded.astype(held))
 
 
+@pytest.mark.parametrize(("held", "recorded"), [([0, 1, 2], True), ([0.0, 1.0, 2.0], True), ([0.5, 1.0, 2.0], False)])
+def test_a_buffer_of_integers_comes_back_in_the_type_that_was_recorded(held, recorded):
+    buffers = {ADDRESS: WeightDigests(shape=(3,), dtype="int64", digests={})}
+    told = Manifest(side="reference", name="r", case={}, case_digest="c", buffers=buffers)
+    array = np.array(held, np.float32 if isinstance(held[0], float) else np.int32)
+    found = in_recorded_type(array, told, ADDRESS)
+    assert (found.dtype == np.int64) is recorded
+    assert np.array_equal(found, array)
+
+
 def test_a_parameter_that_the_reference_does_not_have_stays():
     assert rounded_as_loaded(THIRD, manifest("float16"), "unet.b:weight") is THIRD
     assert in_recorded_type(THIRD, manifest("float16"), "unet.b:weight") is THIRD
