@@ -99,6 +99,7 @@ def summary(result: Any) -> dict[str, Any]:
     return {
         "verdict": result.verdict, "counts": {name: count for name, count in result.counts.items() if count},
         "first": first and [first.address, first.question, first.mode], "wrong": wrong[:20],
+        "unexplained": result.coverage.unexplained[:5],
     }  # fmt: skip
 
 
