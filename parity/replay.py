@@ -79,7 +79,7 @@ class Request:
         model: The weights that the case names: a diffusers folder or a single file.
         config: The YAML configuration of a single file; None for a folder.
         weights: The candidate's own checkpoint; None: the candidate converts `model` itself, into `folder`.
-        folder: Where the candidate's trace is written.
+        folder: Where the candidate's trace is written; a checkpoint that the candidate makes itself is its `weights.ckpt`.
         dtype: The type to build the model in.
         device: `CPU` or `Ascend`.
         manifest: The reference's manifest.

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["Trace", "Verified"]
 
 _LOOK_S: Final = 0.05
-_OF_TRACE: Final = re.compile(r"manifest\.json(\.tmp)?|init_(latent|noise_scheduler)(_[0-9]{4,})?\.npy")
-"""The files of a trace beside its runs."""
+_OF_TRACE: Final = re.compile(r"manifest\.json(\.tmp)?|init_(latent|noise_scheduler)(_[0-9]{4,})?\.npy|weights\.ckpt")
+"""The files of a trace beside its runs; `weights.ckpt` is what a candidate made of the model, by parameter in its manifest."""
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):

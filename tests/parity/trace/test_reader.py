@@ -432,3 +432,10 @@ def test_who_follows_a_trace_gives_up_with_its_recorder(tmp_path, started):
         TraceWriter(tmp_path / "t", manifest())
     with pytest.raises(TraceError, match="not replayable: the process that recorded it has ended"):
         Trace.follow(tmp_path / "t", "replayable", lambda: True)
+
+
+def test_the_checkpoint_that_a_candidate_was_made_of_is_no_tensor_that_was_left_unread(folder):
+    (folder / "weights.ckpt").write_bytes(b"parameters")
+    assert Trace.open(folder).unread == {}
+    (folder / "more.ckpt").write_bytes(b"tensors")
+    assert Trace.open(folder).unread == {"more.ckpt": "is named by no record of the trace"}
