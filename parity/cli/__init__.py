@@ -77,6 +77,9 @@ def _failed(error: Exception) -> int:
     elif isinstance(error, OSError) and error.errno in _NO_ROOM:
         code = _UNUSABLE
         _say(f"{error.filename or 'the disk'} cannot be written: {error.strerror}; make room there")
+    elif isinstance(error, OSError) and error.filename is not None:
+        code = _UNUSABLE
+        _say(f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}; give another path")
     elif isinstance(error, MemoryError):
         _say("there is not enough memory; give smaller tensors, or --jobs 1")
     else:

@@ -86,6 +86,8 @@ REFUSED = [
     ([*REPLAY, "--mode", "layer"], "--mode layer is not a mode, did you mean 'layers'?"),
     ([*REPLAY, "--dtype", "float31"], "--dtype float31 is not a type"),
     ([*REPLAY, "--store", "zip"], "Invalid value for '--store'"),
+    (["compare", "x" * 300, "trace"], "cannot be used: File name too long; give another path"),
+    (["compare", "trace"], "Missing argument 'candidates'; `parity compare --help` lists what there is"),
     (["run", "case.toml", "--out", "new", "--mode", "layer"], "--mode layer is not a mode, did you mean 'layers'?"),
 ]
 
