@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mindone_sdxl import config as configuration
-from mindone_sdxl import weights
+from mindone_sdxl import disk, weights
+from mindone_sdxl.command import ended
 from mindone_sdxl.config import SDXLConfig
-from mindone_sdxl.errors import ConfigError, SDXLError, WeightsError
+from mindone_sdxl.errors import ConfigError, OutputError, WeightsError
 from mindone_sdxl.files import COMPONENTS, read, read_diffusers, write, write_diffusers
 
 if TYPE_CHECKING:
@@ -83,9 +84,10 @@ def convert(
         vae: a file of diffusers' autoencoder that takes the place of the source's.
 
     Raises:
-        SDXLError: the weights do not fit, or the output cannot be written as asked.
+        SDXLError: the weights do not fit, or the output cannot be written as asked, which is tried before they are read.
     """
     source, output = Path(source), Path(output)
+    _check_output(output)
     model_source = source if config is None and source.is_dir() else config
     model = read_config(model_source)
     state = read_any(source, model)
@@ -102,6 +104,26 @@ def convert(
         message = f"{output} is a folder; the stability layout is a file, .safetensors or .ckpt"
         raise WeightsError(message)
     _write_folder(output, state, model, model_source, kind)
+
+
+def _check_output(output: Path) -> None:
+    """Refuse an output that cannot be written, before anything is read.
+
+    Raises:
+        OutputError: its folder takes no file, or it is a folder that holds something or is being written.
+    """
+    disk.check_folder(output.parent)
+    if output.suffix in _FILES:
+        return
+    with disk.explained(output):
+        entries = sorted(output.iterdir()) if output.exists() else []
+    if entries:
+        message = f"{output} holds {entries[0].name!r}; give a folder that is new or empty"
+        raise OutputError(message)
+    partial = disk.partial_of(output)
+    if partial.exists():
+        message = f"{partial} is there: another process writes it, or one was killed; wait for it, or remove it"
+        raise OutputError(message)
 
 
 def convert_folder(folder: str | Path, output: str | Path) -> None:
@@ -124,13 +146,25 @@ def _write_folder(
     if output.resolve() == folder.resolve():
         message = f"{output} is the folder that the configuration comes from; give another output"
         raise WeightsError(message)
+    partial = disk.partial_of(output)
+    with disk.explained(output):
+        partial.mkdir()
+        try:
+            _copy_all_but_weights(folder, partial)
+            write_diffusers(partial, weights.mindspore_to_diffusers(state, model), dtype)
+            partial.replace(output)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _copy_all_but_weights(folder: Path, output: Path) -> None:
+    """Copy configurations and tokenizers of a diffusers folder."""
     for path in sorted(folder.rglob("*")):
         part = path.relative_to(folder)
         is_weight = part.parts[0] in COMPONENTS and path.name != "config.json"
         if path.is_file() and not is_weight:
             (output / part).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, output / part)
-    write_diffusers(output, weights.mindspore_to_diffusers(state, model), dtype)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -145,12 +179,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dtype", choices=("float16", "float32"), help="type to write (default: as it is)")
     parser.add_argument("--vae", help="a .safetensors file of diffusers' autoencoder, to take instead of the source's")
     options = vars(parser.parse_args(arguments))
-    try:
-        convert(options.pop("source"), options.pop("output"), **options)
-    except SDXLError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
+    output = options.pop("output")
+
+    def work() -> tuple[()]:
+        convert(options.pop("source"), output, **options)
+        return ()
+
+    return ended(work)
 
 
 if __name__ == "__main__":

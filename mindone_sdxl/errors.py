@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "InputError", "SDXLError", "WeightsError"]
+__all__ = ["ConfigError", "InputError", "OutputError", "SDXLError", "WeightsError"]
 
 
 class SDXLError(Exception):
@@ -19,3 +19,7 @@ class WeightsError(SDXLError, ValueError):
 
 class InputError(SDXLError, ValueError):
     """An argument of a run (latents, noise, prompt, size, flag) cannot be used."""
+
+
+class OutputError(SDXLError, OSError):
+    """A file or a folder cannot be written, or another process writes it."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mindone_sdxl import disk
 from mindone_sdxl.checkpoints import read_checkpoint, write_checkpoint
 from mindone_sdxl.errors import WeightsError
 
@@ -63,18 +64,17 @@ def write(path: str | Path, state: Mapping[str, Array], dtype: DTypeLike | None 
 
     Raises:
         WeightsError: another suffix, or a type that the file does not hold.
+        OutputError: the file cannot be written, or another process writes it.
     """
     path = Path(path)
     if path.suffix not in (".safetensors", ".ckpt"):
         message = f"{path}: expected .safetensors or .ckpt"
         raise WeightsError(message)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    if path.suffix == ".ckpt":
-        write_checkpoint(partial, ((name, _cast(value, dtype)) for name, value in state.items()))
-    else:
-        _write_safetensors(partial, state, dtype)
-    partial.replace(path)
+    with disk.whole(path) as partial:
+        if path.suffix == ".ckpt":
+            write_checkpoint(partial, ((name, _cast(value, dtype)) for name, value in state.items()))
+        else:
+            _write_safetensors(partial, state, dtype)
 
 
 def _cast(value: Array, dtype: DTypeLike | None) -> Array:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import math
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
@@ -44,8 +45,8 @@ def literal(text: str) -> Any:
     """True or False, as Python writes them."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError) as error:
-        message = f"{text!r} is neither True nor False"
+    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        message = f"{text!r:.40} is neither True nor False"
         raise argparse.ArgumentTypeError(message) from error
 
 
@@ -133,13 +134,23 @@ FLAGS: Mapping[str, Flag] = {
     "ckpt_dir": Flag(str, "/cache/pretrain_ckpt/"),
 }
 _OPTIONS = dict.fromkeys(option for row in SAMPLERS.values() for option in row.options)
+_PIXELS = 65_536
+# Of every number. NaN is in no range.
 _RANGES = {
+    "height": (1, _PIXELS), "width": (1, _PIXELS),
+    "orig_height": (1, _PIXELS), "orig_width": (1, _PIXELS),
+    "target_height": (1, _PIXELS), "target_width": (1, _PIXELS),
+    "crop_coords_top": (0, _PIXELS), "crop_coords_left": (0, _PIXELS),
+    "aesthetic_score": (0, 10), "negative_aesthetic_score": (0, 10),
     "guidance_scale": (0, 100),
+    "sigma_min": (1e-6, 1e6), "sigma_max": (1e-6, 1e6), "rho": (0.1, 1000),
+    "s_churn": (0, 1e6), "s_tmin": (0, 1e6), "s_tmax": (0, math.inf), "s_noise": (0, 1000), "eta": (0, 1000),
     "sample_step": (1, 1000),
     "num_cols": (1, 10),
+    "seed": (0, 2**32 - 10),  # numpy's generator takes 32 bits, and the tenth image has the ninth seed after this one
     "strength": (0, 1),
     "stage2strength": (0, 1),
-}
+}  # fmt: skip
 
 
 def parse(arguments: Sequence[str] | None = None) -> SimpleNamespace:
@@ -150,6 +161,9 @@ def parse(arguments: Sequence[str] | None = None) -> SimpleNamespace:
     """
     values = read_flags("sample", "Generate images with Stable Diffusion XL.", FLAGS, arguments, ranges=_RANGES)
     _check_effects(values)
+    if values.sigma_min >= values.sigma_max:
+        message = f"--sigma_min is {values.sigma_min}, expected less than --sigma_max, which is {values.sigma_max}"
+        raise InputError(message)
     return values
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from mindone_sdxl import disk
 from mindone_sdxl.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,9 +48,16 @@ def grid(images: Sequence[Array], columns: int) -> Array:
 
 
 def write_image(folder: str | Path, image: Array) -> Path:
-    """Write uint8 [height, width, 3] as PNG, named after the number of files that the folder has."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{sum(1 for _ in folder.iterdir()):09}.png"
-    Image.fromarray(image).save(path)
+    """Write uint8 [height, width, 3] as PNG, named by the number behind the last one of the folder; none is replaced.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    path = disk.reserved(Path(folder), ".png")
+    try:
+        with disk.whole(path) as partial:
+            Image.fromarray(image).save(partial, format="PNG")
+    except BaseException:
+        path.unlink()
+        raise
     return path

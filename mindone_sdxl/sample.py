@@ -23,10 +23,11 @@ import mindspore
 import numpy as np
 from mindspore import Tensor
 
-from mindone_sdxl import flags, images, injection
+from mindone_sdxl import disk, flags, images, injection
+from mindone_sdxl.command import ended
 from mindone_sdxl.device import prepare
 from mindone_sdxl.discretization import LCM
-from mindone_sdxl.errors import InputError, SDXLError
+from mindone_sdxl.errors import InputError
 from mindone_sdxl.graphs import compile_networks
 from mindone_sdxl.guidance import Guider, Identity, VanillaCFG
 from mindone_sdxl.models import chosen_discretization, find_model, read_weights, tokenizers
@@ -282,6 +283,8 @@ def run(values: SimpleNamespace) -> list[Path]:
         SDXLError: a file or a value cannot be used.
     """
     found = find_model(values.config)
+    folder = Path(values.save_path) / values.task / found.version
+    disk.check_folder(folder)
     image = images.read_image(values.img) if values.task == "img2img" else None
     size, prompts = _size(values, image), _prompts(values)
     _check_model(values, found, size)
@@ -301,20 +304,13 @@ def run(values: SimpleNamespace) -> list[Path]:
         conditioned = [_condition(stage.pipeline, values, prompt, size) for stage in stages]
         numbers = range(row * values.num_cols, (row + 1) * values.num_cols)
         pixels = [_generate(stages, values, conditioned, image, noise.of(number), progress) for number in numbers]
-        folder = Path(values.save_path) / values.task / found.version
         written.append(images.write_image(folder, images.grid(pixels, values.num_cols)))
     return written
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; the exit status is 2 for input that cannot be used."""
-    try:
-        for path in run(flags.parse(arguments)):
-            sys.stdout.write(f"{path}\n")
-    except SDXLError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
+    return ended(lambda: run(flags.parse(arguments)))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ https://github.com/mindspore-lab/mindone/tree/a24c0eb7/examples/stable_diffusion
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from mindone_sdxl import files
 from ms_candidates.gm import checkout
+from parity import disk
 from parity.errors import ChildError, InputError, ParityError, WeightsError
 
 if TYPE_CHECKING:
@@ -39,9 +41,12 @@ def convert(model: Path, output: Path, source: Path | None) -> None:
     Raises:
         InputError: the source is no checkout, or the model is no diffusers folder.
         WeightsError: the lists of names do not cover the model.
+        OutputError: the output cannot be written.
         ChildError: one of the original's programs failed.
     """
     tools = checkout.find(source) / _TOOLS
+    output.parent.mkdir(parents=True, exist_ok=True)
+    disk.check_file(output)
     with tempfile.TemporaryDirectory() as folder:
         prepared, single = Path(folder) / "model", Path(folder) / "original.safetensors"
         _prepare(model, prepared)
@@ -59,11 +64,13 @@ def convert(model: Path, output: Path, source: Path | None) -> None:
             "--model_path", str(prepared), "--checkpoint_path", str(single), "--use_safetensors", *given,
         )  # fmt: skip
         lists = _cut(tools, single, Path(folder))
-        output.parent.mkdir(parents=True, exist_ok=True)
-        _run(
-            tools / "convert_weight.py", "--task", "st_to_ms", "--weight_safetensors", str(single),
-            "--weight_ms", str(output), "--key_torch", str(lists[0]), "--key_ms", str(lists[1]),
-        )  # fmt: skip
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix="partial-") as beside:
+            written = Path(beside) / output.name
+            _run(
+                tools / "convert_weight.py", "--task", "st_to_ms", "--weight_safetensors", str(single),
+                "--weight_ms", str(written), "--key_torch", str(lists[0]), "--key_ms", str(lists[1]),
+            )  # fmt: skip
+            written.replace(output)
 
 
 def _prepare(model: Path, prepared: Path) -> None:
@@ -112,7 +119,7 @@ def _run(program: Path, *arguments: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return 2 for unusable input and 3 for a failure of the original's programs."""
+    """Run the command line; return 2 for unusable input, 3 for a failure of the original's programs, 130 if interrupted."""
     parser = argparse.ArgumentParser(
         prog="ms_candidates.gm.convert", description="convert as the original does for LCM"
     )
@@ -120,11 +127,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("output", type=Path, help="the checkpoint to write, .ckpt")
     parser.add_argument("--source", type=Path, help="a checkout of mindone at commit a24c0eb7")
     given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the program that runs is ended too
     try:
         convert(given.model, given.output, given.source)
     except ParityError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2 if isinstance(error, InputError) else 3
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130
     return 0
 
 

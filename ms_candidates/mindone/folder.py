@@ -8,6 +8,7 @@ were, so that two programs are compared and not two checkpoints. Folders without
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Final
 
 from safetensors.numpy import load_file, save_file
@@ -49,13 +50,15 @@ def readable(request: Request, plant: Plant = _NO_FAULT) -> Path:
     copy = request.folder / "model"
     if copy.exists():
         return copy
-    copy.mkdir(parents=True)
+    partial = copy.with_name("model.partial")  # a copy that was cut off is none
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
     for entry in sorted(request.model.iterdir()):
         if entry.is_dir() and any(entry.glob("*.safetensors")):
-            _component(entry, copy / entry.name, request, plant)
+            _component(entry, partial / entry.name, request, plant)
         else:
-            (copy / entry.name).symlink_to(entry.resolve())
-    return copy
+            (partial / entry.name).symlink_to(entry.resolve())
+    return partial.rename(copy)
 
 
 def _component(source: Path, target: Path, request: Request, plant: Plant) -> None:

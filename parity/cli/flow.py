@@ -102,15 +102,16 @@ def compared(
 
     with bar("compare") as progress:
         rules = comparer.load_tolerances(tolerances) if tolerances else []
+        excludes = comparer.load_excludes(tolerances) if tolerances else []
         reference, opened = Trace.open(trace), [Trace.open(path) for path in candidates]
         judge = partial(
             comparer.compare, reference, tolerances=rules, jobs=jobs, contents=contents,
             progress=lambda done, total: progress("pairs", done, total),
         )  # fmt: skip
         if mapping is None:
-            result = judge(opened)
+            result = judge(opened, excludes=excludes)
         else:
-            opened, result = _judged_by_mapping(judge, reference, opened, mapping)
+            opened, result = _judged_by_mapping(judge, reference, opened, mapping, excludes)
     if out is None:
         return result
     views = comparer.split(result)
@@ -134,14 +135,18 @@ def compared(
 
 
 def _judged_by_mapping(
-    judge: Callable[..., Result], reference: Trace, candidates: Sequence[Trace], path: Path
+    judge: Callable[..., Result],
+    reference: Trace,
+    candidates: Sequence[Trace],
+    path: Path,
+    excludes: Sequence[dict[str, str]],
 ) -> tuple[list[Trace], Result]:
     """Return the candidates under the reference's names, as a mapping file says, and what `judge` makes of them."""
     from parity import mapping
 
     table = mapping.read(path)
     mapped = [mapping.mapped(each, table, reference) for each in candidates]
-    result = judge(mapped, excludes=mapping.excluded(table))
+    result = judge(mapped, excludes=[*excludes, *mapping.excluded(table)])
     mapping.explain(result.pairs, table)
     return mapped, result
 

@@ -25,11 +25,11 @@ two arrays is `parity.distance`; what is known of a pair is `parity.result.MEASU
 
 from parity.compare.comparison import compare
 from parity.compare.judge import judge
-from parity.compare.rules import Rule
+from parity.compare.rules import Rule, load_excludes
 from parity.compare.rules import load as load_tolerances
 from parity.compare.several import awaits_decision, folder_name, join, split
 from parity.compare.summary import failing, is_excused
 
 __all__ = [
-    "Rule", "awaits_decision", "compare", "failing", "folder_name", "is_excused", "join", "judge", "load_tolerances", "split",
+    "Rule", "awaits_decision", "compare", "failing", "folder_name", "is_excused", "join", "judge", "load_excludes", "load_tolerances", "split",
 ]  # fmt: skip

@@ -5,7 +5,9 @@ answer precision and are held against `forced` (layers), `steps` or `float64` (f
 working run beside them. Where the reference has no such run, its working run is all there is.
 
 The candidate has to have every tensor output of the run that it is held against, but what it does not compare, the
-case excludes, or a partial replay leaves out; in steps mode only addresses inside the loop.
+case excludes, or a partial replay leaves out; in steps mode only addresses inside the loop. Between two dumps of other
+tools both sides have to have every parameter, gradient and plain value as well: what a call is given is recorded in full
+there, and a call that lacks an argument is another call. A None is as good as no argument.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import msgspec
 
-from parity.address import is_output, path_of, pattern, step_of
+from parity.address import is_input, is_output, path_of, pattern, step_of
 from parity.dtypes import is_float
 from parity.errors import AddressError, CaseError, TraceError
 from parity.result import Pair
@@ -48,6 +50,7 @@ class RunPlan(NamedTuple):
     Attributes:
         expected: The reference's run that says what the candidate should be: a float64 one where there is one.
         working: The reference's own run in its working type, where there is one.
+        are_dumps: Whether neither side has a manifest.
     """
 
     candidate: RunReader
@@ -58,11 +61,20 @@ class RunPlan(NamedTuple):
     expected: RunReader
     working: RunReader | None
     ground: Ground
+    are_dumps: bool
 
     @property
     def working_dtype(self) -> str:
         """The type of the working run, or of the expected one where that is all there is."""
         return (self.working or self.expected).info.dtype
+
+    def has_to_have(self, record: Record) -> bool:
+        """Tell whether what one side recorded has to be on the other, too."""
+        if not self.are_dumps:
+            return is_output(record.address)
+        if record.kind == "value":
+            return record.value is not None
+        return not is_input(record.address)
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -174,7 +186,14 @@ def describe_run(reference: Trace, candidate: Trace, name: str) -> RunPlan:
     """
     run = candidate.run(name)
     mode, dtype = _mode_of(run), run.info.dtype
-    plan = partial(RunPlan, candidate=run, manifest=candidate.manifest, mode=mode, dtype=dtype)
+    plan = partial(
+        RunPlan,
+        candidate=run,
+        manifest=candidate.manifest,
+        mode=mode,
+        dtype=dtype,
+        are_dumps=reference.plain and candidate.plain,
+    )
     working = _working_run(reference, dtype)
     if dtype == _TWIN and _TWIN in reference.runs:
         return plan(question="semantics", expected=reference.run(_TWIN), working=working, ground="float64")
@@ -212,7 +231,7 @@ def plan_run(run: RunPlan, excludes: Excludes) -> Plan:
         job = _job(run, record, places)
         if job is not None:
             plan.jobs.append(job)
-        elif is_output(record.address):
+        elif run.has_to_have(record):
             detail = "the reference has no such address"
             plan.pairs.append(blank(run, record, record.native, len(places), "UNEXPECTED", detail))
     for record in filterfalse(is_left_out, _missing(run)):
@@ -230,6 +249,8 @@ def _missing(run: RunPlan) -> Iterator[Record]:
 
 def _wanted(run: RunPlan) -> list[str]:
     """Return the reference's addresses that a whole run of the candidate has to have too."""
+    if run.are_dumps:
+        return [record.address for record in run.expected.records if run.has_to_have(record)]
     outputs = run.expected.output_tensors
     if run.mode != "steps":
         return outputs

@@ -8,6 +8,12 @@ A rule comes from a case (`[[tolerance]]`) or from a tolerance file:
     require = "rel_l2 <= 1e-3 and max_abs <= 0.1"
     reason = "float16 accumulation on this device"
 
+and what is not compared, files that cannot be read included:
+
+    [[exclude]]
+    address = 'settings\\.pkl'
+    reason = "how the dump was made"
+
 `require` is a `Predicate`. A rule overrides every other limit of the pairs that it matches, and one that matches no pair is an error.
 """
 
@@ -30,7 +36,7 @@ if TYPE_CHECKING:
     from parity.case import ToleranceRule
     from parity.result import Pair
 
-__all__ = ["Rule", "RuleBook", "load"]
+__all__ = ["Rule", "RuleBook", "load", "load_excludes"]
 
 _EXACT: Final = ("stage", "dtype", "question", "mode")
 _CACHED: Final = 1 << 16
@@ -54,23 +60,51 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return msgspec.convert(rule, cls, from_attributes=True)
 
 
+class _Exclude(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is not compared: a pattern on the whole address, or on the name of a file that cannot be read, and why."""
+
+    address: str
+    reason: str
+
+
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A tolerance file."""
 
-    tolerance: list[Rule]
+    tolerance: list[Rule] = []
+    exclude: list[_Exclude] = []
 
 
 def load(path: str | Path) -> list[Rule]:
-    """Read a tolerance file.
+    """Read the rules of a tolerance file.
 
     Raises:
-        ToleranceError: it is not there, is not TOML, or has an unknown key, a malformed predicate or pattern.
+        ToleranceError: it is not there, is not TOML, is empty, or has an unknown key, a malformed predicate or pattern.
     """
-    path = Path(path)
+    return _read(Path(path)).tolerance
+
+
+def load_excludes(path: str | Path) -> list[dict[str, str]]:
+    """Read the `[[exclude]]` tables of a tolerance file: address and reason.
+
+    Raises:
+        ToleranceError: as `load`.
+    """
+    return [msgspec.to_builtins(exclude) for exclude in _read(Path(path)).exclude]
+
+
+def _read(path: Path) -> _File:
+    """Read a tolerance file and check it.
+
+    Raises:
+        ToleranceError: as `load`.
+    """
     try:
         raw = reading.toml(path, reading.TOLERANCES_BYTES)
-        rules = msgspec.convert(raw, _File).tolerance
-        RuleBook(rules)
+        file = msgspec.convert(raw, _File)
+        if not raw:
+            message = "it has no table"
+            raise ValueError(message)  # noqa: TRY301 - it joins what else is wrong with a file
+        RuleBook(file.tolerance)
     except FileNotFoundError as error:
         message = f"{path} is not there; give the path of a tolerance file"
         raise ToleranceError(message) from error
@@ -78,9 +112,9 @@ def load(path: str | Path) -> list[Rule]:
         message = f"{path} cannot be read: {error.strerror}; give the path of a tolerance file"
         raise ToleranceError(message) from error
     except ValueError as error:
-        message = f"{path}: {error}; a tolerance file has [[tolerance]] tables with {', '.join(Rule.__struct_fields__)}"
+        message = f"{path}: {error}; a tolerance file has [[tolerance]] tables with {', '.join(Rule.__struct_fields__)}, and [[exclude]] with address, reason"
         raise ToleranceError(message) from error
-    return rules
+    return file
 
 
 class RuleBook:

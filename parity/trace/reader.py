@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 import msgspec
 import xxhash
 
+from parity import disk
 from parity.errors import TraceError, nearest
 from parity.trace.contents import Holding, holding
 from parity.trace.digests import digest
 from parity.trace.dumps.dump import as_run
 from parity.trace.dumps.recognise import read_foreign
-from parity.trace.dumps.tree import holds_no_tensor, tree_of
+from parity.trace.dumps.tree import is_note, tree_of
 from parity.trace.intact import Intact
 from parity.trace.manifest import read_manifest
 from parity.trace.run_reader import RunReader, read_records
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Trace", "Verified"]
 
 _LOOK_S: Final = 0.05
-_OF_TRACE: Final = re.compile(r"manifest\.json(\.tmp)?|init_(latent|noise_scheduler)(_[0-9]{4,})?\.npy|weights\.ckpt")
+_OF_TRACE: Final = re.compile(r"manifest\.json|init_(latent|noise_scheduler)(_[0-9]{4,})?\.npy|weights\.ckpt")
 """The files of a trace beside its runs; `weights.ckpt` is what a candidate made of the model, by parameter in its manifest."""
 
 
@@ -231,7 +232,8 @@ def _left_over(folder: Path, runs: Iterable[RunReader]) -> dict[str, str]:
         named.add(f"{run.name}/records.jsonl")
         named.update(f"{run.name}/{record.shard}" for record in run.records if record.shard is not None)
     for name in tree.files:
-        if name not in named and not _OF_TRACE.fullmatch(name) and not holds_no_tensor(folder, name):
+        is_known = name in named or _OF_TRACE.fullmatch(name) or disk.is_partial(folder / name)
+        if not is_known and not is_note(folder, name):
             tree.unread[name] = "is named by no record of the trace"
     return tree.unread
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from parity import disk
 from parity.errors import OutputError
+from tests.disks import files, room
 
 ROOT = Path(__file__).parents[2]
 OLD = {"result.json": b"old", "report.html": b"drawn from old", "images/a.png": b"drawn from old"}
@@ -26,22 +25,6 @@ with disk.claimed(sys.argv[1]):
     print("claimed", flush=True)
     time.sleep(60)
 """
-
-
-@contextmanager
-def room(size_bytes):
-    """No file may become longer than that, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def files(folder):
-    """Every file below a folder with its bytes."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_file_appears_whole_and_its_folder_is_made(tmp_path):

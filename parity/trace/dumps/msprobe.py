@@ -32,7 +32,7 @@ from parity.errors import TraceError
 from parity.trace.dumps.dump import Dump, Format, checked_end, quoted, stage_or_unet, unique
 from parity.trace.dumps.plain import npy_record
 from parity.trace.dumps.torch_file import read_layout
-from parity.trace.dumps.tree import holds_no_tensor
+from parity.trace.dumps.tree import is_note
 from parity.trace.names import open_inside, read_inside
 from parity.trace.npy import npy_files
 from parity.trace.records import plain_value
@@ -106,7 +106,7 @@ def read_msprobe(folder: Path, names: Sequence[str]) -> Dump | None:
         message = f"{folder}: the dump has no tensors (task {content.task!r}); dump with task 'tensor'"
         raise TraceError(message)
     beside = _beside(records, [name for name in names if name.startswith(tuple(part.folder for part in parts))])
-    known = [name for name in beside if name.rpartition("/")[2] in _KNOWN or holds_no_tensor(folder, name)]
+    known = [name for name in beside if name.rpartition("/")[2] in _KNOWN or is_note(folder, name)]
     unread |= dict.fromkeys([name for name in beside if name not in known], "is not named by its dump.json")
     return Dump(
         folder=folder,

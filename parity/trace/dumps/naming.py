@@ -29,59 +29,65 @@ __all__ = ["named_by_files", "without_file"]
 
 _NUMBERED: Final = re.compile(r"([A-Za-z]*)([0-9]+)")
 _TYPES: Final = frozenset({"fp", "f", "float", "bf", "bfloat", "int", "i", "uint", "u", "q", "e"})
-_SHARD: Final = re.compile(r".*-of-[0-9]+")
+_SHARD: Final = re.compile(r"-of-#\.")
 
 
 def named_by_files(records: Sequence[Record]) -> list[Record]:
     """Return the records of files in a folder, with the file in the address where its name says more than the tensor's."""
     files = _telling(records)
+    if not files:
+        return list(records)
     return [_with_file(record) if record.shard in files else record for record in records]
 
 
 def without_file(records: Sequence[Record]) -> list[Record]:
     """Return the records of a file that was given by itself: a single tensor without a name is `tensor:output`."""
-    if len(records) == 1 and _has_no_name(records[0]):
-        return [msgspec.structs.replace(records[0], address="tensor:output", stage="unet")]
-    return list(records)
+    first, *more = records
+    if more or _has_name(first):
+        return list(records)
+    return [msgspec.structs.replace(first, address="tensor:output", stage="unet")]
 
 
-def _has_no_name(record: Record) -> bool:
-    """Tell whether a tensor is called like its file, for want of a name in it."""
-    return record.native in {None, record.shard}
+def _has_name(record: Record) -> bool:
+    """Tell whether a tensor has a name of its own and is not called like its file."""
+    return record.native not in {None, record.shard}
 
 
-def _telling(records: Sequence[Record]) -> set[str | None]:
+def _telling(records: Sequence[Record]) -> set[str]:
     """Return the files whose names belong into the addresses of their tensors."""
     holders: defaultdict[str, set[str]] = defaultdict(set)
-    for record in records:
-        if record.shard is not None and not _has_no_name(record):
-            holders[record.address].add(record.shard)
-    files = set().union(*holders.values())
-    found: set[str | None] = {file for file in files if is_step(_stem(file))}
-    for several in holders.values():
-        if len(several) > 1 and _is_series(several):
-            found |= several
+    for record in filter(_has_name, records):
+        holders[record.address].add(record.shard or "")
+    found: set[str] = set()
+    for files in holders.values():
+        found.update(filter(_is_of_step, files))
+        if len(files) > 1 and _is_series(files):
+            found |= files
     return found
+
+
+def _is_of_step(file: str) -> bool:
+    """Tell whether a file is called like a step."""
+    return is_step(file.rpartition("/")[2].rpartition(".")[0])
 
 
 def _is_series(files: Iterable[str]) -> bool:
     """Tell whether the names of files differ in their numbers alone, and these are neither of shards nor of types."""
-    stems = [file.rpartition(".")[0] for file in files]
-    return len({_NUMBERED.sub(_numberless, stem) for stem in stems}) == 1 and not _SHARD.fullmatch(stems[0])
+    alike = {_NUMBERED.sub(_numberless, file) for file in files}
+    return len(alike) == 1 and not _SHARD.search(min(alike))
 
 
 def _numberless(found: re.Match[str]) -> str:
     """Return a word without the number behind it, unless both are the name of a type."""
-    return found[0] if found[1].lower() in _TYPES else f"{found[1]}#"
-
-
-def _stem(file: str) -> str:
-    """Return the name of a file without its folder and ending."""
-    return file.rpartition("/")[2].rpartition(".")[0]
+    word = found[1]
+    if word.lower() in _TYPES:
+        return found[0]
+    return f"{word}#"
 
 
 def _with_file(record: Record) -> Record:
     """Return a record whose file is a part of its address."""
-    own = (record.native or "").removeprefix(f"{record.shard}/")
-    address, stage = place(f"{(record.shard or '').rpartition('.')[0]}/{own}")
+    file = record.shard or ""
+    own = (record.native or "").removeprefix(f"{file}/")
+    address, stage = place(f"{file.rpartition('.')[0]}/{own}")
     return msgspec.structs.replace(record, address=address, stage=stage)

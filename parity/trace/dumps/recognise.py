@@ -20,7 +20,7 @@ from parity.errors import TraceError
 from parity.trace import dumps
 from parity.trace.dumps.dump import Dump, count_of, unique
 from parity.trace.dumps.naming import named_by_files, without_file
-from parity.trace.dumps.tree import is_left_behind, is_note, tree_of
+from parity.trace.dumps.tree import tree_of
 from parity.trace.files import Tensors
 from parity.trace.names import natural
 
@@ -61,28 +61,40 @@ def read_foreign(path: Path) -> Dump:
 def _in_folder(path: Path) -> Dump:
     """Return all that lies under a folder as one dump."""
     tree = tree_of(path)
+    _refuse_run(path, tree)
     _refuse_both_sides(path, tree)
+    found: list[Dump] = []
+    left = dict.fromkeys(tree.files)
+    for each in formats():
+        files = _ending(left, each.suffix)
+        dump = _read(each, path, files) if files else None
+        if dump is None:
+            continue
+        for name in _accounted(dump):
+            left.pop(name, None)
+        if not dump.ordered:
+            dump = replace(dump, records=named_by_files(dump.records))
+        found.append(dump)
+    tree.set_aside(path, left)
+    return _together(path, found, tree)
+
+
+def _ending(names: Iterable[str], suffix: str | tuple[str, ...]) -> list[str]:
+    """Return the names that end so."""
+    return [name for name in names if name.endswith(suffix)]
+
+
+def _refuse_run(path: Path, tree: Tree) -> None:
+    """Refuse the folder of a run: what its files hold is known to the manifest above it.
+
+    Raises:
+        TraceError: it is one.
+    """
     if _RECORDS in tree.files:
         message = (
             f"{path} is a run of a trace and no trace: it has {_RECORDS} and no manifest.json; give the folder above it"
         )
         raise TraceError(message)
-    found: list[Dump] = []
-    passed_over = [name for name in tree.files if is_left_behind(path, name)]
-    left = dict.fromkeys(name for name in tree.files if name not in passed_over)
-    for each in formats():
-        files = [name for name in left if name.endswith(each.suffix)]
-        dump = _read(each, path, files) if files else None
-        if dump is not None:
-            found.append(dump if dump.ordered else replace(dump, records=named_by_files(dump.records)))
-            for name in _accounted(dump):
-                left.pop(name, None)
-    for name in left:
-        if is_note(path, name):
-            passed_over.append(name)
-        else:
-            tree.unread[name] = "is of no known format"
-    return _together(path, found, tree, [*tree.passed_over, *passed_over])
 
 
 def _refuse_both_sides(path: Path, tree: Tree) -> None:
@@ -91,10 +103,11 @@ def _refuse_both_sides(path: Path, tree: Tree) -> None:
     Raises:
         TraceError: it does.
     """
-    names = {name.partition("/")[0]: None for name in (*tree.files, *tree.unread) if "/" in name}
-    reference = next((name for name in names if name.lower() in _REFERENCES), None)
-    candidate = next((name for name in names if name.lower() in _CANDIDATES), None)
-    if reference is not None and candidate is not None:
+    names = (*tree.files, *tree.unread)
+    folders = {name.partition("/")[0].lower(): name.partition("/")[0] for name in names if "/" in name}
+    references, candidates = _REFERENCES & folders.keys(), _CANDIDATES & folders.keys()
+    if references and candidates:
+        reference, candidate = folders[min(references)], folders[min(candidates)]
         message = (
             f"{path} holds two sides, {reference} and {candidate}; give them one by one, for example "
             f"`parity compare {path / reference} {path / candidate}`"
@@ -141,41 +154,53 @@ def _accounted(dump: Dump) -> list[str]:
     return [*read, *dump.known, *dump.unread]
 
 
-def _together(path: Path, found: Sequence[Dump], tree: Tree, passed_over: Sequence[str]) -> Dump:
+def _together(path: Path, found: Sequence[Dump], tree: Tree) -> Dump:
     """Return several dumps of a folder as one; of two formats there is no common order.
 
     Raises:
         TraceError: they hold no tensor, or two have one address.
     """
     unread = tree.unread.copy()
+    records: list[Record] = []
+    notes: list[str] = []
+    tools: dict[str, None] = {}
     for dump in found:
         unread |= dump.unread
-    unread = {name: unread[name] for name in sorted(unread, key=natural)}
-    readable = [dump for dump in found if dump.records]
-    if not any(map(_has_tensor, readable)):
+        records += dump.records
+        notes += dump.notes
+        tools[dump.tool] = None
+    readable = list(filter(_has_records, found))
+    if not _hold_tensor(records):
         _refuse(path, unread)
-    records = [record for dump in readable for record in dump.records]
     if len(readable) > 1:
         records.sort(key=_by_folder)
-    notes = [note for dump in readable for note in dump.notes]
-    if passed_over:
-        notes.append(f"passed over, since no tensor can be in such files: {count_of(passed_over)}")
-    tools = dict.fromkeys(dump.tool for dump in readable if dump.tool)
+    if tree.passed_over:
+        notes.append(f"passed over, since no tensor can be in such files: {count_of(tree.passed_over)}")
     return Dump(
         folder=path,
         records=unique(records, path),
         tensors=_tensors(readable),
         ordered=len(readable) == 1 and readable[0].ordered,
-        tool=", ".join(tools),
+        tool=", ".join(filter(None, tools)),
         framework=readable[0].framework,
-        unread=unread,
+        unread=dict(sorted(unread.items(), key=_by_name)),
         notes=tuple(notes),
     )
 
 
-def _has_tensor(dump: Dump) -> bool:
-    """Tell whether a dump holds a tensor, and not values alone."""
-    return any(record.kind == "tensor" for record in dump.records)
+def _has_records(dump: Dump) -> bool:
+    """Tell whether anything was read."""
+    return bool(dump.records)
+
+
+def _hold_tensor(records: Iterable[Record]) -> bool:
+    """Tell whether there is a tensor among some records, and not values alone."""
+    return any(record.kind == "tensor" for record in records)
+
+
+def _by_name(item: tuple[str, str]) -> tuple[tuple[int, int, str], ...]:
+    """Return the natural order of a name."""
+    return natural(item[0])
 
 
 def _by_folder(record: Record) -> tuple[tuple[int, int, str], ...]:
@@ -247,7 +272,7 @@ def _alone(path: Path) -> Dump:
     file = path.resolve()  # the user named it, and caches of checkpoints are full of links
     for each in fitting:
         dump = each.read(file.parent, [file.name])
-        if dump is not None and _has_tensor(dump):
+        if dump is not None and _hold_tensor(dump.records):
             return replace(dump, records=unique(without_file(dump.records), path))
     unread = [f"{name} {reason}" for name, reason in dump.unread.items()] if dump is not None else []
     message = f"{path} holds no tensor; {count_of(unread) or 'nothing in it can be read'}"

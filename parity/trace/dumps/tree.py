@@ -17,10 +17,10 @@ from parity.errors import TraceError
 from parity.trace.names import natural, open_inside
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
-__all__ = ["Tree", "holds_no_tensor", "is_left_behind", "is_note", "tree_of"]
+__all__ = ["Tree", "is_note", "tree_of"]
 
 _OWN: Final = frozenset({"manifest.json", "records.jsonl"})
 """A folder with one of these is a trace, or a run of one."""
@@ -45,12 +45,20 @@ class Tree:
     Attributes:
         files: Regular files, in natural order.
         unread: What is not opened -> why; a folder ends in `/`.
-        passed_over: Folders in which no tensor can be; each ends in `/`.
+        passed_over: What can hold no tensor; a folder ends in `/`.
     """
 
     files: list[str] = field(default_factory=list)
     unread: dict[str, str] = field(default_factory=dict)
     passed_over: list[str] = field(default_factory=list)
+
+    def set_aside(self, folder: Path, names: Iterable[str]) -> None:
+        """Put files where they belong that nobody reads."""
+        for name in names:
+            if is_note(folder, name):
+                self.passed_over.append(name)
+            else:
+                self.unread[name] = "is of no known format"
 
 
 def tree_of(folder: Path, *, own: Collection[str] = _OWN) -> Tree:
@@ -69,14 +77,14 @@ def tree_of(folder: Path, *, own: Collection[str] = _OWN) -> Tree:
             found.unread[prefix] = "is a trace by itself, or a run of one; give the folder with its manifest.json"
             continue
         for entry in listed:
-            inner = _sort(entry, prefix, found)
+            inner = _sort(folder, entry, prefix, found)
             if inner:
                 waiting.append(inner)
     found.files.sort(key=natural)
     return found
 
 
-def _sort(entry: os.DirEntry[str], prefix: str, found: Tree) -> str:
+def _sort(folder: Path, entry: os.DirEntry[str], prefix: str, found: Tree) -> str:
     """Put an entry where it belongs; return the path of a folder that is to be entered, else nothing."""
     name = f"{prefix}{entry.name}"
     if not _is_text(name):
@@ -87,10 +95,12 @@ def _sort(entry: os.DirEntry[str], prefix: str, found: Tree) -> str:
         if entry.name not in _FOLDERS_LEFT_BEHIND:
             return f"{name}/"
         found.passed_over.append(f"{name}/")
-    elif entry.is_file(follow_symlinks=False):
-        found.files.append(name)
-    else:
+    elif not entry.is_file(follow_symlinks=False):
         found.unread[name] = "is no regular file"
+    elif _is_left_behind(folder, name):
+        found.passed_over.append(name)
+    else:
+        found.files.append(name)
     return ""
 
 
@@ -103,12 +113,7 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def holds_no_tensor(folder: Path, name: str) -> bool:
-    """Tell whether a file is of a kind in which no tensor can be."""
-    return is_left_behind(folder, name) or is_note(folder, name)
-
-
-def is_left_behind(folder: Path, name: str) -> bool:
+def _is_left_behind(folder: Path, name: str) -> bool:
     """Tell whether a program that knows nothing of tensors put a file there."""
     last = name.rpartition("/")[2]
     return last in _LEFT_BEHIND or (last.startswith("._") and _start(folder, name).startswith(_OF_MAC))

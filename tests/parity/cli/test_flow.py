@@ -7,8 +7,8 @@ import pytest
 from parity import disk
 from parity.cli import flow
 from parity.errors import OutputError, TraceError
+from tests.disks import files, room
 from tests.parity.compare.traces import candidate, reference
-from tests.parity.test_disk import files, room
 
 GIVEN = {"tolerances": None, "jobs": 1}
 

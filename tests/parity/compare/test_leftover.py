@@ -101,3 +101,19 @@ def test_names_with_markup_or_control_characters_stay_what_they_are(sides):
     result = compared(a, b)
     assert "<b>" not in html.page(result).partition('class="alarm"')[2].partition("</ul>")[0]
     assert "\x1b" not in html.page(result)
+
+
+def test_a_tolerance_file_excludes_a_file_or_an_address(sides, tmp_path):
+    a, b = sides
+    (b / "made.pkl").write_bytes(b"x")
+    np.save(b / "y.npy", X)
+    file = tmp_path / "rules.toml"
+    tables = "[[exclude]]\naddress = 'made[.]pkl'\nreason = 'how it was made'\n[[exclude]]\naddress = 'y:output'\nreason = 'new'\n"
+    file.write_text(tables)
+    assert run_parity(tmp_path, "compare", a, b).code == 1
+    finished = run_parity(tmp_path, "compare", a, b, "--tolerances", file)
+    assert finished.code == 0, finished.stdout
+    assert "excluded by the case: y:output, made.pkl" in finished.stdout
+    file.write_text(tables.replace("made", "mad"))
+    finished = run_parity(tmp_path, "compare", a, b, "--tolerances", file)
+    assert (finished.code, "matches no address" in finished.stderr) == (2, True)

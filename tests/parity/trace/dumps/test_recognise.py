@@ -64,7 +64,47 @@ def test_a_call_that_one_dump_lacks_is_missing(tmp_path):
     (tmp_path / "ms" / "dump.json").write_text(json.dumps(dump))
     result = compare(reference, [Trace.open(tmp_path / "ms")])
     assert result.verdict != "MATCH"
-    assert [pair.address for pair in result.pairs if pair.verdict == "MISSING"] == ["a:output"]
+    assert [pair.address for pair in result.pairs if pair.verdict == "MISSING"] == [
+        "a:input.scale",
+        "a:output",
+        "a:weight",
+    ]
+
+
+def altered(folder, change):
+    """Change what a dump says of its first call."""
+    dump = json.loads((folder / "dump.json").read_text())
+    change(next(iter(dump["data"].values())))
+    (folder / "dump.json").write_text(json.dumps(dump))
+    return Trace.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "address"),
+    [(lambda call: call["input_kwargs"].clear(), "a:input.scale"), (lambda call: call.pop("parameters"), "a:weight")],
+)
+def test_a_plain_value_and_a_parameter_that_one_dump_lacks_are_missing(tmp_path, change, address):
+    whole = Trace.open(network(tmp_path / "torch"))
+    lacking = altered(network(tmp_path / "ms", "mindspore"), change)
+    for reference, candidate, verdict in ((whole, lacking, "MISSING"), (lacking, whole, "UNEXPECTED")):
+        result = compare(reference, [candidate])
+        assert result.verdict == "INCOMPLETE"
+        assert [pair.address for pair in result.pairs if pair.verdict == verdict] == [address]
+
+
+def test_an_argument_of_none_is_no_argument(tmp_path):
+    reference = altered(network(tmp_path / "torch"), lambda call: call["input_kwargs"].update(mask=None))
+    candidate = Trace.open(network(tmp_path / "ms", "mindspore"))
+    assert compare(reference, [candidate]).verdict == "MATCH"
+    assert compare(candidate, [reference]).verdict == "MATCH"
+
+
+def test_another_plain_value_is_a_mismatch(tmp_path):
+    reference = Trace.open(network(tmp_path / "torch"))
+    candidate = altered(
+        network(tmp_path / "ms", "mindspore"), lambda call: call["input_kwargs"]["scale"].update(value=2.5)
+    )
+    assert compare(reference, [candidate]).verdict == "MISMATCH"
 
 
 def test_the_dump_path_itself_opens_with_its_steps(tmp_path):
