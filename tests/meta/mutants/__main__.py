@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     drawn = _drawn(files, asked.seed, asked.count)
     sight = Sight(watched)
     _refuse_what_fails_anyway(drawn, sight)
-    survived = _tried(drawn, sight)
+    survived = _tried(drawn, sight, asked.most_s)
     _tell(drawn, survived, asked.seed)
     return len(survived)
 
@@ -54,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("modules", nargs="+", metavar="MODULE", help="files or folders of one package, parity/compare")
     parser.add_argument("--seed", type=int, default=0, help="which changes are drawn (default 0)")
     parser.add_argument("--count", type=int, default=100, help="how many (default 100)")
+    parser.add_argument(
+        "--most-s", type=float, default=30, help="seconds of tests for one change, the quickest first (default 30)"
+    )
     parser.add_argument(
         "--seen", default=str(ROOT / ".nox" / "seen.json"), help="where it is kept which test executes which line"
     )
@@ -127,11 +130,11 @@ def _refuse_what_fails_anyway(drawn: Sequence[Change], sight: Sight) -> None:
         raise SystemExit(message)
 
 
-def _tried(drawn: Sequence[Change], sight: Sight) -> list[Change]:
+def _tried(drawn: Sequence[Change], sight: Sight, most_s: float) -> list[Change]:
     """Return the changes that no test notices, and say each as it is found."""
     survived = []
     for number, change in enumerate(drawn, 1):
-        tests = sight.of(change.file, change.line)
+        tests = sight.of(change.file, change.line, most_s)
         if _survives(change, tests, cpu_s=20 + 3 * sight.time_of(tests)):
             survived.append(change)
             _say(f"SURVIVED {change}  [{len(tests)} tests]")

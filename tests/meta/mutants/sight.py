@@ -8,7 +8,9 @@ run while a module is imported are seen by every test that executes some line of
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
+from itertools import accumulate
 from pathlib import Path
 from time import process_time
 from typing import TYPE_CHECKING
@@ -153,11 +155,16 @@ class Sight:
         """Index what was watched."""
         self._watched = watched
 
-    def of(self, file: str, line: int) -> list[str]:
-        """Return the tests that can see a line, those that the file's name names first, then the quickest."""
+    def of(self, file: str, line: int, most_s: float = math.inf) -> list[str]:
+        """Return the tests that can see a line, those in the file's own tests first, then the quickest.
+
+        Beyond `most_s` seconds of them together the rest is left out.
+        """
         seen = self._watched.lines.get(file, {})
         tests = {*seen.get(line, ()), *seen.get(0, ())} or set().union(*seen.values())
-        return sorted(tests, key=lambda test: (not _mirrors(test, file), self.seconds(test)))
+        ranked = sorted(tests, key=lambda test: (not _mirrors(test, file), self.seconds(test)))
+        spent = list(accumulate(map(self.seconds, ranked)))
+        return [test for test, until in zip(ranked, spent, strict=True) if until <= most_s]
 
     def seconds(self, test: str) -> float:
         """Return the time of a test."""
