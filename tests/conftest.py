@@ -9,10 +9,13 @@ import sys
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ROOT = Path(__file__).parents[1]
 SLOW_FIRST = ("tests/meta", "tests/gold", "tests/mindone_sdxl", "tests/torch_refs", "tests/ms_candidates")
@@ -54,9 +57,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs a framework that is not here."""
     for marker, names in NEEDED.items():
-        lacking = [name for name in names if not is_here(name)]
-        if lacking and item.get_closest_marker(marker):
-            pytest.skip(f"needs the extra [{marker}]: {', '.join(lacking)} cannot be imported")
+        if item.get_closest_marker(marker):
+            _skip_without(names, marker)
+
+
+def _skip_without(names: Iterable[str], extra: str) -> None:
+    """Skip a test where one of the packages of an extra is not here."""
+    lacking = [name for name in names if not is_here(name)]
+    if lacking:
+        pytest.skip(f"needs the extra [{extra}]: {', '.join(lacking)} cannot be imported")
 
 
 @cache
@@ -86,6 +95,7 @@ def tiny_model() -> Path:
     """The tiny model's folder, built when it is not there."""
     folder = ROOT / "fixtures" / "tiny"
     if not (folder / "model_index.json").exists():
+        _skip_without(NEEDED["torch"], "torch")
         subprocess.run([sys.executable, "-m", "torch_refs.tiny", str(folder)], cwd=ROOT, check=True)
     return folder
 
@@ -94,6 +104,8 @@ def tiny_model() -> Path:
 def main_job(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """`parity run fixtures/cases/tiny.toml`, once: here, or before, in the folder that PARITY_MAIN_JOB names."""
     del tiny_model
+    for marker, names in NEEDED.items():
+        _skip_without(names, marker)
     if "PARITY_MAIN_JOB" in os.environ:
         folder = Path(os.environ["PARITY_MAIN_JOB"])
         return Finished(*json.loads((folder / "finished.json").read_text()), folder)

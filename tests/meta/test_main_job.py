@@ -13,7 +13,7 @@ from parity.address import STAGES, Address
 from parity.trace import Trace
 from tests.conftest import ROOT, run_parity
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.torch, pytest.mark.mindspore]
 
 FAULTS = ROOT / "fixtures" / "faults"
 SEMANTICS, LATENTS, IMAGE = 1e-9, 1e-5, 2e-5

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.mindspore
+
 THREADS = """
 import json, os, sys, time
 cores = json.loads(sys.argv[1])

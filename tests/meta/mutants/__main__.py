@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     files = sorted({file for place in asked.modules for file in _files(place)})
     package = files[0].partition("/")[0]
-    watched = _watched(package, files, Path(asked.seen))
+    tests = asked.tests or TESTS[package]
+    watched = _watched(package, files, tests, Path(asked.seen))
     load(name for name in watched.loaded if name not in _FRAMEWORKS)
     drawn = _drawn(files, asked.seed, asked.count)
     sight = Sight(watched)
@@ -54,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("modules", nargs="+", metavar="MODULE", help="files or folders of one package, parity/compare")
     parser.add_argument("--seed", type=int, default=0, help="which changes are drawn (default 0)")
     parser.add_argument("--count", type=int, default=100, help="how many (default 100)")
+    parser.add_argument("--tests", nargs="+", metavar="PLACE", help="the tests to run (default: those of the package)")
     parser.add_argument(
         "--most-s", type=float, default=30, help="seconds of tests for one change, the quickest first (default 30)"
     )
@@ -73,11 +75,11 @@ def _files(place: str) -> list[str]:
     return [file.relative_to(ROOT).as_posix() for file in found]
 
 
-def _watched(package: str, files: Sequence[str], kept: Path) -> Watched:
+def _watched(package: str, files: Sequence[str], tests: Sequence[str], kept: Path) -> Watched:
     """Return what is known of the tests; those in files that are not as they were, or new, are run once more."""
     kept = kept.with_stem(f"{kept.stem}-{package}")
     watched = msgspec.json.decode(kept.read_bytes(), type=Watched) if kept.exists() else Watched()
-    stale = [file for file in _test_files(package) if watched.digests.get(file) != digest(ROOT / file)]
+    stale = [file for file in _test_files(tests) if watched.digests.get(file) != digest(ROOT / file)]
     if stale:
         _say(f"running {len(stale)} files of tests once, to see which lines each test executes")
         watched.replace(stale, _watch(package, stale, kept))
@@ -88,9 +90,9 @@ def _watched(package: str, files: Sequence[str], kept: Path) -> Watched:
     return watched
 
 
-def _test_files(package: str) -> list[str]:
-    """Return the files of tests that may see a package."""
-    places = [ROOT / place for place in TESTS[package]]
+def _test_files(tests: Sequence[str]) -> list[str]:
+    """Return the files of tests at some places."""
+    places = [ROOT / place for place in tests]
     found = [file for place in places for file in (sorted(place.rglob("test_*.py")) if place.is_dir() else [place])]
     return [file.relative_to(ROOT).as_posix() for file in found]
 

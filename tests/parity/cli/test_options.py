@@ -43,7 +43,7 @@ for arguments in json.loads(sys.argv[1]):
             code = 0
         except SystemExit as exit:
             code = exit.code
-    loaded = [name for name in ("torch", "mindspore", "diffusers", "transformers") if name in sys.modules]
+    loaded = [name for name in ("torch", "mindspore", "diffusers", "transformers") if sys.modules.get(name)]
     answers.append([code, said.getvalue(), loaded])
 print(json.dumps(answers))
 """
