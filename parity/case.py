@@ -341,12 +341,21 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
         base = Path(self.base)
         for folder in (base, *base.parents):
             if (folder / name).exists():  # the path itself, where it is absolute
-                return folder / name
+                return self._readable(folder / name, what)
         if Path(name).is_absolute():
             message = f"{name} is not there; the case names it as its {what}"
         else:
             message = f"{name} is not there, neither in {base} nor in a folder above it; put the {what} there or change the case"
         raise CaseError(message)
+
+    def _readable(self, path: Path, what: str) -> Path:
+        """Return a path that somebody can read without waiting for ever."""
+        try:
+            reading.check_model(path)
+        except OSError as error:
+            message = f"{path}, the {what} of the case, cannot be read: {error.strerror}; give a file or a folder"
+            raise CaseError(message) from error
+        return path
 
     def _chosen(self, section: str, values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Return a section with those of its values that somebody has set; nothing where nobody has."""

@@ -11,6 +11,7 @@ from anywhere; `one_line` makes of it what a terminal may be given.
 from __future__ import annotations
 
 from difflib import get_close_matches
+from heapq import nlargest
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ __all__ = [
     "visible",
 ]
 
+_COMPARED: Final = 1000
 _LONGEST_WORD: Final = 200
 _LONGEST_LINE: Final = 2000
 
@@ -87,7 +89,8 @@ class ChildError(ParityError, RuntimeError):
 
 
 def visible(text: str) -> str:
-    """Return `text` on one line: whatever is not printable is written as an escape."""
+    """Return `text` on one line: whatever is not printable is written as an escape, and what is too long loses its middle."""
+    text = _cut(text, _LONGEST_LINE)
     if text.isprintable():
         return text
     return "".join(map(_printable, text))
@@ -121,7 +124,20 @@ def _cut(text: str, most: int) -> str:
 
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Return `, did you mean 'x'?` for the closest of `choices`, or nothing."""
-    close = get_close_matches(name, list(choices), n=1, cutoff=0.5)
+    # Comparing takes a time that grows with the square of the length, and a trace has half a million addresses.
+    lengths = range(len(name) // 3, min(3 * len(name) + 1, _LONGEST_WORD))
+    possible = [choice for choice in choices if len(choice) in lengths]
+    if len(possible) > _COMPARED:
+        possible = nlargest(_COMPARED, possible, key=lambda choice: _shared(name, choice))
+    close = get_close_matches(name[:_LONGEST_WORD], possible, n=1, cutoff=0.5)
     if not close:
         return ""
     return f", did you mean {close[0]!r}?"
+
+
+def _shared(first: str, second: str) -> int:
+    """Return how many letters two names begin with in common."""
+    for place, (one, other) in enumerate(zip(first, second, strict=False)):
+        if one != other:
+            return place
+    return min(len(first), len(second))

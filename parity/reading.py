@@ -38,6 +38,7 @@ __all__ = [
     "RESULT_BYTES",
     "TOLERANCES_BYTES",
     "check_depth",
+    "check_model",
     "check_regular",
     "content",
     "json",
@@ -87,6 +88,16 @@ def check_regular(mode: int) -> None:
         stat.S_IFLNK: "a symbolic link",
     }
     raise OSError(errno.EINVAL, f"it is {kinds.get(stat.S_IFMT(mode), 'a device')}, and no regular file")
+
+
+def check_model(path: Path) -> None:
+    """Refuse what can be neither a file of weights nor a folder with some; what is not there is the caller's to say.
+
+    Raises:
+        OSError: it is a pipe, a device or a socket, and whoever reads it would wait.
+    """
+    if path.exists() and not path.is_dir():
+        check_regular(path.stat().st_mode)
 
 
 def open_regular(path: str | Path) -> int:

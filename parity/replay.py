@@ -25,7 +25,7 @@ import msgspec
 import numpy as np
 import xxhash
 
-from parity import points, provenance
+from parity import points, provenance, reading
 from parity.address import Address, path_of, pattern, step_of
 from parity.align import Alignment, Calls, transform
 from parity.components import STEP
@@ -197,6 +197,19 @@ class Following:
         return os.getppid() != self.parent
 
 
+def _check_weights(path: Path) -> None:
+    """Refuse weights that nobody can read without waiting for ever.
+
+    Raises:
+        InputError: they are a pipe, a device or a socket.
+    """
+    try:
+        reading.check_model(path)
+    except OSError as error:
+        message = f"the weights {path} cannot be read: {error.strerror}; give a checkpoint"
+        raise InputError(message) from error
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """What is chosen for a replay.
@@ -234,9 +247,11 @@ class Options:
 
         Raises:
             AddressError: `only` is no regular expression.
-            InputError: there is no such device.
+            InputError: there is no such device, or the weights are neither a file nor a folder.
         """
         pattern(self.only)
+        if self.weights is not None:
+            _check_weights(self.weights)
         if self.device not in _DEVICES:
             close = nearest(self.device, _DEVICES)
             message = f"{self.device!r} is not a device{close}; give {' or '.join(_DEVICES)}"

@@ -15,6 +15,7 @@ from parity.compare.rules import load as load_tolerances
 from parity.errors import InputError
 from parity.mapping import read as read_mapping
 from parity.repair import read as read_repair
+from parity.replay import Options
 from parity.result import read as read_result
 from parity.trace import Trace
 
@@ -120,6 +121,18 @@ def test_a_file_takes_the_memory_of_its_own_size(tmp_path):
     assert reading.content(tmp_path / "given", reading.RECORDS_BYTES) == b"{}"
     assert tracemalloc.get_traced_memory()[1] < 1e6
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a socket"])
+def test_weights_that_are_no_file_are_not_waited_for(tmp_path, kind):
+    OTHERS[kind](tmp_path / "weights")
+    with pytest.raises(
+        InputError, match=rf"weights cannot be read: it is {kind}, and no regular file; give a checkpoint"
+    ):
+        Options(weights=tmp_path / "weights")
+    (tmp_path / "case.toml").write_text("schema = 1\n[model]\nfolder = 'weights'\n")
+    with pytest.raises(InputError, match=rf"weights, the weights of the case, cannot be read: it is {kind}"):
+        _ = load_case(tmp_path / "case.toml").model_path
 
 
 def test_a_key_may_have_as_many_parts_as_anybody_means():
