@@ -18,8 +18,10 @@ context manager and has `resolved` once its block has ended. This module imports
 from __future__ import annotations
 
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from parity import disk
 from parity.errors import InputError
 from parity.record import Options, Reference, find, record
 from parity.trace import check_unused
@@ -27,7 +29,6 @@ from parity.trace import check_unused
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from parity.case import Resolved
     from parity.record import Tell
@@ -55,6 +56,7 @@ def recording(
     store: Store = "hdf5",
     taps: str | None = None,
     steps: Collection[int] | None = None,
+    resume: bool = False,
     progress: Tell | None = None,
 ) -> Iterator[None]:
     """Record the one call of `pipeline` in the block as a trace in the folder `out`.
@@ -68,16 +70,19 @@ def recording(
         store: Format of the tensors.
         taps: A pattern; only addresses that match as a whole are recorded.
         steps: Only these steps of the loop are recorded.
+        resume: Continue the recording of the same call that was interrupted.
         progress: Called with stage, done and total.
 
     Raises:
         AddressError: `taps` is no regular expression.
         InputError: the pipeline cannot be recorded, or was not called exactly once.
         CaseError: an argument of the call cannot be said in a case.
-        TraceError: `out` holds a trace already, or cannot be written.
+        TraceError: `out` holds a trace already, someone's own files, or what cannot be resumed.
+        OutputError: `out` cannot be written to.
     """
-    chosen = Options(dtypes=tuple(dtypes or ()), store=store, taps=taps, steps=steps)
-    check_unused(out)
+    chosen = Options(dtypes=tuple(dtypes or ()), store=store, taps=taps, steps=steps, resume=resume)
+    check_unused(out, resume=resume)
+    disk.check_file(Path(out) / "manifest.json")
     found: Any = find(reference)
     if not hasattr(found, "adopt"):
         message = f"the reference {reference} records no pipeline in memory; use parity record"

@@ -1,8 +1,8 @@
 """Processes of this program that another one starts.
 
 They end when the process ends that started them, however that happened: whoever is interrupted ends its children, and a
-child whose parent was killed notices. Each is in a process group of its own, so that Ctrl-C reaches the parent alone,
-which passes it on once.
+child whose parent was killed notices. Each leads a process group of its own: Ctrl-C reaches the parent alone, which passes
+it on once, and what a library has started in a child ends with it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from parity.errors import ChildError
@@ -33,7 +34,9 @@ def start(
 ) -> subprocess.Popen[str]:
     """Start a command of this program, or another module of it; its arguments come after the parent's process id."""
     command = [sys.executable, "-m", module, str(os.getpid()), *arguments]
-    return subprocess.Popen(command, stderr=stderr, text=True, process_group=0)  # noqa: S603 - our own program
+    return subprocess.Popen(  # noqa: S603 - our own program
+        command, stdin=subprocess.DEVNULL, stderr=stderr, text=True, process_group=0
+    )
 
 
 def run(arguments: Sequence[str], *, module: str = "parity.cli.child") -> None:
@@ -56,7 +59,7 @@ def run(arguments: Sequence[str], *, module: str = "parity.cli.child") -> None:
 
 
 def stop(processes: Sequence[subprocess.Popen[Any]]) -> None:
-    """End processes and wait until they have: in good order, or at once where that takes too long."""
+    """End processes of `start` and wait until they have: in good order, or at once where that takes too long."""
     for process in processes:
         process.terminate()
     for process in processes:
@@ -65,6 +68,8 @@ def stop(processes: Sequence[subprocess.Popen[Any]]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        with suppress(ProcessLookupError):  # nothing that it has started is left
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def ending(code: int) -> str:
@@ -89,6 +94,6 @@ def watch_parent(parent: int) -> None:
             time.sleep(_LOOK_S)
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(_GRACE_S)
-        os._exit(INTERRUPTED)  # what it computes does not let go
+        os.killpg(0, signal.SIGKILL)  # what it computes does not let go
 
     threading.Thread(target=watch, name="parity parent", daemon=True).start()

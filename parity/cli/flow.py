@@ -12,7 +12,7 @@ from parity import children, disk, points
 from parity.cli.options import types
 from parity.cli.progress import bar, say
 from parity.components import IMAGE
-from parity.errors import ChildError
+from parity.errors import ChildError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -85,9 +85,28 @@ def compare(
     if out is None:
         return judged()
     with disk.claimed(out):
+        _check_earlier(out)
         result = judged()
         write(result, out)
     return result
+
+
+def _check_earlier(out: Path) -> None:
+    """Refuse to replace files that no comparison wrote.
+
+    Raises:
+        InputError: files of these names lie there without a result that they are drawn from.
+    """
+    from parity import result as results
+
+    there = [name for name in ("result.json", "report.html", "junit.xml") if (out / name).exists()]
+    if not there:
+        return
+    try:
+        results.read(out)
+    except InputError as error:
+        message = f"{out} holds a {there[0]} that would be replaced and is no result that is whole; give another --out, or remove it"
+        raise InputError(message) from error
 
 
 def compared(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Child", "finish", "start", "start_beside", "stop"]
 
 _UNUSABLE: Final = 2
+_LAST_WORDS_S: Final = 5.0  # what a library has started in a child may hold the pipe for longer than the child
 
 
 class Child(NamedTuple):
@@ -84,11 +85,11 @@ def _heard(started: Sequence[Child]) -> Iterator[None]:
     speakers = []
     for child in started:
         if child.process.stderr is not None:
-            speakers.append(threading.Thread(target=_pass_on, args=(child.process.stderr, said)))
+            speakers.append(threading.Thread(target=_pass_on, args=(child.process.stderr, said), daemon=True))
             speakers[-1].start()
     yield
     for speaker in speakers:
-        speaker.join()
+        speaker.join(_LAST_WORDS_S)
 
 
 def _check(command: Sequence[str], code: int) -> None:

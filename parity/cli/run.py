@@ -130,7 +130,7 @@ def _take_over(out: Path, *, resume: bool) -> None:
         TraceError: it is the folder of no run, or what looks like a trace is none.
     """
     traces = _traces(out)
-    others = [path.name for path in sorted(out.iterdir()) if not disk.is_partial(path)]
+    others = [path.name for path in sorted(out.iterdir()) if not _is_vacant(path)]
     if others and not traces and not (out / "result.json").exists():
         message = f"{out} holds {others[0]!r} and no run; give a folder that is new, empty, or an earlier run's"
         raise TraceError(message)
@@ -138,6 +138,13 @@ def _take_over(out: Path, *, resume: bool) -> None:
         read_manifest(trace)
         if not resume:
             shutil.rmtree(trace)
+
+
+def _is_vacant(path: Path) -> bool:
+    """Tell whether an entry of a run's folder is what a process left that was killed before it wrote anything."""
+    if path.is_dir() and not path.is_symlink():
+        return all(map(_is_vacant, path.iterdir()))
+    return disk.is_partial(path)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,11 +32,16 @@ def test_a_module_that_fails_is_an_error_and_one_that_was_interrupted_an_interru
         children.run(["130"], module="tests.parity.ending")
 
 
-def test_a_process_that_does_not_end_when_it_is_asked_to_is_killed(monkeypatch):
+def test_a_process_that_does_not_end_when_it_is_asked_to_is_killed_and_what_it_has_started_too(monkeypatch):
     monkeypatch.setattr(children, "_GRACE_S", 0.01)
-    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
-    process = subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE)
-    process.stdout.readline()
+    deaf = (
+        "import signal, subprocess, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print(subprocess.Popen(['sleep', '60']).pid, flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE, process_group=0)
+    own = int(process.stdout.readline())
     children.stop([process])
     assert process.wait() == -9
+    assert process.stdout.read() == b""  # nobody has the pipe any more
+    assert not Path(f"/proc/{own}/fd").exists() or not list(Path(f"/proc/{own}/fd").iterdir())
     process.stdout.close()

@@ -6,7 +6,7 @@ import pytest
 
 from parity import disk
 from parity.cli import flow
-from parity.errors import OutputError, TraceError
+from parity.errors import InputError, OutputError, TraceError
 from tests.disks import files, room
 from tests.parity.compare.traces import candidate, reference
 
@@ -45,6 +45,14 @@ def test_a_full_disk_is_said_before_anything_is_read_and_a_refused_comparison_le
     with pytest.raises(TraceError, match="none is not a folder"):
         flow.compare(*arguments, out=tmp_path / "out", **GIVEN)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["result.json", "report.html", "junit.xml"])
+def test_files_of_these_names_that_no_comparison_wrote_are_not_replaced(tmp_path, name):
+    disk.write(tmp_path / "out" / name, b'{"mine": true}')
+    with pytest.raises(InputError, match=f"out holds a {name} that would be replaced and is no result that is whole"):
+        flow.compare(tmp_path / "none", [tmp_path / "none"], out=tmp_path / "out", **GIVEN)
+    assert files(tmp_path) == {f"out/{name}": b'{"mine": true}'}
 
 
 def test_of_two_that_write_one_folder_the_second_is_refused_and_the_first_is_whole(sides, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from parity import disk
@@ -67,6 +69,11 @@ def test_a_run_that_begins_anew_removes_the_traces_of_the_one_before_and_nothing
     assert len(list(tmp_path.iterdir())) == 4
     runner._take_over(tmp_path, resume=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "notes.txt"]
+    (tmp_path / "notes.txt").unlink()
+    shutil.rmtree(tmp_path / "again")
+    disk.write(tmp_path / "candidate-float64" / ".parity-1-2.partial", b"half")
+    (tmp_path / "reference").mkdir()
+    runner._take_over(tmp_path, resume=False)  # killed processes have left no more than this
     disk.write(tmp_path / "reference" / "manifest.json", b'{"name": "a web page"}')
     with pytest.raises(TraceError, match="is no manifest of a trace"):
         runner._take_over(tmp_path, resume=False)
