@@ -35,6 +35,7 @@ from parity.errors import InputError, RepairError, TraceError, nearest
 from parity.repair import Repairs
 from parity.trace import Manifest, Mode, RunReader, RunWriter, Trace, TraceWriter, place
 from parity.trace.schema import WeightDigests
+from parity.trace.sides import check_reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -430,6 +431,7 @@ def _replay(
 ) -> Trace:
     """Replay into a folder that is kept for it; of a replay that is resumed, the runs that are complete stay."""
     reference = options.follow.begin(trace, candidate) if options.follow else Trace.open(trace)
+    check_reference(reference, "replay")
     dtypes = options.dtypes or tuple(dict.fromkeys(("float64", _working(reference))))
     requests = {dtype: request_of(reference, trace, out, options, dtype) for dtype in dtypes}
     rows, not_compared = candidate.alignment(requests[dtypes[0]])

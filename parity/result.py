@@ -372,6 +372,8 @@ def read(path: str | Path) -> Result:
         result = _decoded(data)
     except FileNotFoundError as error:
         message = f"{path} is not there; run `parity compare TRACE TRACE2 --out {path.parent}` first"
+        if (path.parent / "manifest.json").exists():
+            message = f"{path.parent} is a trace and no result; run `parity compare {path.parent} TRACE2 --out DIR`, and give DIR"
         raise InputError(message) from error
     except OSError as error:
         message = f"{path} cannot be read: {error.strerror}; give a folder with result.json"

@@ -62,13 +62,15 @@ def calibrate(trace: Path, candidates: Sequence[Path], *, out: Path | None, head
     from parity import compare as comparer
     from parity.compare import calibrate as calibration
     from parity.trace import Trace
+    from parity.trace.sides import check_sides
 
     if out is not None:
         disk.check_file(out)
     with bar("calibrate") as progress:
-        opened = [Trace.open(path) for path in candidates]
+        reference, opened = Trace.open(trace), [Trace.open(path) for path in candidates]
+        check_sides(reference, opened, "calibrate")
         result = comparer.compare(
-            Trace.open(trace), opened, jobs=jobs, progress=lambda done, total: progress("pairs", done, total)
+            reference, opened, jobs=jobs, progress=lambda done, total: progress("pairs", done, total)
         )
     proposal = calibration.propose(result, calibration.kinds_of(opened), headroom)
     title = f"Proposed by: parity calibrate {trace} {' '.join(map(str, candidates))} --headroom {headroom:g}"

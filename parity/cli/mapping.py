@@ -28,11 +28,13 @@ def native(trace: Path, out: Path, asked: Replaying) -> None:
     from parity import replay as replayer
     from parity.cli.options import types
     from parity.trace import Trace, place
+    from parity.trace.sides import check_reference
 
     if asked.resume:
         message = "--native writes one run, which cannot be resumed; leave --resume out"
         raise InputError(message)
     reference = Trace.open(trace)
+    check_reference(reference, "replay --native")
     chosen = types(asked.dtype) or (str(reference.manifest.case["precision"]["dtype"]),)
     if len(chosen) != 1:
         message = f"--native writes a trace of one type and {', '.join(chosen)} were asked for; write one for each"
@@ -60,12 +62,14 @@ def propose(trace: Path, candidate: Path, *, out: Path | None, values: bool, nam
     from parity.mapping.propose import propose as proposed
     from parity.mapping.units import owners
     from parity.trace import Trace
+    from parity.trace.sides import check_sides
 
     if out is not None:
         disk.check_file(out)
     with bar("map"):
-        reference = Trace.open(trace)
-        proposal = proposed(reference, Trace.open(candidate), values=values, names=names)
+        reference, other = Trace.open(trace), Trace.open(candidate)
+        check_sides(reference, [other], "map")
+        proposal = proposed(reference, other, values=values, names=names)
     text = mappings.encode(proposal, f"Proposed by: parity map {trace} {candidate}")
     if out is None:
         sys.stdout.write(text)

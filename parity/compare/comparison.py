@@ -21,6 +21,7 @@ from parity.compare.plan import Excludes, describe_run, plan_run
 from parity.compare.price import price_of
 from parity.compare.references import is_reference, of_outputs, prepare, runs_of
 from parity.compare.rules import Rule, RuleBook
+from parity.compare.sameness import are_equal, sameness
 from parity.compare.several import by_type, join, named
 from parity.compare.soundness import Work, find_errors
 from parity.compare.summary import summarize
@@ -28,6 +29,7 @@ from parity.compare.weights import compare_weights, held, refuse_rules
 from parity.compare.work import measure_jobs, pays_to_compile
 from parity.errors import InputError, TraceError
 from parity.result import Result
+from parity.trace.sides import check_sides
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -66,13 +68,15 @@ def compare(
         progress: Called with the pairs measured so far and their number.
 
     Raises:
-        TraceError: a candidate was replayed from another trace or case, is incomplete, or repeats a run.
+        TraceError: a candidate was replayed from another trace or case, is incomplete, repeats a run, or is given as the
+            reference; or a trace is given twice.
         CaseError: an exclude matches nothing.
         ToleranceError: a rule is malformed, matches no pair, or is given for weights.
         InputError: there are to be no threads.
     """
     started = time.perf_counter()
     threads = _threads(jobs)
+    check_sides(reference, candidates)
     holding = held(reference, candidates, contents)
     if holding.contents == "weights":
         refuse_rules(tolerances)
@@ -143,9 +147,10 @@ class _Comparison:
         self.book = book
         self.threads = threads
         self.progress = progress
+        self.is_equal = False
 
     def judged(self, candidates: Sequence[Trace]) -> list[Pair]:
-        """Plan, measure, look again, judge: return the pairs of one candidate."""
+        """Plan, measure, look again, judge: return the pairs of one candidate; `is_equal` tells whether it is the reference's."""
         pairs: list[Pair] = []
         planned: list[_Planned] = []
         jobs: list[Job] = []
@@ -157,6 +162,7 @@ class _Comparison:
                 mine = of_outputs(plan.jobs) if is_reference(trace) else plan.jobs
                 planned.append(_Planned(Pairing(run, self.reference.manifest), mine))
                 jobs += mine
+        self.is_equal = are_equal(jobs)
         # All runs are measured at once, so that the threads run dry once and not at the end of every run.
         compiled = pays_to_compile(jobs)
         found = iter(measure_jobs(jobs, self.threads, self.progress, compiled=compiled))
@@ -206,6 +212,7 @@ class _Comparison:
             traces={"reference": str(reference.folder)}
             | {f"candidate_{number}": str(trace.folder) for number, trace in enumerate(candidates)},
         )
+        result.checks["same"] = sameness(reference, candidates, pairs, equal=self.is_equal)
         summarize(result)
         return result
 

@@ -39,7 +39,13 @@ def headline(result: Result) -> str:
     """Return the first line: the first divergence, address first; else the verdict first."""
     if result.first_divergence is not None:
         return _diverges(result, result.first_divergence)
-    return f"{result.verdict}: {_outcome(result)}"
+    return f"{result.verdict}: {_with_sameness(result)}"
+
+
+def _with_sameness(result: Result) -> str:
+    """Return the outcome, and how both sides are the same where they are: of a match that comes first."""
+    parts = visible(str(result.checks.get("same", ""))), _outcome(result)
+    return joined(*(parts if result.verdict == "MATCH" else reversed(parts)), by="; ")
 
 
 def _diverges(result: Result, found: FirstDivergence) -> str:
@@ -183,7 +189,7 @@ def _first(result: Result) -> str:
     """Return the sentence about the first divergence, or about what came out without one."""
     found = result.first_divergence
     if found is None:
-        return f"{_outcome(result)}."
+        return f"{_with_sameness(result)}."
     return f"The first divergence is {visible(found.address)} (stage {visible(found.stage)}, {found.question})."
 
 

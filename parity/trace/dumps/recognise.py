@@ -38,6 +38,7 @@ __all__ = ["formats", "read_foreign"]
 
 _REFERENCES: Final = frozenset({"reference", "ref", "expected", "golden", "torch", "pytorch"})
 _CANDIDATES: Final = frozenset({"candidate", "cand", "actual", "mindspore", "ms"})
+_RESULT: Final = "result.json"
 _RECORDS: Final = "records.jsonl"
 
 
@@ -215,11 +216,19 @@ def _refuse(path: Path, unread: dict[str, str]) -> NoReturn:
         TraceError: always.
     """
     *most, last = sorted(each.found_by for each in formats() if each.found_by)
+    if (path / _RESULT).exists():
+        raise _of_result(path)
     message = f"{path} is no trace: it has neither manifest.json nor {', '.join(most)} or {last} that can be read"
     told = [f"{name} {reason}" for name, reason in unread.items()]
     if told:
         message += f"; {count_of(told)}"
     raise TraceError(message)
+
+
+def _of_result(path: Path) -> TraceError:
+    """Return the error of a result in a trace's place."""
+    message = f"{path} is the result of a comparison and no trace; `parity show {path}` prints it, `parity compare REFERENCE CANDIDATE` takes traces"
+    return TraceError(message)
 
 
 def _tensors(found: Sequence[Dump]) -> Tensors:
@@ -264,6 +273,8 @@ def _alone(path: Path) -> Dump:
     """
     fitting = [each for each in formats() if each.alone and path.name.endswith(each.suffix)]
     if not fitting:
+        if path.name == _RESULT:
+            raise _of_result(path)
         message = f"{path} is not a folder; give the folder that `parity record --out` wrote"
         raise TraceError(message)
     if not path.is_file():

@@ -258,8 +258,9 @@ def test_a_trace_of_another_case_or_recording_is_refused(ref: Trace, tmp_path: P
     with pytest.raises(TraceError, match="trace of another case"):
         compare(ref, [other])
     twice = candidate(tmp_path / "e", ref)
+    again = candidate(tmp_path / "f", ref)
     with pytest.raises(TraceError, match="both have a run"):
-        compare(ref, [twice, twice])
+        compare(ref, [twice, again])
     twice.manifest.status = "recording"
     with pytest.raises(TraceError, match="not complete"):
         compare(ref, [twice])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -77,7 +78,8 @@ def test_a_result_stays_incomplete_when_it_is_saved_and_judged_again_and_joined(
     results.write(compared(a, b), tmp_path / "result.json")
     again = judge(results.read(tmp_path), [])
     assert (again.verdict, list(again.coverage.unread)) == ("INCOMPLETE", [f"{b}/y.pkl"])
-    whole = join({"one": again, "other": compared(a, a)})
+    shutil.copytree(a, tmp_path / "whole")
+    whole = join({"one": again, "other": compared(a, tmp_path / "whole")})
     assert (whole.verdict, list(whole.coverage.unread)) == ("INCOMPLETE", [f"{b}/y.pkl"])
 
 

@@ -220,7 +220,11 @@ def test_weights_and_activations_are_not_compared(tmp_path):
 def test_rules_of_tolerance_are_refused(tmp_path):
     first = write(tmp_path / "a.safetensors", weights())
     with pytest.raises(ToleranceError, match="equal or not, and 1 rules of tolerance were given"):
-        compare(first, [first], tolerances=[Rule(address=".*", require="rel_l2 <= 1", reason="x")])
+        compare(
+            first,
+            [write(tmp_path / "b.safetensors", weights())],
+            tolerances=[Rule(address=".*", require="rel_l2 <= 1", reason="x")],
+        )
 
 
 def test_several_files_stand_beside_each_other(tmp_path):
