@@ -73,6 +73,30 @@ def write_state(path: Path, tensors: dict[str, np.ndarray], *, wrapped: str = ""
             archive.writestr(f"{path.stem}/data/{number}", array.tobytes())
 
 
+def write_checkpoint(path: Path, tensors: dict[str, np.ndarray], *, most: int = 1 << 30, end: bytes = b"") -> None:
+    """Write tensors as mindspore.save_checkpoint does, those of more than `most` bytes in several values."""
+    data = b""
+    for name, array in tensors.items():
+        kind = {"uint16": "BFloat16", "bool": "Bool"}.get(array.dtype.name, array.dtype.name.capitalize())
+        dimensions = b"".join(b"\x08" + varint(length) for length in array.shape or (0,))
+        content = array.tobytes()
+        for start in range(0, max(len(content), 1), most):
+            tensor = dimensions + b"\x12" + sized(kind.encode()) + b"\x1a" + sized(content[start : start + most])
+            data += b"\x0a" + sized(b"\x0a" + sized(name.encode()) + b"\x12" + sized(tensor))
+    path.write_bytes(data + end)
+
+
+def sized(content: bytes) -> bytes:
+    """Return bytes behind their length."""
+    return varint(len(content)) + content
+
+
+def varint(number: int) -> bytes:
+    """Return a number of seven bits a byte."""
+    low, rest = number & 127, number >> 7
+    return bytes([low | 128]) + varint(rest) if rest else bytes([low])
+
+
 def text(value: str) -> bytes:
     """Return the opcode of a text."""
     return b"X" + len(value.encode()).to_bytes(4, "little") + value.encode()

@@ -26,6 +26,7 @@ def test_the_document_names_every_format_in_its_table():
         "safetensors",
         ".npz",
         ".pt",
+        "mindspore",
     ]
 
 
@@ -81,7 +82,7 @@ def test_a_further_format_is_one_file(raw):
     (raw / "none").mkdir()
     with pytest.raises(
         TraceError,
-        match=r"nor .npy files, .npz files, .raw files, .safetensors files, files of torch.* or msprobe's dump",
+        match=r"nor .ckpt files of MindSpore, .npy files, .npz files, .raw files, .safetensors files, files of torch.* or msprobe's dump",
     ):
         Trace.open(raw / "none")
 
