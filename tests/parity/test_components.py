@@ -34,6 +34,22 @@ def test_the_longest_component_that_a_path_begins_with_counts():
     ]  # fmt: skip
 
 
+def test_what_contains_a_path_are_what_it_begins_with_the_functions_that_run_it_and_the_whole():
+    program = Components(stages={"vae": "vae"}, functions={"vae.decode": ("vae.decoder",), "encode": ("vae.encoder",)})
+    assert program.containers("vae.decoder.mid.0") == {
+        "pipeline",
+        "vae",
+        "vae.decoder",
+        "vae.decoder.mid",
+        "vae.decode",
+    }
+    assert program.containers("vae.decoder") == {"pipeline", "vae", "vae.decode"}
+    assert program.containers("vae.decode") == {"pipeline", "vae"}
+    assert program.containers("pipeline") == set()
+    for path in ("vae.decoder.mid.0", "vae.encoder", "vae.decode"):
+        assert all(program.contains(each, path) for each in program.containers(path))
+
+
 def test_a_path_of_no_component_is_an_error_that_names_it_and_the_stages():
     with pytest.raises(AddressError, match=r"'netting.a' belongs to no component .* declares net; .* weights, attr"):
         Components(stages={"net": "unet"}).stage_of("netting.a")

@@ -33,6 +33,17 @@ def test_only_what_follows_a_failure_in_its_scope_is_inherited(mode: str, scope:
     assert found == {"unet.a@step=0:output": [], second: ["inherited"]}
 
 
+@pytest.mark.parametrize("flag", ["reference-error", "twin-error"])
+def test_an_error_of_the_reference_is_handed_on_to_nothing(flag) -> None:
+    found = flags_after(
+        pair("unet.a@step=0:output", "INCOMPARABLE", flags=[flag]),
+        pair("unet.b@step=0:output", GOOD),
+        pair("unet.a@step=0:output", "INCOMPARABLE", "free", 1, [flag]),
+        pair("unet.b@step=0:output", BAD, "free", 2),
+    )
+    assert found == {"unet.a@step=0:output": [flag], "unet.b@step=0:output": []}
+
+
 def test_every_step_of_the_step_replay_starts_anew() -> None:
     found = flags_after(
         pair("unet.b@step=1:output", GOOD),

@@ -32,6 +32,13 @@ def test_what_differs_was_measured_and_what_failed_is_on_both_sides(verdict, mea
     assert (differs(found), has_failed(found)) == (measured, failed)
 
 
+@pytest.mark.parametrize(("verdict", "failed"), [("INCOMPARABLE", False), ("MISMATCH", True)])
+def test_what_cannot_be_judged_for_the_reference_s_sake_is_no_failure_of_the_candidate(verdict, failed):
+    found = pair("net.a:output", verdict=verdict)
+    found.flags = ["reference-error"]
+    assert has_failed(found) is failed
+
+
 def test_paths_come_once_each_in_the_order_of_their_pairs():
     assert paths_of(map(pair, ["net.b@step=0:output", "net.a:output", "net.b@step=1:output"])) == ["net.b", "net.a"]
 

@@ -55,6 +55,8 @@ def texts():
         found["program.html"] = page(results["program"])
         found["several.html"] = page(results["several"])
         found["several.junit.xml"] = junit.document(results["several"]).decode()
+        found["off.html"] = page(results["off"])
+        found["off.junit.xml"] = junit.document(results["off"]).decode()
         found["small.junit.xml"] = junit.document(results["small"]).decode()
         found["small.cards.txt"] = cards(results["small"])
         found["incomplete.cards.txt"] = cards(results["incomplete"])

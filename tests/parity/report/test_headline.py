@@ -1,5 +1,6 @@
 """The sentences at the top say what the pairs hold, and never less."""
 
+from parity.compare.summary import summarize
 from parity.report import headline
 
 from . import made
@@ -34,6 +35,19 @@ def test_the_headline_of_a_match_says_under_which_questions(tmp_path):
     assert told.startswith("MATCH: 7,663 pairs")
     assert "float64 (layers, steps, free)" in told
     assert "float32 (layers, steps, free)" in told
+
+
+def test_a_reference_that_is_off_is_told_beside_a_divergence_and_counted_apart(tmp_path):
+    result = made.make("off", tmp_path)
+    off = sum("reference-error" in each.flags for each in result.pairs)
+    assert f"{off} cannot be judged because the reference is off there" in headline.failures(result)
+    result.pairs[0].verdict = "MISMATCH"
+    summarize(result)
+    clause = "the reference's working run is off, first at unet.conv_in@step=1:output (reference-error)"
+    assert result.verdict == "MISMATCH"
+    assert headline.headline(result).endswith(clause)
+    assert f"{clause.capitalize()[:1]}{clause[1:]}." in headline.lead(result)
+    assert "causes were found" not in headline.lead(result)
 
 
 def test_nothing_compared_is_said_so():

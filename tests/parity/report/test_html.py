@@ -17,7 +17,7 @@ from . import gold, made
 
 VOID = {"meta", "input", "img", "br", "link", "hr"}
 SHAPES = {"circle", "path", "rect"}
-KINDS = ("small", "match", "incomplete", "hostile", "empty", "local", "several", "hostile-several", "program")
+KINDS = ("small", "match", "incomplete", "hostile", "empty", "local", "several", "hostile-several", "program", "off")
 STYLES = Path(html.__file__).parent / "templates" / "report.css"
 
 

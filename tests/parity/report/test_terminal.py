@@ -57,6 +57,15 @@ def test_an_incomplete_result_says_what_is_missing(tmp_path):
     assert "semantics: there is no float64 run" in text
 
 
+def test_a_reference_that_is_off_is_named_as_such_and_no_port_is_blamed(tmp_path):
+    text = printed("off", tmp_path)
+    assert text.startswith("INCOMPLETE: the reference's working run is off, first at unet.conv_in@step=1:output")
+    assert "about the reference: reference-error at unet.conv_in@step=1:output" in text
+    assert "look at the reference, not at the port" in text
+    assert "MISMATCH" not in text
+    assert "not confirmed" not in text
+
+
 @pytest.mark.parametrize("options", [{}, {"force_terminal": True, "color_system": "truecolor"}])
 def test_a_hostile_result_prints_no_control_sequence_of_its_own(options, tmp_path):
     text = printed("hostile", tmp_path, **options)

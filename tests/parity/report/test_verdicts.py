@@ -21,6 +21,10 @@ from .made import found as pair
         (pair("MISSING"), "MISSING"),
         (pair("MISSING", "inherited"), "MISSING"),
         (pair("INCOMPARABLE", "inherited"), "inherited"),
+        (pair("INCOMPARABLE", "reference-error"), "reference off"),
+        (pair("INCOMPARABLE", "twin-error"), "reference off"),
+        (pair("INCOMPARABLE"), "INCOMPARABLE"),
+        (pair("MISMATCH", "reference-error"), "MISMATCH"),
     ],
 )
 def test_an_excused_failure_is_shown_by_its_excuse_and_no_other_one_is(found, shown):
