@@ -9,7 +9,8 @@ the candidate. Therefore a floor ends at a multiple of the modelled error of one
   each other the errors add up as independent ones do, to the largest of them times the root of their number.
 - In the step and the free replay `DEPTH` more: what came before is in it too.
 - Where one operator subtracts large numbers, or takes the sine of some, its error is relative to what it was given: the
-  recorded inputs are read where its output is beyond its ceiling, and one with a larger rms than the output raises it.
+  recorded inputs are read where its output is beyond its ceiling, and a few ulp of the largest of them raise it. In the
+  layer replay these are ulp of float32, in which the half types accumulate; in a run the inputs are rounded themselves.
 
     >>> from parity.distance.sums import Distances, Moments
     >>> found = Distances(64, Moments(64.0, 4.0), Moments(), Moments(64e-14, 3e-7))
@@ -31,11 +32,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from parity.address import is_input, path_of, place_of, step_of
 from parity.compare.floor import SMALLEST, Floor, coarser, ulp
-from parity.compare.limits import DEPTH, MODEL, MODEL_ULPS, REFERENCE_FACTOR
+from parity.compare.limits import DEPTH, MODEL, MODEL_ULPS, REACH_ULPS, REFERENCE_FACTOR
 from parity.distance.measure import measure
 from parity.distance.sums import Distances
 from parity.distance.tensor import Tensor
-from parity.dtypes import is_float
+from parity.dtypes import eps, is_float
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -49,6 +50,8 @@ __all__ = ["Ceiling", "Model", "ceilings", "working_type"]
 
 _COARSE_PRODUCTS: Final = {"tf32": "float16", "hf32": "float16"}
 """Policies of a float32 run whose products keep no more digits than a half type does, and that type."""
+_ACCUMULATED: Final = {"float16": "float32", "bfloat16": "float32"}
+"""The type in which an operator adds up numbers of a half type."""
 
 
 class Model(NamedTuple):
@@ -57,35 +60,36 @@ class Model(NamedTuple):
     Attributes:
         dtype: The type whose rounding it is.
         rms, max: Of the whole, and of one element.
+        reach: Of both, relative to what a tensor was made from.
         words: What makes such an error, as a person reads it.
     """
 
     dtype: str
     rms: float
     max: float
+    reach: float
     words: str
 
     @staticmethod
     @cache
     def of(dtype: str) -> Model:
         """Return what one operator errs by."""
-        return Model(dtype, *MODEL[dtype], f"one operator in {dtype}")
+        return Model(dtype, *MODEL[dtype], REACH_ULPS * eps(_ACCUMULATED.get(dtype, dtype)), f"one operator in {dtype}")
 
     @staticmethod
     @cache
     def of_run(dtype: str) -> Model:
         """Return what a run may err by whose operators do so, in which errors are handed on from module to module."""
         rms, peak = MODEL[dtype]
-        return Model(dtype, DEPTH * rms, DEPTH * peak, f"a whole run in {dtype}")
+        return Model(dtype, DEPTH * rms, DEPTH * peak, REACH_ULPS * eps(dtype), f"a whole run in {dtype}")
 
     def ceiling(self, found: Distances, reach: float = 0.0) -> Floor:
-        """Return the ceiling of a tensor's floor; `reach` is the rms of what it was made from, where that is larger."""
-        scale = max(found.scale, reach)
-        smallest = MODEL_ULPS * SMALLEST[self.dtype]
-        one_element = max(self.max * scale, MODEL_ULPS * ulp(self.dtype, found.largest))
+        """Return the ceiling of a tensor's floor; `reach` is the rms of what it was made from, where that counts."""
+        least = max(MODEL_ULPS * SMALLEST[self.dtype], self.reach * reach)
+        one_element = MODEL_ULPS * ulp(self.dtype, found.largest)
         return Floor(
-            rms=REFERENCE_FACTOR * max(self.rms * scale, smallest),
-            max=REFERENCE_FACTOR * max(one_element, smallest),
+            rms=REFERENCE_FACTOR * max(self.rms * found.scale, least),
+            max=REFERENCE_FACTOR * max(self.max * found.scale, one_element, least),
         )
 
 
@@ -166,11 +170,11 @@ class _Program:
         floor = model.ceiling(found)
         if not own.is_below(floor) and path not in self._around:
             floor = model.ceiling(found, self._reach(job.address))
-        if not own.is_below(floor):
-            return Ceiling(floor, own.fault(floor, model.words), ("reference-error",))
         if self._is_local and path not in self._around:
-            self._note(path, step_of(job.address), found)
-        return Ceiling(floor)
+            self._note(job.address, own, floor)
+        if own.is_below(floor):
+            return Ceiling(floor)
+        return Ceiling(floor, own.fault(floor, model.words), ("reference-error",))
 
     def _model(self, address: str, dtype: str) -> Model:
         """Return what the tensor of an address may err by."""
@@ -183,17 +187,18 @@ class _Program:
         growth = math.sqrt(amount)
         worst = self._worst.get((path, step_of(address)), Floor(single.rms, single.max))
         rms, peak = max(single.rms, growth * worst.rms), max(single.max, growth * worst.max)
-        return Model(dtype, rms, peak, f"{amount} modules in {dtype}")
+        return single._replace(rms=rms, max=peak, words=f"{amount} modules in {dtype}")
 
-    def _note(self, path: str, step: int | None, found: Distances) -> None:
-        """Take note of how one operator errs, for all that it is inside of."""
-        scale = found.scale
-        if not scale:
-            return
-        rms, peak = found.working_rms / scale, found.working_max / scale
-        for container in self._containers(path):
-            before = self._worst[container, step]
-            self._worst[container, step] = Floor(max(before.rms, rms), max(before.max, peak))
+    def _note(self, address: str, own: _Own, floor: Floor) -> None:
+        """Take note of how one operator errs, for all that it is inside of; what nothing explains explains nothing."""
+        found = own.found
+        relative = Floor(0.0, 0.0)
+        if found.scale and own.is_below(floor):
+            relative = Floor(found.working_rms / found.scale, found.working_max / found.scale)
+        for container in self._containers(path_of(address)):
+            key = container, step_of(address)
+            before = self._worst[key]
+            self._worst[key] = Floor(max(before.rms, relative.rms), max(before.max, relative.max))
 
     def _reach(self, address: str) -> float:
         """Return the largest rms of the inputs of a call; 0 where none is recorded."""

@@ -31,6 +31,7 @@ __all__ = [
     "NEAR",
     "NEARER",
     "POOL_BELOW",
+    "REACH_ULPS",
     "REFERENCE_FACTOR",
     "RMS_FACTOR",
     "SEMANTICS_MAX",
@@ -97,6 +98,10 @@ Beyond that it is a MISMATCH whatever its depth: a whole float32 run stays withi
 REFERENCE_FACTOR: Final = 2.0
 """The ceiling of a floor: the reference's own error may be this many times what is modelled for one operator; by the
 root of their number more for several, by DEPTH more in a run. Healthy references reach half of it."""
+
+REACH_ULPS: Final = 4.0
+"""One operator of the reference may also err by this many ulp of what it was given: a difference of large numbers, or the
+sine of one, is no more accurate."""
 
 NEARER: Final = 4.0
 """Of two runs of the reference the float64 one is off where the candidate is this many times nearer to the other one."""

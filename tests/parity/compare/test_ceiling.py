@@ -41,8 +41,12 @@ def test_a_run_may_err_by_its_depth_more() -> None:
 
 
 def test_it_is_relative_to_what_a_tensor_was_made_from_where_that_is_larger() -> None:
-    assert astuple(Model.of("float32").ceiling(moments(), reach=100.0)) == pytest.approx((4e-3, 8e-3))
-    assert astuple(Model.of("float32").ceiling(moments(), reach=0.1)) == pytest.approx((4e-5, 8e-5))
+    assert astuple(Model.of("float32").ceiling(moments(), reach=1e3)) == pytest.approx(2 * [2 * 4 * 2.0**-23 * 1e3])
+    assert astuple(Model.of("float32").ceiling(moments(), reach=1.0)) == pytest.approx((4e-5, 8e-5))
+    # Half types accumulate in float32, but in a run the inputs are rounded to them too.
+    assert Model.of("float16").ceiling(moments(), reach=1e5).rms == pytest.approx(2 * 4 * 2.0**-23 * 1e5)
+    assert Model.of_run("float16").ceiling(moments(), reach=1e3).rms == pytest.approx(2 * 4 * 2.0**-10 * 1e3)
+    assert Model.of("float64").ceiling(moments(), reach=1e3).rms == pytest.approx(2 * 4 * 2.0**-52 * 1e3)
 
 
 def test_an_outlier_may_be_off_by_a_few_ulp_of_its_own_and_a_tensor_of_zeros_by_the_smallest_numbers() -> None:
@@ -124,6 +128,9 @@ def test_a_part_that_is_off_excuses_nothing_around_it(tmp_path: Path) -> None:
     found = judged(tmp_path, {"unet.conv_in:output": 0.05, "unet:output": 0.05})
     assert {each.verdict for each in found.values()} == {"INCOMPARABLE"}
     assert measured(found["unet:output"].floor_rms) == pytest.approx(4e-5)
+    parts = {f"unet.blocks.{number}:output": 0.05 for number in range(9)}
+    whole = judged(tmp_path / "nine", parts | {"unet:output": 5e-5})["unet:output"]
+    assert (whole.verdict, measured(whole.floor_rms)) == ("INCOMPARABLE", pytest.approx(4e-5))
 
 
 def test_parts_that_nobody_compared_count_by_their_declaration(tmp_path: Path) -> None:
@@ -140,15 +147,16 @@ def test_a_free_run_may_have_its_depth(tmp_path: Path, error: float, verdict: st
 
 
 def test_one_operator_may_err_relative_to_its_inputs_and_a_module_of_several_may_not(tmp_path: Path) -> None:
-    large = np.full(SHAPE, 100.0, "float32")
+    large = np.full(SHAPE, 1e4, "float32")
     given = {"unet.norm:input.0": large, "unet:input.0": large}
-    found = judged(tmp_path, {"unet.norm:output": 3e-3, "unet:output": 7e-3}, inputs=given)
+    found = judged(tmp_path, {"unet.norm:output": 4e-3, "unet:output": 9e-3}, inputs=given)
     assert found["unet.norm:output"].verdict == "MATCH"
     assert found["unet:output"].verdict == "INCOMPARABLE"
+    assert "1 modules in float32 may err by 0.008 here" in found["unet:output"].detail
 
 
 @pytest.mark.parametrize(
-    "given", [np.full((1,), 100.0, "float32"), np.full(SHAPE, 100), 100.0], ids=["one number", "indices", "a setting"]
+    "given", [np.full((1,), 1e5, "float32"), np.full(SHAPE, 10**5), 1e5], ids=["one number", "indices", "a setting"]
 )
 def test_a_setting_or_an_index_is_nothing_that_an_error_is_relative_to(tmp_path: Path, given: Any) -> None:
     found = judged(tmp_path, {"unet.norm:output": 3e-3}, inputs={"unet.norm:input.0": given})

@@ -7,6 +7,8 @@ import pytest
 from parity.address import path_of
 from parity.compare import compare
 from parity.diagnose import diagnose
+from parity.record import record
+from tests.parity import numpy_program
 from tests.parity.numpy_candidate import replayed
 
 EXACT = 1e-9
@@ -154,3 +156,24 @@ def test_several_candidates_are_diagnosed_each_by_itself(program, port, tmp_path
     assert "plant" in cause.candidate
     (folder,) = tmp_path.glob("*/counterfactual")
     assert "plant" in folder.parent.name
+
+
+def test_a_reference_that_is_off_stays_a_finding_beside_the_cause_in_the_port(
+    program_case, tmp_path, monkeypatch, here
+):
+    part = numpy_program.PARTS["unet.conv_out"]
+
+    def coarse(program, path, hidden_states):
+        output = part.compute(program, path, hidden_states)
+        return output * output.dtype.type(1.05) if program.dtype == "float32" else output
+
+    monkeypatch.setitem(numpy_program.PARTS, "unet.conv_out", part._replace(compute=coarse))
+    recorded = record(program_case, numpy_program.reference, tmp_path / "reference")
+    plant = checkpoint("state['net.attn.q'] = state['net.attn.q'].T")
+    result = diagnosed(recorded, tmp_path, plant, dtypes=("float64", "float32"))
+    about, cause = result.causes
+    assert (about.slug, path_of(about.address)) == ("reference-error", "unet.conv_out")
+    assert (cause.slug, path_of(cause.address), cause.confirmed) == ("transposed-weight", "unet.attn.to_q", True)
+    assert here
+    right = diagnosed(recorded, tmp_path / "right", "", dtypes=("float64", "float32"))
+    assert ([each.slug for each in right.causes], right.verdict) == (["reference-error"], "INCOMPLETE")
