@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from parity.children import watch_parent
+from parity.cli import streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,4 +37,6 @@ def main(framework: str, device: str, dtypes: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     watch_parent(int(sys.argv[1]))
+    streams.install()
     main(sys.argv[2], sys.argv[3], sys.argv[4:])
+    streams.finish()

@@ -95,10 +95,13 @@ def _check_earlier(out: Path) -> None:
     """Refuse to replace files that no comparison wrote.
 
     Raises:
-        InputError: files of these names lie there without a result that they are drawn from.
+        InputError: files of these names lie there without a result that they are drawn from, or it is a trace.
     """
     from parity import result as results
 
+    if (out / "manifest.json").exists():
+        message = f"{out} is a trace, and a result is none of its files; give another --out"
+        raise InputError(message)
     there = [name for name in ("result.json", "report.html", "junit.xml") if (out / name).exists()]
     if not there:
         return

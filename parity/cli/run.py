@@ -115,6 +115,8 @@ def _resumable(out: Path) -> Iterator[None]:
     except BaseException:
         if _traces(out):
             say(f"{out} keeps what is complete; the same command with --resume goes on from there")
+        if (out / "result.json").exists():
+            say(f"{out / 'result.json'} and its report are an earlier run's")
         raise
 
 

@@ -55,6 +55,14 @@ def test_files_of_these_names_that_no_comparison_wrote_are_not_replaced(tmp_path
     assert files(tmp_path) == {f"out/{name}": b'{"mine": true}'}
 
 
+def test_no_result_is_written_into_a_trace(sides):
+    trace, others = sides
+    before = files(trace)
+    with pytest.raises(InputError, match="reference is a trace, and a result is none of its files"):
+        flow.compare(trace, others, out=trace, **GIVEN)
+    assert files(trace) == before
+
+
 def test_of_two_that_write_one_folder_the_second_is_refused_and_the_first_is_whole(sides, tmp_path):
     with disk.claimed(tmp_path / "out"):
         with pytest.raises(OutputError, match="out is being written by another process"):

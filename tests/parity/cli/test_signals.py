@@ -110,10 +110,15 @@ def test_a_signal_that_is_ignored_stays_so(monkeypatch):
             signal.signal(each, handler)
 
 
-def test_a_killed_child_is_said_by_name(case, tmp_path):
+def test_a_killed_child_is_said_by_name_and_an_earlier_result_is_not_taken_for_its(case, tmp_path):
+    earlier = tmp_path / "out" / "result.json"
+    earlier.parent.mkdir()
+    earlier.write_bytes(b"earlier")
     command = Command("run", case, "--out", tmp_path / "out", "--reference", f"{SLEEPING}:killed", *RUN[2:], count=0)
     code, said = command.ended()
     (error,) = (line for line in said.splitlines() if line.startswith("error: "))
     assert code == 3
+    assert f"{earlier} and its report are an earlier run's" in said
+    assert earlier.read_bytes() == b"earlier"
     assert error.startswith("error: `parity record` was killed by signal 9 (SIGKILL); out of memory?; run it alone")
     assert "Traceback" not in said
