@@ -80,7 +80,7 @@ def read_checkpoint(path: Path) -> dict[str, Array]:
     try:
         with path.open("rb") as file:
             return dict(_tensors(file, path.stat().st_size))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
         message = f"{path} is not a MindSpore checkpoint: {error}"
         raise WeightsError(message) from error
 
@@ -105,6 +105,7 @@ def _tensors(file: BinaryIO, size: int) -> Iterator[tuple[str, Array]]:
         count = _length(file, end) - file.tell()
         if not name:
             name, shape, filled = tag, found, 0
+            _expect(math.prod(shape) * _TYPES[kind].itemsize <= size, f"{name} is larger than the file")
             buffer = np.empty(math.prod(shape) * _TYPES[kind].itemsize, np.uint8)
         _expect(tag == name and found == shape, f"{name} is not complete")
         _expect(filled + count <= len(buffer) and file.tell() + count == end, f"{name} has another size than its shape")

@@ -221,7 +221,7 @@ def read_json(path: Path) -> Mapping[str, Any]:
     except FileNotFoundError as error:
         message = f"{path} does not exist; a diffusers SDXL folder has it"
         raise ConfigError(message) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         message = f"{path} is not readable JSON: {error}"
         raise ConfigError(message) from error
     if not isinstance(content, dict):

@@ -117,7 +117,7 @@ def from_yaml(path: str | Path) -> YamlConfig:
     """
     try:
         root = _Node(yaml.safe_load(Path(path).read_text(encoding="utf-8")), str(path))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         message = f"{path} is not readable YAML: {error}"
         raise ConfigError(message) from error
     version = str(root.take("version", "SDXL-base-1.0"))

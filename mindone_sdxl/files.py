@@ -120,7 +120,7 @@ def read_safetensors(path: Path) -> dict[str, Array]:
         data = np.memmap(path, dtype=np.uint8, mode="c", offset=8 + length) if size > 8 + length else np.empty(0, "u1")
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
         return {name: _tensor(path, name, entry, data) for name, entry in entries.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         if isinstance(error, WeightsError):
             raise
         message = f"{path} is not a safetensors file: {error}"
@@ -162,10 +162,19 @@ def _component_files(folder: Path, stem: str) -> list[Path]:
             return [folder / f"{stem}{variant}.safetensors"]
         index = folder / f"{stem}.safetensors.index{variant}.json"
         if index.is_file():
-            names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-            return [folder / Path(name).name for name in sorted(set(names))]
+            return [folder / name for name in _shards(index)]
     message = f"{folder} has no {stem}.safetensors (nor .fp16, nor an index of shards)"
     raise WeightsError(message)
+
+
+def _shards(index: Path) -> list[str]:
+    """The names of the files that an index says a component is divided into, in order."""
+    try:
+        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        return sorted({Path(name).name for name in names})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        message = f"{index} is not an index of shards: {error!r:.200}"
+        raise WeightsError(message) from error
 
 
 def write_diffusers(folder: str | Path, state: Mapping[str, Array], dtype: DTypeLike | None = None) -> None:

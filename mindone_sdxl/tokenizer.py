@@ -9,7 +9,6 @@ tokenizes it as an ordinary character, as OpenCLIP does.
 # mypy: no-warn-return-any
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,6 +94,17 @@ def _build(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> Tokeniz
 
 
 def _read(folder: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Vocabulary and merges of a folder; ConfigError where they cannot be read."""
+    try:
+        return _vocabulary(folder)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        message = f"{folder} holds no readable vocabulary and merges: {error!r:.200}"
+        raise ConfigError(message) from error
+
+
+def _vocabulary(folder: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Vocabulary and merges of a folder."""
     if (folder / "vocab.json").exists():
         vocabulary = dict(read_json(folder / "vocab.json"))
@@ -132,7 +142,7 @@ def pad_token_of(folder: str | Path, default: str = END) -> str:
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         path = Path(folder) / name
         if path.exists():
-            token = json.loads(path.read_text(encoding="utf-8")).get("pad_token")
+            token = read_json(path).get("pad_token")
             if token is not None:
                 return token["content"] if isinstance(token, dict) else token
     return default

@@ -602,11 +602,24 @@ def _conditions(reference: Trace, alignment: Alignment, options: Options) -> dic
         "reference": {name: given.get(name) for name in ("float64", working)},
         "alignment": [alignment.rows, alignment.not_compared],
         "repairs": options.repairs,
-        "plant": options.plant.read_bytes() if options.plant else None,
+        "plant": _source_of(options.plant) if options.plant else None,
     }
     digests = {name: xxhash.xxh3_128_hexdigest(msgspec.json.encode(part)) for name, part in parts.items()}
     chosen = {"weights": options.weights, "source": options.source, "device": options.device, "only": options.only}
     return digests | {name: str(value) for name, value in chosen.items()}
+
+
+def _source_of(plant: Path) -> bytes:
+    """Return the text of a fault.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return reading.content(plant, reading.FAULT_BYTES)
+    except OSError as error:
+        message = f"the fault {plant} cannot be read: {error.strerror}; give a Python file (docs/faults.md)"
+        raise InputError(message) from error
 
 
 def _working(reference: Trace) -> str:

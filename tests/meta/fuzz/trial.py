@@ -9,9 +9,11 @@ import random
 import resource
 import shutil
 import signal
+import struct
 import sys
 import warnings
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +40,12 @@ ARGUMENTS = [
 COMMANDS = [
     "record", "replay", "compare", "map", "report", "show", "explain", "judge", "calibrate", "verify", "pack", "diagnose", "run",
 ]  # fmt: skip
+
+
+_FORMLESS = (
+    ValueError, KeyError, IndexError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error,
+)  # fmt: skip
+"""What is raised where a file has not the form that an alteration needs."""
 
 
 class Hang(BaseException):
@@ -140,7 +148,7 @@ def _in_form(way: Any, draw: random.Random, data: bytes) -> bytes:
     """Alter a file; one that an earlier alteration left without its form is altered by byte."""
     try:
         return way(draw, data)
-    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, NotImplementedError, RecursionError):
+    except _FORMLESS:
         return alterations.by_byte(draw, data)
 
 
