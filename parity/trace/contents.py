@@ -38,7 +38,7 @@ _CHECKPOINT: Final = re.compile(
 )
 """Names under which libraries save checkpoints."""
 
-_CHECKPOINTS: Final = frozenset({"safetensors", "torch"})
+_CHECKPOINTS: Final = frozenset({"safetensors", "torch", "mindspore"})
 """Tools of formats that are made for checkpoints; others are used for anything."""
 
 _RECORDERS: Final = frozenset({"msprobe", "TroubleShooter"})
@@ -61,7 +61,7 @@ def holding(records: Sequence[Record], tool: str) -> Holding:
         if _is_of_call(record.address):
             return Holding("activations", f"{record.address} is of a call")
     named = [record for record in tensors if is_parameter(_name_of(record.address))]
-    are_checkpoints = tool in _CHECKPOINTS
+    are_checkpoints = _CHECKPOINTS.issuperset(tool.split(", "))
     if named and (are_checkpoints or len(named) == len(tensors)):
         return Holding("weights", f"{_name_of(named[0].address)} is a parameter's name")
     for record in tensors:

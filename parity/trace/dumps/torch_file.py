@@ -226,7 +226,7 @@ def read_torch(folder: Path, files: Sequence[str]) -> Dump | None:
         records=reader.records,
         tensors=Files(folder, one_tensor_each=tensors <= len(mine), opener=reader.opened),
         ordered=False,
-        tool="torch.save",
+        tool="torch",
         unread=reader.unread,
         known=mine,
         notes=_notes(list(passed_over), wide=reader.wide),

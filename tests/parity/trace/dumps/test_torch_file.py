@@ -229,3 +229,13 @@ def test_what_torch_itself_saves_is_read_in_every_form(tmp_path):
     torch.save(module, tmp_path / "module.pt")
     with pytest.raises(TraceError, match=r"would call .*Sequential"):
         Trace.open(tmp_path / "module.pt")
+
+
+@pytest.mark.parametrize("ending", [".pt", ".ckpt", ".bin"])
+def test_a_state_dict_is_weights_as_a_safetensors_file_is(tmp_path, ending):
+    write_state(tmp_path / f"a{ending}", {"conv.weight": X, "steps": X[0]})
+    write_state(tmp_path / f"b{ending}", {"conv.weight": np.nextafter(X, np.float32(9)), "steps": X[0]})
+    a, b = (Trace.open(tmp_path / f"{name}{ending}") for name in "ab")
+    result = compare(a, [b])
+    assert (a.manifest.provenance["tool"], result.verdict) == ("torch", "MISMATCH")
+    assert {pair.mode for pair in result.pairs} == {"audit"}
