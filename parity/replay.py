@@ -270,8 +270,13 @@ class Given:
     noise_shift: int = 0
 
     def tensor(self, address: str) -> np.ndarray:
-        """Return the tensor at an address: floats in the candidate's type or the recorded one, whichever is finer."""
+        """Return the tensor at an address: floats in the candidate's type or the recorded one, whichever is finer.
+
+        Numbers of bfloat16 come as float32, since numpy has no such type.
+        """
         array, name = self.run.tensor(address), self.run.record(address).dtype
+        if name == "bfloat16":
+            array, name = widen(array, name, "float32"), "float32"
         if not is_float(name) or name == self.dtype:
             return np.asarray(array)
         # A coarser candidate rounds by itself, as it would any input: what rounds first must not be the harness.

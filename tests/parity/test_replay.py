@@ -12,12 +12,13 @@ import pytest
 from parity.address import Address, path_of, step_of
 from parity.case import load
 from parity.compare import compare
+from parity.dtypes import narrow, widen
 from parity.errors import AlignmentError, InputError, RepairError, TraceError
 from parity.record import Options as RecordOptions
 from parity.record import record
 from parity.repair import AttributeEdit, NoiseEdit, PrecisionEdit, Repairs, SubstituteEdit, WeightEdit
 from parity.replay import Following, Options, find, given_of, replay, request_of
-from parity.trace import Row, Trace
+from parity.trace import Manifest, Row, Trace, TraceWriter
 from tests.parity import numpy_program
 from tests.parity.numpy_candidate import NumpyCandidate, NumpySystem, candidate, replayed
 
@@ -170,6 +171,20 @@ def test_without_a_twin_float64_is_given_the_working_run_widened(program_case, t
     assert given.run.info.dtype == "float32"
     assert given.tensor(address).dtype == np.float64
     assert np.array_equal(given.tensor(address), trace.run("float32").tensor(address))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "given_as"), [("bfloat16", "float32"), ("float32", "float32"), ("float64", "float64")]
+)
+def test_numbers_of_bfloat16_are_given_as_numbers_and_not_as_their_words(tmp_path, dtype, given_as):
+    address, numbers = "unet:input.sample", np.float32([1.0, -0.15625, 3.0e38])
+    described = Manifest(side="reference", name="r", case={"precision": {"dtype": "bfloat16"}}, case_digest="")
+    writer = TraceWriter(tmp_path / "reference", described)
+    with writer.run("bfloat16", mode="run", dtype="bfloat16") as run:
+        run.tensor(address, narrow(numbers, "bfloat16"), dtype="bfloat16")
+    writer.finish()
+    found = given_of(Trace.open(tmp_path / "reference"), dtype).tensor(address)
+    assert (found.dtype, found.tolist()) == (given_as, widen(narrow(numbers, "bfloat16"), "bfloat16").tolist())
 
 
 def test_a_calls_inputs_are_tensors_and_plain_values_by_key(program):
