@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["half_grid"]
 
-_HALF_TYPES: Final = ("float16", "bfloat16")
+_HALF_TYPES: Final = ("bfloat16", "float16")
+"""The coarser first: its numbers lie on the grid of the other too."""
 
 
 def half_grid(suspect: Suspect) -> Iterator[Hypothesis]:

@@ -140,7 +140,7 @@ def _tried(drawn: Sequence[Change], sight: Sight, most_s: float) -> list[Change]
         if _survives(change, tests, cpu_s=20 + 3 * sight.time_of(tests)):
             survived.append(change)
             _say(f"SURVIVED {change}  [{len(tests)} tests]")
-        if number % 50 == 0:
+        if number % 20 == 0:
             _say(f"{number} of {len(drawn)} tried, {len(survived)} survived")
     return survived
 

@@ -161,10 +161,16 @@ class Sight:
         Beyond `most_s` seconds of them together the rest is left out.
         """
         seen = self._watched.lines.get(file, {})
-        tests = {*seen.get(line, ()), *seen.get(0, ())} or set().union(*seen.values())
+        tests = {*seen.get(line, ()), *seen.get(0, ())} or set().union(*seen.values()) or self._of_folder(file)
         ranked = sorted(tests, key=lambda test: (not _mirrors(test, file), self.seconds(test)))
         spent = list(accumulate(map(self.seconds, ranked)))
         return [test for test, until in zip(ranked, spent, strict=True) if until <= most_s]
+
+    def _of_folder(self, file: str) -> set[str]:
+        """Return the tests of a folder's modules: who sees the constants of a module that does nothing."""
+        folder = f"{Path(file).parent.as_posix()}/"
+        inside = [seen for name, seen in self._watched.lines.items() if name.startswith(folder)]
+        return set().union(*(tests for seen in inside for tests in seen.values()))
 
     def seconds(self, test: str) -> float:
         """Return the time of a test."""

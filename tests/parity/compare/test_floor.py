@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import astuple
 
 from parity.compare.floor import Floor, Platform, floor_of, model_floor, pooled, ulp
-from parity.compare.limits import MAX_FACTOR, MODEL, RMS_FACTOR
+from parity.compare.limits import MAX_FACTOR, MODEL, POOL_BELOW, RMS_FACTOR
 from parity.distance.sums import Distances, Moments
 from parity.dtypes import eps
 
@@ -80,3 +80,10 @@ def test_the_model_is_a_few_ulp_of_its_own_type(name: str, rms: float, peak: flo
     floor = model_floor(name, 1.0)
     assert RMS_FACTOR * floor.rms / eps(name) == pytest.approx(rms, rel=0.01)
     assert MAX_FACTOR * floor.max / eps(name) == pytest.approx(peak, rel=0.01)
+
+
+def test_a_pool_is_relative_to_each_members_own_size() -> None:
+    members = [("a", measured(3, 4.0, working_rms=8e-3, working_max=2e-2)), ("a", measured(3, 0.5, working_rms=5e-4))]
+    assert astuple(pooled(members)["a"]) == pytest.approx((2e-3, 5e-3))
+    assert astuple(pooled(reversed(members))["a"]) == pytest.approx((2e-3, 5e-3))
+    assert pooled([("a", measured(3, 0.0, working_rms=1.0)), ("b", measured(POOL_BELOW, 1.0, working_rms=1.0))]) == {}

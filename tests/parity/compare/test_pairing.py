@@ -138,6 +138,12 @@ def test_plain_values_are_compared_when_both_sides_have_them(tmp_path: Path) -> 
     assert pair(result, "guidance@step=0:input.count", "semantics", "layers").flags == ["mixed-dtype"]
 
 
+def as_shown(value: object) -> object:
+    """What a result shows of a plain value: a finite number, or how Python writes it."""
+    is_number = type(value) in {int, float} and math.isfinite(value)
+    return float(value) if is_number else str(value)
+
+
 @pytest.mark.parametrize(
     ("first", "second", "verdict"),
     [
@@ -165,6 +171,8 @@ def test_a_plain_value_is_the_same_or_a_float_to_its_rounding(
     assert [each.verdict for each in found] == [verdict, verdict]
     assert [bool(each.detail) for each in found] == [verdict != "MATCH"] * 2
     assert [each.outside for each in found] == [int(verdict != "MATCH")] * 2
+    shown = [(each.worst.reference, each.worst.candidate) for each in found]
+    assert shown == [(as_shown(first), as_shown(second)), (as_shown(second), as_shown(first))]
 
 
 def test_a_plain_float_is_rounded_as_the_runs_type_rounds(tmp_path: Path) -> None:
