@@ -89,6 +89,13 @@ def test_a_fault_is_named_located_and_proven(program, tmp_path, here, name):
         assert cause.edits == []
 
 
+def test_what_is_at_work_is_told_when_it_begins_and_when_it_is_done(program, tmp_path, here):
+    told = []
+    trace = replayed(program, tmp_path / "candidate", plant=FAULTS["a transposed matrix"][0], modes=("layers",))
+    diagnose(compare(program, [trace]), tmp_path, progress=lambda *each: told.append(each))
+    assert told == [(what, done, 1) for what in ("fit hypotheses", "replay with the repairs") for done in (0, 1)]
+
+
 def test_a_healthy_port_has_no_cause_and_nothing_is_replayed(program, tmp_path, here):
     result = diagnosed(program, tmp_path, "")
     assert (result.verdict, result.causes, here) == ("MATCH", [], [])

@@ -44,3 +44,53 @@ def test_parameters_that_nothing_filled_are_one_cause_with_the_share_of_their_co
     (cause,) = causes(*traces(tmp_path, {}, {}, {}, outputs, outputs, (reference, candidate)))
     assert (cause.slug, cause.address, cause.others) == ("weight-not-loaded", "unet.a", ["vae.c"])
     assert cause.evidence[0] == "parameters never loaded: 2 of 3 of unet, all 1 of vae"
+
+
+def digests(found, **options):
+    """What is known of one parameter."""
+    return WeightDigests(shape=(4, 4), dtype="float32", digests={"identity/own": found}, **options)
+
+
+@pytest.mark.parametrize("side", ["reference", "candidate"])
+def test_a_parameter_that_one_side_lacks_is_told_with_that_side(tmp_path, side):
+    both = {"unet.a:weight": digests("a")}
+    more = both | {"unet.b:bias": digests("b", native="net.b")}
+    weights = (both, more) if side == "reference" else (more, both)
+    outputs = {"unet.a@step=0:output": IMAGE}
+    (cause,) = causes(*traces(tmp_path, {}, {}, {}, outputs, outputs, weights))
+    assert (cause.slug, cause.address, cause.others) == ("weight-missing", "unet.b:bias", [])
+    assert cause.evidence == [f"the {side} has no such parameter"]
+    assert (cause.repair, cause.edits, cause.confidence) == ("map the parameter's name", [], 1)
+
+
+def test_parameters_that_a_side_lacks_are_one_cause(tmp_path):
+    ours = {f"unet.{name}:{port}": digests(name + port) for name in "abc" for port in ("weight", "bias")}
+    theirs = {name: ours[name] for name in list(ours)[:3]}
+    outputs = {"unet.a@step=0:output": IMAGE}
+    (cause,) = causes(*traces(tmp_path, {}, {}, {}, outputs, outputs, (ours, theirs)))
+    assert (cause.address, cause.others) == ("unet.b", ["unet.c"])
+    assert cause.evidence == ["parameters that one side lacks: 3 of 6 of unet", "the candidate has no such parameter"]
+    assert cause.repair == "map the parameter's name, and likewise for the other 2"
+
+
+def test_a_parameter_with_the_value_of_others_is_told_with_the_first_of_them(tmp_path):
+    ours = {"unet.a:weight": digests("a"), "unet.b:weight": digests("b"), "unet.c:weight": digests("b")}
+    theirs = ours | {"unet.a:weight": digests("b", native="net.a")}
+    outputs = {"unet.a@step=0:output": IMAGE}
+    (cause,) = causes(*traces(tmp_path, {}, {}, {}, outputs, outputs, (ours, theirs)))
+    assert (cause.slug, cause.address, cause.edits) == ("swapped-weight", "unet.a", [])
+    assert cause.evidence == ["the candidate's weight (native net.a) equals the reference's unet.b:weight, exactly"]
+    assert cause.repair == "load unet.a:weight here and not unet.b:weight"
+
+
+def test_parameters_with_causes_of_their_own_stand_before_those_that_are_absent_together(tmp_path):
+    ours = {f"unet.{name}:weight": digests(name) for name in "abcd"}
+    theirs = {"unet.d:weight": digests("z", native="net.d"), "unet.b:weight": digests("x", initial=True)}
+    outputs = {"unet.a@step=0:output": IMAGE}
+    found = causes(*traces(tmp_path, {}, {}, {}, outputs, outputs, (ours, theirs)))
+    assert [(cause.slug, cause.address, cause.others) for cause in found] == [
+        ("different-weight", "unet.d", []),
+        ("weight-not-loaded", "unet.b", []),
+        ("weight-missing", "unet.a", ["unet.c"]),
+    ]
+    assert found[1].repair == "map a tensor of the checkpoint to unet.b:weight"
