@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -18,8 +19,11 @@ import numpy as np
 
 from parity.changes import exact_change, measured_change
 from parity.changes.elsewhere import Elsewhere
+from parity.distance.blocks import blocks
 from parity.distance.exact import same_value
 from parity.distance.tensor import Tensor
+from parity.distance.window import note_read
+from parity.errors import TraceError
 from parity.result import Pair, Worst, number
 from parity.trace.contents import parameter_address
 
@@ -27,13 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from parity.distance.place import Place
-    from parity.distance.tensor import Array
     from parity.result import Verdict
     from parity.trace import Record, RunReader, Trace
 
 __all__ = ["audit_files"]
 
-_BLOCK: Final = 1 << 20
+_PARTS: Final = (2, 3, 4)
 _MEASURED: Final = frozenset({"scaled", "elements", "update", "different"})
 """What is said of a tensor that equality does not explain."""
 
@@ -61,9 +64,13 @@ class _Parameter(NamedTuple):
     record: Record
     run: RunReader
 
-    def read(self) -> Tensor:
-        """Return its tensor."""
-        return Tensor(self.run.tensor(self.record.address), self.record.dtype)
+    def read(self, place: int = 0, count: int = 1) -> Tensor:
+        """Return its tensor, or one of so many equal parts along its first axis."""
+        array = self.run.tensor(self.record.address)
+        if count > 1:
+            array = np.split(array, count)[place]
+        note_read((array,))  # few elements of it may be read, anywhere
+        return Tensor(array, self.record.dtype)
 
 
 Parameters = dict[str, _Parameter]
@@ -71,11 +78,21 @@ Parameters = dict[str, _Parameter]
 
 
 def _parameters(trace: Trace) -> Parameters:
-    """Return the parameters of a file, in its order."""
+    """Return the parameters of a file, in its order.
+
+    Raises:
+        TraceError: two have one address.
+    """
     found: Parameters = {}
     for run in trace.readers:
         for record in run.records:
-            found[parameter_address(record.address)] = _Parameter(record, run)
+            address = parameter_address(record.address)
+            other = found.setdefault(address, _Parameter(record, run))
+            if other.record is not record:
+                message = (
+                    f"{trace.folder}: {other.record.native!r} and {record.native!r} both are {address!r}; rename one"
+                )
+                raise TraceError(message)
     return found
 
 
@@ -107,6 +124,7 @@ class _Comparison:
         expected, found = self._expected[address], self._found[address]
         pair = _pair(address, expected.record, "MATCH")
         pair.native = found.record.native
+        pair.size = _size(expected)
         pair.basis, pair.limit = "exact", "equal"
         if {expected.record.kind, found.record.kind} == {"tensor"}:
             _compare_tensors(pair, expected.read(), found.read())
@@ -139,12 +157,17 @@ class _Comparison:
 
 
 def _absent(parameters: Parameters, verdict: Verdict, lacking: str, others: Parameters) -> Iterator[Pair]:
-    """Yield the pairs of parameters that one side lacks, with the name under which it has their values."""
+    """Yield the pairs of tensors that one side lacks, with the name under which it has their values.
+
+    A plain value beside tensors (an epoch, a version) is no weight: `compare` notes those that one side lacks.
+    """
     index = _index(others, set(map(_size, parameters.values())))
     for address, each in parameters.items():
+        if each.record.kind != "tensor":
+            continue
         pair = _pair(address, each.record, verdict)
         pair.detail = f"the {lacking} has no such parameter"
-        place = index.find(each.read()) if each.record.kind == "tensor" else ""
+        place = index.find(each.read())
         if place:
             pair.change = "another tensor"
             pair.detail += f"; it has these values as {place}"
@@ -152,11 +175,16 @@ def _absent(parameters: Parameters, verdict: Verdict, lacking: str, others: Para
 
 
 def _index(parameters: Parameters, sizes: Collection[int]) -> Elsewhere:
-    """Return where values of these sizes are."""
+    """Return where values of these sizes are: tensors, and equal parts of larger ones, as fused projections have them."""
     index = Elsewhere()
-    for address, each in parameters.items():
-        if each.record.kind == "tensor" and _size(each) in sizes and _size(each):
+    tensors = {address: each for address, each in parameters.items() if each.record.kind == "tensor" and _size(each)}
+    for address, each in tensors.items():
+        if _size(each) in sizes:
             index.add(address, each.read)
+        for count in _PARTS:
+            if each.record.shape[:1] and each.record.shape[0] % count == 0 and _size(each) // count in sizes:
+                for place in range(count):
+                    index.add(f"{address}, part {place + 1} of {count}", partial(each.read, place, count))
     return index
 
 
@@ -186,31 +214,35 @@ def _pair(address: str, record: Record, verdict: Verdict) -> Pair:
 
 def _compare_tensors(pair: Pair, expected: Tensor, candidate: Tensor) -> None:
     """Judge two tensors, and say what became of the one that is not equal."""
-    shapes, pair.size = (expected.array.shape, candidate.array.shape), expected.array.size
-    are_complex = [tensor.dtype.startswith("complex") for tensor in (expected, candidate)]
-    if shapes[0] != shapes[1]:
-        pair.verdict, pair.detail = "INCOMPARABLE", f"shape {list(shapes[1])}; the reference has {list(shapes[0])}"
-    elif are_complex[0] != are_complex[1]:
-        pair.verdict, pair.detail = "INCOMPARABLE", f"{candidate.dtype}; the reference has {expected.dtype}"
+    obstacle = _obstacle(expected, candidate)
+    if obstacle:
+        pair.verdict, pair.detail = "INCOMPARABLE", obstacle
+        proven = exact_change(expected, candidate) if pair.size else None
+        if proven is not None:
+            pair.change = proven.kind
+            pair.detail += f"; {proven.words}"
     elif not pair.size:
         pair.verdict, pair.detail = "MISSING", "empty on both sides; nothing was compared"
-    elif expected.dtype == candidate.dtype and _are_equal(expected.array, candidate.array):
-        return
-    else:
+    elif not _are_equal(expected, candidate):
         _say_difference(pair, expected, candidate)
-        return
-    proven = exact_change(expected, candidate) if expected.array.size else None
-    if proven is not None:
-        pair.change = proven.kind
-        pair.detail += f"; {proven.words}"
 
 
-def _are_equal(expected: Array, candidate: Array) -> bool:
-    """Tell whether two arrays of one type and shape have the same bits."""
-    words = f"u{min(expected.dtype.itemsize, 8)}"
-    first, second = (np.ascontiguousarray(array).reshape(-1).view(words) for array in (expected, candidate))
-    for start in range(0, first.size, _BLOCK):
-        if not np.array_equal(first[start : start + _BLOCK], second[start : start + _BLOCK]):
+def _obstacle(expected: Tensor, candidate: Tensor) -> str:
+    """Say why two tensors cannot be held against each other, or nothing."""
+    if expected.array.shape != candidate.array.shape:
+        return f"shape {list(candidate.array.shape)}; the reference has {list(expected.array.shape)}"
+    if expected.dtype.startswith("complex") != candidate.dtype.startswith("complex"):
+        return f"{candidate.dtype}; the reference has {expected.dtype}"
+    return ""
+
+
+def _are_equal(expected: Tensor, candidate: Tensor) -> bool:
+    """Tell whether two tensors of one shape have the same type and bits."""
+    if expected.dtype != candidate.dtype:
+        return False
+    for first, second in blocks((expected.array, candidate.array)):
+        words = f"u{min(first.itemsize, 8)}"
+        if not np.array_equal(first.view(words), second.view(words)):
             return False
     return True
 

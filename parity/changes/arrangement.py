@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from itertools import islice, permutations
+from itertools import combinations, islice, permutations
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -100,19 +100,36 @@ def arrangement(original: Array, other: Array) -> Arrangement | None:
     """
     if original.size != other.size or not original.size:
         return None
-    return _by_axes(original, other) or next(filter(None, along(original, other)), None)
+    return _by_axes(original, other) or next(filter(None, along(original, other)), None) or _mirrored(original, other)
 
 
 def _by_axes(original: Array, other: Array) -> Arrangement | None:
     """Find an order of axes in which the elements of one array follow each other as in the other."""
-    flat, whole = other.reshape(-1), np.atleast_1d(original)
-    places = sampled(other.size)
+    whole, flat = np.atleast_1d(original), other.reshape(-1)
     for axes in islice(permutations(range(whole.ndim)), _MOST_ORDERS):
         view = whole.transpose(axes)
-        some = view[np.unravel_index(places, view.shape)]
-        if np.array_equal(some, flat[places]) and np.array_equal(view.reshape(-1), flat):
+        if _reads_as(view, flat):
             return _in_shape(_swap(axes), view.shape, np.atleast_1d(other).shape)
     return None
+
+
+def _mirrored(original: Array, other: Array) -> Arrangement | None:
+    """Find several axes that run backwards at once, as those of a kernel that is turned by half."""
+    if original.shape != other.shape:
+        return None
+    flat = other.reshape(-1)
+    for count in range(_FEW, original.ndim + 1):
+        for axes in combinations(range(original.ndim), count):
+            if _reads_as(np.flip(original, axes), flat):
+                return Arrangement("flipped", f"flipped along axes {_listed(axes)}")
+    return None
+
+
+def _reads_as(view: Array, flat: Array) -> bool:
+    """Tell whether the elements of a view in C order are those of a flat array; a few of them mostly tell."""
+    places = sampled(flat.size)
+    some = view[np.unravel_index(places, view.shape)]
+    return np.array_equal(some, flat[places]) and np.array_equal(view.reshape(-1), flat)
 
 
 def _in_shape(found: Arrangement, shape: tuple[int, ...], wanted: tuple[int, ...]) -> Arrangement:

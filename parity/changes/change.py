@@ -208,6 +208,8 @@ def measured_change(expected: Tensor, candidate: Tensor) -> Change:
 def _of_integers(expected: Tensor, candidate: Tensor) -> Change:
     """Say where tensors differ of which one holds integers."""
     place = locate_exact(expected, candidate)
+    if place.outside == expected.array.size == 1:
+        return Change("elements", f"{place.candidate}; the reference has {place.reference}", place=place)
     kind: ChangeKind = "elements" if place.outside <= _FEW * expected.array.size else "different"
     return Change(kind, place.words, measure_exact(expected, candidate).rel_l2, place)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from parity.address import path_of
 from parity.audit import audit_files
@@ -15,13 +15,15 @@ from parity.result import Coverage, Result
 from parity.trace.contents import Holding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from parity.choices import Contents
     from parity.result import Pair
     from parity.trace import Trace
 
 __all__ = ["compare_weights", "held", "refuse_rules"]
+
+_NAMED: Final = 5
 
 
 def held(reference: Trace, candidates: Sequence[Trace], asked: Contents | None) -> Holding:
@@ -98,7 +100,7 @@ def _result(reference: Trace, candidate: Trace, holding: Holding, pairs: list[Pa
             parameter_owners=len(expected),
             parameter_owners_compared=len(common),
             unread=rest.unread,
-            notes=rest.notes,
+            notes=[*rest.notes, *_plain_values(reference, candidate)],
         ),
         platform={},
         provenance={side: trace.manifest.provenance for side, trace in sides.items()},
@@ -108,3 +110,17 @@ def _result(reference: Trace, candidate: Trace, holding: Holding, pairs: list[Pa
     )
     summarize(result)
     return result
+
+
+def _plain_values(reference: Trace, candidate: Trace) -> Iterator[str]:
+    """Yield a note on plain values beside the weights (an epoch, a version) that one side alone has."""
+    ours, theirs = (_values_of(trace) for trace in (reference, candidate))
+    alone = sorted(ours ^ theirs)
+    if alone:
+        yield f"plain values that one side alone has are no weights: {', '.join(alone[:_NAMED])}{' …' * (len(alone) > _NAMED)}"
+
+
+def _values_of(trace: Trace) -> set[str]:
+    """Return the names of what a file holds that is no tensor."""
+    (run,) = trace.readers
+    return {path_of(record.address) for record in run.records if record.kind == "value"}

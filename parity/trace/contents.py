@@ -90,7 +90,7 @@ def parameter_address(address: str) -> str:
     """Return the address of a parameter, `PATH:NAME`, whose file calls it so.
 
     >>> parameter_address("unet.conv_in.weight:output"), parameter_address("logit_scale:output")
-    ('unet.conv_in:weight', 'logit_scale:weight')
+    ('unet.conv_in:weight', 'logit_scale:parameter')
     """
     owner, _, name = _name_of(address).rpartition(".")
-    return f"{owner}:{name}" if owner else f"{name}:weight"
+    return f"{owner}:{name}" if owner else f"{name}:parameter"

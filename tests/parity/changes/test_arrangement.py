@@ -25,6 +25,7 @@ Y = np.random.default_rng(2).integers(1 << 30, size=(4, 3, 2, 5))
         (Y, Y.swapaxes(0, 1).copy(), "transposed", "with axes 0 and 1 exchanged"),
         (X, X[::-1].copy(), "flipped", "flipped along axis 0"),
         (X, X[:, ::-1].copy(), "flipped", "flipped along axis 1"),
+        (Y, Y[:, :, ::-1, ::-1].copy(), "flipped", "flipped along axes 2, 3"),
         (X, np.concatenate([X[6:], X[:6]]), "rearranged", "with the halves of axis 0 exchanged"),
         (X, np.concatenate([X[4:8], X[:4], X[8:]]), "rearranged", "with the thirds of axis 0 in the order 2, 1, 3"),
         (X, np.concatenate([X[:, 5:], X[:, :5]], 1), "rearranged", "with the halves of axis 1 exchanged"),

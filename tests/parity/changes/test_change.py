@@ -72,6 +72,7 @@ def changed(array: np.ndarray, index, value) -> np.ndarray:
         (X, NOISE, "different", "other values, cosine 0.0"),
         (IDS, changed(IDS, 5, 9), "elements", "1 of 77 differ, the first at [5]"),
         (IDS, IDS + 1, "different", "77 of 77 differ, the first at [0]"),
+        (np.full((), 100), np.full((), 101), "elements", "101; the reference has 100"),
         (np.full((), 1.5), np.full((), 3.0), "elements", "1 element differs, at [], by at most 1.5"),
         (np.zeros(9), np.arange(9.0), "different", "other values, cosine 0"),
     ],

@@ -144,7 +144,8 @@ def test_another_tensors_values_are_named(compared):
 
 def test_a_tensor_that_is_a_copy_of_the_candidates_own_is_named(compared):
     other = weights()
-    other["down.0.to_q.weight"] = other["down.1.to_q.weight"] = np.flip(weights()["down.0.to_q.weight"]).copy()
+    drawn = np.random.default_rng(9).standard_normal((24, 24)).astype(np.float32)
+    other["down.0.to_q.weight"] = other["down.1.to_q.weight"] = drawn
     found = {pair.address: pair for pair in compared(other).pairs}
     assert found["down.0.to_q:weight"].detail == "equals the candidate's own down.1.to_q:weight"
 
@@ -260,3 +261,34 @@ def test_a_folder_of_components_and_shards_is_compared_by_name(tmp_path):
     result = compare(first, [second])
     assert (result.verdict, result.counts["MATCH"]) == ("MATCH", 16)
     assert "vae.down.3.to_q:bias" in {pair.address for pair in result.pairs}
+
+
+def test_parts_of_a_fused_projection_are_found(compared):
+    base, other = weights(), weights()
+    fused = other.pop("down.0.to_q.weight")
+    for name, part in zip("qkv", np.split(fused, 3), strict=True):
+        other[f"down.0.{name}.weight"] = part
+    found = {pair.address: pair.detail for pair in compared(other, base=base).pairs if pair.verdict == "UNEXPECTED"}
+    assert found.keys() == {"down.0.q:weight", "down.0.k:weight", "down.0.v:weight"}
+    assert found["down.0.k:weight"].endswith("it has these values as down.0.to_q:weight, part 2 of 3")
+
+
+def test_two_tensors_of_one_address_are_refused(tmp_path):
+    names = {"a.parameter": np.ones(3, np.float32), "a": np.zeros(3, np.float32), "b.weight": np.ones(3, np.float32)}
+    first = write(tmp_path / "a.safetensors", names)
+    with pytest.raises(TraceError, match="both are 'a:parameter'; rename one"):
+        compare(first, [write(tmp_path / "b.safetensors", names)])
+
+
+@pytest.mark.torch
+def test_plain_values_beside_weights_are_compared_where_both_have_them(tmp_path):
+    torch = pytest.importorskip("torch")
+    state = {name: torch.from_numpy(array) for name, array in weights().items()}
+    for file, more in {"a": {"epoch": 3}, "b": {"epoch": 4}, "c": {}}.items():
+        torch.save({"state_dict": state, **more}, tmp_path / f"{file}.ckpt")
+    write(tmp_path / "d.safetensors", weights())
+    a, b, c, d = (Trace.open(tmp_path / name) for name in ("a.ckpt", "b.ckpt", "c.ckpt", "d.safetensors"))
+    assert [compare(a, [each]).verdict for each in (b, c, d)] == ["MISMATCH", "MATCH", "MATCH"]
+    assert compare(a, [d]).coverage.notes == ["plain values that one side alone has are no weights: epoch"]
+    (wrong,) = (pair for pair in compare(a, [b]).pairs if pair.verdict == "MISMATCH")
+    assert wrong.detail == "4; the reference has 3"

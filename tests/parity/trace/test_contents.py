@@ -61,7 +61,7 @@ def test_the_name_of_the_file_decides_where_no_tensor_does(shard, contents):
     ("address", "parameter"),
     [
         ("unet.conv_in.weight:output", "unet.conv_in:weight"),
-        ("logit_scale:output", "logit_scale:weight"),
+        ("logit_scale:output", "logit_scale:parameter"),
         ("unet.conv_in:weight", "unet.conv_in:weight"),
     ],
 )

@@ -296,7 +296,7 @@ def test_safetensors_files_compare_by_name(tmp_path):
     result = compare(x, [Trace.open(tmp_path / "y.safetensors")])
     assert {pair.address: pair.verdict for pair in result.pairs} == {
         "a:weight": "MISMATCH",
-        "b:weight": "MISSING",
+        "b:parameter": "MISSING",
     }
 
 
