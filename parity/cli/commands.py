@@ -12,6 +12,7 @@ from parity.choices import Contents, Store
 
 if TYPE_CHECKING:
     from parity.result import Result
+    from parity.trace import Trace
 
 __all__ = ["app"]
 
@@ -284,6 +285,7 @@ def verify(trace: TraceFolder) -> None:
 
     opened = Trace.open(trace, verify=True)
     sys.stdout.write(f"{trace}: {sum(info.records for info in opened.manifest.runs.values())} records are intact\n")
+    _tell_unread(opened)
 
 
 @app.command()
@@ -292,8 +294,10 @@ def pack(trace: TraceFolder, only: Annotated[str, typer.Option("--only", help="A
     from parity.trace import Trace
     from parity.trace import pack as packed
 
-    packed(Trace.open(trace), only, out)
+    opened = Trace.open(trace)
+    packed(opened, only, out)
     sys.stdout.write(f"{out}\n")
+    _tell_unread(opened)
 
 
 @app.command()
@@ -306,6 +310,15 @@ def doctor(
     from parity.cli import flow
 
     flow.doctor(floors=floors, dtypes=dtype or ["float32"], device=device)
+
+
+def _tell_unread(trace: Trace) -> None:
+    """Write to stderr what lies in a trace's folder and is none of it: it was neither checked nor packed."""
+    from parity.cli.progress import say
+    from parity.report.facts import first_of
+
+    for line in first_of(trace.unread):
+        say(f"not read: {line}")
 
 
 def _finish(result: Result, *, json: bool) -> None:

@@ -14,11 +14,22 @@ from parity.report.grouping import COLUMNS, column_of
 from parity.report.words import NOTHING, after, as_table, count, joined, plain, some, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from parity.result import Coverage, Result
 
-__all__ = ["Line", "coverage", "flat", "listed", "makes_images", "not_measured", "provenance", "side_by_side", "unread"]
+__all__ = [
+    "Line",
+    "coverage",
+    "first_of",
+    "flat",
+    "listed",
+    "makes_images",
+    "not_measured",
+    "provenance",
+    "side_by_side",
+    "unread",
+]
 
 _LISTED: Final = 12
 _FILES: Final = 10
@@ -68,8 +79,12 @@ def listed(names: Collection[str]) -> str:
 
 def unread(result: Result) -> list[str]:
     """Return what lies under the sides and was not read, each with its reason: the first ones, and how many more."""
-    found = result.coverage.unread
-    told = [visible(f"{name} {reason}") for name, reason in found.items()]
+    return first_of(result.coverage.unread)
+
+
+def first_of(unread: Mapping[str, str]) -> list[str]:
+    """Return the first of what was not read, each with its reason, and how many more there are."""
+    told = [visible(f"{name} {reason}") for name, reason in unread.items()]
     return list(filter(None, [*told[:_FILES], some(max(0, len(told) - _FILES), "more")]))
 
 

@@ -21,7 +21,7 @@ from parity.address import matches, path_of
 from parity.compare.several import split
 from parity.dtypes import is_float, widen
 from parity.errors import AddressError, nearest
-from parity.report import card, terminal
+from parity.report import card, facts, terminal
 from parity.report.grouping import grouped
 from parity.report.headline import headline
 from parity.report.verdicts import excused, fails, fails_alone, shown
@@ -252,7 +252,9 @@ def _runs(trace: Trace, console: Console, *, json: bool) -> None:
     """Print the manifest's summary and one line per run."""
     manifest, checks = trace.manifest, trace.manifest.checks
     if json:
-        _write({name: getattr(manifest, name) for name in _OF_MANIFEST})
+        _write(
+            {name: getattr(manifest, name) for name in _OF_MANIFEST} | {"unread": trace.unread, "notes": trace.notes}
+        )
         return
     made = (
         f"{manifest.side} {manifest.name}, {manifest.status}, store {manifest.store}, policy {manifest.policy or '?'}"
@@ -273,6 +275,10 @@ def _runs(trace: Trace, console: Console, *, json: bool) -> None:
             Text(plain(info.complete)),
         )
     terminal.table(console, table)
+    for line in facts.first_of(trace.unread):
+        terminal.say(console, f"not read: {line}")
+    for note in trace.notes:
+        terminal.say(console, note)
 
 
 def _row(run: RunReader, record: Record) -> dict[str, Any]:

@@ -4,16 +4,18 @@ A tensor without a name of its own is called like its file; a file of one that i
 from, so two such files meet whatever they are called. Tensors that have names keep them, but
 
 - in a file that is called like a step: `step_3.npz` holds step 3;
-- in numbered files that would clash: `layer0.npz` and `layer1.npz`, both of `input` and `output`, hold `layer0.input` and so on.
+- in files that would clash and are parts of one dump, by their names: `layer0.npz` and `layer1.npz`, both of `input` and
+  `output`, hold `layer0.input` and so on; so do `down.npz` and `mid.npz`.
 
 Other files that clash are variants of each other (`model.safetensors` and `model.fp16.safetensors`), and nobody but the user
-knows which is meant.
+knows which is meant. Files of formats of checkpoints are parts only if they are numbered.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -29,6 +31,7 @@ __all__ = ["named_by_files", "without_file"]
 
 _NUMBERED: Final = re.compile(r"([A-Za-z]*)([0-9]+)")
 _TYPES: Final = frozenset({"fp", "f", "float", "bf", "bfloat", "int", "i", "uint", "u", "q", "e"})
+_ARRAYS: Final = ".npz"
 _SHARD: Final = re.compile(r"-of-#\.")
 
 
@@ -61,7 +64,7 @@ def _telling(records: Sequence[Record]) -> set[str]:
     found: set[str] = set()
     for files in holders.values():
         found.update(filter(_is_of_step, files))
-        if len(files) > 1 and _is_series(files):
+        if len(files) > 1 and (_is_series(files) or _are_parts(files)):
             found |= files
     return found
 
@@ -75,6 +78,14 @@ def _is_series(files: Iterable[str]) -> bool:
     """Tell whether the names of files differ in their numbers alone, and these are neither of shards nor of types."""
     alike = {_NUMBERED.sub(_numberless, file) for file in files}
     return len(alike) == 1 and not _SHARD.search(min(alike))
+
+
+def _are_parts(files: Iterable[str]) -> bool:
+    """Tell whether archives of arrays are called so that none is another one with a number or a word more."""
+    stems = sorted(file.removesuffix(_ARRAYS) for file in files if file.endswith(_ARRAYS))
+    words = {_NUMBERED.sub("", stem) for stem in stems}
+    variants = [each for each, further in pairwise(stems) if further.startswith(each)]
+    return len(words) == len(stems) > 1 and not variants
 
 
 def _numberless(found: re.Match[str]) -> str:

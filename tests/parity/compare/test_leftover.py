@@ -119,3 +119,16 @@ def test_a_tolerance_file_excludes_a_file_or_an_address(sides, tmp_path):
     file.write_text(tables.replace("made", "mad"))
     finished = run_parity(tmp_path, "compare", a, b, "--tolerances", file)
     assert (finished.code, "matches no address" in finished.stderr) == (2, True)
+
+
+def test_commands_on_one_side_name_what_they_do_not_read(sides, tmp_path):
+    _, b = sides
+    (b / "y.pkl").write_bytes(b"x")
+    (b / "README.md").write_text("a note")
+    line = "not read: y.pkl is of no known format"
+    shown = run_parity(tmp_path, "show", b).stdout
+    assert line in shown
+    assert "passed over, since no tensor can be in such files: README.md" in shown
+    assert json.loads(run_parity(tmp_path, "show", b, "--json").stdout)["unread"] == {"y.pkl": "is of no known format"}
+    assert line in run_parity(tmp_path, "verify", b).stderr
+    assert line in run_parity(tmp_path, "pack", b, "--only", ".*", "--out", tmp_path / "packed").stderr

@@ -36,6 +36,20 @@ def test_numbered_files_that_would_clash_are_told_apart_by_their_names(tmp_path,
     ]  # fmt: skip
 
 
+def test_archives_of_arrays_with_names_of_their_own_are_parts_and_checkpoints_are_not(tmp_path):
+    for stem in ("down", "mid", "up"):
+        write(tmp_path / f"{stem}.npz", ["x"])
+    assert list(Trace.open(tmp_path).run("plain")) == ["down.x:output", "mid.x:output", "up.x:output"]
+    write(tmp_path / "up_old.npz", ["x"])
+    with pytest.raises(TraceError, match=r"both hold 'x:output'"):
+        Trace.open(tmp_path)
+    (tmp_path / "s").mkdir()
+    for stem in ("original", "finetuned"):
+        write(tmp_path / "s" / f"{stem}.safetensors", ["x"])
+    with pytest.raises(TraceError, match=r"finetuned.safetensors and original.safetensors both hold 'x:output'"):
+        Trace.open(tmp_path / "s")
+
+
 @KINDS
 @pytest.mark.parametrize(
     "stems", [("model", "model.fp16"), ("model.fp16", "model.fp32"), ("model_float16", "model_float32"), ("x", "x_ema"),

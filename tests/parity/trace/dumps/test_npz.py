@@ -94,8 +94,8 @@ def test_several_files_are_one_trace_in_the_natural_order_of_their_names(tmp_pat
     for number in (10, 9):
         np.savez_compressed(tmp_path / f"{number}.npz", **{f"b{number}": np.ones(2), f"a{number}": np.zeros(3)})
     assert list(Trace.open(tmp_path).run("plain")) == ["b9:output", "a9:output", "b10:output", "a10:output"]
-    np.savez(tmp_path / "again.npz", b9=np.ones(1))
-    with pytest.raises(TraceError, match=r"9.npz and again.npz both hold 'b9:output'; compare one of them by itself"):
+    np.savez(tmp_path / "9_again.npz", b9=np.ones(1))
+    with pytest.raises(TraceError, match=r"9.npz and 9_again.npz both hold 'b9:output'; compare one of them by itself"):
         Trace.open(tmp_path)
 
 
