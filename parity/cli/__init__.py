@@ -13,7 +13,7 @@ import errno
 import os
 import sys
 import traceback
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import typer
 
@@ -21,6 +21,9 @@ from parity.children import INTERRUPTED
 from parity.cli import signals, streams
 from parity.cli.commands import app
 from parity.errors import InputError, ParityError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["app", "main"]
 
@@ -34,8 +37,7 @@ _UsageError: Final = cast("type[typer.BadParameter]", typer.BadParameter.__base_
 def main(*, quiet: bool = False) -> None:
     """Run the command line and exit with its code; `quiet` leaves it to the parent to say that it was interrupted."""
     streams.install()
-    signals.listen()
-    code = _run()
+    code = _run(signals.listen())
     if code == INTERRUPTED and not quiet:
         sys.stderr.write("interrupted\n")
     lost = streams.finish()
@@ -45,16 +47,19 @@ def main(*, quiet: bool = False) -> None:
     sys.exit(code)
 
 
-def _run() -> int:
-    """Run the command line and return its exit code; every error has been said."""
+def _run(was_interrupted: Callable[[], bool]) -> int:
+    """Run the command line and return its exit code; every error has been said.
+
+    A library may raise an error of its own where it is interrupted: that is an interruption all the same.
+    """
     try:
         return int(app(standalone_mode=False) or 0)
     except KeyboardInterrupt:
         return INTERRUPTED
     except SystemExit as ended:
-        return _left(ended)
+        return INTERRUPTED if was_interrupted() else _left(ended)
     except Exception as error:  # noqa: BLE001 - Python would leave with 1, which says MISMATCH
-        return _failed(error)
+        return INTERRUPTED if was_interrupted() else _failed(error)
 
 
 def _left(ended: SystemExit) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from parity.children import INTERRUPTED
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
 __all__ = ["listen"]
@@ -16,8 +17,12 @@ __all__ = ["listen"]
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def listen() -> None:
-    """Let each of the signals interrupt the command; one that is ignored (nohup) stays so."""
+def listen() -> Callable[[], bool]:
+    """Let each of the signals interrupt the command; one that is ignored (nohup) stays so.
+
+    Returns:
+        Whether it was interrupted, for whoever meets what a library has made of that.
+    """
     asked = False
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -31,3 +36,4 @@ def listen() -> None:
     for each in _SIGNALS:
         if signal.getsignal(each) is not signal.SIG_IGN:
             signal.signal(each, end)
+    return lambda: asked

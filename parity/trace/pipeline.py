@@ -3,6 +3,9 @@
 The caller of `put` only appends; the thread takes what is there in one go, which keeps hand-overs between
 the threads rare when tensors are small. An item counts against the bound until it has been handled. The
 first exception of the handler stops the thread; the next `put`, or `close`, raises it.
+
+What is done last is done in the thread too. A signal interrupts the main thread only, and in the middle of a library that
+calls Python, such as HDF5 writing to a file object, an interruption is taken for an error of that call.
 """
 
 from __future__ import annotations
@@ -23,11 +26,15 @@ _NAP_S: Final = 0.02
 
 
 class Pipeline(Generic[Item]):
-    """Hands items to `handle` in a thread, in order."""
+    """Hands items to `handle` in a thread, in order, and calls `finish` there when there will be none."""
 
-    def __init__(self, handle: Callable[[Item], None], limit_bytes: int, name: str) -> None:
+    def __init__(
+        self, handle: Callable[[Item], None], limit_bytes: int, name: str, finish: Callable[[], None] | None = None
+    ) -> None:
         """Start the thread; `limit_bytes` bounds what waits, though one larger item may wait alone."""
         self._handle = handle
+        self._finish = finish
+        self._ended = threading.Event()
         self._limit = limit_bytes
         self._waiting: deque[tuple[Item, int]] = deque()
         self._held = 0
@@ -53,26 +60,42 @@ class Pipeline(Generic[Item]):
                 self._work.notify()
 
     def close(self) -> None:
-        """Wait until everything is handled and end the thread; raises its error if it has one."""
+        """Wait until everything is handled and the thread has ended; raises its error if it has one.
+
+        An interruption is raised after that: what was handed over is not lost by it.
+        """
         with self._work:
             self._closing = True
             self._work.notify()
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
+        interruption: KeyboardInterrupt | None = None
+        while not self._ended.is_set():
+            try:
+                self._ended.wait()
+            except KeyboardInterrupt as error:
+                interruption = error
+        failure = self._error or interruption
+        if failure is not None:
+            raise failure
 
     def _run(self) -> None:
         """Handle items until closed or failed."""
+        try:
+            self._handle_all()
+            if self._finish is not None:
+                self._finish()
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
+            with self._room:
+                self._error = error
+                self._waiting.clear()
+                self._room.notify_all()
+        finally:
+            self._ended.set()
+
+    def _handle_all(self) -> None:
+        """Handle items until there will be none."""
         while self._await():
             item, size = self._waiting.popleft()
-            try:
-                self._handle(item)
-            except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
-                with self._room:
-                    self._error = error
-                    self._waiting.clear()
-                    self._room.notify_all()
-                return
+            self._handle(item)
             del item
             with self._room:
                 self._held -= size

@@ -106,7 +106,9 @@ class RunWriter:
         self._buffers = Buffers(settings.queue_bytes // 4)
         self._start = time.perf_counter()
         self._open = True
-        self._pipeline: Pipeline[_Pending] = Pipeline(self._handle, settings.queue_bytes, f"parity trace {folder.name}")
+        self._pipeline: Pipeline[_Pending] = Pipeline(
+            self._handle, settings.queue_bytes, f"parity trace {folder.name}", finish=self._close_shard
+        )
 
     def tensor(
         self,
@@ -189,20 +191,24 @@ class RunWriter:
         """
         self._open = False
         failure: Exception | None = None
+        interruption: KeyboardInterrupt | None = None
         try:
             self._pipeline.close()
-            self._close_shard()
+        except KeyboardInterrupt as raised:
+            interruption = raised
         except Exception as raised:  # noqa: BLE001 - it is raised again below as the one error that the user sees
             failure = raised
             self._abandon()
         self.info.wall_s += time.perf_counter() - self._start
-        if error is None and failure is None:
+        if error is None and failure is None and interruption is None:
             self.info.complete = True
             self.info.records_digest = self._hasher.hexdigest()
         try:
             self._finished()
         except TraceError as raised:
             failure = failure or raised
+        if interruption is not None:
+            raise interruption
         if failure is not None and error is None:
             raise self._explained(failure) from failure
 

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 
-__all__ = ["candidate", "killed", "reference"]
+__all__ = ["candidate", "deaf", "killed", "reference"]
 
 
 def sleep(*_, **__):
@@ -33,5 +33,18 @@ class Killed(Side):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Deaf(Side):
+    """One that makes an error of its own of whatever ends its sleep."""
+
+    @staticmethod
+    def load(*_, **__):
+        try:
+            sleep()
+        except KeyboardInterrupt:
+            message = "returned a result with an exception set"
+            raise SystemError(message) from None
+
+
 reference = candidate = Side()
 killed = Killed()
+deaf = Deaf()

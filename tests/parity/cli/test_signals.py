@@ -122,3 +122,11 @@ def test_a_killed_child_is_said_by_name_and_an_earlier_result_is_not_taken_for_i
     assert earlier.read_bytes() == b"earlier"
     assert error.startswith("error: `parity record` was killed by signal 9 (SIGKILL); out of memory?; run it alone")
     assert "Traceback" not in said
+
+
+def test_an_error_that_a_library_makes_of_an_interruption_is_one(case, tmp_path):
+    command = Command("record", case, "--out", tmp_path / "out", "--reference", f"{SLEEPING}:deaf", count=1)
+    command.process.send_signal(signal.SIGTERM)
+    code, said = command.ended()
+    assert (code, said.splitlines()[-1]) == (130, "interrupted")
+    assert "Traceback" not in said

@@ -3,6 +3,7 @@
 # ruff: noqa: S311 - the child is this interpreter, and a test draws reproducibly
 from __future__ import annotations
 
+import os
 import random
 import resource
 import signal
@@ -16,9 +17,10 @@ import numpy as np
 import pytest
 
 from parity.errors import TraceError
-from parity.trace import Trace, TraceWriter
+from parity.trace import Trace, TraceWriter, npy
 from parity.trace.hdf5 import Hdf5Shard
 from parity.trace.npy import FOLDER
+from parity.trace.shard_file import ShardFile
 
 from .helpers import STORES, contents, manifest, same, write
 from .recorder import COUNT, address, array, record
@@ -255,3 +257,30 @@ def test_a_full_disk_surfaces_at_the_next_call(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert len(taken) < 2_000  # no more than waits to be written: not the run's end
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_an_interruption_while_the_last_shard_is_written_is_one_and_the_shard_is_whole(tmp_path, store, monkeypatch):
+    """HDF5 writes through a file object in Python; an exception that a signal raises in there looks like a full disk."""
+    write_to = ShardFile.sync if store == "hdf5" else npy._sync
+
+    def interrupted(*arguments):
+        monkeypatch.undo()
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)  # so that the main thread meets it while this one writes
+        write_to(*arguments)
+
+    def recorded():
+        with TraceWriter(tmp_path / "t", manifest(store)).run("r", mode="run", dtype="float64") as run:
+            run.tensor("unet.a:output", np.arange(3.0))
+            monkeypatch.setattr(*((ShardFile, "sync") if store == "hdf5" else (npy, "_sync")), interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        recorded()
+    part = Trace.open(tmp_path / "t", verify=True, allow_incomplete=True)
+    assert list(part.run("r")) == ["unet.a:output"]
+    assert not part.manifest.runs["r"].complete
+    writer = TraceWriter(tmp_path / "t", manifest(store), resume=True)
+    with writer.run("r", mode="run", dtype="float64") as run:
+        run.tensor("unet.a:output", np.arange(3.0))
+    writer.finish()
