@@ -87,10 +87,12 @@ def read_msprobe(folder: Path, names: Sequence[str]) -> Dump | None:
     Raises:
         TraceError: a file is damaged or lies elsewhere, there is no tensor, or a step has the dumps of several ranks.
     """
-    written = [name for name in names if name == FILE or name.endswith(f"/{FILE}")]
+    written = list(filter(_is_description, names))
+    if not written:
+        return None
     parts = _parts(folder, written)
     if not parts:
-        return _elsewhere(folder, names, written) if written else None
+        return _elsewhere(folder, names, written)
     records: list[Record] = []
     unread: dict[str, str] = {}
     for part in parts:
@@ -105,9 +107,12 @@ def read_msprobe(folder: Path, names: Sequence[str]) -> Dump | None:
     if not any(record.kind == "tensor" for record in records):
         message = f"{folder}: the dump has no tensors (task {content.task!r}); dump with task 'tensor'"
         raise TraceError(message)
-    beside = _beside(records, [name for name in names if name.startswith(tuple(part.folder for part in parts))])
-    known = [name for name in beside if name.rpartition("/")[2] in _KNOWN or is_note(folder, name)]
-    unread |= dict.fromkeys([name for name in beside if name not in known], "is not named by its dump.json")
+    known: list[str] = []
+    for name in _beside(records, names, parts):
+        if _is_known(folder, name):
+            known.append(name)
+        else:
+            unread[name] = "is not named by its dump.json"
     return Dump(
         folder=folder,
         records=unique(records, folder),
@@ -123,10 +128,21 @@ def read_msprobe(folder: Path, names: Sequence[str]) -> Dump | None:
 FORMAT: Final = Format(name="msprobe", suffix="", asked=1, read=read_msprobe, found_by="msprobe's dump.json")
 
 
-def _beside(records: Sequence[Record], names: Sequence[str]) -> list[str]:
-    """Return the files of a dump that hold none of its tensors."""
+def _is_description(name: str) -> bool:
+    """Tell whether a file is a dump.json."""
+    return name.rpartition("/")[2] == FILE
+
+
+def _is_known(folder: Path, name: str) -> bool:
+    """Tell whether a file of a dump is one that msprobe writes beside the tensors, or a note."""
+    return name.rpartition("/")[2] in _KNOWN or is_note(folder, name)
+
+
+def _beside(records: Sequence[Record], names: Sequence[str], parts: Sequence[_Part]) -> list[str]:
+    """Return the files in the folders of dumps that hold none of their tensors."""
     holding = {record.shard for record in records}
-    return [name for name in names if name not in holding]
+    folders = tuple(part.folder for part in parts)
+    return [name for name in names if name.startswith(folders) and name not in holding]
 
 
 def _elsewhere(folder: Path, names: Sequence[str], written: Sequence[str]) -> Dump:

@@ -218,10 +218,7 @@ def _refuse(path: Path, unread: dict[str, str]) -> NoReturn:
     *most, last = sorted(each.found_by for each in formats() if each.found_by)
     if (path / _RESULT).exists():
         raise _of_result(path)
-    message = f"{path} is no trace: it has neither manifest.json nor {', '.join(most)} or {last} that can be read"
-    told = [f"{name} {reason}" for name, reason in unread.items()]
-    if told:
-        message += f"; {count_of(told)}"
+    message = f"{path} is no trace: it has neither manifest.json nor {', '.join(most)} or {last} that can be read{_why(unread)}"
     raise TraceError(message)
 
 
@@ -229,6 +226,12 @@ def _of_result(path: Path) -> TraceError:
     """Return the error of a result in a trace's place."""
     message = f"{path} is the result of a comparison and no trace; `parity show {path}` prints it, `parity compare REFERENCE CANDIDATE` takes traces"
     return TraceError(message)
+
+
+def _why(unread: dict[str, str]) -> str:
+    """Return behind a semicolon what was not read of some files and why, or nothing."""
+    told = [f"{name} {reason}" for name, reason in unread.items()]
+    return f"; {count_of(told)}" if told else ""
 
 
 def _tensors(found: Sequence[Dump]) -> Tensors:
@@ -281,10 +284,13 @@ def _alone(path: Path) -> Dump:
         message = f"{path} is not there; give a trace's folder or a {fitting[0].name} file"
         raise TraceError(message)
     file = path.resolve()  # the user named it, and caches of checkpoints are full of links
+    unread: dict[str, str] = {}
     for each in fitting:
         dump = each.read(file.parent, [file.name])
-        if dump is not None and _hold_tensor(dump.records):
+        if dump is None:
+            continue
+        if _hold_tensor(dump.records):
             return replace(dump, records=unique(without_file(dump.records), path))
-    unread = [f"{name} {reason}" for name, reason in dump.unread.items()] if dump is not None else []
-    message = f"{path} holds no tensor; {count_of(unread) or 'nothing in it can be read'}"
+        unread |= dump.unread
+    message = f"{path} holds no tensor{_why(unread)}"
     raise TraceError(message)

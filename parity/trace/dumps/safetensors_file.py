@@ -20,7 +20,6 @@ import msgspec
 import numpy as np
 
 from parity import reading
-from parity.dtypes import storage
 from parity.errors import TraceError
 from parity.trace.dumps.dump import Dump, Format, beside, place
 from parity.trace.dumps.float8 import WIDENED, widened
@@ -48,6 +47,8 @@ _TYPES: Final = {
 }  # fmt: skip
 _PACKED: Final = {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
 """Types that numpy has no name for."""
+
+_READ: Final = _TYPES | dict.fromkeys(_PACKED, WIDENED)
 
 
 class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -146,10 +147,10 @@ class _Reader:
             message = f"{where} is no safetensors file: its header is damaged ({error})"
             raise TraceError(message) from error
         for tensor, entry in entries.items():
-            if entry.dtype in _TYPES or entry.dtype in _PACKED:
+            if entry.dtype in _READ:
                 self.records.append(self._record(name, tensor, entry, 8 + length, size))
             else:
-                self.unread[f"{name}: {tensor}"] = f"is {entry.dtype}; read are {', '.join((*_TYPES, *_PACKED))}"
+                self.unread[f"{name}: {tensor}"] = f"is {entry.dtype}; read are {', '.join(_READ)}"
 
     def _record(self, name: str, tensor: str, entry: _Entry, start: int, size: int) -> Record:
         """Return the record of one tensor; the tensors' bytes begin at `start` of the file."""
@@ -159,13 +160,14 @@ class _Reader:
             address=address,
             stage=stage,
             shape=entry.shape,
-            dtype=_TYPES.get(entry.dtype, WIDENED),
+            dtype=_READ[entry.dtype],
             shard=name,
             native=tensor,
         )
+        packed = _PACKED.get(entry.dtype)
         needed = checked_size(record, where)
-        if entry.dtype in _PACKED:
-            needed //= storage(WIDENED).itemsize
+        if packed is not None:
+            needed = math.prod(entry.shape)
         first, end = entry.data_offsets
         if not 0 <= first <= end <= size - start or end - first != needed:
             message = (
@@ -173,8 +175,8 @@ class _Reader:
                 f"needs {needed}"
             )
             raise TraceError(message)
-        if entry.dtype in _PACKED:
-            self.packed[name, tensor] = _PACKED[entry.dtype], start + first
+        if packed is not None:
+            self.packed[name, tensor] = packed, start + first
             return record
         return msgspec.structs.replace(record, offset=start + first if needed else None)
 

@@ -298,8 +298,10 @@ class _Reader:
     def _add(self, archive: _Archive, file: str, name: str, value: Any) -> None:
         """Make the record of one value, or note why there is none."""
         own = name.removeprefix(_WRAPPING)
-        native = f"{file}/{own}" if own else file
-        address, stage = place(beside(file, own) if own else file.rpartition(".")[0])
+        native, path = file, file.rpartition(".")[0]
+        if own:
+            native, path = f"{file}/{own}", beside(file, own)
+        address, stage = place(path)
         record = Record(address=address, stage=stage, shard=file, native=native)
         if isinstance(value, Tensor):
             self._add_tensor(archive, record, value)

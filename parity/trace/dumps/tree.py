@@ -34,6 +34,9 @@ _OF_MAC: Final = b"\0\5\26\7"
 """How a file `._NAME` begins in which macOS keeps the attributes of NAME."""
 
 _LOOKED_AT: Final = 1 << 12
+_LINE: Final = re.compile(rb"^[^\S\n]*[^\s#].*$", re.MULTILINE)
+"""A line that says something and is no comment."""
+
 _NUMBERS: Final = re.compile(rb"(?:[-+0-9.,;()\s]|[eEjJ]|nan|inf)+", re.IGNORECASE)
 """A line of which `numpy.loadtxt` might make numbers."""
 
@@ -106,11 +109,7 @@ def _sort(folder: Path, entry: os.DirEntry[str], prefix: str, found: Tree) -> st
 
 def _is_text(name: str) -> bool:
     """Tell whether a name can be written down."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return name.encode("utf-8", "ignore").decode() == name
 
 
 def _is_left_behind(folder: Path, name: str) -> bool:
@@ -124,8 +123,8 @@ def is_note(folder: Path, name: str) -> bool:
     if not name.lower().endswith(_NOTES):
         return False
     start = _start(folder, name)
-    lines = [line for line in start.splitlines() if line.strip() and not line.startswith(b"#")]
-    numbers = [line for line in lines if _NUMBERS.fullmatch(line)]
+    lines = _LINE.findall(start)
+    numbers = list(filter(_NUMBERS.fullmatch, lines))
     return 2 * len(numbers) <= len(lines) and b"\0" not in start
 
 
