@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from parity.compare.plan import Job, Kind
+    from parity.distance.tensor import Array
     from parity.result import Verdict
     from parity.trace import Record, RunReader
 
@@ -261,4 +262,24 @@ def _measure_one(job: Job, *, compiled: bool) -> Found:
     """Measure one pair by itself."""
     if is_exact(job.expected.dtype, job.candidate.dtype):
         return measure_exact(*tensors(job))
-    return measure(*tensors(job), compiled=compiled)
+    if job.size < fast.WORTH:
+        return measure(*tensors(job), compiled=compiled)
+    return _measure_borrowed(job, compiled=compiled)
+
+
+def _measure_borrowed(job: Job, *, compiled: bool) -> Found:
+    """Measure a large pair, whose tensors are compared with their digests on the way."""
+    borrowed = [job.expected_run.borrow(job.address), job.run.candidate.borrow(job.address)]
+    types = [job.expected.dtype, job.candidate.dtype]
+    if job.working is not None and job.run.working is not None:
+        borrowed.append(job.run.working.borrow(job.address))
+        types.append(job.working.dtype)
+
+    def watch(stretches: Sequence[Array]) -> None:
+        for tensor, stretch in zip(borrowed, stretches, strict=True):
+            tensor.see(stretch)
+
+    found = measure(*map(Tensor, [each.array for each in borrowed], types), compiled=compiled, watch=watch)
+    for tensor in borrowed:
+        tensor.settle()
+    return found

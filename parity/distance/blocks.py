@@ -26,7 +26,7 @@ from parity.dtypes import widen
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from parity.distance.tensor import Array
+    from parity.distance.tensor import Array, Watch
 
 __all__ = [
     "BLOCK",
@@ -86,10 +86,11 @@ def scratch() -> Scratch:
     return _local.scratch
 
 
-def blocks(arrays: Sequence[Array], size: int = BLOCK) -> Iterator[tuple[Array, ...]]:
+def blocks(arrays: Sequence[Array], size: int = BLOCK, watch: Watch | None = None) -> Iterator[tuple[Array, ...]]:
     """Yield the same stretch of every array, flat and in native byte order, at most `size` elements.
 
-    Arrays that lie contiguous in native order are sliced without a copy; others go through a buffer.
+    Arrays that lie contiguous in native order are sliced without a copy, and `watch` hears the slices; others go through
+    a buffer, unheard.
     """
     if all(array.flags.c_contiguous and array.dtype.isnative for array in arrays):
         flat = [array.reshape(-1) for array in arrays]
@@ -97,7 +98,10 @@ def blocks(arrays: Sequence[Array], size: int = BLOCK) -> Iterator[tuple[Array, 
         for start in range(0, end, size):
             stop = min(start + size, end)
             reading.note(start, stop)
-            yield tuple([array[start:stop] for array in flat])
+            group = tuple([array[start:stop] for array in flat])
+            if watch is not None:
+                watch(group)
+            yield group
     else:
         yield from _buffered(arrays, size)
 
@@ -119,10 +123,10 @@ def _buffered(arrays: Sequence[Array], size: int) -> Iterator[tuple[Array, ...]]
             yield (chunk,)  # numpy leaves out the tuple around one array
 
 
-def blocks_of(tensors: Sequence[Tensor], size: int) -> Iterator[list[Tensor]]:
+def blocks_of(tensors: Sequence[Tensor], size: int, watch: Watch | None = None) -> Iterator[list[Tensor]]:
     """Yield the same stretch of every tensor, as `blocks` does of arrays."""
     names = [tensor.dtype for tensor in tensors]
-    for group in blocks([tensor.array for tensor in tensors], size):
+    for group in blocks([tensor.array for tensor in tensors], size, watch):
         yield list(map(Tensor, group, names))
 
 

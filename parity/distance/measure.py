@@ -36,7 +36,7 @@ from parity.dtypes import storage, widen
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from parity.distance.tensor import Array, Tensor
+    from parity.distance.tensor import Array, Tensor, Watch
 
 __all__ = ["measure"]
 
@@ -46,7 +46,14 @@ _HIDES: Final = 32.0  # what a float16 infinity, widened to 2**16, is at least a
 _COMPILED_BLOCK: Final = 1 << 19
 
 
-def measure(expected: Tensor, candidate: Tensor, working: Tensor | None = None, *, compiled: bool = False) -> Distances:
+def measure(
+    expected: Tensor,
+    candidate: Tensor,
+    working: Tensor | None = None,
+    *,
+    compiled: bool = False,
+    watch: Watch | None = None,
+) -> Distances:
     """Measure a pair of floating tensors of one shape, with at least one element; both real or both complex.
 
     Args:
@@ -54,51 +61,53 @@ def measure(expected: Tensor, candidate: Tensor, working: Tensor | None = None, 
         candidate: What it is.
         working: The reference's own tensor in its working type, measured against `expected` in the same pass.
         compiled: Whether a large pair goes through the compiled loops, where numba is installed.
+        watch: Hears the stretches of the tensors as they are measured: all of them, unless one is not finite or cannot
+            be sliced.
     """
     tensors = present(expected, candidate, working)
     if expected.dtype.startswith("complex"):
         return careful(*tensors)
     kernels = kernels_for(*tensors, compiled=compiled)
     with np.errstate(all="ignore"):
-        total = _sum_up(tensors, kernels)
+        total = _sum_up(tensors, kernels, watch)
     if total.is_safe:
         return total
     return careful(*tensors)
 
 
-def _sum_up(tensors: tuple[Tensor, ...], kernels: Any | None) -> Distances:
+def _sum_up(tensors: tuple[Tensor, ...], kernels: Any | None, watch: Watch | None) -> Distances:
     """Add up what the blocks of real tensors hold, until one is not finite: such tensors `careful` reads anew."""
     total = NOTHING
-    for part in _parts(tensors, kernels):
+    for part in _parts(tensors, kernels, watch):
         total += part
         if not part.is_finite:
             break
     return total
 
 
-def _parts(tensors: tuple[Tensor, ...], kernels: Any | None) -> Iterator[Distances]:
+def _parts(tensors: tuple[Tensor, ...], kernels: Any | None, watch: Watch | None) -> Iterator[Distances]:
     """Choose a way through real tensors."""
     if kernels is not None:
-        return _compiled(kernels.LOOPS[len(tensors)], tensors)
+        return _compiled(kernels.LOOPS[len(tensors)], tensors, watch)
     expected, candidate, *working = tensors
     if working or not {expected.dtype, candidate.dtype} <= NARROW:
-        return _double(tensors)
-    return _single(expected, candidate)
+        return _double(tensors, watch)
+    return _single(expected, candidate, watch)
 
 
-def _compiled(loop: Any, tensors: tuple[Tensor, ...]) -> Iterator[Distances]:
+def _compiled(loop: Any, tensors: tuple[Tensor, ...], watch: Watch | None) -> Iterator[Distances]:
     """Measure by a compiled loop."""
     arrays = [raw(tensor.array, tensor.dtype) for tensor in tensors]
-    for group in blocks(arrays, _COMPILED_BLOCK):
+    for group in blocks(arrays, _COMPILED_BLOCK, watch):
         kept = loop(*group)
         yield Distances.of(group[0].size, [Moments(*each) for each in kept])
 
 
-def _single(expected: Tensor, candidate: Tensor) -> Iterator[Distances]:
+def _single(expected: Tensor, candidate: Tensor, watch: Watch | None) -> Iterator[Distances]:
     """Measure in float32."""
     room = scratch()
     are_bfloat16 = expected.dtype == candidate.dtype == "bfloat16"
-    for x_block, c_block in blocks((expected.array, candidate.array)):
+    for x_block, c_block in blocks((expected.array, candidate.array), watch=watch):
         largest = _largest(x_block, expected.dtype, room)
         if are_bfloat16 and _lie_in_words(x_block, c_block):
             x, c = load32_unordered(x_block, room.single[0]), load32_unordered(c_block, room.single[1])
@@ -133,10 +142,10 @@ def _largest(block: Array, name: str, room: Scratch) -> float:
     return float(widen(np.array([bits], np.uint16).view(storage(name)), name)[0])
 
 
-def _double(tensors: tuple[Tensor, ...]) -> Iterator[Distances]:
+def _double(tensors: tuple[Tensor, ...], watch: Watch | None) -> Iterator[Distances]:
     """Measure in float64."""
     room = scratch().double
-    for first, *others in blocks_of(tensors, BLOCK64):
+    for first, *others in blocks_of(tensors, BLOCK64, watch):
         x = load64(first.array, first.dtype, room[0])
         found = [_of_magnitudes(x, room[3])]
         for other, buffer in zip(others, room[1:], strict=False):

@@ -10,17 +10,18 @@ Many small tensors of one type lie end to end in one flat `Tensor`, and a `Layou
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-__all__ = ["Array", "Layout", "Tensor", "present"]
+__all__ = ["Array", "Layout", "Tensor", "Watch", "present"]
 
 Array: TypeAlias = NDArray[Any]
+
+Watch: TypeAlias = Callable[[Sequence[Array]], None]
+"""Hears the next stretch of every array, once it is read and before it is worked on: while it is in the cache."""
 
 
 class Tensor(NamedTuple):

@@ -13,6 +13,7 @@ It is xxh3-128 over the ASCII text `TYPE[D0,D1,…]` and then the elements in C 
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["canonical", "digest", "digest_of_case", "mark", "marks", "storage_of"]
+__all__ = ["RunningMark", "canonical", "digest", "digest_of_case", "mark", "marks", "storage_of"]
 
 _storage = lru_cache(maxsize=None)(storage)
 _COPIED_BELOW = 1 << 12
@@ -71,15 +72,33 @@ def mark(array: NDArray[Any], name: str) -> str:
     head = _head(name, array.shape)
     if array.nbytes <= _COPIED_BELOW:
         return xxhash.xxh3_128_hexdigest(head + array.tobytes())
-    hasher = xxhash.xxh3_128(head)
+    running = RunningMark(name, array.shape)
     flat = array.reshape(-1)
     # A stretch at a time, so that of a mapped file only a stretch counts as memory of the process.
     reading, step = Reading([flat]), _STRETCH_BYTES // array.itemsize
     for start in range(0, flat.size, step):
         stop = min(start + step, flat.size)
         reading.note(start, stop)
-        hasher.update(flat[start:stop].data)
-    return hasher.hexdigest()
+        running.update(flat[start:stop])
+    return running.hexdigest()
+
+
+class RunningMark:
+    """The digest of a tensor whose elements come in stretches."""
+
+    def __init__(self, name: str, shape: tuple[int, ...]) -> None:
+        """Begin with none."""
+        self._hasher = xxhash.xxh3_128(_head(name, shape))
+        self.missing = math.prod(shape)
+
+    def update(self, stretch: NDArray[Any]) -> None:
+        """Take the next elements, in their storage form."""
+        self._hasher.update(stretch.data)
+        self.missing -= stretch.size
+
+    def hexdigest(self) -> str:
+        """Return the digest, once no element is missing."""
+        return self._hasher.hexdigest()
 
 
 def marks(flat: NDArray[Any], name: str, shapes: Sequence[tuple[int, ...]], ends: Sequence[int]) -> list[str]:

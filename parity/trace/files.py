@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from parity.trace.schema import Record
 
-__all__ = ["Content", "Files", "Opener", "Tensors"]
+__all__ = ["Borrowed", "Content", "Files", "Opener", "Tensors"]
 
 _SMALL_FILE: Final = 1 << 16
 
@@ -40,6 +40,20 @@ Content: TypeAlias = mmap.mmap | bytes
 
 Opener: TypeAlias = Callable[["Record", "Files"], "NDArray[Any]"]
 """Returns the tensor of a record without an offset; TraceError where its bytes are not what the record says."""
+
+
+class Borrowed:
+    """A tensor for somebody who reads all of it, a stretch at a time, and says so: what is to be checked is checked so."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        """Lend an array of which nothing is to be checked."""
+        self.array = array
+
+    def see(self, stretch: NDArray[Any]) -> None:
+        """Hear the next elements."""
+
+    def settle(self) -> None:
+        """End the check, of what was not heard too; TraceError where it fails."""
 
 
 class Tensors(ABC):
@@ -51,6 +65,10 @@ class Tensors(ABC):
     @abstractmethod
     def read(self, record: Record) -> NDArray[Any]:
         """Return the elements of a tensor's record; TraceError where they cannot be read. Safe in several threads."""
+
+    def borrow(self, record: Record) -> Borrowed:
+        """Return a tensor whose check, where it has one, may wait until it has been read."""
+        return Borrowed(self.read(record))
 
     def joined(self, records: Sequence[Record], sizes: NDArray[np.intp]) -> NDArray[Any]:
         """Return the elements of tensors of one type, none empty, end to end; `sizes` says how many each has."""

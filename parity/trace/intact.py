@@ -2,7 +2,9 @@
 
 Whoever reads does it, in his thread: a comparison, a replay that is given recorded inputs, a diagnosis, a picture of the
 report. What two records share is compared once. A large tensor is read a stretch at a time (`parity.trace.digests`), so
-memory stays bounded; many small ones that are read end to end are compared where they lie.
+memory stays bounded; many small ones that are read end to end are compared where they lie. Who reads all of a large one
+anyway, stretch by stretch, borrows it: its digest is worked out of each stretch while that is in the cache, which costs a
+third of reading it once more.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from parity.errors import TraceError
-from parity.trace.digests import mark, marks
-from parity.trace.files import Tensors
+from parity.trace.digests import RunningMark, mark, marks
+from parity.trace.files import Borrowed, Tensors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +26,26 @@ if TYPE_CHECKING:
     from parity.trace.schema import Record
 
 __all__ = ["Intact"]
+
+
+class _Unchecked(Borrowed):
+    """A tensor whose digest is worked out of the stretches that are heard, or of all of it where some are not."""
+
+    def __init__(self, array: NDArray[Any], record: Record, owner: Intact) -> None:
+        """Begin before the first stretch."""
+        super().__init__(array)
+        self._record = record
+        self._owner = owner
+        self._seen = RunningMark(record.dtype, record.shape)
+
+    def see(self, stretch: NDArray[Any]) -> None:
+        """Hear the next elements."""
+        self._seen.update(stretch)
+
+    def settle(self) -> None:
+        """Compare; TraceError where the bytes are not the recorded ones."""
+        found = mark(self.array, self._record.dtype) if self._seen.missing else self._seen.hexdigest()
+        self._owner.settle(self._record, found)
 
 
 class Intact(Tensors):
@@ -45,10 +67,8 @@ class Intact(Tensors):
             TraceError: they cannot be read, or are not the recorded ones.
         """
         array = self._tensors.read(record)
-        bytes_of = record.shard, record.offset, record.digest, record.dtype, record.shape
-        if bytes_of not in self._intact:
-            self._compare(record, mark(array, record.dtype))
-            self._intact.add(bytes_of)
+        if self._key(record) not in self._intact:
+            self.settle(record, mark(array, record.dtype))
         return array
 
     def joined(self, records: Sequence[Record], sizes: NDArray[np.intp]) -> NDArray[Any]:
@@ -67,6 +87,31 @@ class Intact(Tensors):
                     self._compare(record, each)
             self._small.update(zip(numbers, records, strict=True))
         return flat
+
+    def borrow(self, record: Record) -> Borrowed:
+        """Return a tensor that is compared with its digest once it is settled.
+
+        Raises:
+            TraceError: its elements cannot be read.
+        """
+        array = self._tensors.read(record)
+        if self._key(record) in self._intact:
+            return Borrowed(array)
+        return _Unchecked(array, record, self)
+
+    def settle(self, record: Record, found: str) -> None:
+        """Note that a tensor is the recorded one.
+
+        Raises:
+            TraceError: it has another digest.
+        """
+        self._compare(record, found)
+        self._intact.add(self._key(record))
+
+    @staticmethod
+    def _key(record: Record) -> tuple[object, ...]:
+        """Return what two records share that stand for the same bytes of the same tensor."""
+        return record.shard, record.offset, record.digest, record.dtype, record.shape
 
     def _compare(self, record: Record, found: str) -> None:
         """Refuse bytes that have another digest than the recorded ones."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from parity.address import Address
-    from parity.trace.files import Tensors
+    from parity.trace.files import Borrowed, Tensors
     from parity.trace.schema import Record, RunInfo
 
 __all__ = ["RunReader", "read_records"]
@@ -103,13 +103,21 @@ class RunReader:
             AddressError: the address is not recorded.
             TraceError: a plain value is recorded there, or the bytes cannot be read or are not the recorded ones.
         """
+        return self._tensors.read(self._tensor_record(address))
+
+    def _tensor_record(self, address: str | Address) -> Record:
+        """Return the record of a tensor."""
         record = self._by_address.get(address) if type(address) is str else None
         if record is None:
             record = self.record(address)
         if record.kind != "tensor":
             message = f"{self._folder}: {record.address!r} is the value {record.value!r}; read it with value()"
             raise TraceError(message)
-        return self._tensors.read(record)
+        return record
+
+    def borrow(self, address: str) -> Borrowed:
+        """Return a tensor for somebody who reads all of it anyway, and settles it then; other than that as `tensor`."""
+        return self._tensors.borrow(self._tensor_record(address))
 
     def wide(self, address: str | Address) -> NDArray[Any]:
         """Return a tensor as float64, exactly.

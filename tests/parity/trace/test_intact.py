@@ -106,6 +106,38 @@ def test_each_distinct_tensor_is_looked_at_once(tmp_path):
         tensors.joined(records[2:5], sizes[2:5])
 
 
+def stretches(array):
+    """An array in three parts."""
+    return array[:2], array[2:3], array[3:]
+
+
+def test_a_borrowed_tensor_is_compared_by_what_is_seen_of_it(folder):
+    run = Trace.open(folder).run("float32")
+    for address in ("unet.b.14:output", DAMAGED):
+        borrowed = run.borrow(address)
+        for stretch in stretches(borrowed.array):
+            borrowed.see(stretch)
+        if address == DAMAGED:
+            with pytest.raises(TraceError, match=f"'{DAMAGED}' is damaged or was changed"):
+                borrowed.settle()
+        else:
+            borrowed.settle()
+
+
+@pytest.mark.parametrize("seen", [0, 1, 2])
+def test_what_was_not_seen_of_a_borrowed_tensor_is_read_in_the_end(folder, seen):
+    run = Trace.open(folder).run("float32")
+    for address in ("unet.b.14:output", DAMAGED):
+        borrowed = run.borrow(address)
+        for stretch in stretches(borrowed.array)[:seen]:
+            borrowed.see(stretch)
+        if address == DAMAGED:
+            with pytest.raises(TraceError, match=f"'{DAMAGED}' is damaged or was changed"):
+                borrowed.settle()
+        else:
+            borrowed.settle()
+
+
 def test_a_large_mapped_tensor_is_compared_in_bounded_memory_by_several_threads(tmp_path):
     writer = TraceWriter(tmp_path / "t", manifest())
     array = np.arange(1 << 22, dtype=np.float32)
