@@ -10,7 +10,7 @@ A predicate that no pair can fail, however wrong it is, is refused, and so is on
 
 >>> Predicate.parse("rel_l2 >= 0")
 Traceback (most recent call last):
-parity.errors.ToleranceError: 'rel_l2 >= 0' holds however wrong a pair is (at rel_l2 1e+30, too); give what it may be at most, such as rel_l2 <= 1e-3 and max_abs <= 0.1
+parity.errors.ToleranceError: 'rel_l2 >= 0' holds however wrong a pair is; give what it may be at most, such as rel_l2 <= 1e-3 and max_abs <= 0.1
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import product
 from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
+
+import numpy as np
 
 from parity.errors import ToleranceError, nearest
 from parity.result import MEASURES
@@ -90,19 +94,15 @@ def _check_can_fail(text: str, test: Test, bounds: Bounds) -> None:
     Raises:
         ToleranceError: it is one.
     """
-    tried: dict[str, list[float]] = {}
-    errors: list[str] = []
-    for name, numbers in bounds.items():
-        worst = BOUNDABLE[name].worst
-        if worst is None:
-            tried[name] = _around(name, numbers)
-        else:
-            tried[name] = [worst]
-            errors.append(f"{name} {worst:g}")
-    if all(map(test, _combined(tried))):
-        example = ", ".join(errors) or "any error"
-        message = f"{text!r} holds however wrong a pair is (at {example}, too); give what it may be at most, such as {_EXAMPLE}"
+    if all(map(test, _combined({name: _worst(name, numbers) for name, numbers in bounds.items()}))):
+        message = f"{text!r} holds however wrong a pair is; give what it may be at most, such as {_EXAMPLE}"
         raise ToleranceError(message)
+
+
+def _worst(name: str, numbers: Iterable[float]) -> list[float]:
+    """Return what a measure is of a pair that is wrong beyond doubt; all that it may be, where it says nothing of errors."""
+    worst = BOUNDABLE[name].worst
+    return _around(name, numbers) if worst is None else [worst]
 
 
 def _check_can_hold(text: str, test: Test, bounds: Bounds) -> None:
@@ -122,16 +122,23 @@ def _check_can_hold(text: str, test: Test, bounds: Bounds) -> None:
 def _around(name: str, numbers: Iterable[float]) -> list[float]:
     """Return values of a measure that tell all comparisons with these numbers apart: each, its neighbours, the ends."""
     known = BOUNDABLE[name]
-    tried = {known.lowest, known.highest}
-    for number in numbers:
-        tried |= {number, math.nextafter(number, -math.inf), math.nextafter(number, math.inf)}
-    return sorted(value for value in tried if known.lowest <= value <= known.highest)
+    ends = [known.lowest, known.highest]
+    given = np.array(list(numbers))
+    below = np.nextafter(given, -math.inf)
+    above = np.nextafter(given, math.inf)
+    tried = np.concatenate([ends, given, below, above])
+    found: list[float] = np.unique(np.clip(tried, *ends)).tolist()
+    return found
 
 
 def _combined(values: Mapping[str, Iterable[float]]) -> Iterator[Values]:
-    """Yield every choice of one value for each measure."""
-    for chosen in product(*values.values()):
-        yield dict(zip(values, chosen, strict=True))
+    """Return every choice of one value for each measure."""
+    return map(partial(_named, list(values)), product(*values.values()))
+
+
+def _named(names: Iterable[str], values: Iterable[float]) -> Values:
+    """Return values by the names of their measures."""
+    return dict(zip(names, values, strict=True))
 
 
 class _Term(NamedTuple):
@@ -217,13 +224,9 @@ class _Reader:
 
     def _finite(self, number: float) -> float:
         """Return a number that a measure can have."""
-        try:
-            found = float(number)
-        except OverflowError:
-            found = math.inf
-        if math.isinf(found):
+        if abs(number) > sys.float_info.max:
             self._refuse(f"compares with infinity, which no limit is; write for example {_EXAMPLE}")
-        return found
+        return float(number)
 
     def _refuse(self, why: str) -> NoReturn:
         """Raise for the text."""

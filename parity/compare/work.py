@@ -66,7 +66,7 @@ class Tensors(NamedTuple):
 
     expected: Tensor
     candidate: Tensor
-    working: Tensor | None
+    working: Tensor | None = None
 
 
 def _obstacle(job: Job) -> Obstacle | None:
@@ -250,12 +250,15 @@ def _flat(run: RunReader, records: Sequence[Record], layout: Layout) -> Tensor:
 
 def tensors(job: Job) -> Tensors:
     """Read the tensors of a job."""
-    expected = Tensor(job.expected_run.tensor(job.address), job.expected.dtype)
-    candidate = Tensor(job.run.candidate.tensor(job.address), job.candidate.dtype)
-    working = None
+    return Tensors(*[Tensor(run.tensor(record.address), record.dtype) for run, record in _held(job)])
+
+
+def _held(job: Job) -> list[tuple[RunReader, Record]]:
+    """Return the records of a job's tensors, and the runs that hold them."""
+    held = [(job.expected_run, job.expected), (job.run.candidate, job.candidate)]
     if job.working is not None and job.run.working is not None:
-        working = Tensor(job.run.working.tensor(job.address), job.working.dtype)
-    return Tensors(expected, candidate, working)
+        held.append((job.run.working, job.working))
+    return held
 
 
 def _measure_one(job: Job, *, compiled: bool) -> Found:
@@ -269,11 +272,9 @@ def _measure_one(job: Job, *, compiled: bool) -> Found:
 
 def _measure_borrowed(job: Job, *, compiled: bool) -> Found:
     """Measure a large pair, whose tensors are compared with their digests on the way."""
-    borrowed = [job.expected_run.borrow(job.address), job.run.candidate.borrow(job.address)]
-    types = [job.expected.dtype, job.candidate.dtype]
-    if job.working is not None and job.run.working is not None:
-        borrowed.append(job.run.working.borrow(job.address))
-        types.append(job.working.dtype)
+    held = _held(job)
+    borrowed = [run.borrow(record.address) for run, record in held]
+    types = [record.dtype for _, record in held]
 
     def watch(stretches: Sequence[Array]) -> None:
         for tensor, stretch in zip(borrowed, stretches, strict=True):

@@ -71,9 +71,7 @@ def test_minus_signs_and_what_python_would_run_are_read_as_numbers_or_refused() 
     ],
 )  # fmt: skip
 def test_what_no_pair_can_fail_is_refused(text: str) -> None:
-    with pytest.raises(
-        ToleranceError, match=r"holds however wrong a pair is \(at .*, too\); give what it may be at most"
-    ):
+    with pytest.raises(ToleranceError, match="holds however wrong a pair is; give what it may be at most"):
         Predicate.parse(text)
 
 
