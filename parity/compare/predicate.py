@@ -122,12 +122,11 @@ def _check_can_hold(text: str, test: Test, bounds: Bounds) -> None:
 def _around(name: str, numbers: Iterable[float]) -> list[float]:
     """Return values of a measure that tell all comparisons with these numbers apart: each, its neighbours, the ends."""
     known = BOUNDABLE[name]
-    ends = [known.lowest, known.highest]
     given = np.array(list(numbers))
     below = np.nextafter(given, -math.inf)
     above = np.nextafter(given, math.inf)
-    tried = np.concatenate([ends, given, below, above])
-    found: list[float] = np.unique(np.clip(tried, *ends)).tolist()
+    tried = np.concatenate([[known.lowest, known.highest], given, below, above])
+    found: list[float] = np.unique(np.clip(tried, known.lowest, known.highest)).tolist()
     return found
 
 
