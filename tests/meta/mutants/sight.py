@@ -156,13 +156,13 @@ class Sight:
         self._watched = watched
 
     def of(self, file: str, line: int, most_s: float = math.inf) -> list[str]:
-        """Return the tests that can see a line, those in the file's own tests first, then the quickest.
+        """Return the tests that can see a line: the file's own first, then its folder's, the quickest first.
 
         Beyond `most_s` seconds of them together the rest is left out.
         """
         seen = self._watched.lines.get(file, {})
         tests = {*seen.get(line, ()), *seen.get(0, ())} or set().union(*seen.values()) or self._of_folder(file)
-        ranked = sorted(tests, key=lambda test: (not _mirrors(test, file), self.seconds(test)))
+        ranked = sorted(tests, key=lambda test: (_distance(test, file), self.seconds(test)))
         spent = list(accumulate(map(self.seconds, ranked)))
         return [test for test, until in zip(ranked, spent, strict=True) if until <= most_s]
 
@@ -181,7 +181,10 @@ class Sight:
         return sum(map(self.seconds, tests))
 
 
-def _mirrors(test: str, file: str) -> bool:
-    """Tell whether a test stands in the file that a module has for its tests."""
+def _distance(test: str, file: str) -> int:
+    """Return how near a test is to a module: 0 in the file of its name, 1 in its folder's files, 2 elsewhere."""
     path = Path(file)
-    return test.startswith(f"tests/{path.parent.as_posix()}/test_{path.stem.rstrip('_')}.py::")
+    folder = f"tests/{path.parent.as_posix()}/"
+    if test.startswith(f"{folder}test_{path.stem.rstrip('_')}.py::"):
+        return 0
+    return 1 if test.startswith(folder) else 2

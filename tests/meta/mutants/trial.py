@@ -37,7 +37,7 @@ OPTIONS: Final = (
     "-W",
     "ignore::pytest.PytestAssertRewriteWarning",
 )
-AT_FIRST: Final = 25
+AT_FIRST: Final = 10
 """How many tests are run by themselves before the others; most changes are noticed by them."""
 _SURVIVED: Final = 0
 NOT_DONE: Final = 70
