@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from parity.align import Alignment, transform, transformed
+from parity.align import Alignment, Calls, transform, transformed
 from parity.errors import AlignmentError
 from parity.trace import Row
+from tests.parity.compare.traces import manifest, write
 
 KNOWN = ["unet.a", "unet.b", "unet.act"]
 
@@ -106,3 +107,67 @@ def test_calls_correspond_one_to_one_where_the_row_names_none():
 def test_a_table_that_does_not_fit_is_an_error(rows, not_compared, words):
     with pytest.raises(AlignmentError, match=words):
         Alignment(rows, not_compared, KNOWN)
+
+
+def test_a_row_is_found_by_the_call_that_it_names():
+    rows = [row("unet.act", "one", call=0), row("unet.act", "two", call=1), row("unet.a", "any", native_call=2)]
+    alignment = Alignment(rows, {"unet.b": "identity"}, KNOWN)
+    assert [[each.native for each in alignment.for_path("unet.act", call)] for call in (None, 0, 1, 2)] == [
+        ["one"], ["one"], ["two"], [],
+    ]  # fmt: skip
+    assert [alignment.yields("any", call) for call in (0, 1)] == [[], []]
+    assert alignment.yields("any", 2) == [(rows[2], 2)]
+    assert alignment.yields("two", 5) == [(rows[1], 1)]
+    assert alignment.for_path("unet.b", 0) == []
+
+
+@pytest.mark.parametrize("options", [{"replay": "whole"}, {"function": True}])
+def test_a_row_that_replays_the_whole_path_comes_first(options):
+    part, whole = row("unet.a", "part"), row("unet.a", "whole", **options)
+    for rows in ([part, whole], [whole, part]):
+        assert [each.native for each in Alignment(rows, {}, KNOWN).for_path("unet.a", None)] == ["whole", "part"]
+
+
+def test_cells_are_tapped_once_each_and_functions_are_not():
+    rows = [row("unet.a", "x"), row("unet.b", "x", take="input.0"), row("unet.act", "f", function=True)]
+    alignment = Alignment(rows, {}, KNOWN)
+    assert alignment.natives == ["x"]
+    assert (alignment.takes_input("x"), alignment.takes_input("f")) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [("nchw-to-tokens", 3), ("tokens-to-nchw", 2), ("sequence-first", 2), ("slice:0/1", 1), ("reshape", 0)],
+)
+def test_a_layout_needs_so_many_axes(name, least):
+    assert transformed(name, (2,) * least, (2,) * least) is not None
+    if least:
+        with pytest.raises(AlignmentError, match="has no layout transform"):
+            transformed(name, (2,) * (least - 1), (2,) * least)
+
+
+def test_tokens_of_several_axes_become_an_image_and_back():
+    volume = np.arange(2 * 3 * 4 * 5 * 6).reshape(2, 3, 4, 5, 6)
+    tokens = transform("nchw-to-tokens", volume, ())
+    assert np.array_equal(tokens, np.moveaxis(volume.reshape(2, 3, 120), 1, 2))
+    assert np.array_equal(transform("tokens-to-nchw", tokens, volume.shape), volume)
+
+
+def test_the_calls_of_a_reference_are_numbered_where_there_are_several(tmp_path):
+    addresses = [
+        "unet.act@step=0,call=0:output",
+        "unet.act@step=0,call=1:output",
+        "unet.act@step=1:output",
+        "unet.a@step=0:input.x",
+        "unet.a@step=0:output",
+    ]
+    trace = write(
+        tmp_path / "r", manifest("reference"), {"float64": ("run", "float64", {name: np.ones(2) for name in addresses})}
+    )
+    calls = Calls(trace.run("float64"))
+    assert calls.order == [("unet.act", 0, 0), ("unet.act", 0, 1), ("unet.act", 1, None), ("unet.a", 0, None)]
+    assert [calls.key("unet.act", 0, 1), calls.key("unet.act", 1, 0), calls.key("unet.a", 0, 0)] == calls.order[1:]
+    assert calls.ports("unet.a", 0, None) == ["input.x", "output"]
+    assert calls.ports("unet.a", 1, None) == []
+    assert ("unet.act", 1, None) in calls
+    assert ("unet.act", 1, 0) not in calls
