@@ -43,12 +43,19 @@ def held(reference: Trace, candidates: Sequence[Trace], asked: Contents | None) 
         return Holding(asked, "--as says so")
     for trace in candidates:
         if trace.holding.contents != reference.holding.contents:
-            told = [f"{each.folder} as {each.holding.contents} ({each.holding.reason})" for each in (reference, trace)]
-            message = (
-                f"{' and '.join(told)} cannot be compared; say --as weights or --as activations, or give the other file"
-            )
-            raise TraceError(message)
+            raise _unlike(reference, trace)
     return reference.holding
+
+
+def _unlike(first: Trace, second: Trace) -> TraceError:
+    """Return the error of a file of weights beside a trace of activations."""
+    told = [f"{each.folder} as {each.holding.contents} ({each.holding.reason})" for each in (first, second)]
+    way_out = "say --as weights or --as activations, or give the other file"
+    if not (first.plain and second.plain):
+        way_out = (
+            "`parity replay … --weights FILE` has a candidate load a file, and its weights are audited with its runs"
+        )
+    return TraceError(f"{' and '.join(told)} cannot be compared; {way_out}")
 
 
 def refuse_rules(rules: Sequence[object]) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from parity.address import component_of
+from parity.changes import variant_of
 from parity.diagnose.evidence import ABSENT
 from parity.diagnose.hypothesis import FITTED, PROVEN, Hypothesis
 from parity.digests import ROUNDINGS
@@ -28,11 +29,7 @@ __all__ = [
     "transposed",
 ]
 
-_TRANSPOSES: Final[dict[Change, str]] = {
-    "transpose": "transpose",
-    "transpose01": "transpose of its first two axes",
-    "transpose23": "transpose of its last two axes",
-}
+_TRANSPOSES: Final[tuple[Change, ...]] = ("transpose", "transpose01", "transpose23")
 _FLIPS: Final[dict[Change, int]] = {"flip0": 0, "flip1": 1, "flip2": 2, "flip3": 3}
 
 
@@ -67,12 +64,12 @@ def missing(weight: Weight) -> Iterator[Hypothesis]:
 
 def transposed(weight: Weight) -> Iterator[Hypothesis]:
     """Two axes are exchanged."""
-    for change, words in _TRANSPOSES.items():
+    for change in _TRANSPOSES:
         if weight.equals(change):
             yield Hypothesis(
                 confidence=PROVEN,
                 evidence=(
-                    f"the candidate's weight{weight.aside} equals the reference's {words}, exactly (digest {weight.digest})",
+                    f"the candidate's weight{weight.aside} {_words(change)}, exactly (digest {weight.digest})",
                     f"shape {list(weight.reference.shape)}: square, so no shape check could see it",
                 ),
                 repair=f"transpose {weight.native} once more when the checkpoint is made (weight = weight.T)",
@@ -84,13 +81,18 @@ def flipped(weight: Weight) -> Iterator[Hypothesis]:
     """One axis runs backwards."""
     for change, axis in _FLIPS.items():
         if weight.equals(change):
-            said = f"the candidate's weight{weight.aside} equals the reference's flipped along axis {axis}, exactly"
+            said = f"the candidate's weight{weight.aside} {_words(change)}, exactly"
             yield Hypothesis(
                 confidence=PROVEN,
                 evidence=(said,),
                 repair=f"do not flip axis {axis} of {weight.native}",
                 edits=(WeightEdit(address=weight.pair.address, change=change),),
             )
+
+
+def _words(change: Change) -> str:
+    """Return how an audit says it."""
+    return variant_of(f"{change}/own").words
 
 
 def rounded(weight: Weight) -> Iterator[Hypothesis]:
@@ -117,9 +119,11 @@ def another_parameter(weight: Weight) -> Iterator[Hypothesis]:
 
 
 def different(weight: Weight) -> Iterator[Hypothesis]:
-    """Nothing is known but that the value differs."""
+    """The value differs in a way that no other cause is, or in no known way."""
     detail = weight.pair.detail
     said = f"the candidate's weight{weight.aside} differs from the reference's in value; the kind is unknown: {detail}"
+    if weight.pair.change not in {"", "different"}:
+        said = f"the candidate's weight{weight.aside} differs from the reference's in value: {detail}"
     yield Hypothesis(
         confidence=PROVEN,
         evidence=(said,),

@@ -214,6 +214,8 @@ def test_weights_and_activations_are_not_compared(tmp_path):
     with pytest.raises(TraceError, match=r"a.safetensors as weights .* and .*b.safetensors as activations .*--as"):
         compare(first, [second])
     trace = recorded(tmp_path / "r")
+    with pytest.raises(TraceError, match=r"a recording holds .* cannot be compared; `parity replay … --weights FILE`"):
+        compare(trace, [first])
     with pytest.raises(TraceError, match="is a recording, whose weights are audited"):
         compare(trace, [replayed(tmp_path / "c", trace)], contents="weights")
 

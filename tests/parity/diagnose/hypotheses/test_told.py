@@ -281,15 +281,15 @@ def test_what_a_formula_does_not_explain_to_rounding_is_unknown(tmp_path, error,
 
 FORMS = {
     "transpose/own": ("transposed-weight", "transpose", "equals the reference's transpose, exactly"),
-    "transpose01/own": ("transposed-weight", "transpose01", "equals the reference's transpose of its first two axes"),
-    "transpose23/own": ("transposed-weight", "transpose23", "equals the reference's transpose of its last two axes"),
+    "transpose01/own": ("transposed-weight", "transpose01", "equals the reference's with axes 0 and 1 exchanged"),
+    "transpose23/own": ("transposed-weight", "transpose23", "equals the reference's with axes 2 and 3 exchanged"),
     "flip0/own": ("flipped-weight", "flip0", "equals the reference's flipped along axis 0, exactly"),
     "flip1/own": ("flipped-weight", "flip1", "equals the reference's flipped along axis 1, exactly"),
     "flip2/own": ("flipped-weight", "flip2", "equals the reference's flipped along axis 2, exactly"),
     "flip3/own": ("flipped-weight", "flip3", "equals the reference's flipped along axis 3, exactly"),
     "identity/float16": ("half-precision-weight", "", "equals the reference's rounded to float16, exactly"),
     "identity/bfloat16": ("half-precision-weight", "", "equals the reference's rounded to bfloat16, exactly"),
-    "transpose/float16": ("different-weight", "", "the kind is unknown"),
+    "transpose/float16": ("different-weight", "", "in value: equals the reference's transpose, rounded to float16"),
 }
 
 
