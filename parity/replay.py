@@ -80,7 +80,8 @@ class Request:
         model: The weights that the case names: a diffusers folder or a single file.
         config: The YAML configuration of a single file; None for a folder.
         weights: The candidate's own checkpoint; None: the candidate converts `model` itself, into `folder`.
-        folder: Where the candidate's trace is written; a checkpoint that the candidate makes itself is its `weights.ckpt`.
+        folder: Where the candidate's trace is written; what the candidate makes of the model when it is built may lie there too, a
+            checkpoint as `weights.ckpt`.
         dtype: The type to build the model in.
         device: `CPU` or `Ascend`.
         manifest: The reference's manifest.
@@ -452,6 +453,7 @@ def _replay(
             continue
         progress(f"load {dtype}", 0, 1)
         system = candidate.build(request)
+        writer.note_made()
         _check_platform(out, writer.manifest, system)
         replayer.prepare(system)
         if dtype == dtypes[0]:

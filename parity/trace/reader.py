@@ -106,7 +106,7 @@ class Trace:
             manifest = read_manifest(folder)
             _check_complete(folder, manifest, allow_incomplete=allow_incomplete)
             runs = _runs(folder, manifest)
-            trace = cls(folder, manifest, runs, plain=False, unread=_left_over(folder, runs.values()))
+            trace = cls(folder, manifest, runs, plain=False, unread=_left_over(folder, manifest, runs.values()))
         else:
             dump = read_foreign(folder)
             manifest, run = as_run(dump, folder.name)
@@ -224,8 +224,8 @@ def _runs(folder: Path, manifest: Manifest) -> dict[str, RunReader]:
     return runs
 
 
-def _left_over(folder: Path, runs: Iterable[RunReader]) -> dict[str, str]:
-    """Return what lies in a trace's folder and no record names, but its own files and those that hold no tensor."""
+def _left_over(folder: Path, manifest: Manifest, runs: Iterable[RunReader]) -> dict[str, str]:
+    """Return what lies in a trace's folder and neither manifest nor record names, but notes and what is never named."""
     tree = tree_of(folder, own=("manifest.json",))
     named = set()
     for run in runs:
@@ -235,7 +235,12 @@ def _left_over(folder: Path, runs: Iterable[RunReader]) -> dict[str, str]:
         is_known = name in named or _OF_TRACE.fullmatch(name) or disk.is_partial(folder / name)
         if not is_known and not is_note(folder, name):
             tree.unread[name] = "is named by no record of the trace"
-    return tree.unread
+    return {name: reason for name, reason in tree.unread.items() if not _is_made(name, manifest.made)}
+
+
+def _is_made(name: str, made: Sequence[str]) -> bool:
+    """Tell whether a candidate has made a file, or a folder that it lies in."""
+    return name in made or f"{name.partition('/')[0]}/" in made
 
 
 def _check_complete(folder: Path, manifest: Manifest, *, allow_incomplete: bool) -> None:

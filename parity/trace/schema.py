@@ -159,6 +159,7 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     `buffers` are tensors of the reference's modules that a candidate need not load, since it may make them itself: counters,
     position ids, tables.
     `status` is `replayable` once all that a replay needs is there, while the reference's other runs are recorded.
+    `made` names what else lies in the folder: what a candidate made of the model when it was built, folders with `/` at the end.
     `refused` holds the edits (JSON) that a replay with repairs that are not strict left out, and why.
     `origin` is the digest of the trace that this one was packed from. `digest` is the file's own
     (parity.trace.manifest), empty in memory.
@@ -190,6 +191,7 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     reference_digest: str | None = None
     command: list[str] = []
     refused: dict[str, str] = {}
+    made: tuple[str, ...] = ()
     wall_s: float = 0.0
     origin: str | None = None
     digest: str = ""

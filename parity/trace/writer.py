@@ -38,7 +38,7 @@ __all__ = ["TraceWriter", "check_same", "check_unused", "is_unfinished", "place"
 
 _MEBIBYTE: Final = 1 << 20
 _SAME: Final = ("side", "name", "case_digest", "policy", "store", "conditions")
-_TAKEN_OVER: Final = ("runs", "weights", "attributes", "provenance", "floors", "refused", "wall_s")
+_TAKEN_OVER: Final = ("runs", "weights", "attributes", "provenance", "floors", "refused", "wall_s", "made")
 
 
 @contextmanager
@@ -291,6 +291,16 @@ class TraceWriter:
         except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
             message = f"{path} cannot be written: the manifest is not JSON that reads back: {error}"
             raise TraceError(message) from error
+
+    def note_made(self) -> None:
+        """Keep in the manifest what lies in the folder beside the trace: what a candidate has made for itself."""
+        known = {"manifest.json", *self.manifest.runs, *self.manifest.made}
+        for name in _others(self.folder):
+            if name in known or f"{name}/" in known:
+                continue
+            is_folder = (self.folder / name).is_dir()
+            self.manifest.made += (f"{name}/" if is_folder else name,)
+        self.save_manifest()
 
     def replayable(self) -> None:
         """Say that all a replay needs is there: candidates may begin while more runs are recorded."""

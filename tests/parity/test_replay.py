@@ -574,6 +574,24 @@ def test_a_candidate_that_cannot_be_built_leaves_no_folder_in_the_way(program, t
     assert not (tmp_path / "out").exists()
 
 
+def test_what_a_candidate_makes_of_the_model_is_known_and_anything_else_in_its_folder_is_not(program, tmp_path):
+    class Copying(NumpyCandidate):
+        def build(self, request):
+            (request.folder / "model" / "unet").mkdir(parents=True, exist_ok=True)
+            (request.folder / "model" / "unet" / "w.safetensors").write_bytes(b"converted")
+            if not (request.folder / "vocabulary.pkl").exists():
+                (request.folder / "model" / "config.json").symlink_to(tmp_path)
+            (request.folder / "vocabulary.pkl").write_bytes(b"words")
+            return super().build(request)
+
+    trace = replayed(program, tmp_path / "out", port=Copying())
+    assert (trace.manifest.made, trace.unread) == (("model/", "vocabulary.pkl"), {})
+    (tmp_path / "out" / "more.npy").write_bytes(b"x")
+    (tmp_path / "out" / "float99").mkdir()
+    (tmp_path / "out" / "float99" / "vocabulary.pkl").write_bytes(b"x")
+    assert sorted(Trace.open(tmp_path / "out").unread) == ["float99/vocabulary.pkl", "more.npy"]
+
+
 # a replay that starts while its trace is recorded
 
 

@@ -77,7 +77,7 @@ def test_runs_are_handed_out_all_of_them_or_those_of_some_modes(tmp_path):
 def test_a_folder_that_is_no_trace_is_refused(tmp_path):
     with pytest.raises(TraceError, match="missing is not a folder"):
         Trace.open(tmp_path / "missing")
-    with pytest.raises(TraceError, match=r"has neither manifest.json nor .npy files"):
+    with pytest.raises(TraceError, match=r"has neither manifest.json nor .ckpt files of MindSpore, .npy files"):
         Trace.open(tmp_path)
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(TraceError, match=r"manifest.json is no manifest of a trace: .*`side`"):
