@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from itertools import combinations, islice, permutations
+from itertools import chain, combinations, islice, permutations
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -117,11 +117,11 @@ def _mirrored(original: Array, other: Array) -> Arrangement | None:
     """Find several axes that run backwards at once, as those of a kernel that is turned by half."""
     if original.shape != other.shape:
         return None
-    flat = other.reshape(-1)
-    for count in range(_FEW, original.ndim + 1):
-        for axes in combinations(range(original.ndim), count):
-            if _reads_as(np.flip(original, axes), flat):
-                return Arrangement("flipped", f"flipped along axes {_listed(axes)}")
+    flat, axes = other.reshape(-1), range(original.ndim)
+    several = chain.from_iterable(combinations(axes, count) for count in axes[1:])
+    for mirrored in (*several, tuple(axes)):
+        if len(mirrored) > 1 and _reads_as(np.flip(original, mirrored), flat):
+            return Arrangement("flipped", f"flipped along axes {_listed(mirrored)}")
     return None
 
 

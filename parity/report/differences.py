@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from parity.report.grouping import grouped
-from parity.report.verdicts import FAILING, excess, shown
-from parity.report.words import count, joined, number, some, visible
+from parity.report.verdicts import excess, shown
+from parity.report.words import after, count, joined, number, some, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +25,7 @@ _OTHERWISE: Final = {
 }
 _ORDER: Final = ("INCOMPARABLE", "MISMATCH", "undecided", "MISSING", "UNEXPECTED")
 _KINDS: Final = {
+    "": "not comparable",
     "initial": "still initial",
     "another tensor": "another tensor's values",
     "elements": "different in some elements",
@@ -42,39 +45,51 @@ def taken_as(result: Result) -> str:
 
 def of_weights(result: Result) -> str:
     """Return how many weights are equal, and what became of the others, in one line."""
-    shared = [pair for pair in result.pairs if pair.verdict not in {"MISSING", "UNEXPECTED"}]
-    wrong = [pair for pair in shared if pair.verdict in FAILING]
-    retyped = sum("mixed-dtype" in pair.flags for pair in shared)
-    equal = joined(
-        f"{count(len(shared) - len(wrong), 'weight')} equal", some(retyped, "of them stored in another type")
-    )
-    differ = f"{len(wrong):,} of {count(len(shared), 'weight')} differ" if wrong else equal
-    found = [pair for pair in result.pairs if pair.verdict == "MISSING"]
-    renamed = sum(pair.change == "another tensor" for pair in found)
+    verdicts = Counter(map(attrgetter("verdict"), result.pairs))
+    flags = Counter(chain.from_iterable(map(attrgetter("flags"), result.pairs)))
+    wrong = list(filter(_differs, result.pairs))
+    missing, unexpected = verdicts["MISSING"], verdicts["UNEXPECTED"]
+    both = count(len(result.pairs) - missing - unexpected, "weight")
+    told = joined(f"{both} equal", some(flags["mixed-dtype"], "of them stored in another type"))
+    if wrong:
+        told = f"{len(wrong):,} of {both} differ"
     one_sided = joined(
-        some(len(found), "missing"),
-        some(renamed, "of them there under another name"),
-        some(sum(pair.verdict == "UNEXPECTED" for pair in result.pairs), "unexpected"),
+        some(missing, "missing"),
+        some(sum(map(_is_renamed, result.pairs)), "of them there under another name"),
+        some(unexpected, "unexpected"),
     )
-    return joined(differ, *_kinds(wrong), one_sided, by="; ")
+    return joined(told, *_kinds(wrong), one_sided, by="; ")
+
+
+def _differs(pair: Pair) -> bool:
+    """Tell whether both sides have a weight, and it differs."""
+    return pair.verdict in {"MISMATCH", "INCOMPARABLE"}
+
+
+def _is_renamed(pair: Pair) -> bool:
+    """Tell whether the candidate has the values of a weight that it lacks."""
+    return pair.verdict == "MISSING" and pair.change == "another tensor"
 
 
 def _kinds(wrong: Iterable[Pair]) -> Iterator[str]:
     """Yield what became of weights, and of how many, the most frequent first."""
     kinds = grouped(wrong, key=attrgetter("change"))
-    for kind, pairs in sorted(kinds.items(), key=lambda item: -len(item[1])):
-        details = {pair.detail for pair in pairs}
-        words = details.pop() if len(details) == 1 else _KINDS.get(kind, kind or "not comparable")
-        amount = f" ({len(pairs):,})" if len(pairs) > 1 else ""
-        yield f"{visible(words)}{amount}{_range(pairs)}"
+    for kind in sorted(kinds, key=lambda kind: -len(kinds[kind])):
+        pairs = kinds[kind]
+        words = {pair.detail for pair in pairs}
+        if len(words) > 1:
+            words = {_KINDS.get(kind, kind)}
+        amount = f" ({len(pairs):,})".removesuffix(" (1)")
+        yield f"{visible(words.pop())}{amount}{_range(pairs)}"
 
 
 def _range(pairs: Sequence[Pair]) -> str:
     """Return the smallest and the largest distance of weights that changed a little."""
-    found = [float(pair.rel_l2) for pair in pairs if pair.change == "update" and pair.rel_l2 is not None]
-    if not found:
+    distances = sorted(float(pair.rel_l2 or 0) for pair in pairs)
+    if pairs[0].change != "update":
         return ""
-    return f", rel_l2 {' to '.join(dict.fromkeys(map(number, (min(found), max(found)))))}"
+    ends = dict.fromkeys([number(distances[0]), number(distances[-1])])
+    return f", rel_l2 {' to '.join(ends)}"
 
 
 def differences(result: Result) -> list[str]:
@@ -99,4 +114,4 @@ def _gravity(pair: Pair) -> tuple[int, float, int]:
 
 def _told(pair: Pair) -> str:
     """Return how far off a pair is, and what is known of it."""
-    return joined(f"rel_l2 {number(pair.rel_l2)}" if pair.rel_l2 is not None else "", visible(pair.detail), by=", ")
+    return joined(after("rel_l2 ", number(pair.rel_l2, nothing="")), visible(pair.detail))

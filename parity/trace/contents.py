@@ -54,19 +54,24 @@ class Holding(NamedTuple):
 
 def holding(records: Sequence[Record], tool: str) -> Holding:
     """Return what files of a tool hold, by the names of their tensors and of the files."""
-    tensors = [record for record in records if record.kind == "tensor"]
+    addresses = [record.address for record in records if record.kind == "tensor"]
+    files = {record.shard or "": None for record in records}
+    calls = list(filter(_is_of_call, addresses))
+    parameters = list(filter(is_parameter, map(_name_of, addresses)))
+    checkpoints = list(filter(_CHECKPOINT.fullmatch, files))
     if tool in _RECORDERS:
         return Holding("activations", f"{tool} saves what a run makes")
-    for record in tensors:
-        if _is_of_call(record.address):
-            return Holding("activations", f"{record.address} is of a call")
-    named = [record for record in tensors if is_parameter(_name_of(record.address))]
-    are_checkpoints = _CHECKPOINTS.issuperset(tool.split(", "))
-    if named and (are_checkpoints or len(named) == len(tensors)):
-        return Holding("weights", f"{_name_of(named[0].address)} is a parameter's name")
-    for record in tensors:
-        if are_checkpoints and _CHECKPOINT.fullmatch(record.shard or ""):
-            return Holding("weights", f"{record.shard} is a checkpoint's name")
+    if calls:
+        return Holding("activations", f"{calls[0]} is of a call")
+    if tool not in _CHECKPOINTS:
+        # Anybody uses these formats for anything, so one name of a parameter says nothing of the others.
+        checkpoints = []
+        if len(parameters) < len(addresses):
+            parameters = []
+    if parameters:
+        return Holding("weights", f"{parameters[0]} is a parameter's name")
+    if checkpoints:
+        return Holding("weights", f"{checkpoints[0]} is a checkpoint's name")
     return Holding("activations", "no name is a parameter's")
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from parity.errors import TraceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from parity.trace.reader import Trace
 
@@ -26,26 +26,28 @@ def check_sides(reference: Trace, candidates: Sequence[Trace], command: str = "c
     Raises:
         TraceError: two are one folder or file, or the first is the trace of a candidate.
     """
-    given = [reference]
-    for trace in candidates:
-        for other in given:
-            _check_apart(other.folder, trace.folder)
-        given.append(trace)
+    given = [reference, *candidates]
+    for pair in combinations(given, 2):
+        _check_apart(*pair)
     if not _is_of_candidate(reference):
         return
-    recorded = next((trace for trace in candidates if not trace.plain and not _is_of_candidate(trace)), None)
-    first = "REFERENCE" if recorded is None else str(recorded.folder)
-    others = " ".join(str(trace.folder) for trace in given if trace is not recorded)
-    message = f"{reference.folder} is the trace of a candidate, and the reference's comes first; `parity {command} {first} {others}`"
+    recordings = [str(trace.folder) for trace in candidates if trace.manifest.side == "reference" and not trace.plain]
+    first, *_ = (*recordings, "REFERENCE")
+    others = [str(trace.folder) for trace in given if str(trace.folder) != first]
+    message = (
+        f"{reference.folder} is the trace of a candidate, and the reference's comes first; "
+        f"`parity {command} {first} {' '.join(others)}`"
+    )
     raise TraceError(message)
 
 
-def _check_apart(first: Path, second: Path) -> None:
+def _check_apart(trace: Trace, other: Trace) -> None:
     """Refuse two names of one folder or file.
 
     Raises:
         TraceError: they are.
     """
+    first, second = trace.folder, other.folder
     try:
         is_same = first.samefile(second)
     except OSError:
