@@ -209,7 +209,7 @@ class OwnCall:
                 precision=Precision(dtype=_type_name(pipeline.unet.dtype)),
             )
             case = msgspec.convert(msgspec.to_builtins(case), Case)
-        except (ValueError, msgspec.ValidationError) as error:
+        except (TypeError, ValueError) as error:
             message = f"the call is no case: {error}"
             raise CaseError(message) from error
         check(pipeline.scheduler, case.sampling)

@@ -167,6 +167,11 @@ def test_a_scheduler_whose_settings_have_no_formula_is_refused_before_anything_r
         ({"prompt": None}, "no prompt"),
         ({"output_type": "latent"}, "output_type='latent'"),
         ({"height": 36}, "multiple of 8"),
+        ({"guidance_scale": float("nan")}, "sampling.guidance is nan; it must be 0 to 1,000"),
+        ({"guidance_scale": float("inf")}, "sampling.guidance is inf"),
+        ({"guidance_scale": None}, "the call is no case: "),
+        ({"num_inference_steps": 0}, "sampling.steps is 0"),
+        ({"crops_coords_top_left": (-1, 0)}, "size.crop is -1"),
         ({"callback_on_step_end": ignore}, "callback_on_step_end="),
     ],
 )
