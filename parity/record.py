@@ -44,6 +44,7 @@ from parity.trace import (
     write_injection,
 )
 from parity.trace.digests import digest_of_case
+from parity.trace.injection import seals_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -240,7 +241,7 @@ def _record(resolved: Resolved, reference: Reference, out: str | Path, options: 
     recorder = _Recorder(system, writer, wanted, tell, counted)
     outcome = recorder.working_run(working)
     if outcome.latents is not None:
-        write_injection(out, outcome.latents, outcome.noise)
+        writer.manifest.injection = seals_of(write_injection(out, outcome.latents, outcome.noise))
     recorder.describe(twin=options.twin)
     writer.replayable()
     if options.twin:

@@ -13,18 +13,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
+import xxhash
 
 from parity import disk
 from parity.errors import TraceError
-from parity.trace.names import open_inside
+from parity.trace.names import open_inside, read_inside
 from parity.trace.npy import read_header
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
-__all__ = ["Injection", "read_injection", "write_injection"]
+__all__ = ["Injection", "intact_file", "read_injection", "seals_of", "write_injection"]
 
 _CHANNELS: Final = 4
+_MOST_BYTES: Final = 1 << 31
 _DIMENSIONS: Final = 4
 _LATENTS: Final = "init_latent"
 _NOISE: Final = "init_noise_scheduler"
@@ -67,6 +71,28 @@ def _save(path: Path, array: NDArray[Any]) -> Path:
     with disk.writing(path) as file:
         np.save(file, array, allow_pickle=False)
     return path
+
+
+def seals_of(paths: Iterable[Path]) -> dict[str, str]:
+    """Return the digest of each injection file by its name, as a manifest keeps them."""
+    return {path.name: xxhash.xxh3_128_hexdigest(path.read_bytes()) for path in paths}
+
+
+def intact_file(folder: Path, name: str, wanted: str) -> bytes:
+    """Return the bytes of an injection file.
+
+    Raises:
+        TraceError: it is not there, or its digest is another one than `wanted`.
+    """
+    data = read_inside(folder, name, _MOST_BYTES)
+    found = xxhash.xxh3_128_hexdigest(data)
+    if found != wanted:
+        message = (
+            f"{folder / name} is damaged or was changed: its digest is {found}; expected {wanted}; take a whole copy, or "
+            "record it again"
+        )
+        raise TraceError(message)
+    return data
 
 
 def read_injection(folder: str | Path) -> Injection:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from parity import disk
 from parity.address import pattern
 from parity.errors import TraceError
+from parity.trace.injection import intact_file
 from parity.trace.manifest import read_manifest
-from parity.trace.names import open_inside
 from parity.trace.reader import Trace
 from parity.trace.records import restored_value
 from parity.trace.schema import Manifest
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
     from parity.trace.schema import Record
 
 __all__ = ["pack"]
-
-_INJECTION: Final = re.compile(r"init_(latent|noise_scheduler)(_[0-9]{4})?\.npy")
 
 
 def pack(trace: Trace, only: str, out: str | Path) -> Trace:
@@ -65,7 +61,7 @@ def pack(trace: Trace, only: str, out: str | Path) -> Trace:
                 for record in records:
                     _copy(run, record, target)
         if not trace.plain:
-            _copy_injection(trace.folder, out)
+            _copy_injection(trace, out)
         writer.finish()
     return Trace.open(out)
 
@@ -78,12 +74,10 @@ def _is_half_a_pack(out: Path, origin: str) -> bool:
     return before.status != "complete" and before.origin == origin
 
 
-def _copy_injection(folder: Path, out: Path) -> None:
+def _copy_injection(trace: Trace, out: Path) -> None:
     """Copy the injection files of a trace."""
-    for entry in sorted(folder.iterdir()):
-        if _INJECTION.fullmatch(entry.name):
-            with os.fdopen(open_inside(folder, entry.name), "rb") as file:
-                disk.write(out / entry.name, file.read())
+    for name, wanted in trace.manifest.injection.items():
+        disk.write(out / name, intact_file(trace.folder, name, wanted))
 
 
 def _copy(run: RunReader, record: Record, target: RunWriter) -> None:

@@ -24,6 +24,7 @@ from parity.trace.digests import digest
 from parity.trace.dumps.dump import as_run
 from parity.trace.dumps.recognise import read_foreign
 from parity.trace.dumps.tree import is_note, tree_of
+from parity.trace.injection import intact_file
 from parity.trace.intact import Intact
 from parity.trace.manifest import read_manifest
 from parity.trace.run_reader import RunReader, read_records
@@ -189,7 +190,7 @@ class Trace:
         """Read every distinct tensor, and so compare it with its digest unless that was done before.
 
         Raises:
-            TraceError: the first one whose bytes are not the recorded ones.
+            TraceError: the first one, or the first injection file, whose bytes are not the recorded ones.
         """
         records = tensors = size = 0
         for run in self._runs.values():
@@ -200,6 +201,8 @@ class Trace:
                     distinct.setdefault(_bytes_of(record), record)
             tensors += len(distinct)
             size += sum(run.tensor(record.address).nbytes for record in distinct.values())
+        for name, wanted in self.manifest.injection.items():
+            intact_file(self.folder, name, wanted)
         return Verified(runs=len(self._runs), records=records, tensors=tensors, size_bytes=size)
 
 

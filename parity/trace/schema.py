@@ -155,6 +155,7 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     `components` has the stage of each component, `functions` the modules that a named function runs: what the reference
     declares (parity.components).
+    `injection` has the digest of each injection file (xxh3-128 of its bytes).
     `conditions` says what else must be the same for an interrupted trace to be continued, by name.
     `buffers` are tensors of the reference's modules that a candidate need not load, since it may make them itself: counters,
     position ids, tables.
@@ -171,6 +172,7 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     status: Literal["recording", "replayable", "complete"] = "recording"
     case: dict[str, Any]
     case_digest: str
+    injection: dict[str, str] = {}
     conditions: dict[str, str] = {}
     sources: dict[str, str] = {}
     provenance: dict[str, Any] = {}

@@ -16,7 +16,7 @@ from parity.cli import app
 from parity.compare import compare, judge
 from parity.errors import InputError, TraceError
 from parity.replay import Options, replay
-from parity.trace import Trace
+from parity.trace import Trace, pack
 from tests.parity.numpy_candidate import candidate
 from tests.parity.trace.helpers import resealed
 
@@ -149,6 +149,16 @@ def test_an_altered_input_is_not_injected(folders, alter, tmp_path):
             Options(modes=("free",), dtypes=("float64",)),
             lambda *_: None,
         )
+
+
+def test_an_altered_injection_file_is_found_and_does_not_travel(folders, alter, tmp_path):
+    trace = Trace.open(folders["reference"])
+    name = random.Random(0).choice(list(trace.manifest.injection))
+    alter("reference", name, lambda data: data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(TraceError, match=rf"{name} is damaged or was changed"):
+        Trace.open(folders["reference"], verify=True)
+    with pytest.raises(TraceError, match=rf"{name} is damaged or was changed"):
+        pack(trace, ".*", tmp_path / "out")
 
 
 def test_an_altered_tensor_is_not_shown(folders, alter):

@@ -7,14 +7,18 @@ import pytest
 
 from parity.errors import AddressError, TraceError
 from parity.trace import Record, Trace, TraceWriter, estimate, is_unfinished, pack, packing, write_injection
+from parity.trace.injection import seals_of
 
-from .helpers import STORES, contents, manifest, same, write
+from .helpers import STORES, contents, manifest, resealed, same, write
 
 
 @pytest.mark.parametrize("store", STORES)
 def test_packing_keeps_what_matches_and_the_identity(tmp_path, store):
-    trace = Trace.open(write(tmp_path / "t", store, runs=("float32", "float64")))
-    write_injection(tmp_path / "t", np.zeros((1, 4, 2, 2), np.float32), np.zeros((2, 1, 4, 2, 2), np.float32))
+    write(tmp_path / "t", store, runs=("float32", "float64"))
+    noise = np.zeros((2, 1, 4, 2, 2), np.float32)
+    files = seals_of(write_injection(tmp_path / "t", noise[0], noise))
+    resealed(tmp_path / "t", lambda content: content.update(injection=files))
+    trace = Trace.open(tmp_path / "t")
     packed = pack(trace, r"unet\.(conv_in|nan).*|scheduler\.step.*", tmp_path / "p")
     assert packed.digest == trace.digest
     assert packed.manifest.origin == trace.digest
