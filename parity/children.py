@@ -25,28 +25,40 @@ __all__ = ["INTERRUPTED", "ending", "run", "start", "stop", "watch_parent"]
 
 INTERRUPTED: Final = 130
 """The exit code of who was asked to end: by Ctrl-C, SIGTERM or SIGHUP."""
+_STDERR: Final = 2
 _GRACE_S: Final = 10.0  # to close files in; what is recorded survives a kill too
 _LOOK_S: Final = 0.2
 
 
-def start(
-    arguments: Sequence[str], *, module: str = "parity.cli.child", stderr: int | None = None
+def start(arguments: Sequence[str], *, heard: bool = False) -> subprocess.Popen[str]:
+    """Start a command of this program that has no data for stdout.
+
+    Whatever a library writes there goes where progress and errors go: to stderr or, where it shall be `heard`, into the
+    pipe `stdout` of the process.
+    """
+    if heard:
+        return _started("parity.cli.child", arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return _started("parity.cli.child", arguments, stdout=_STDERR)
+
+
+def _started(
+    module: str, arguments: Sequence[str], *, stdout: int | None = None, stderr: int | None = None
 ) -> subprocess.Popen[str]:
-    """Start a command of this program, or another module of it; its arguments come after the parent's process id."""
+    """Start a module of this program; its arguments come after the parent's process id."""
     command = [sys.executable, "-m", module, str(os.getpid()), *arguments]
     return subprocess.Popen(  # noqa: S603 - our own program
-        command, stdin=subprocess.DEVNULL, stderr=stderr, text=True, process_group=0
+        command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, text=True, process_group=0
     )
 
 
-def run(arguments: Sequence[str], *, module: str = "parity.cli.child") -> None:
-    """Do a command of this program in a process of its own.
+def run(arguments: Sequence[str], *, module: str | None = None) -> None:
+    """Do a command of this program in a process of its own, or another module of it, which may write to stdout.
 
     Raises:
         ChildError: it failed.
         KeyboardInterrupt: it was interrupted.
     """
-    process = start(arguments, module=module)
+    process = start(arguments) if module is None else _started(module, arguments)
     try:
         code = process.wait()
     except BaseException:

@@ -7,7 +7,6 @@ cores are done in about half the time when each stays on its own.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import threading
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from parity import children
 from parity.errors import ChildError
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator, Sequence
 
 __all__ = ["Child", "finish", "start", "start_beside", "stop"]
@@ -33,8 +33,8 @@ class Child(NamedTuple):
 
 
 def start(command: Sequence[str], *, core: int | None = None, heard: bool = False) -> Child:
-    """Start a command of this program, on one core if it is given; its stderr is ours, or waits to be `heard`."""
-    process = children.start(command, stderr=subprocess.PIPE if heard else None)
+    """Start a command of this program, on one core if it is given; what it says goes to our stderr, or waits to be `heard`."""
+    process = children.start(command, heard=heard)
     if core is not None:
         os.sched_setaffinity(process.pid, {core})
     return Child(command, process)
@@ -84,8 +84,8 @@ def _heard(started: Sequence[Child]) -> Iterator[None]:
     said: set[str] = set()
     speakers = []
     for child in started:
-        if child.process.stderr is not None:
-            speakers.append(threading.Thread(target=_pass_on, args=(child.process.stderr, said), daemon=True))
+        if child.process.stdout is not None:
+            speakers.append(threading.Thread(target=_pass_on, args=(child.process.stdout, said), daemon=True))
             speakers[-1].start()
     yield
     for speaker in speakers:

@@ -1,4 +1,4 @@
-"""Sides that say when their process has come to them and then wait until it ends; as `MODULE:ATTR` of a command."""
+"""Sides that wait until their process ends, or behave badly in other ways; as `MODULE:ATTR` of a command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import signal
 import sys
 import time
 
-__all__ = ["candidate", "deaf", "killed", "reference"]
+from tests.parity.numpy_candidate import NumpyCandidate
+
+__all__ = ["candidate", "deaf", "killed", "loud", "reference"]
 
 
 def sleep(*_, **__):
@@ -45,6 +47,19 @@ class Deaf(Side):
             raise SystemError(message) from None
 
 
+class Loud(NumpyCandidate):
+    """The port in numpy, with a library that writes to stdout."""
+
+    name = "loud"
+
+    def build(self, request):
+        """Say so twice, once as a library in C does, and load the weights."""
+        sys.stdout.write("a library says so\n")
+        os.write(1, b"a library says so\n")
+        return super().build(request)
+
+
 reference = candidate = Side()
 killed = Killed()
 deaf = Deaf()
+loud = Loud()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -56,9 +57,12 @@ def test_a_replay_that_fails_while_the_trace_is_recorded_leaves_the_whole_trace_
     assert [line for line in done.stderr.splitlines() if line.startswith("error: ") and "somewhere" in line]
     assert f"{done.folder} keeps what is complete; the same command with --resume goes on from there" in done.stderr
     assert Trace.open(done.folder / "reference", verify=True).runs == ("float32",)
-    again = run_parity(done.folder, "run", case, *SIDES, *ONE, "--resume", "--out", done.folder)
+    loud = ("--candidate", "tests.parity.cli.sleeping:loud")
+    again = run_parity(done.folder, "run", case, *SIDES[:2], *loud, *ONE, "--resume", "--json", "--out", done.folder)
     assert "recorded already" in again.stderr
     assert (again.code, results.read(done.folder).verdict) == (0, "MATCH"), again.stderr
+    assert json.loads(again.stdout)["verdict"] == "MATCH"
+    assert again.stderr.count("a library says so") == 2
 
 
 def test_a_run_that_begins_anew_removes_the_traces_of_the_one_before_and_nothing_else(tmp_path):
