@@ -6,7 +6,8 @@ the candidate. Therefore a floor ends at a multiple of the modelled error of one
 (`parity.compare.limits.MODEL`), and where the reference's own error is beyond it the reference is at fault.
 
 - A module in the layer replay starts from inputs that both runs share: one operator errs as modelled; of several inside
-  each other the errors add up as independent ones do, to the largest of them times the root of their number.
+  each other the errors add up as independent ones do, to the largest of them times the root of their number. What is
+  computed between them may raise it further: the softmax of large scores makes of one ulp of a half type many.
 - In the step and the free replay `DEPTH` more: what came before is in it too.
 - Where one operator subtracts large numbers, or takes the sine of some, its error is relative to what it was given: the
   recorded inputs are read where its output is beyond its ceiling, and a few ulp of the largest of them raise it. In the
@@ -32,7 +33,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from parity.address import is_input, path_of, place_of, step_of
 from parity.compare.floor import SMALLEST, Floor, coarser, ulp
-from parity.compare.limits import DEPTH, MODEL, MODEL_ULPS, REACH_ULPS, REFERENCE_FACTOR
+from parity.compare.limits import BETWEEN_PARTS, DEPTH, MODEL, MODEL_ULPS, REACH_ULPS, REFERENCE_FACTOR
 from parity.distance.measure import measure
 from parity.distance.sums import Distances
 from parity.distance.tensor import Tensor
@@ -50,6 +51,7 @@ __all__ = ["Ceiling", "Model", "ceilings", "working_type"]
 
 _COARSE_PRODUCTS: Final = {"tf32": "float16", "hf32": "float16"}
 """Policies of a float32 run whose products keep no more digits than a half type does, and that type."""
+_ALONE: Final = (REFERENCE_FACTOR, REFERENCE_FACTOR)
 _ACCUMULATED: Final = {"float16": "float32", "bfloat16": "float32"}
 """The type in which an operator adds up numbers of a half type."""
 
@@ -61,6 +63,7 @@ class Model(NamedTuple):
         dtype: The type whose rounding it is.
         rms, max: Of the whole, and of one element.
         reach: Of both, relative to what a tensor was made from.
+        factors: How many times that is still rounding, of the whole and of one element.
         words: What makes such an error, as a person reads it.
     """
 
@@ -68,28 +71,31 @@ class Model(NamedTuple):
     rms: float
     max: float
     reach: float
+    factors: tuple[float, float]
     words: str
 
     @staticmethod
     @cache
     def of(dtype: str) -> Model:
         """Return what one operator errs by."""
-        return Model(dtype, *MODEL[dtype], REACH_ULPS * eps(_ACCUMULATED.get(dtype, dtype)), f"one operator in {dtype}")
+        reach = REACH_ULPS * eps(_ACCUMULATED.get(dtype, dtype))
+        return Model(dtype, *MODEL[dtype], reach, _ALONE, f"one operator in {dtype}")
 
     @staticmethod
     @cache
     def of_run(dtype: str) -> Model:
         """Return what a run may err by whose operators do so, in which errors are handed on from module to module."""
         rms, peak = MODEL[dtype]
-        return Model(dtype, DEPTH * rms, DEPTH * peak, REACH_ULPS * eps(dtype), f"a whole run in {dtype}")
+        reach = REACH_ULPS * eps(dtype)
+        return Model(dtype, DEPTH * rms, DEPTH * peak, reach, _ALONE, f"a whole run in {dtype}")
 
     def ceiling(self, found: Distances, reach: float = 0.0) -> Floor:
         """Return the ceiling of a tensor's floor; `reach` is the rms of what it was made from, where that counts."""
         least = max(MODEL_ULPS * SMALLEST[self.dtype], self.reach * reach)
         one_element = MODEL_ULPS * ulp(self.dtype, found.largest)
         return Floor(
-            rms=REFERENCE_FACTOR * max(self.rms * found.scale, least),
-            max=REFERENCE_FACTOR * max(self.max * found.scale, one_element, least),
+            rms=self.factors[0] * max(self.rms * found.scale, least),
+            max=self.factors[1] * max(self.max * found.scale, one_element, least),
         )
 
 
@@ -187,7 +193,9 @@ class _Program:
         growth = math.sqrt(amount)
         worst = self._worst.get((path, step_of(address)), Floor(single.rms, single.max))
         rms, peak = max(single.rms, growth * worst.rms), max(single.max, growth * worst.max)
-        return single._replace(rms=rms, max=peak, words=f"{amount} modules in {dtype}")
+        of_rms, of_max = BETWEEN_PARTS.get(dtype, (1.0, 1.0))
+        factors = REFERENCE_FACTOR * of_rms, REFERENCE_FACTOR * of_max
+        return single._replace(rms=rms, max=peak, factors=factors, words=f"{amount} modules in {dtype}")
 
     def _note(self, address: str, own: _Own, floor: Floor) -> None:
         """Take note of how one operator errs, for all that it is inside of; what nothing explains explains nothing."""

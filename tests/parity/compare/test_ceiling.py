@@ -124,6 +124,17 @@ def test_the_errors_of_parts_add_up_in_the_module_around_them(tmp_path: Path) ->
     assert "16 modules in float32 may err by 0.00024 here" in beyond["unet:output"].detail
 
 
+@pytest.mark.parametrize(("dtype", "errors"), [("float32", (4.2e-5,)), ("float16", (2e-2, 4.2e-2))])
+def test_what_is_computed_between_parts_may_err_more_in_the_half_types(
+    tmp_path: Path, dtype: str, errors: tuple[float, ...]
+) -> None:
+    """A module with one part, whose own error is small: the limit is that of one operator, times what the type leaves."""
+    parts = {"unet.act:output": 1e-6}
+    for number, error in enumerate(errors):
+        found = judged(tmp_path / str(number), parts | {"unet:output": error}, dtype=dtype)["unet:output"]
+        assert found.verdict == ("INCOMPARABLE" if error == errors[-1] else "MATCH")
+
+
 def test_a_part_that_is_off_excuses_nothing_around_it(tmp_path: Path) -> None:
     found = judged(tmp_path, {"unet.conv_in:output": 0.05, "unet:output": 0.05})
     assert {each.verdict for each in found.values()} == {"INCOMPARABLE"}
