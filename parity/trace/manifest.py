@@ -69,10 +69,13 @@ def _check_seal(path: Path, data: bytes, manifest: Manifest) -> None:
     if not written and manifest.status != "complete":
         return
     computed = seals.digest_of(data, _KEY)
+    if not written:
+        message = f"{path} has no seal (its last key, digest), though the trace is complete; take a whole copy, or record it again"
+        raise TraceError(message)
     if computed != written:
         message = (
-            f"{path} is damaged or was changed: its digest is {computed or 'none'}; expected {written or 'one'}, "
-            "since the trace is complete; take a whole copy, or record it again"
+            f"{path} is damaged or was changed: its digest is {computed or 'not its last key'}; expected {written:.40}; "
+            "take a whole copy, or record it again"
         )
         raise TraceError(message)
 

@@ -7,6 +7,7 @@ import pickle
 import threading
 
 import h5py
+import msgspec
 import numpy as np
 import pytest
 
@@ -113,6 +114,30 @@ def test_a_flipped_byte_in_manifest_or_records_is_found_by_its_digest(folder):
             Trace.open(folder)
         (folder / name).write_bytes(data)
     assert_content(Trace.open(folder))
+
+
+@pytest.mark.parametrize("change", [lambda content: content.pop("digest"), lambda content: content.update(digest="")])
+def test_a_complete_trace_without_a_seal_is_refused_and_one_that_is_recorded_is_read(folder, change):
+    resealed(folder, change)
+    with pytest.raises(
+        TraceError, match=r"manifest.json has no seal \(its last key, digest\), though the trace is complete"
+    ):
+        Trace.open(folder)
+    resealed(folder, lambda content: (content.update(status="recording"), change(content)))
+    assert_content(Trace.open(folder, allow_incomplete=True))
+
+
+def test_a_complete_run_whose_records_have_no_digest_is_refused(folder):
+    resealed(folder, lambda content: content["runs"]["float32"].update(records_digest=""))
+    with pytest.raises(TraceError, match=r"records.jsonl is damaged .* expected one in the manifest"):
+        Trace.open(folder)
+
+
+def test_a_seal_that_is_not_the_last_key_is_none(folder):
+    content = msgspec.json.decode((folder / "manifest.json").read_bytes())
+    (folder / "manifest.json").write_bytes(msgspec.json.encode({"digest": content.pop("digest"), **content}))
+    with pytest.raises(TraceError, match="its digest is not its last key"):
+        Trace.open(folder)
 
 
 def test_a_flipped_byte_in_a_tensor_is_found_by_verify_and_names_the_address(folder):
