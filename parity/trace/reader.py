@@ -21,6 +21,7 @@ from parity import disk
 from parity.errors import TraceError, nearest
 from parity.trace.contents import Holding, holding
 from parity.trace.digests import digest
+from parity.trace.dumps.dump import RUN as FOREIGN
 from parity.trace.dumps.dump import as_run
 from parity.trace.dumps.recognise import read_foreign
 from parity.trace.dumps.tree import is_note, tree_of
@@ -81,9 +82,9 @@ class Trace:
         self.notes = tuple(notes)
         self._runs = runs
         self.holding = Holding("activations", "a recording holds what a run made")
-        if plain:
-            (run,) = runs.values()
-            self.holding = holding(run.records, manifest.provenance.get("tool", ""))
+        run = runs.get(FOREIGN)  # also of a trace that was packed from someone's files
+        if run is not None:
+            self.holding = holding(run.records, str(manifest.provenance.get("tool", "")))
 
     @classmethod
     def open(

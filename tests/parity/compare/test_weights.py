@@ -18,7 +18,7 @@ from parity.diagnose import diagnose
 from parity.dtypes import narrow
 from parity.errors import ToleranceError, TraceError
 from parity.report.headline import headline
-from parity.trace import Trace
+from parity.trace import Trace, pack
 from tests.parity.compare.traces import candidate as replayed
 from tests.parity.compare.traces import reference as recorded
 from tests.parity.trace.dumps.made import write_safetensors
@@ -294,3 +294,28 @@ def test_plain_values_beside_weights_are_compared_where_both_have_them(tmp_path)
     assert compare(a, [d]).coverage.notes == ["plain values that one side alone has are no weights: epoch"]
     (wrong,) = (pair for pair in compare(a, [b]).pairs if pair.verdict == "MISMATCH")
     assert wrong.detail == "4; the reference has 3"
+
+
+def test_weights_that_were_packed_are_weights(tmp_path):
+    for name, tensors in (("a", weights()), ("b", stepped(1e-8))):
+        pack(write(tmp_path / f"{name}.safetensors", tensors), ".*", tmp_path / name)
+    assert compare(Trace.open(tmp_path / "a"), [Trace.open(tmp_path / "b")]).verdict == "MISMATCH"
+
+
+TYPES = ("float64", "float32", "float16", "int64", "int32", "int8", "uint8", "bool")
+
+
+@given(st.sampled_from(TYPES), st.sampled_from(TYPES), st.integers(0, 99), st.sampled_from([1e-3, 1.0, 300.0]))
+def test_a_match_is_equal_values_in_any_two_types(tmp_path_factory, first, second, seed, scale):
+    folder = tmp_path_factory.mktemp("types")
+    rng = np.random.default_rng(seed)
+    with np.errstate(all="ignore"):
+        array = (rng.standard_normal((3, 5)) * scale).astype(first)
+        other = array.astype(second)
+        if seed % 3 == 0:
+            other[1, 2] = array[0, 0]
+        equal = bool((array.astype("float64") == other.astype("float64")).all())
+    reference = write(folder / "a.safetensors", {"a.weight": array})
+    result = compare(reference, [write(folder / "b.safetensors", {"a.weight": other})])
+    assert (result.verdict == "MATCH") is equal
+    assert bool(result.counts.get("mixed-dtype")) is (equal and first != second)
