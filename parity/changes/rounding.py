@@ -30,6 +30,16 @@ __all__ = ["are_rounder", "bits_used", "rounded", "rounding"]
 _WORDS: Final[dict[str, Any]] = {"float32": np.uint32, "float64": np.uint64}
 
 
+class _EightBits(NamedTuple):
+    """A floating type of eight bits: how many are of the mantissa, and the exponent of its smallest normal number."""
+
+    mantissa: int
+    exponent: int
+
+
+_EIGHT_BITS: Final = {"float8_e4m3": _EightBits(3, -6), "float8_e5m2": _EightBits(2, -14)}
+
+
 class _Rounding(NamedTuple):
     """A way to round, and how a person says it."""
 
@@ -68,9 +78,11 @@ def rounding(original: Array, other: Array) -> str:
 
 
 def _roundings(left: int, dtype: str) -> Iterator[_Rounding]:
-    """Yield the ways that may leave so many bits: to the half types, then to any number of bits, cut or to nearest."""
+    """Yield the ways that may leave so many bits: to types of less bits, then to any number of bits, cut or to nearest."""
     for name in ROUNDINGS:
         yield _Rounding(f"rounded to {name}", partial(rounded, name=name))
+    for name, form in _EIGHT_BITS.items():
+        yield _Rounding(f"rounded to {name}", partial(_to_eight_bits, form=form))
     lost = bits(dtype) - left
     yield _Rounding(f"cut to {left} mantissa bits", partial(_cut, lost=lost))
     yield _Rounding(f"rounded to {left} mantissa bits", partial(_to_nearest, lost=lost))
@@ -94,6 +106,14 @@ def _to_nearest(values: Array, lost: int) -> Array:
     half = (1 << lost >> 1) - 1
     is_odd = words >> lost & 1
     return ((words + half + is_odd) >> lost << lost).view(values.dtype)
+
+
+def _to_eight_bits(values: Array, form: _EightBits) -> Array:
+    """Return values rounded to a type of eight bits; none may be too large for it."""
+    normal = _to_nearest(values, bits(values.dtype.name) - form.mantissa)
+    smallest = 2.0**form.exponent
+    step = values.dtype.type(smallest * 2.0**-form.mantissa)
+    return np.where(np.abs(values) < smallest, np.rint(values / step) * step, normal)
 
 
 def _bits(values: Array) -> Array:

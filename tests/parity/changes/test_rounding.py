@@ -27,6 +27,16 @@ def test_half_types_are_told(name):
     assert rounding(X, widen(narrow(X, name), name, "float32")) == f"rounded to {name}"
 
 
+@pytest.mark.torch
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2"])
+@pytest.mark.parametrize("scale", [1e-3, 0.05, 10.0])
+def test_types_of_eight_bits_are_told(name, scale):
+    torch = pytest.importorskip("torch")
+    values = X * np.float32(scale / 0.05)
+    found = torch.from_numpy(values).to(getattr(torch, name)).float().numpy()
+    assert rounding(values, found) == f"rounded to {name.removesuffix('fn')}"
+
+
 @pytest.mark.parametrize("left", [8, 10, 13, 20])
 @pytest.mark.parametrize(("word", "nearest"), [("cut", False), ("rounded", True)])
 def test_any_number_of_bits_is_told(left, word, nearest):
