@@ -19,6 +19,7 @@ from parity.frameworks.mindspore_system_ import MindSporeSystem, cells_of
 from parity.frameworks.mindspore_wide_ import compose_batch_norms
 from parity.replay import Parameter
 from parity.taps import rebuild
+from parity.trace.contents import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["CellSystem"]
 
 _ATTRIBUTES = ("eps", "num_groups", "approximate")
-_NAMES = {
-    "gamma": "weight", "beta": "bias", "embedding_table": "weight",
-    "moving_mean": "running_mean", "moving_variance": "running_var",
-}  # fmt: skip
 
 
 class CellSystem(MindSporeSystem):
@@ -146,7 +143,7 @@ class CellSystem(MindSporeSystem):
         """Yield the reference's address, the cell's own name, and the parameter."""
         for path, cell in self.cells.items():
             for name, parameter in cell.parameters_and_names(expand=False):
-                yield f"{path}:{_NAMES.get(name, name)}", f"{path}.{name}", parameter
+                yield f"{path}:{NAMES.get(name, name)}", f"{path}.{name}", parameter
 
     def _generate(self, inputs: Mapping[str, Any]) -> Any:
         """Run the program on inputs by the reference's keys."""

@@ -25,7 +25,7 @@ from parity.distance.tensor import Tensor
 from parity.distance.window import note_read
 from parity.errors import TraceError
 from parity.result import Pair, Worst, number
-from parity.trace.contents import parameter_address
+from parity.trace.contents import is_counted, parameter_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -159,11 +159,11 @@ class _Comparison:
 def _absent(parameters: Parameters, verdict: Verdict, lacking: str, others: Parameters) -> Iterator[Pair]:
     """Yield the pairs of tensors that one side lacks, with the name under which it has their values.
 
-    A plain value beside tensors (an epoch, a version) is no weight: `compare` notes those that one side lacks.
+    A plain value beside tensors (an epoch) is no weight, nor is a counter: `compare` notes those that one side lacks.
     """
     index = _index(others, set(map(_size, parameters.values())))
     for address, each in parameters.items():
-        if each.record.kind != "tensor":
+        if is_counted(each.record):
             continue
         pair = _pair(address, each.record, verdict)
         pair.detail = f"the {lacking} has no such parameter"

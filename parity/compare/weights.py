@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from parity.address import path_of
@@ -12,7 +13,7 @@ from parity.compare.several import join
 from parity.compare.summary import summarize
 from parity.errors import ToleranceError, TraceError
 from parity.result import Coverage, Result
-from parity.trace.contents import Holding
+from parity.trace.contents import Holding, is_counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -120,14 +121,13 @@ def _result(reference: Trace, candidate: Trace, holding: Holding, pairs: list[Pa
 
 
 def _plain_values(reference: Trace, candidate: Trace) -> Iterator[str]:
-    """Yield a note on plain values beside the weights (an epoch, a version) that one side alone has."""
-    ours, theirs = (_values_of(trace) for trace in (reference, candidate))
-    alone = sorted(ours ^ theirs)
+    """Yield a note on plain values and counters beside the weights (an epoch) that one side alone has."""
+    alone = sorted(_values_of(reference) ^ _values_of(candidate))
     if alone:
-        yield f"plain values that one side alone has are no weights: {', '.join(alone[:_NAMED])}{' …' * (len(alone) > _NAMED)}"
+        yield f"plain values and counters that one side alone has are no weights: {', '.join(alone[:_NAMED])}{' …' * (len(alone) > _NAMED)}"
 
 
 def _values_of(trace: Trace) -> set[str]:
-    """Return the names of what a file holds that is no tensor."""
+    """Return the names of what a file holds beside weights."""
     (run,) = trace.readers
-    return {path_of(record.address) for record in run.records if record.kind == "value"}
+    return set(map(path_of, map(attrgetter("address"), filter(is_counted, run.records))))

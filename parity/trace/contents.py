@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from parity.choices import Contents
     from parity.trace.schema import Record
 
-__all__ = ["Holding", "holding", "is_parameter", "parameter_address"]
+__all__ = ["NAMES", "Holding", "holding", "is_counted", "is_parameter", "parameter_address"]
 
 _PARAMETER: Final = re.compile(
     r"(?:.*[._/])?(?:weight|bias|weight_[a-z0-9]+|bias_[a-z0-9]+|gamma|beta|kernel|embedding|embeddings|embedding_table|"
@@ -40,6 +40,12 @@ _CHECKPOINT: Final = re.compile(
 
 _CHECKPOINTS: Final = frozenset({"safetensors", "torch", "mindspore"})
 """Tools of formats that are made for checkpoints; others are used for anything."""
+
+NAMES: Final = {
+    "gamma": "weight", "beta": "bias", "embedding_table": "weight",
+    "moving_mean": "running_mean", "moving_variance": "running_var",
+}  # fmt: skip
+"""MindSpore's own names of parameters -> torch's."""
 
 _RECORDERS: Final = frozenset({"msprobe", "TroubleShooter"})
 """Tools that save what a run makes, parameters among it."""
@@ -92,10 +98,19 @@ def _name_of(address: str) -> str:
 
 
 def parameter_address(address: str) -> str:
-    """Return the address of a parameter, `PATH:NAME`, whose file calls it so.
+    """Return the address of a parameter, `PATH:NAME` in torch's names, whose file calls it so.
 
     >>> parameter_address("unet.conv_in.weight:output"), parameter_address("logit_scale:output")
     ('unet.conv_in:weight', 'logit_scale:parameter')
+    >>> parameter_address("bn.moving_mean:output")
+    'bn:running_mean'
     """
     owner, _, name = _name_of(address).rpartition(".")
-    return f"{owner}:{name}" if owner else f"{name}:parameter"
+    if not owner:
+        return f"{name}:parameter"
+    return f"{owner}:{NAMES.get(name, name)}"
+
+
+def is_counted(record: Record) -> bool:
+    """Tell whether something beside weights may be on one side alone: a plain value, or a counter of training's batches."""
+    return record.kind != "tensor" or _name_of(record.address).rpartition(".")[2] == "num_batches_tracked"

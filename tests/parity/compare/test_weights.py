@@ -291,7 +291,7 @@ def test_plain_values_beside_weights_are_compared_where_both_have_them(tmp_path)
     write(tmp_path / "d.safetensors", weights())
     a, b, c, d = (Trace.open(tmp_path / name) for name in ("a.ckpt", "b.ckpt", "c.ckpt", "d.safetensors"))
     assert [compare(a, [each]).verdict for each in (b, c, d)] == ["MISMATCH", "MATCH", "MATCH"]
-    assert compare(a, [d]).coverage.notes == ["plain values that one side alone has are no weights: epoch"]
+    assert compare(a, [d]).coverage.notes == ["plain values and counters that one side alone has are no weights: epoch"]
     (wrong,) = (pair for pair in compare(a, [b]).pairs if pair.verdict == "MISMATCH")
     assert wrong.detail == "4; the reference has 3"
 
@@ -319,3 +319,23 @@ def test_a_match_is_equal_values_in_any_two_types(tmp_path_factory, first, secon
     result = compare(reference, [write(folder / "b.safetensors", {"a.weight": other})])
     assert (result.verdict == "MATCH") is equal
     assert bool(result.counts.get("mixed-dtype")) is (equal and first != second)
+
+
+def test_mindspores_names_are_torchs_and_its_missing_counter_is_noted(tmp_path):
+    rng = np.random.default_rng(3)
+    names = {"bn.weight": "bn.gamma", "bn.bias": "bn.beta", "bn.running_mean": "bn.moving_mean",
+             "bn.running_var": "bn.moving_variance", "words.weight": "words.embedding_table"}  # fmt: skip
+    base = {name: rng.standard_normal(5).astype(np.float32) for name in names}
+    port = {names[name]: array for name, array in base.items()}
+    counted = base | {"bn.num_batches_tracked": np.array(7)}
+    reference = write(tmp_path / "a.safetensors", counted)
+    result = compare(reference, [write(tmp_path / "b.safetensors", port)])
+    assert result.verdict == "MATCH"
+    assert {pair.address: pair.native for pair in result.pairs}["bn:running_mean"] == "bn.moving_mean"
+    assert "no weights: bn.num_batches_tracked" in result.coverage.notes[0]
+    port["bn.moving_mean"] = base["bn.running_var"]
+    wrong = compare(reference, [write(tmp_path / "c.safetensors", port)])
+    told = {pair.address: pair.detail for pair in wrong.pairs if pair.verdict == "MISMATCH"}
+    assert told == {"bn:running_mean": "equals the reference's bn:running_var"}
+    counted["bn.num_batches_tracked"] = np.array(8)
+    assert compare(reference, [write(tmp_path / "d.safetensors", counted)]).verdict == "MISMATCH"
