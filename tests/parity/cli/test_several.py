@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from parity import result as results
 from parity.cli import app
 from tests.parity.compare.test_several import WRONG, wrong
 from tests.parity.compare.traces import CONV, candidate, planting, reference
@@ -102,3 +103,5 @@ def test_a_rule_accepts_the_fault_of_one_candidate(compared, tmp_path):
     judged = json.loads(finished.stdout)
     assert finished.exit_code == 0, finished.output
     assert {view["verdict"] for view in judged["candidates"].values()} == {"MATCH"}
+    (tmp_path / "result.json").write_text(finished.stdout)  # what is printed is a result like any other
+    assert results.read(tmp_path).verdict == "MATCH"
