@@ -14,9 +14,12 @@ from typer.testing import CliRunner
 from parity import result as results
 from parity.cli import app
 from parity.compare import compare, judge
+from parity.diagnose import causes_of
+from parity.diagnose.evidence import Evidence
 from parity.errors import InputError, TraceError
 from parity.replay import Options, replay
 from parity.trace import Trace, pack
+from tests.parity.diagnose.faults import FAULTS, traces
 from tests.parity.numpy_candidate import candidate
 from tests.parity.trace.helpers import resealed
 
@@ -159,6 +162,20 @@ def test_an_altered_injection_file_is_found_and_does_not_travel(folders, alter, 
         Trace.open(folders["reference"], verify=True)
     with pytest.raises(TraceError, match=rf"{name} is damaged or was changed"):
         pack(trace, ".*", tmp_path / "out")
+
+
+def test_an_altered_input_is_no_evidence(tmp_path):
+    fault = FAULTS["norm-epsilon"]
+    reference, other = traces(tmp_path, *fault[:5])
+    result = compare(reference, [other])
+    record = reference.run("float64").record("text_encoder_2.ln:input.input")
+    path = reference.folder / "float64" / record.shard
+    data = bytearray(path.read_bytes())
+    data[record.offset] ^= 1
+    path.write_bytes(data)
+    again = [Trace.open(trace.folder) for trace in (reference, other)]
+    with pytest.raises(TraceError, match=r"'text_encoder_2.ln:input.input' is damaged or was changed"):
+        causes_of(Evidence(result, again[0], again[1:]))
 
 
 def test_an_altered_tensor_is_not_shown(folders, alter):
