@@ -40,6 +40,7 @@ __all__ = [
     "Sampling",
     "Size",
     "ToleranceRule",
+    "check_recorded",
     "load",
 ]
 
@@ -264,6 +265,31 @@ _SECTIONS: Final[dict[str, type[_Strict]]] = {
 _SET: Final = ("model", "prompt", "sampling", "size", "precision", "encode", "image")
 """The sections whose keys can be set one by one; the others are lists of tables."""
 _VARIABLE: Final = re.compile(rf"PARITY_({'|'.join(_SET).upper()})_(.+)")
+
+
+def _as_recorded(kind: type[_Strict]) -> type[msgspec.Struct]:
+    """Return a section of which every key may be missing and others may be there, as a trace may keep it."""
+    known = [(field.name, field.type | UnsetType, UNSET) for field in msgspec.structs.fields(kind)]
+    return msgspec.defstruct(f"Recorded{kind.__name__}", known)
+
+
+_RECORDED: Final = msgspec.defstruct(
+    "RecordedCase",
+    [
+        *((name, _as_recorded(_SECTIONS[name]) | None | UnsetType, UNSET) for name in _SET),
+        ("exclude", list[Exclude] | UnsetType, UNSET),
+        ("tolerance", list[ToleranceRule] | UnsetType, UNSET),
+    ],
+)
+
+
+def check_recorded(case: Mapping[str, Any]) -> None:
+    """Refuse the case of a trace whose sections hold other types than a case's; what is missing is its reader's to say.
+
+    Raises:
+        ValueError: names the key.
+    """
+    msgspec.convert(case, _RECORDED)
 
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):

@@ -99,6 +99,17 @@ class Request:
     plant: Path | None = None
     config: Path | None = None
 
+    def require(self, sections: Iterable[str], who: str) -> None:
+        """Refuse a case without sections that a candidate needs.
+
+        Raises:
+            InputError: one is missing: the trace is of a program that `who` is no port of.
+        """
+        for name in sections:
+            if not self.manifest.case.get(name):
+                message = f"the case of the trace has no [{name}], and the candidate {who} needs it; give the --candidate that ports this program"
+                raise InputError(message)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
@@ -486,14 +497,18 @@ def request_of(reference: Trace, trace: Path, out: Path, options: Options, dtype
     """Return what a candidate is built from to replay `trace` in a type.
 
     Raises:
-        TraceError: the weights that the case names are not to be found.
+        TraceError: the case names no weights, or they are not to be found.
     """
-    named = reference.manifest.case["model"]
+    named = reference.manifest.case.get("model") or {}
+    weights = named.get("folder") or named.get("file")
+    if not weights:
+        message = f"{trace} names no model to replay it with; give a trace that `parity record` wrote"
+        raise TraceError(message)
     config = None
     if named.get("config"):
         config = _named_path(reference.manifest, trace, "config", named["config"])
     return Request(
-        model=_named_path(reference.manifest, trace, "model", named.get("folder") or named.get("file")),
+        model=_named_path(reference.manifest, trace, "model", weights),
         config=config,
         weights=options.weights,
         folder=out,
@@ -631,7 +646,7 @@ def _source_of(plant: Path) -> bytes:
 
 def _working(reference: Trace) -> str:
     """Return the type of the reference's working run."""
-    return str(reference.manifest.case["precision"]["dtype"])
+    return reference.manifest.working
 
 
 def _describe(manifest: Manifest, system: System) -> None:
@@ -677,7 +692,7 @@ def _named_path(manifest: Manifest, trace: Path, what: Literal["model", "config"
     Raises:
         TraceError: they are at neither place.
     """
-    recorded = manifest.provenance.get(f"{what}_path") or named
+    recorded = str(manifest.provenance.get(f"{what}_path") or named)
     beside = [parent / named for parent in trace.resolve().parents]
     found = next(filter(Path.exists, [Path(recorded), Path(named), *beside]), None)
     if found is None:

@@ -44,6 +44,7 @@ class MindoneSDXL:
         Raises:
             AlignmentError: the model's configuration cannot be read, or it or the sampler is not supported.
         """
+        request.require(("prompt", "sampling", "size"), self.name)
         try:
             config = read_config(request)
         except SDXLError as error:

@@ -48,6 +48,7 @@ class Gm:
         find(request.source)
         _require(request)
         require_packages()
+        request.require(("prompt", "sampling", "size"), self.name)
         try:
             config = read_config(request)
         except SDXLError as error:

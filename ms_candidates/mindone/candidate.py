@@ -37,6 +37,7 @@ class Mindone:
         Raises:
             InputError: the case's model is no diffusers folder.
         """
+        request.require(("prompt", "sampling", "size"), self.name)
         if not (request.model / "model_index.json").is_file():
             message = f"{request.model} has no model_index.json; mindone loads diffusers folders only"
             raise InputError(message)

@@ -224,7 +224,7 @@ def _pictures(reference: Trace, candidates: Sequence[Trace], result: Result) -> 
     """Return both sides' images of the free run in the working type, as the report shows them; none without one."""
     from parity.report import images
 
-    working = str(reference.manifest.case.get("precision", {}).get("dtype", "float32"))
+    working = reference.manifest.working
     free = dict.fromkeys(pair.dtype for pair in result.pairs if pair.mode == "free" and pair.dtype)
     # The working type comes first: float64 is shown only where nothing else has a picture.
     for dtype in sorted(free, key="float64".__eq__):

@@ -35,7 +35,7 @@ def native(trace: Path, out: Path, asked: Replaying) -> None:
         raise InputError(message)
     reference = Trace.open(trace)
     check_reference(reference, "replay --native")
-    chosen = types(asked.dtype) or (str(reference.manifest.case["precision"]["dtype"]),)
+    chosen = types(asked.dtype) or (reference.manifest.working,)
     if len(chosen) != 1:
         message = f"--native writes a trace of one type and {', '.join(chosen)} were asked for; write one for each"
         raise InputError(message)

@@ -152,6 +152,6 @@ def _flag_containers(result: Result, now: Repeated) -> None:
 
 def _end(reference: Trace) -> list[str]:
     """Return the addresses of the final latents, where the case has steps, and of the image."""
-    steps = int(reference.manifest.case.get("sampling", {}).get("steps", 0))
+    steps = int((reference.manifest.case.get("sampling") or {}).get("steps", 0))
     latents = [f"{STEP}@step={steps - 1}:output"] if steps else []
     return [*latents, f"{IMAGE}:output"]

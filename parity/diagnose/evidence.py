@@ -174,7 +174,7 @@ class Evidence:
         layers = grouped(filter(in_layers, result.pairs), lambda pair: pair.question)
         self.layers = layers.get("semantics") or layers.get("precision", [])
         self.failing = list(filter(has_failed, self.layers))
-        dtype = str(reference.manifest.case.get("precision", {}).get("dtype", "float32"))
+        dtype = reference.manifest.working
         if "semantics" in layers or dtype not in reference.runs:
             dtype = "float64"
         self.reference_run: RunReader = reference.run(dtype)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from parity import reading, seals
+from parity.case import check_recorded
 from parity.errors import TraceError
 from parity.trace.digests import digest_of_case
 from parity.trace.names import check_run_name, read_inside
@@ -50,6 +51,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         manifest = reading.json(data, Manifest)
         reading.check_depth([manifest.case, manifest.provenance, manifest.attributes])
+        check_recorded(manifest.case)
     except ValueError as error:
         message = f"{path} is no manifest of a trace: {error}"
         raise TraceError(message) from error

@@ -199,6 +199,12 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     digest: str = ""
 
     @property
+    def working(self) -> str:
+        """The type of the case's working run; a case that names none was run in float32."""
+        precision = self.case.get("precision") or {}
+        return str(precision.get("dtype", "float32"))
+
+    @property
     def program(self) -> Components:
         """What the program is made of."""
         if self.components is UNSET:

@@ -44,10 +44,9 @@ def test_altered_it_ends_in_one_line_of_error_or_in_an_honest_verdict(trials):
     assert codes[2] > COUNT / 2
     assert codes[0] > COUNT / 10
     assert codes[1] > COUNT / 40
-    assert {kind for kind, code in trials.ended if code == 2} == {
-        "arguments",
-        *(kind.name for kind in corpus.KINDS),
-    } - {"npy"}
+    refused = {kind for kind, code in trials.ended if code == 2}
+    # What is no dump in a plain folder is not refused but left unread, and the whole is INCOMPLETE.
+    assert {"arguments", *(kind.name for kind in corpus.KINDS)} - refused <= {"npy", "index", "one pt"}
 
 
 @pytest.mark.parametrize(
