@@ -45,6 +45,7 @@ from parity.trace import (
 )
 from parity.trace.digests import digest_of_case
 from parity.trace.injection import seals_of
+from parity.trace.manifest import read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -425,7 +426,7 @@ def _is_finished(resolved: Resolved, reference: Reference, out: Path, options: O
     """
     if not (out / "manifest.json").exists():
         return False
-    before = Trace.open(out, allow_incomplete=True).manifest
+    before = read_manifest(out)
     asked = {
         "side": "reference",
         "name": reference.name,
