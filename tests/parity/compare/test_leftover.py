@@ -132,3 +132,13 @@ def test_commands_on_one_side_name_what_they_do_not_read(sides, tmp_path):
     assert json.loads(run_parity(tmp_path, "show", b, "--json").stdout)["unread"] == {"y.pkl": "is of no known format"}
     assert line in run_parity(tmp_path, "verify", b).stderr
     assert line in run_parity(tmp_path, "pack", b, "--only", ".*", "--out", tmp_path / "packed").stderr
+
+
+@pytest.mark.parametrize("amount", [1, 3, 5])
+def test_the_note_on_equal_files_names_three(sides, amount):
+    for side in sides:
+        for number in range(amount):
+            (side / f"c{number}.json").write_bytes(b"{}")
+    (note,) = compared(*sides).coverage.notes
+    names = ", ".join(f"c{number}.json" for number in range(min(amount, 3)))
+    assert note == f"not read, but equal byte for byte on all sides: {amount}, such as {names}"

@@ -36,6 +36,14 @@ def test_numbered_files_that_would_clash_are_told_apart_by_their_names(tmp_path,
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("word", ["fp", "f", "float", "bf", "bfloat", "int", "i", "uint", "u", "q", "e", "FP"])
+def test_numbers_of_types_make_no_series(tmp_path, word):
+    for bits in (8, 16):
+        write(tmp_path / f"model-{word}{bits}.safetensors", ["w"])
+    with pytest.raises(TraceError, match="both hold 'w:output'"):
+        Trace.open(tmp_path)
+
+
 def test_archives_of_arrays_with_names_of_their_own_are_parts_and_checkpoints_are_not(tmp_path):
     for stem in ("down", "mid", "up"):
         write(tmp_path / f"{stem}.npz", ["x"])

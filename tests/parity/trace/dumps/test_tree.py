@@ -11,6 +11,7 @@ import pytest
 from parity.compare import compare
 from parity.errors import TraceError
 from parity.trace import Trace
+from parity.trace.dumps import tree
 from tests.parity.trace.helpers import write
 
 from .made import network, write_safetensors
@@ -99,7 +100,11 @@ def test_one_name_in_two_formats_is_refused_with_the_way_to_choose(tmp_path, nam
     assert list(Trace.open(tmp_path / name).run("plain")) == ["tensor:output"]
 
 
-@pytest.mark.parametrize("sides", [("reference", "candidate"), ("torch", "mindspore"), ("Ref", "cand")])
+SIDES = [(name, "candidate") for name in ("reference", "ref", "expected", "golden", "torch", "pytorch", "Ref")]
+SIDES += [("reference", name) for name in ("cand", "actual", "mindspore", "ms", "MindSpore")]
+
+
+@pytest.mark.parametrize("sides", SIDES)
 def test_a_folder_of_two_sides_is_refused_and_the_command_named(tmp_path, sides):
     for side in sides:
         save(tmp_path / side / "x.npy")
@@ -192,6 +197,57 @@ def test_traces_and_dumps_that_lie_in_a_folder_are_named_as_what_they_are(tmp_pa
     assert verdict(a, b) == ("INCOMPLETE", ["dumps/msprobe/step0/rank0/", "own/float32/"])
     with pytest.raises(TraceError, match=r"is a run of a trace and no trace"):
         Trace.open(b / "own" / "float32")
+
+
+def test_formats_that_lie_together_come_folder_by_folder(tmp_path):
+    for number in (10, 2):
+        save(tmp_path / f"step_{number}" / "b.npy")
+        np.savez(tmp_path / f"step_{number}" / "a.npz", c=X)
+    assert list(Trace.open(tmp_path).run("plain")) == [
+        "b@step=2:output", "c@step=2:output", "b@step=10:output", "c@step=10:output",
+    ]  # fmt: skip
+
+
+def test_a_damaged_dump_of_msprobe_is_an_error_whatever_lies_beside(tmp_path):
+    a, _ = two(tmp_path)
+    (a / "dump.json").write_text("[]")
+    with pytest.raises(TraceError, match=r"is no dump.json of msprobe"):
+        Trace.open(a)
+
+
+def test_a_note_that_cannot_be_opened_is_named(tmp_path, monkeypatch):
+    a, _ = two(tmp_path)
+    (a / "notes.md").write_text("# a note")
+
+    def closed(_folder, name):
+        raise TraceError(name)
+
+    monkeypatch.setattr(tree, "open_inside", closed)
+    assert Trace.open(a).unread == {"notes.md": "is of no known format"}
+
+
+LEFT_BEHIND = [
+    ".DS_Store", "Thumbs.db", "desktop.ini", ".gitignore", ".gitattributes", ".gitkeep", "LICENSE", ".git/x", ".cache/x",
+    "__pycache__/x.pyc", "__MACOSX/x.npy", ".ipynb_checkpoints/x.npy", "sub/.git/x", "sub/LICENSE",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LEFT_BEHIND)
+def test_what_programs_leave_behind_is_passed_over(tmp_path, name):
+    a, _ = two(tmp_path)
+    (a / name).parent.mkdir(parents=True, exist_ok=True)
+    (a / name).write_bytes(b"x")
+    trace = Trace.open(a)
+    assert (trace.unread, list(trace.run("plain"))) == ({}, ["x:output"])
+    assert name.partition("/x")[0] in trace.notes[0]
+
+
+@pytest.mark.parametrize("name", ["DS_Store", "LICENSE.npz", "git/x", "cache/x", "licence", "gitignore"])
+def test_what_is_only_called_a_little_like_that_is_not(tmp_path, name):
+    a, _ = two(tmp_path)
+    (a / name).parent.mkdir(parents=True, exist_ok=True)
+    (a / name).write_bytes(b"x")
+    assert list(Trace.open(a).unread) == [name]
 
 
 NOTES = {
