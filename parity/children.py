@@ -16,15 +16,17 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from parity.errors import ChildError
+from parity.errors import ChildError, ChildInputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["INTERRUPTED", "ending", "run", "start", "stop", "watch_parent"]
+__all__ = ["INTERRUPTED", "UNUSABLE", "ending", "run", "start", "stop", "watch_parent"]
 
 INTERRUPTED: Final = 130
 """The exit code of who was asked to end: by Ctrl-C, SIGTERM or SIGHUP."""
+UNUSABLE: Final = 2
+"""The exit code of who could not use what it was given."""
 _STDERR: Final = 2
 _GRACE_S: Final = 10.0  # to close files in; what is recorded survives a kill too
 _LOOK_S: Final = 0.2
@@ -55,7 +57,8 @@ def run(arguments: Sequence[str], *, module: str | None = None) -> None:
     """Do a command of this program in a process of its own, or another module of it, which may write to stdout.
 
     Raises:
-        ChildError: it failed.
+        ChildInputError: it could not use its input, and has said why.
+        ChildError: it failed otherwise.
         KeyboardInterrupt: it was interrupted.
     """
     process = start(arguments) if module is None else _started(module, arguments)
@@ -66,6 +69,8 @@ def run(arguments: Sequence[str], *, module: str | None = None) -> None:
         raise
     if code == INTERRUPTED:
         raise KeyboardInterrupt
+    if code == UNUSABLE:
+        raise ChildInputError(ending(code))
     if code:
         raise ChildError(ending(code))
 

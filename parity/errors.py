@@ -22,6 +22,7 @@ __all__ = [
     "AlignmentError",
     "CaseError",
     "ChildError",
+    "ChildInputError",
     "FrameworkMissingError",
     "InputError",
     "OutputError",
@@ -86,6 +87,10 @@ class FrameworkMissingError(InputError, ImportError):
 
 class ChildError(ParityError, RuntimeError):
     """A child process of the harness failed; exit code 3."""
+
+
+class ChildInputError(ChildError, InputError):
+    """A child process could not use its input, which it has said itself; exit code 2."""
 
 
 def visible(text: str) -> str:

@@ -17,19 +17,18 @@ from typing import TYPE_CHECKING, Final, cast
 
 import typer
 
-from parity.children import INTERRUPTED
+from parity.children import INTERRUPTED, UNUSABLE
 from parity.cli import signals, streams
 from parity.cli.commands import app
-from parity.errors import InputError, ParityError, one_line
+from parity.errors import ChildInputError, InputError, ParityError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["app", "main"]
 
-_UNUSABLE: Final = 2
 _FAILED: Final = 3
-_FAILURES: Final = (_UNUSABLE, _FAILED, INTERRUPTED)
+_FAILURES: Final = (UNUSABLE, _FAILED, INTERRUPTED)
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _UsageError: Final = cast("type[typer.BadParameter]", typer.BadParameter.__base__)  # only its subclass is published
 
@@ -43,7 +42,7 @@ def main(*, quiet: bool = False) -> None:
     lost = streams.finish()
     if lost is not None and code not in _FAILURES:
         _say(f"stdout cannot be written: {lost.strerror}; give it another place")
-        code = _UNUSABLE
+        code = UNUSABLE
     sys.exit(code)
 
 
@@ -64,26 +63,29 @@ def _run(was_interrupted: Callable[[], bool]) -> int:
 
 def _left(ended: SystemExit) -> int:
     """Return the exit code of who left the interpreter: a child that has said why, or anything else, which ends nothing well."""
-    if ended.code != _UNUSABLE:
+    if ended.code != UNUSABLE:
         _say(f"something left the interpreter with {ended.code!r}; nothing is known of how it ended")
         return _FAILED
-    return _UNUSABLE
+    return UNUSABLE
 
 
 def _failed(error: Exception) -> int:
     """Say why a command failed and return its exit code."""
     code = _FAILED
     if isinstance(error, _UsageError):
-        code = _UNUSABLE
+        code = UNUSABLE
         _say_usage(error)
     elif isinstance(error, ParityError):
-        code = _UNUSABLE if isinstance(error, InputError) else _FAILED
-        _say(error)
+        code = UNUSABLE if isinstance(error, InputError) else _FAILED
+        if isinstance(error, ChildInputError):
+            sys.stderr.write(f"{one_line(error)}\n")  # the child's own error is above
+        else:
+            _say(error)
     elif isinstance(error, OSError) and error.errno in _NO_ROOM:
-        code = _UNUSABLE
+        code = UNUSABLE
         _say(f"{error.filename or 'the disk'} cannot be written: {error.strerror}; make room there")
     elif isinstance(error, OSError) and error.filename is not None:
-        code = _UNUSABLE
+        code = UNUSABLE
         _say(f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}; give another path")
     elif isinstance(error, MemoryError):
         _say("there is not enough memory; give smaller tensors, or --jobs 1")

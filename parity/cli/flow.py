@@ -217,7 +217,7 @@ def _measure(framework: str, device: str, dtypes: Sequence[str]) -> None:
         children.run([framework, device, *dtypes], module="parity.cli.floors")
     except ChildError as error:
         message = f"the process that measures {framework}'s operators {error}"
-        raise ChildError(message) from error
+        raise type(error)(message) from error
 
 
 def _pictures(reference: Trace, candidates: Sequence[Trace], result: Result) -> dict[str, str]:

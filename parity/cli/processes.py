@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Child", "finish", "start", "start_beside", "stop"]
 
-_UNUSABLE: Final = 2
 _LAST_WORDS_S: Final = 5.0  # what a library has started in a child may hold the pipe for longer than the child
 
 
@@ -101,8 +100,8 @@ def _check(command: Sequence[str], code: int) -> None:
     """
     if code == children.INTERRUPTED:
         raise KeyboardInterrupt
-    if code == _UNUSABLE:
-        sys.exit(_UNUSABLE)  # the child has said why
+    if code == children.UNUSABLE:
+        sys.exit(children.UNUSABLE)  # the child has said why
     if code:
         message = (
             f"`parity {command[0]}` {children.ending(code)}; run it alone to look closer: parity {' '.join(command)}"

@@ -55,6 +55,6 @@ def replay_with(
         children.run(command)
     except ChildError as error:
         message = f"the counterfactual replay {error}; run it alone: parity {' '.join(command)}"
-        raise ChildError(message) from error
+        raise type(error)(message) from error
     trace = Trace.open(out)
     return compare(reference, [trace]), trace.manifest.refused

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from parity import children
-from parity.errors import ChildError
+from parity.cli import _failed
+from parity.errors import ChildError, ChildInputError
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,8 @@ def test_an_ending_is_said_by_name(code, words):
 def test_a_module_that_fails_is_an_error_and_one_that_was_interrupted_an_interruption():
     with pytest.raises(ChildError, match="failed with exit code 1"):
         children.run([], module="tests.none")
+    with pytest.raises(ChildInputError, match="failed with exit code 2"):
+        children.run(["2"], module="tests.parity.ending")
     with pytest.raises(KeyboardInterrupt):
         children.run(["130"], module="tests.parity.ending")
 
@@ -45,3 +48,8 @@ def test_a_process_that_does_not_end_when_it_is_asked_to_is_killed_and_what_it_h
     assert process.stdout.read() == b""  # nobody has the pipe any more
     assert not Path(f"/proc/{own}/fd").exists() or not list(Path(f"/proc/{own}/fd").iterdir())
     process.stdout.close()
+
+
+def test_what_a_child_has_said_is_no_second_error(capsys):
+    assert (_failed(ChildInputError("the replay failed")), _failed(ChildError("the replay failed"))) == (2, 3)
+    assert capsys.readouterr().err == "the replay failed\nerror: the replay failed\n"

@@ -6,7 +6,7 @@ import pytest
 
 from parity.diagnose import counterfactual
 from parity.diagnose.counterfactual import replay_with
-from parity.errors import ChildError
+from parity.errors import ChildInputError
 from parity.repair import AttributeEdit, Repairs, SubstituteEdit, WeightEdit, read
 from parity.trace import Trace
 from tests.parity.numpy_candidate import replayed
@@ -88,7 +88,7 @@ def test_more_addresses_than_a_command_line_takes_are_all_replayed(program, brok
 def test_a_child_that_fails_is_an_error_that_says_how_to_run_it_alone(program, broken, tmp_path, capfd):
     broken.manifest.command = [*broken.manifest.command, "--device=Abacus", "--nothing"]
     try:
-        with pytest.raises(ChildError, match=r"failed with exit code 2 .*parity replay .*--nothing"):
+        with pytest.raises(ChildInputError, match=r"failed with exit code 2 .*parity replay .*--nothing"):
             repaired(program, broken, tmp_path)
     finally:
         del broken.manifest.command[-2:]
