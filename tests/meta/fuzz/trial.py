@@ -185,6 +185,8 @@ def ran(root: Path, arguments: Any) -> Ended:
     """Run a command in this process, in the corpus, within bounds of time and memory."""
     out, err = io.StringIO(), io.StringIO()
     argv, hung = sys.argv, False
+    code: Any = "nothing"
+    listening = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     started = children.start
     children.start = _no_process
     sys.argv = ["parity", *arguments]
@@ -194,13 +196,17 @@ def ran(root: Path, arguments: Any) -> Ended:
             contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), contextlib.chdir(root), _bounded(),
             warnings.catch_warnings(action="ignore"),
         ):  # fmt: skip
-            code = cli._run()
+            cli.main()
+    except SystemExit as left:
+        code = left.code
     except Hang:
         code, hung = None, True
     except BaseException as error:  # noqa: BLE001 - whatever leaves main is a finding
         code = repr(error)
     finally:
         sys.argv, children.start = argv, started
+        for number, handler in listening.items():
+            signal.signal(number, handler)
     return Ended(code, out.getvalue(), err.getvalue(), hung or _Clock.struck)
 
 
