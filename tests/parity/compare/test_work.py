@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,3 +41,19 @@ def test_large_items_are_done_in_threads_and_the_small_ones_in_the_caller_s():
     assert threading.get_ident() not in {doers["a"], doers["b"]}
     with pytest.raises(ZeroDivisionError):
         list(each(lambda item: 1 / item, [1, 0], [], threads=2))
+
+
+def test_who_is_interrupted_waits_for_what_is_in_hand_and_not_for_all():
+    begun, done = threading.Event(), []
+
+    def work(item):
+        if item == "small":
+            begun.wait()
+            raise KeyboardInterrupt
+        begun.set()
+        time.sleep(0.01)
+        done.append(item)
+
+    with pytest.raises(KeyboardInterrupt):
+        list(each(work, range(200), ["small"], 2))
+    assert len(done) < 200
