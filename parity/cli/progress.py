@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from parity.errors import visible
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -16,8 +18,8 @@ __all__ = ["bar", "say"]
 
 
 def say(text: str) -> None:
-    """Write one line to stderr."""
-    sys.stderr.write(text + "\n")
+    """Write one line to stderr; what is no text for a terminal, as in the names of files, is written as an escape."""
+    sys.stderr.write(visible(text) + "\n")
     sys.stderr.flush()
 
 

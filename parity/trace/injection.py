@@ -171,10 +171,11 @@ def _check(folder: Path, latents: NDArray[Any], noise: NDArray[Any] | None) -> N
 def _read(folder: Path, name: str) -> NDArray[Any]:
     """Read one file without ever unpickling."""
     with os.fdopen(open_inside(folder, name), "rb") as file:
-        dtype, shape, fortran, _ = read_header(file, f"{folder / name}")
-        data = file.read()
-    needed = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or needed != len(data) or dtype.newbyteorder("<") != np.dtype("<f4"):
-        message = f"{folder / name} is {dtype}{list(shape)} with {len(data)} bytes; expected float32 and {needed} bytes"
-        raise TraceError(message)
+        dtype, shape, fortran, start = read_header(file, f"{folder / name}")
+        size = os.fstat(file.fileno()).st_size - start
+        needed = math.prod(shape) * dtype.itemsize
+        if min(shape, default=0) < 0 or needed != size or dtype.newbyteorder("<") != np.dtype("<f4"):
+            message = f"{folder / name} is {dtype}{list(shape)} with {size} bytes; expected float32 and {needed} bytes"
+            raise TraceError(message)
+        data = file.read(needed)
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C").astype("<f4")
