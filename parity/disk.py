@@ -28,7 +28,7 @@ from typing import IO, TYPE_CHECKING, Final
 from parity.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 __all__ = ["check_file", "claimed", "is_partial", "write", "write_together", "writing"]
 
@@ -69,8 +69,10 @@ def writing(path: str | Path) -> Iterator[IO[bytes]]:
         _sync_folder(path.parent)
 
 
-def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
+def write_together(folder: Path, files: Mapping[str, bytes], *, instead_of: Iterable[str] = ()) -> None:
     """Write a file and, after it, those that are drawn from it; names may have folders.
+
+    What was drawn from the earlier one and has another name, `instead_of` names.
 
     All are on the disk before the first is replaced, and what was drawn from the earlier one is gone by then: an
     interruption leaves the earlier files, the new ones, or one file whose drawings are missing, and never a drawing of
@@ -91,7 +93,7 @@ def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
                     file.write(data)
                     _sync(file)
         with _explained(folder):
-            for drawn in paths[1:]:
+            for drawn in [*paths[1:], *(folder / name for name in instead_of)]:
                 drawn.unlink(missing_ok=True)
             for path in paths:
                 partials[path].replace(path)

@@ -247,9 +247,10 @@ def write(result: Result, out: Path) -> None:
     """Write result.json and, drawn from it, report.html, junit.xml and the pictures."""
     from parity import report as reports
     from parity import result as results
+    from parity.report import images
 
     files = {"result.json": results.encode(result)} | reports.files(result)
-    disk.write_together(out, files)
+    disk.write_together(out, files, instead_of=images.names(out))
     for name in files:
         if name.endswith((".html", ".xml")):
             say(f"wrote {out / name}")

@@ -21,8 +21,9 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-__all__ = ["draw", "encode_png", "files"]
+__all__ = ["draw", "encode_png", "files", "names"]
 
 SHOWN_PIXELS: Final = 512
 _BATCH_AXES: Final = 4
@@ -88,6 +89,12 @@ def files(images: Mapping[str, str]) -> dict[str, bytes]:
             with suppress(binascii.Error):
                 found[f"images/{name}.png"] = base64.b64decode(text.removeprefix(_PREFIX), validate=True)
     return found
+
+
+def names(folder: Path) -> list[str]:
+    """Return the names of the pictures of a result that lie in its folder, those of its candidates too."""
+    paths = [*folder.glob("images/*.png"), *folder.glob("*/images/*.png")]
+    return [path.relative_to(folder).as_posix() for path in paths if _NAME.fullmatch(path.stem)]
 
 
 def _factor(largest: float) -> float:

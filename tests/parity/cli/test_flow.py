@@ -47,6 +47,16 @@ def test_a_full_disk_is_said_before_anything_is_read_and_a_refused_comparison_le
     assert not (tmp_path / "out").exists()
 
 
+def test_a_result_without_pictures_leaves_none_of_the_earlier_one_and_nothing_else_is_removed(sides, tmp_path):
+    out = tmp_path / "out"
+    result = flow.compare(*sides, out=out, **GIVEN)
+    for name in ("images/mine.png", "several/images/candidate_7.png", "several/notes.txt"):
+        disk.write(out / name, b"x")
+    result.images = {}
+    flow.write(result, out)
+    assert files(out).keys() == {"result.json", "report.html", "junit.xml", "images/mine.png", "several/notes.txt"}
+
+
 @pytest.mark.parametrize("name", ["result.json", "report.html", "junit.xml"])
 def test_files_of_these_names_that_no_comparison_wrote_are_not_replaced(tmp_path, name):
     disk.write(tmp_path / "out" / name, b'{"mine": true}')
