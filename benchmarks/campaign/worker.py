@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 import traceback
@@ -47,13 +46,6 @@ def replay(arguments: list[str]) -> None:
             mindspore_system_.widen_operators = own
 
 
-def replayed_here(arguments: list[str], *, check: bool) -> subprocess.CompletedProcess[bytes]:
-    """Stand in for the child process of a counterfactual replay."""
-    del check
-    replay(arguments[3:])
-    return subprocess.CompletedProcess(arguments, 0)
-
-
 def record(asked: dict[str, Any]) -> dict[str, Any]:
     """Record a case."""
     if asked.get("threads"):
@@ -71,7 +63,7 @@ def judge(asked: dict[str, Any]) -> dict[str, Any]:
     from parity.diagnose import counterfactual
     from parity.trace import Trace
 
-    counterfactual.subprocess = SimpleNamespace(run=replayed_here)
+    counterfactual.children = SimpleNamespace(run=replay)  # no child is started that imports the framework anew
     folder = Path(asked["out"])
     shutil.rmtree(folder, ignore_errors=True)
     replay(["replay", asked["trace"], "--out", str(folder / "candidate"), *asked["options"]])
