@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -326,11 +327,13 @@ def main() -> None:
         "--mindspore", action="append", default=[], help="VERSION=FOLDER of another MindSpore; repeatable"
     )
     parser.add_argument("--table", action="store_true", help="print what came out")
+    parser.add_argument("--only", default="", help="a pattern in the names of the runs that are done")
     asked = parser.parse_args()
     dtypes = tuple(asked.dtype or ("float32", "float16"))
     runs = list(healthy(asked.seed, range(asked.start, asked.start + asked.runs), dtypes))
     for dtype in dtypes if asked.faults else ():
         runs += faulty(asked.seed, dtype)
+    runs = [run for run in runs if re.search(asked.only, run.name)]
     if runs:
         settings = [Setting(*each.split("=", 1), asked.threads) for each in asked.mindspore]
         Campaign(asked.out, settings or [Setting("installed", "", asked.threads)]).run(runs)
