@@ -70,6 +70,7 @@ def judge(asked: dict[str, Any]) -> dict[str, Any]:
     trace = Trace.open(folder / "candidate")
     result = compare(Trace.open(asked["trace"]), [trace])
     found = {"compared": summary(result), "undecided alone": awaits_decision(result), "ratios": ratios(result)}
+    found["versions"] = result.provenance["candidate"]["versions"]
     if result.verdict != "MATCH":
         result = diagnose.diagnose(result, folder, progress=lambda *_: None)
     found["diagnosed"] = summary(result)
