@@ -2,7 +2,7 @@
 
 `platform-undecided`: a module of several operators exceeds its floor in the layer replay by no more than what an operator
 inside it may make of the floor on the candidate's platform (`parity.compare.platform`), and in float64 it is right. In the
-free and the step replay it is the same module, and what is inside it or comes after it and is right by itself. Only a replay with these
+free and the step replay it is what such a module reaches, or one that comes near its limit, and that is right by itself. Only a replay with these
 operators in float64 tells whose excess it is.
 
 `inherited`: a pair fails in the free or the step replay, its layer replay at the same address matches, and
@@ -23,7 +23,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from parity.address import index_of, is_input, is_output, path_of, place_of, step_of
-from parity.compare.limits import RMS_FACTOR
+from parity.compare.limits import NEAR, RMS_FACTOR
 from parity.compare.summary import failing, is_about_reference
 from parity.result import measured
 
@@ -69,9 +69,11 @@ class _Run:
         return sorted(self.pairs, key=attrgetter("order"))
 
     @property
-    def undecided(self) -> dict[str, dict[str, float]]:
-        """The operators that may be to blame, by the address of each undecided pair."""
-        return {pair.address: pair.platform for pair in filter(_is_undecided, self.pairs)}
+    def suspected(self) -> dict[str, dict[str, float]]:
+        """The operators that may be to blame for what follows, by the address of what is undecided or near its limit."""
+        wrong = set(map(attrgetter("address"), self.failed))
+        near = filter(_is_near, self.pairs)
+        return {pair.address: pair.platform for pair in near if pair.address not in wrong}
 
     @cached_property
     def matching(self) -> set[str]:
@@ -135,16 +137,16 @@ def _flag_undecided(run: _Run, exact: _Run) -> None:
 def _flag_followers(
     run: _Run, scope_of: Callable[[str], int | None], alone: _Run, program: Components
 ) -> None:  # fmt: skip
-    """Flag what exceeds its floor in a longer replay where operators of a module that is undecided by itself reach it.
+    """Flag what exceeds its floor in a longer replay where operators reach it that bring a module near its limit or beyond.
 
     What is wrong by itself in the layer replay `alone` stays a finding.
     """
-    undecided, wrong = alone.undecided, set(map(attrgetter("address"), alone.failed))
-    roots = [pair for pair in run.pairs if pair.address in undecided]
+    operators, wrong = alone.suspected, set(map(attrgetter("address"), alone.failed))
+    roots = [pair for pair in run.pairs if pair.address in operators]
     for pair in filter(_exceeds_floor, run.pairs):
         suspected: dict[str, float] = {}
         for root in filter(partial(_is_reached, pair, scope_of, program), roots):
-            suspected |= undecided[root.address]
+            suspected |= operators[root.address]
         if pair.address not in wrong:
             _suspect(pair, suspected)
 
@@ -162,6 +164,11 @@ def _is_reached(pair: Pair, scope_of: Callable[[str], int | None], program: Comp
 def _is_undecided(pair: Pair) -> bool:
     """Tell whether the platform may be to blame for a pair."""
     return UNDECIDED in pair.flags
+
+
+def _is_near(pair: Pair) -> bool:
+    """Tell whether a pair comes near its limit, or is beyond."""
+    return measured(pair.ratio_to_floor) > NEAR * RMS_FACTOR
 
 
 def _exceeds_floor(pair: Pair) -> bool:

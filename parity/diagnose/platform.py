@@ -63,16 +63,17 @@ def blame_platform(
     if undecided and obstacles:
         result.checks["undecided"] = "; ".join(dict.fromkeys(obstacles))
     else:
-        _decide(undecided)
+        _decide(undecided, result.pairs)
     relate(result.pairs, result.program)
     summarize(result)
     return causes
 
 
-def _decide(pairs: Sequence[Pair]) -> None:
-    """Make findings of pairs that were undecided and that no replay explains."""
+def _decide(undecided: Sequence[Pair], pairs: Sequence[Pair]) -> None:
+    """Make findings of pairs that no replay explains: nothing is suspected of the platform any more."""
     for pair in pairs:
         pair.platform = {}
+    for pair in undecided:
         said = "the platform's operators in float64 do not remove it"
         pair.detail = "; ".join(filter(None, (pair.detail, said)))
 

@@ -78,3 +78,37 @@ def test_matching_inputs_leave_only_what_failed_inside(inside, flags: list[str])
 def test_relations_are_set_anew_and_other_flags_stay() -> None:
     old = pair("unet.a:output", BAD, "free", 1, ["contains", "inherited", "mixed-dtype"])
     assert flags_after(old)["unet.a:output"] == ["contains", "mixed-dtype"]
+
+
+def precise(address: str, ratio: float, mode: str = "layers", order: int = 0, **more: object) -> Pair:
+    """A float32 pair at so many times its floor."""
+    fields = {"question": "precision", "dtype": "float32", "basis": "floor", "ratio_to_floor": ratio} | more
+    return pair(address, GOOD if ratio <= 3 else BAD, mode, order, **fields)
+
+
+@pytest.mark.parametrize(
+    ("local", "ratio", "flags"),
+    [(2.9, 3.1, ["platform-undecided"]), (2.9, 22.0, []), (1.0, 3.1, []), (3.2, 3.1, ["platform-undecided"])],
+    ids=["near its limit", "beyond what the operator explains", "far from its limit", "beyond its limit"],
+)
+def test_what_an_attention_near_its_limit_reaches_is_undecided_in_a_longer_replay(
+    local: float, ratio: float, flags: list[str]
+) -> None:
+    found = flags_after(
+        pair("unet.attn@step=0:output", GOOD),
+        precise("unet.attn@step=0:output", local, platform={"softmax": 7.0}),
+        precise("unet.out@step=0:output", 1.0),
+        precise("unet.attn@step=0:output", 2.9, "free", 1),
+        precise("unet.out@step=0:output", ratio, "free", 2),
+    )
+    assert found["unet.out@step=0:output"] == flags
+
+
+def test_what_comes_before_an_attention_is_none_of_its_doing() -> None:
+    found = flags_after(
+        precise("unet.attn@step=0:output", 2.9, platform={"softmax": 7.0}),
+        precise("unet.in@step=0:output", 1.0),
+        precise("unet.in@step=0:output", 3.1, "free", 1),
+        precise("unet.attn@step=0:output", 2.9, "free", 2),
+    )
+    assert found["unet.in@step=0:output"] == []
