@@ -1,8 +1,8 @@
 """What somebody's file or folder holds: the weights of a model, or activations, tensors that a run made.
 
 Weights are judged by equality and activations by how far rounding may take them, so this decides what is asked. Names
-decide: a file of a format of checkpoints holds weights if one of its tensors is called like a parameter or a buffer, or
-the file itself like a checkpoint; files of any other format if all of their tensors are. What has the address of a call is an activation.
+decide: a file of a format of checkpoints holds weights if one of its tensors is called like a parameter, or the file itself
+like a checkpoint; files of any other format if most of their tensors are. What has the address of a call is an activation.
 
 >>> is_parameter("down_blocks.0.attn.to_q.weight"), is_parameter("bn.running_mean"), is_parameter("latents")
 (True, True, False)
@@ -24,13 +24,12 @@ if TYPE_CHECKING:
 __all__ = ["NAMES", "Holding", "holding", "is_counted", "is_parameter", "parameter_address"]
 
 _PARAMETER: Final = re.compile(
-    r"(?:.*[._/])?(?:weight|bias|weight_[a-z0-9]+|bias_[a-z0-9]+|gamma|beta|kernel|embedding|embeddings|embedding_table|"
-    r"running_mean|running_var|moving_mean|moving_var|moving_variance|num_batches_tracked|position_ids|inv_freq|"
-    r"lora_[a-z_]+|hada_[a-z0-9_]+|logit_scale|cls_token|pos_embed|positional_embedding|class_embedding|"
-    r"scale_shift_table|text_projection|alphas_cumprod)",
+    r"(?:.*[./])?(?:weight|bias|weight_[a-z0-9_]+|bias_[a-z0-9_]+|in_proj_weight|in_proj_bias|gamma|beta|kernel|"
+    r"embedding_table|running_mean|running_var|moving_mean|moving_var|moving_variance|num_batches_tracked|"
+    r"lora_[a-z_]+|hada_[a-z0-9_]+|scale_shift_table)",
     re.IGNORECASE,
 )
-"""Names of parameters and buffers in the frameworks and files that there are."""
+"""Names that only parameters and moving statistics have; others (`embeddings`, `position_ids`) are of modules and inputs too."""
 
 _CHECKPOINT: Final = re.compile(
     r"(?:.*/)?(?:diffusion_pytorch_model|pytorch_model|pytorch_lora_weights|adapter_model|learned_embeds|model)\b.*"
@@ -72,7 +71,7 @@ def holding(records: Sequence[Record], tool: str) -> Holding:
     if tool not in _CHECKPOINTS:
         # Anybody uses these formats for anything, so one name of a parameter says nothing of the others.
         checkpoints = []
-        if len(parameters) < len(addresses):
+        if 2 * len(parameters) <= len(addresses):
             parameters = []
     if parameters:
         return Holding("weights", f"{parameters[0]} is a parameter's name")

@@ -21,7 +21,12 @@ def records(*names: str, shard: str = "x.safetensors") -> list[Record]:
     ("names", "tool", "contents"),
     [
         (["down_blocks.0.attn.to_q.weight", "down_blocks.0.attn.to_q.bias"], "safetensors", "weights"),
-        (["text_model.embeddings.position_ids", "logit_scale"], "safetensors", "weights"),
+        (["text_model.embeddings.position_ids", "logit_scale"], "safetensors", "activations"),
+        (["text_model.embeddings.position_ids", "logit_scale", "proj.weight"], "safetensors", "weights"),
+        (["text_model.embeddings", "text_projection", "attn_weight", "pos_embed"], "safetensors", "activations"),
+        (["attn.in_proj_weight", "rnn.weight_ih_l0"], "safetensors", "weights"),
+        (["a.weight", "a.bias", "position_ids"], "numpy", "weights"),
+        (["a.weight"], "mindspore", "weights"),
         (["bn.running_mean", "bn.num_batches_tracked"], "safetensors", "weights"),
         (["lora_unet_down.lora_down.weight", "lora_unet_down.alpha"], "safetensors", "weights"),
         (["norm.gamma", "bn.moving_variance", "table"], "safetensors", "weights"),
