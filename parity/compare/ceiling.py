@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from parity.address import is_input, path_of, place_of, step_of
 from parity.compare.floor import SMALLEST, Floor, coarser, ulp
-from parity.compare.limits import BETWEEN_PARTS, DEPTH, MODEL, MODEL_ULPS, REACH_ULPS, REFERENCE_FACTOR
+from parity.compare.limits import BETWEEN_PARTS, DEPTH, MAX_FACTOR, MODEL, MODEL_ULPS, REACH_ULPS, REFERENCE_FACTOR
 from parity.distance.measure import measure
 from parity.distance.sums import Distances
 from parity.distance.tensor import Tensor
@@ -85,9 +85,10 @@ class Model(NamedTuple):
     @cache
     def of_run(dtype: str) -> Model:
         """Return what a run may err by whose operators do so, in which errors are handed on from module to module."""
-        rms, peak = MODEL[dtype]
+        rms = DEPTH * MODEL[dtype][0]
+        # What has grown through many modules is noise, of which one element may be several times the rms.
         reach = REACH_ULPS * eps(dtype)
-        return Model(dtype, DEPTH * rms, DEPTH * peak, reach, _ALONE, f"a whole run in {dtype}")
+        return Model(dtype, rms, MAX_FACTOR * rms, reach, _ALONE, f"a whole run in {dtype}")
 
     def ceiling(self, found: Distances, reach: float = 0.0) -> Floor:
         """Return the ceiling of a tensor's floor; `reach` is the rms of what it was made from, where that counts."""
