@@ -9,7 +9,8 @@ projection elsewhere share a rule.
 
 A proposal describes what was seen and blesses nothing: a reason says how many of its pairs fail the default
 limits. Integers and plain values get no rule, nor does what a rule of the case judges, and no rule can excuse a
-missing pair, another shape, a narrower type or a value that is not finite: those stay in `Proposal.left`.
+missing pair, another shape, a narrower type, a value that is not finite or a reference that is off: those stay in
+`Proposal.left`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from parity.address import STAGES, literal, path_of, port_of
 from parity.compare.rules import Rule
-from parity.compare.summary import failing, keeps_from_match
+from parity.compare.summary import failing, is_about_reference, keeps_from_match
 from parity.dtypes import eps
 from parity.errors import ToleranceError
 from parity.result import MEASURES, measured
@@ -135,7 +136,8 @@ def _place(group: _Group) -> tuple[int, str, str, str, str]:
 
 def _can_have_rule(pair: Pair) -> bool:
     """Tell whether a pair has distances that a rule may bound, and no rule yet."""
-    return pair.ground in {"float64", "floor", "model"} and not pair.hard and not pair.basis.startswith("case: ")
+    may_be_loosened = pair.ground in {"float64", "floor", "model"} and not pair.basis.startswith("case: ")
+    return may_be_loosened and not pair.hard and not is_about_reference(pair)
 
 
 def _rule(group: _Group, pairs: Sequence[Pair], kinds: Mapping[str, str], headroom: float) -> Rule:

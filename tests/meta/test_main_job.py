@@ -10,8 +10,11 @@ import pytest
 
 from parity import result as results
 from parity.address import STAGES, Address
+from parity.compare import compare
+from parity.report.headline import headline
 from parity.trace import Trace
 from tests.conftest import ROOT, run_parity
+from tests.parity.compare.altered import KINDS, altered
 
 pytestmark = [pytest.mark.full, pytest.mark.torch, pytest.mark.mindspore]
 
@@ -51,6 +54,29 @@ def test_the_free_float32_run_reaches_its_latents_and_image(main_job):
     price = results.read(main_job.folder).price
     assert price["final_latents"]["float32"]["candidate"]["max_over_largest"] <= LATENTS
     assert price["image"]["float32"]["candidate"]["max_over_largest"] <= IMAGE
+
+
+@pytest.mark.parametrize(("run", "slug"), [("float32", "reference-error"), ("float64", "twin-error")])
+def test_a_reference_that_is_off_is_a_finding_about_it_and_excuses_nothing(main_job, run, slug):
+    result = results.read(main_job.folder)
+    reference = altered(Trace.open(result.traces["reference"]), KINDS["scaled"], run, at=r"unet\..*attn1.*")
+    candidates = [Trace.open(path) for side, path in result.traces.items() if side != "reference"]
+    found = compare(reference, candidates)
+    assert (found.verdict, [cause.slug for cause in found.causes]) == ("INCOMPLETE", [slug])
+    assert pairs_of(found, verdict="MISMATCH") == []
+    off = {pair.address for pair in found.pairs if slug in pair.flags}
+    assert off == {
+        pair.address for pair in found.pairs if ".attn1" in pair.address and pair.address.startswith("unet.")
+    }
+    assert headline(found).startswith("INCOMPLETE: the reference's ")
+    wrong = [
+        altered(each, lambda array: array * 0.9, *(name for name in each.runs if "float32" in name))
+        for each in candidates
+    ]
+    worse = compare(reference, wrong)
+    assert {pair.verdict for pair in pairs_of(worse, mode="layers", question="precision", basis="floor")} == {
+        "MISMATCH"
+    }
 
 
 def test_every_parameter_owner_and_every_named_function_is_compared(main_job):

@@ -12,6 +12,7 @@ from parity.address import matches
 from parity.compare import Rule, compare, judge, load_tolerances
 from parity.compare.calibrate import encode, kinds_of, path_pattern, propose
 from parity.errors import ToleranceError
+from tests.parity.compare.altered import KINDS, altered
 from tests.parity.compare.traces import Row, Run, candidate, reference
 
 if TYPE_CHECKING:
@@ -124,6 +125,15 @@ def test_what_no_rule_excuses_is_left(tmp_path: Path) -> None:
         CONV, "unet.act@step=0:output", "tokenizer:output", "unet.act@step=1:output",
     }  # fmt: skip
     assert judge(result, proposal.rules).verdict == "MISMATCH"
+
+
+def test_where_the_reference_is_off_no_rule_is_proposed(tmp_path: Path) -> None:
+    trace = reference(tmp_path / "r")
+    off = altered(trace, KINDS["scaled"], "float32", at=CONV)
+    proposal = propose(compare(off, [candidate(tmp_path / "c", trace)]))
+    assert {(pair.address, pair.mode) for pair in proposal.left} == {
+        (CONV, mode) for mode in ("free", "steps", "layers")
+    }
 
 
 def test_pairs_that_a_rule_of_the_case_judges_keep_it(tmp_path: Path) -> None:
