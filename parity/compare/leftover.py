@@ -31,7 +31,7 @@ class LeftOver(NamedTuple):
 
 def left_over(reference: Trace, candidates: Sequence[Trace], excludes: Excludes) -> LeftOver:
     """Return what was read of neither side, or of one of them."""
-    equal = unread_and_equal(reference, candidates)
+    equal = dict.fromkeys(unread_and_equal(reference, candidates))
     unread: dict[str, str] = {}
     notes: list[str] = []
     for trace in (reference, *candidates):
@@ -40,6 +40,6 @@ def left_over(reference: Trace, candidates: Sequence[Trace], excludes: Excludes)
                 unread[f"{trace.folder}/{name}"] = reason
         notes += map(f"{trace.folder}: ".__add__, trace.notes)
     if equal:
-        first = ", ".join(equal[:_NAMED])
+        first = ", ".join(list(equal)[:_NAMED])
         notes.append(f"not read, but equal byte for byte on all sides: {len(equal)}, such as {first}")
     return LeftOver(unread, notes)

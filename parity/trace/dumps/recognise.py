@@ -268,6 +268,14 @@ class _Several(Tensors):
         return super().joined(records, sizes)
 
 
+def _unknown(path: Path) -> str:
+    """Return what is wrong with a path that is no folder and has the ending of no format."""
+    if not path.is_file():
+        return f"{path} is not a folder; give the folder that `parity record --out` wrote"
+    *most, last = (each.name for each in formats() if each.alone)
+    return f"{path} is not a folder, and no file of a format that is read by itself: {', '.join(most)} or {last}"
+
+
 def _alone(path: Path) -> Dump:
     """Return the dump that is one file.
 
@@ -276,10 +284,7 @@ def _alone(path: Path) -> Dump:
     """
     fitting = [each for each in formats() if each.alone and path.name.endswith(each.suffix)]
     if not fitting:
-        if path.name == _RESULT:
-            raise _of_result(path)
-        message = f"{path} is not a folder; give the folder that `parity record --out` wrote"
-        raise TraceError(message)
+        raise _of_result(path) if path.name == _RESULT else TraceError(_unknown(path))
     if not path.is_file():
         message = f"{path} is not there; give a trace's folder or a {fitting[0].name} file"
         raise TraceError(message)

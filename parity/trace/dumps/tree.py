@@ -93,7 +93,7 @@ def _sort(folder: Path, entry: os.DirEntry[str], prefix: str, found: Tree) -> st
     if not _is_text(name):
         found.unread[os.fsencode(name).decode("utf-8", "backslashreplace")] = "has a name that is no UTF-8"
     elif entry.is_symlink():
-        found.unread[name] = "is a symbolic link; links are not followed"
+        found.unread[name] = "is a symbolic link, which is not followed; give the file itself"
     elif entry.is_dir(follow_symlinks=False):
         if entry.name not in _FOLDERS_LEFT_BEHIND:
             return f"{name}/"

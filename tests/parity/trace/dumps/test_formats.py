@@ -93,3 +93,11 @@ def test_without_that_file_there_is_no_such_format(tmp_path):
         Trace.open(tmp_path)
     np.save(tmp_path / "y.npy", np.ones(1))
     assert list(Trace.open(tmp_path).run("plain")) == ["y:output"]
+
+
+def test_a_file_of_no_format_is_refused_with_those_that_are_read(tmp_path):
+    (tmp_path / "x.h5").write_bytes(b"x")
+    with pytest.raises(
+        TraceError, match=r"x.h5 is not a folder, and no file of a format .*: .npy, safetensors, .npz, .pt or mindspore"
+    ):
+        Trace.open(tmp_path / "x.h5")

@@ -110,3 +110,9 @@ def test_what_mindspore_itself_saves_is_read(tmp_path):
         for name in ("conv.weight", "half", "ids", "flags", "scalar"):
             assert same(run.tensor(f"{name}:output"), TENSORS[name]), name
         assert np.array_equal(run.wide("brain:output"), X)
+
+
+def test_a_file_without_a_tensor_says_so(tmp_path):
+    (tmp_path / "x.ckpt").write_bytes(b"crc_num\x01")
+    with pytest.raises(TraceError, match=r"x.ckpt holds no tensor"):
+        Trace.open(tmp_path / "x.ckpt")

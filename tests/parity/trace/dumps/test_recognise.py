@@ -369,6 +369,14 @@ def test_a_type_without_a_name_is_told_and_the_rest_is_read(tmp_path):
     assert trace.unread["x.safetensors: fourth"].startswith("is F4; read are BOOL")
 
 
+def test_tensors_come_in_natural_order_folder_by_folder(tmp_path):
+    for folder in ("b10", "b9"):
+        (tmp_path / folder).mkdir()
+        names = {name: (np.ones(1, np.float32), "float32") for name in ("w10", "w9")}
+        write_safetensors(tmp_path / folder / "m.safetensors", names)
+    assert addresses(tmp_path) == ["b9.w9:output", "b9.w10:output", "b10.w9:output", "b10.w10:output"]
+
+
 def test_an_index_tells_what_did_not_arrive(tmp_path):
     index = {"metadata": {"total_size": 12}, "weight_map": {}}
     for number in (1, 2):

@@ -239,3 +239,49 @@ def test_a_state_dict_is_weights_as_a_safetensors_file_is(tmp_path, ending):
     result = compare(a, [b])
     assert (a.manifest.provenance["tool"], result.verdict) == ("torch", "MISMATCH")
     assert {pair.mode for pair in result.pairs} == {"audit"}
+
+
+def test_every_way_to_write_a_tensor_down_is_read_as_torch_means_it(tmp_path):
+    """A parameter, a tensor of a storage without a type, tuples without a mark, the opcodes of protocol 4."""
+    ordered = b"ccollections\nOrderedDict\n)R"
+    storage = b"(" + text("storage") + b"ctorch.storage\nUntypedStorage\n" + text("0") + text("cpu") + b"K\x06tQ"
+    size = b"K\x00K\x02K\x03\x86K\x03K\x01\x86"
+    untyped = b"ctorch._utils\n_rebuild_tensor_v3\n(" + storage + size + b"\x89" + ordered + b"ctorch\nfloat32\ntR"
+    parameter = b"ctorch._utils\n_rebuild_parameter\n" + untyped + b"\x88" + ordered + b"\x87R"
+    metadata = b"}" + text("_metadata") + ordered + b"sb"
+    module = text("torch._utils") + b"\x94" + text("_rebuild_parameter") + b"\x94\x93\x94"
+    later = b"\x95\x00\x00\x00\x00\x00\x00\x00\x00" + module + untyped + b"\x88" + ordered + b"\x87R\x94h\x03"
+    forms = {
+        "untyped": untyped,
+        "parameter": parameter,
+        "in an ordered dictionary": ordered + text("w") + parameter + b"s" + metadata,
+        "in a list": b"](" + parameter + untyped + b"e",
+        "in a tuple": parameter + untyped + b"\x86",
+        "under a number": b"}K\x07" + untyped + b"s",
+        "memoized": b"](" + later + b"e",
+    }
+    wanted = {
+        "in an ordered dictionary": ["w"], "in a list": ["0", "1"], "in a tuple": ["0", "1"], "under a number": ["7"], "memoized": ["0", "1"],
+    }  # fmt: skip
+    for form, data in forms.items():
+        write_pt(tmp_path / "x.pt", X, pickle=b"\x80\x02" + data + b".")
+        trace = Trace.open(tmp_path / "x.pt", verify=True)
+        run = trace.run("plain")
+        assert not trace.ordered, form
+        assert list(run) == [f"{name}:output" for name in wanted.get(form, ["tensor"])], form
+        assert all(np.array_equal(run.tensor(address), X) for address in run), form
+
+
+@pytest.mark.parametrize("number", [b"\x8a\x09" + b"\x00" * 8 + b"\x80", b"\x8a\x09" + b"\xff" * 8 + b"\x7f"])
+def test_a_number_beyond_64_bits_is_told_as_not_read(tmp_path, number):
+    write_state(tmp_path / "x.pt", {"w": X}, rest=text("n") + number)
+    assert Trace.open(tmp_path / "x.pt").unread == {"x.pt: n": "is no number of 64 bits"}
+
+
+def test_a_number_that_is_none_is_a_value_all_the_same(tmp_path):
+    write_state(
+        tmp_path / "x.pt", {"w": X}, rest=text("n") + b"G\x7f\xf8" + b"\0" * 6 + text("m") + b"G\xff\xf0" + b"\0" * 6
+    )
+    run = Trace.open(tmp_path / "x.pt").run("plain")
+    assert np.isnan(run.value("n:output"))
+    assert run.value("m:output") == -np.inf
