@@ -112,3 +112,12 @@ def test_what_comes_before_an_attention_is_none_of_its_doing() -> None:
         precise("unet.attn@step=0:output", 2.9, "free", 2),
     )
     assert found["unet.in@step=0:output"] == []
+
+
+def test_an_attribute_is_equivalent_only_as_long_as_its_outputs_match() -> None:
+    attribute = pair("unet.a:attribute.eps", BAD, "audit", question="audit", stage="attributes", dtype=None)
+    for verdict, flags in ((GOOD, ["equivalent"]), (BAD, []), (GOOD, ["equivalent"])):
+        relate([attribute, pair("unet.a.b@step=0:output", verdict)], UNDECLARED)
+        assert attribute.flags == flags
+    relate([attribute, pair("unet.b@step=0:output", GOOD)], UNDECLARED)
+    assert attribute.flags == []

@@ -9,7 +9,7 @@ import pytest
 
 from parity.compare import compare
 from parity.errors import CaseError
-from tests.parity.compare.traces import Run, candidate, pair, reference
+from tests.parity.compare.traces import Run, candidate, manifest, pair, reference, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,3 +56,23 @@ def test_excluded_addresses_are_listed_and_an_exclude_that_matches_nothing_is_re
     case["exclude"] = [{"address": "unet.conv_in", "reason": "identity"}]
     with pytest.raises(CaseError, match="matches no address"):
         compare(trace, [candidate(tmp_path / "d", trace)])
+
+
+def test_what_the_working_run_alone_recorded_is_held_against_it_by_the_modelled_floor(tmp_path: Path) -> None:
+    run = {"unet.a@step=0:output": np.full((4, 8), 0.3)}
+    alone = {"unet.b@step=0:output": np.full((4, 8), 0.7)}
+    runs = {
+        "float32": ("run", "float32", {name: value.astype("float32") for name, value in (run | alone).items()}),
+        "float64": ("run", "float64", run),
+        "forced": ("forced", "float64", run),
+    }
+    trace = write(tmp_path / "r", manifest("reference"), runs)
+    for factor, verdict in ((1.0, "MATCH"), (1.5, "MISMATCH")):
+        ours = {name: (factor * value).astype("float32") for name, value in (run | alone).items()}
+        described = manifest("candidate", reference_digest=trace.digest)
+        replay = write(tmp_path / verdict, described, {"layers-float32": ("layers", "float32", ours)})
+        found = {each.address: each for each in compare(trace, [replay]).pairs}
+        assert found["unet.b@step=0:output"].basis == "model"
+        assert found["unet.a@step=0:output"].basis == "floor"
+        assert [found[name].verdict for name in sorted(found)] == [verdict, verdict]
+        assert (found["unet.a@step=0:output"].order, found["unet.b@step=0:output"].order) == (0, 1)

@@ -7,7 +7,8 @@ import pytest
 
 from parity.address import Address
 from parity.compare import compare
-from parity.diagnose.evidence import Evidence
+from parity.diagnose.evidence import Evidence, Recordings
+from tests.parity.compare.traces import manifest, write
 from tests.parity.numpy_candidate import replayed
 
 PLANT = """
@@ -98,3 +99,14 @@ def test_the_references_tensor_of_another_place_is_found_by_its_call_or_its_only
 def test_a_recording_is_told_from_a_replay(found, program):
     assert not found.is_of_references
     assert Evidence(found.result, program, [program]).is_of_references
+
+
+@pytest.mark.parametrize("names", [("float32", "float64"), ("float64", "float32"), ("float64",)])
+def test_of_two_recordings_the_working_runs_are_held_side_by_side(tmp_path, names):
+    run = {"unet.a@step=0:output": np.ones((2, 3))}
+    written = {name: ("run", name, {key: value.astype(name) for key, value in run.items()}) for name in names}
+    written["forced"] = ("forced", "float64", run)
+    trace = write(tmp_path, manifest("reference"), written)
+    recordings = Recordings.of(trace, trace)
+    assert [each.info.dtype for each in recordings] == [min(names)] * 2
+    assert (recordings.hold("unet.a@step=0:output"), recordings.hold("unet.a@step=1:output")) == (True, False)

@@ -48,3 +48,11 @@ def test_a_reported_pad_value_is_a_cause_with_its_repair_and_what_the_tensors_sa
     assert cause.edits == [{"kind": "attribute", "path": "vae.down", "name": "pad_value", "value": 0.0}]
     assert "pad_value is 0.0 in the reference and 1.0 in the candidate" in cause.evidence[0]
     assert any("only the border differs" in fact for fact in cause.evidence)
+
+
+def test_an_enormous_border_hides_no_wrong_inside(tmp_path):
+    candidate = IMAGE.copy()
+    candidate[:, :, -1] += 1e9
+    candidate[0, 0, 2, 2] += 0.5
+    (cause,) = causes(*traces(tmp_path, {}, {}, {}, {"vae.down:output": IMAGE}, {"vae.down:output": candidate}))
+    assert cause.slug == "unknown"
