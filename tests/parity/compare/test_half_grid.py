@@ -54,3 +54,21 @@ def test_a_large_element_that_is_off_by_its_own_ulp_shows_no_grid(size: int, tmp
     other = write(tmp_path / "c", described, {"layers-float16": ("layers", "float16", {GUIDANCE: off})})
     found = pair(compare(trace, [other]), GUIDANCE, "precision", "layers")
     assert (found.verdict, found.flags, found.outside) == ("MATCH", ["mixed-dtype"], 0)
+
+
+@pytest.mark.parametrize(("size", "named"), [(16, True), (15, False)])
+def test_float16_on_the_grid_of_bfloat16_is_named_by_how_many_values_lie_there(
+    size: int, named, tmp_path: Path
+) -> None:
+    """However small the error is beside the reference's own."""
+    exact = 1 + np.random.default_rng(4).random(size)
+    working = (exact + 0.004).astype("float16")
+    twin = {GUIDANCE: exact}
+    runs = {"float64": ("run", "float64", twin), "forced": ("forced", "float64", twin)}
+    trace = write(tmp_path / "r", manifest("reference"), {"float16": ("run", "float16", {GUIDANCE: working}), **runs})
+    coarse = {GUIDANCE: (np.rint(exact * 128) / 128).astype("float16")}
+    coarse[GUIDANCE][0] += 3 / 128  # near the limit, so that it is looked at again
+    described = manifest("candidate", reference_digest=trace.digest)
+    other = write(tmp_path / "c", described, {"layers-float16": ("layers", "float16", coarse)})
+    found = pair(compare(trace, [other]), GUIDANCE, "precision", "layers")
+    assert (found.verdict, "half-precision-grid" in found.flags) == ("MISMATCH" if named else "MATCH", named)

@@ -7,6 +7,7 @@ import pytest
 from parity.address import path_of
 from parity.compare import judge
 from parity.diagnose.hypothesis import FITTED, PROVEN, REPORTED, UNEXPLAINED
+from parity.repair import SubstituteEdit, WeightEdit, read
 from tests.parity.diagnose.test_diagnosis import FAULTS, diagnosed, model
 
 TRANSPOSED = FAULTS["a transposed matrix"][0]
@@ -102,3 +103,31 @@ def test_layers_in_the_working_type_alone_have_suspects_causes_and_proof(program
     ]
     (command,) = here
     assert "--dtype=float32" in command
+
+
+def test_where_nothing_can_be_repaired_the_recorded_outputs_stand_in_and_the_fault_stays_a_finding(
+    program, tmp_path, here
+):
+    """They end what the free run inherits from the place, and prove no cause."""
+    result = diagnosed(program, tmp_path, FAULTS["a factor"][0], modes=("layers",))
+    (cause,) = result.causes
+    assert (cause.confirmed, cause.before, cause.after) == (False, None, None)
+    assert all(pair.flags == [] for pair in in_layers(result, "unet.norm"))
+    edits = read(tmp_path / "counterfactual" / "repair.json").edits
+    assert edits == (SubstituteEdit(path="unet.norm"),)
+
+
+def test_a_repair_and_a_substitution_go_together_each_for_its_own_cause(program, tmp_path, here):
+    result = diagnosed(program, tmp_path, TRANSPOSED + FAULTS["a factor"][0], modes=("layers",))
+    assert [(cause.slug, cause.confirmed) for cause in result.causes] == [
+        ("transposed-weight", True),
+        ("scaled-output", False),
+    ]
+    kinds = [type(edit) for edit in read(tmp_path / "counterfactual" / "repair.json").edits]
+    assert kinds == [WeightEdit, SubstituteEdit]
+
+
+def test_nothing_stands_in_for_a_parameter_with_an_address_of_its_own(program, tmp_path, here):
+    plant = "def checkpoint(state):\n    state['net.ff.bias'] = state['net.ff.bias'] + 1\n"
+    (cause,) = diagnosed(program, tmp_path, plant, modes=("layers",)).causes
+    assert (cause.slug, cause.address, cause.confirmed, here) == ("different-weight", "unet.ff:bias", False, [])

@@ -56,3 +56,14 @@ def test_an_enormous_border_hides_no_wrong_inside(tmp_path):
     candidate[0, 0, 2, 2] += 0.5
     (cause,) = causes(*traces(tmp_path, {}, {}, {}, {"vae.down:output": IMAGE}, {"vae.down:output": candidate}))
     assert cause.slug == "unknown"
+
+
+def test_beside_zeros_only_the_side_that_differs_is_named(tmp_path):
+    wrong = np.zeros_like(IMAGE)
+    wrong[:, :, 0] = 0.5
+    wrong[:, :, 0, 1] = 0.75
+    (cause,) = causes(*traces(tmp_path, {}, {}, {}, {"vae.down:output": 0 * IMAGE}, {"vae.down:output": wrong}))
+    assert (cause.slug, cause.evidence) == (
+        "padding",
+        ["only the border differs (top): by at most 0.75 there, 0.0e+00 inside"],
+    )
