@@ -21,7 +21,7 @@ from parity.compare.plan import Excludes, describe_run, plan_run
 from parity.compare.price import price_of
 from parity.compare.references import is_reference, of_outputs, prepare, runs_of
 from parity.compare.rules import Rule, RuleBook
-from parity.compare.sameness import are_equal, sameness
+from parity.compare.sameness import sameness
 from parity.compare.several import by_type, join, named
 from parity.compare.soundness import Work, find_errors
 from parity.compare.summary import summarize
@@ -147,10 +147,9 @@ class _Comparison:
         self.book = book
         self.threads = threads
         self.progress = progress
-        self.is_equal = False
 
     def judged(self, candidates: Sequence[Trace]) -> list[Pair]:
-        """Plan, measure, look again, judge: return the pairs of one candidate; `is_equal` tells whether it is the reference's."""
+        """Plan, measure, look again, judge: return the pairs of one candidate."""
         pairs: list[Pair] = []
         planned: list[_Planned] = []
         jobs: list[Job] = []
@@ -162,7 +161,6 @@ class _Comparison:
                 mine = of_outputs(plan.jobs) if is_reference(trace) else plan.jobs
                 planned.append(_Planned(Pairing(run, self.reference.manifest), mine))
                 jobs += mine
-        self.is_equal = are_equal(jobs)
         # All runs are measured at once, so that the threads run dry once and not at the end of every run.
         compiled = pays_to_compile(jobs)
         found = iter(measure_jobs(jobs, self.threads, self.progress, compiled=compiled))
@@ -212,7 +210,7 @@ class _Comparison:
             traces={"reference": str(reference.folder)}
             | {f"candidate_{number}": str(trace.folder) for number, trace in enumerate(candidates)},
         )
-        result.checks["same"] = sameness(reference, candidates, pairs, equal=self.is_equal)
+        result.checks["same"] = sameness(reference, candidates, pairs)
         summarize(result)
         return result
 

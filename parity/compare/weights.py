@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import filterfalse
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
@@ -34,7 +35,7 @@ def held(reference: Trace, candidates: Sequence[Trace], asked: Contents | None) 
         TraceError: some hold weights and others activations, or a recording shall be taken for a file of weights.
     """
     traces = (reference, *candidates)
-    recorded = [trace for trace in traces if not trace.plain]
+    recorded = list(filterfalse(attrgetter("plain"), traces))
     if asked == "weights" and recorded:
         message = (
             f"{recorded[0].folder} is a recording, whose weights are audited with its runs; --as weights is for files"
@@ -42,21 +43,27 @@ def held(reference: Trace, candidates: Sequence[Trace], asked: Contents | None) 
         raise TraceError(message)
     if asked is not None:
         return Holding(asked, "--as says so")
-    for trace in candidates:
-        if trace.holding.contents != reference.holding.contents:
-            raise _unlike(reference, trace)
+    contents = reference.holding.contents
+    unlike = next(filter(lambda trace: trace.holding.contents != contents, candidates), None)
+    if unlike is not None:
+        raise _unlike(reference, unlike)
     return reference.holding
 
 
 def _unlike(first: Trace, second: Trace) -> TraceError:
     """Return the error of a file of weights beside a trace of activations."""
-    told = [f"{each.folder} as {each.holding.contents} ({each.holding.reason})" for each in (first, second)]
+    told = " and ".join(map(_taken, (first, second)))
     way_out = "say --as weights or --as activations, or give the other file"
     if not (first.plain and second.plain):
         way_out = (
             "`parity replay … --weights FILE` has a candidate load a file, and its weights are audited with its runs"
         )
-    return TraceError(f"{' and '.join(told)} cannot be compared; {way_out}")
+    return TraceError(f"{told} cannot be compared; {way_out}")
+
+
+def _taken(trace: Trace) -> str:
+    """Return what a trace is taken for, and why."""
+    return f"{trace.folder} as {trace.holding.contents} ({trace.holding.reason})"
 
 
 def refuse_rules(rules: Sequence[object]) -> None:
@@ -92,10 +99,8 @@ def compare_weights(
 
 def _result(reference: Trace, candidate: Trace, holding: Holding, pairs: list[Pair]) -> Result:
     """Return the result of one file of weights."""
-    expected = {path_of(pair.address): None for pair in pairs if pair.verdict != "UNEXPECTED"}
-    common = {path_of(pair.address): None for pair in pairs if pair.verdict not in {"MISSING", "UNEXPECTED"}}
+    expected, common = _owners(pairs, "UNEXPECTED"), _owners(pairs, "UNEXPECTED", "MISSING")
     rest = left_over(reference, [candidate], Excludes([]))
-    sides = {"reference": reference, "candidate": candidate}
     result = Result(
         verdict="INCOMPLETE",
         counts={},
@@ -111,13 +116,18 @@ def _result(reference: Trace, candidate: Trace, holding: Holding, pairs: list[Pa
             notes=[*rest.notes, *_plain_values(reference, candidate)],
         ),
         platform={},
-        provenance={side: trace.manifest.provenance for side, trace in sides.items()},
+        provenance={"reference": reference.manifest.provenance, "candidate": candidate.manifest.provenance},
         case={},
         checks={"ordered": False, "compared_as": holding.contents, "because": holding.reason},
         traces={"reference": str(reference.folder), "candidate_0": str(candidate.folder)},
     )
     summarize(result)
     return result
+
+
+def _owners(pairs: Sequence[Pair], *besides: str) -> set[str]:
+    """Return the modules of the weights of these pairs, besides those with some verdicts."""
+    return {path_of(pair.address) for pair in pairs if pair.verdict not in besides}
 
 
 def _plain_values(reference: Trace, candidate: Trace) -> Iterator[str]:

@@ -187,6 +187,12 @@ class Trace:
                 hasher.update(msgspec.json.encode([name, record.address, record.kind, mark, record.value]))
         return hasher.hexdigest()
 
+    @property
+    def output_digests(self) -> frozenset[str]:
+        """The digests of all tensors that were returned; of someone's files there are none."""
+        outputs = [record.digest for run in self.readers for record in run.records if record.is_output_tensor]
+        return frozenset(filter(None, outputs))
+
     def verify(self) -> Verified:
         """Read every distinct tensor, and so compare it with its digest unless that was done before.
 
