@@ -15,6 +15,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from parity import disk, reading, seals
+from parity.address import STAGES
 from parity.choices import Mode
 from parity.components import UNDECLARED, Components
 from parity.errors import InputError
@@ -403,4 +404,10 @@ def _decoded(data: bytes) -> Result:
     for each in (result, *result.candidates.values()):
         free = [each.platform, each.provenance, each.case, each.checks, each.islands, each.price]
         reading.check_depth([*free, *(cause.edits for cause in each.causes)])
+    for pair in result.pairs:
+        if pair.stage not in STAGES or (pair.question == "audit") != (pair.mode == "audit"):
+            message = (
+                f"{pair.address!r} is of stage {pair.stage!r}, {pair.question} {pair.mode}, which no comparison writes"
+            )
+            raise ValueError(message)
     return result

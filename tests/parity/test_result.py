@@ -104,3 +104,21 @@ def test_what_is_no_result_is_one_error(tmp_path):
         results.read(tmp_path)
     with pytest.raises(InputError, match="is not there"):
         results.read(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"stage": "attribute"}, "is of stage 'attribute'"),
+        ({"question": "audit"}, "audit layers"),
+        ({"mode": "audit"}, "semantics audit"),
+    ],
+)
+def test_a_pair_that_no_comparison_writes_is_refused(tmp_path, change, words):
+    result = made.make("small", tmp_path)
+    pair = next(pair for pair in result.pairs if (pair.question, pair.mode) == ("semantics", "layers"))
+    for name, value in change.items():
+        setattr(pair, name, value)
+    results.write(result, tmp_path / "result.json")
+    with pytest.raises(InputError, match=rf"result\.json is not a result: .*{words}.*, which no comparison writes"):
+        results.read(tmp_path)

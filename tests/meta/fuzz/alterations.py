@@ -169,14 +169,34 @@ OTHERS: Final = {
     "a link to itself": lambda path: path.symlink_to(path),
     "a file with nothing in it": Path.touch,
     "8 GiB of zeros": _of_zeros,
-    "a file of another name": lambda path: path.with_name(f"{path.name}\x1b[31m").touch(),
+    "another ending": lambda path: path.with_name(f"{path.name}\x1b[31m").touch(),
     "nothing": lambda _: None,
 }
 
 
+NAMES: Final = (
+    "\x1b]0;x\x07",
+    "a\nb",
+    "\udcff",
+    "\u202e",
+    "x" * 200,
+    "-",
+    "unet.a@step=0:output",
+    "%",
+    "%ff",
+    "a:b:c",
+    " ",
+    "(a+)+b",
+)
+"""Names that a file may have, before its ending."""
+
+
 def replaced(draw: random.Random, path: Path) -> str:
-    """Put in a file's place what is no file, or no file of its kind; return what."""
-    what = draw.choice(list(OTHERS))
+    """Put in a file's place what is no file, no file of its kind, or a file of another name; return what."""
+    what = draw.choice([*OTHERS, *("another name" for _ in NAMES)])
+    if what == "another name":
+        path.rename(path.with_name(draw.choice(NAMES) + path.suffix))
+        return what
     path.unlink()
     OTHERS[what](path)
     return what

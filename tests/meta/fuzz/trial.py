@@ -104,7 +104,7 @@ class Trials:
         path = draw.choice([path for pattern in kind.files for path in sorted(self.root.glob(pattern))])
         command = draw.choice(kind.commands)
         how = "sealed" if kind.seal else ""
-        if kind.whole and draw.randrange(12) == 0:
+        if kind.whole and draw.randrange(8) == 0:
             how = alterations.replaced(draw, path)
         else:
             for way in draw.choices(kind.ways, k=draw.choice((1, 1, 1, 2))):
