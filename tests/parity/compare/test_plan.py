@@ -76,3 +76,21 @@ def test_what_the_working_run_alone_recorded_is_held_against_it_by_the_modelled_
         assert found["unet.a@step=0:output"].basis == "floor"
         assert [found[name].verdict for name in sorted(found)] == [verdict, verdict]
         assert (found["unet.a@step=0:output"].order, found["unet.b@step=0:output"].order) == (0, 1)
+
+
+@pytest.mark.parametrize(("run", "verdicts"), [("layers", ["MISSING"]), ("free", ["MISSING"]), ("steps", [])])
+def test_outside_the_loop_every_output_is_asked_for_but_in_the_step_replay(
+    ref: Trace, tmp_path: Path, run: str, verdicts: list[str]
+) -> None:
+    outside = "text_encoder.layer:output"
+
+    def drop(name: str, tensors: Run) -> None:
+        if name == f"{run}-float64":
+            tensors.pop(outside, None)
+
+    result = compare(ref, [candidate(tmp_path / "c", ref, drop)])
+    found = [
+        each.verdict for each in result.pairs if (each.address, each.mode, each.dtype) == (outside, run, "float64")
+    ]
+    assert found == verdicts
+    assert result.verdict == ("INCOMPLETE" if verdicts else "MATCH")

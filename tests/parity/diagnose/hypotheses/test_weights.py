@@ -94,3 +94,17 @@ def test_parameters_with_causes_of_their_own_stand_before_those_that_are_absent_
         ("weight-missing", "unet.a", ["unet.c"]),
     ]
     assert found[1].repair == "map a tensor of the checkpoint to unet.b:weight"
+
+
+@pytest.mark.parametrize("unused", [[], ["text.projektion", "text.other"]])
+def test_tensors_of_the_checkpoint_that_fill_nothing_are_told_beside_what_nothing_filled(tmp_path, unused):
+    ours = {"unet.a:weight": digests("a")}
+    theirs = {"unet.a:weight": digests("z", native="net.a", initial=True)}
+    outputs = {"unet.a@step=0:output": IMAGE}
+    reference, candidate = traces(tmp_path, {}, {}, {}, outputs, outputs, (ours, theirs))
+    candidate.manifest.provenance = {"unused_tensors": unused}
+    (cause,) = causes(reference, candidate)
+    assert cause.evidence[0].endswith("(native net.a) was never loaded; it still has its initial value")
+    told = ["2 tensors of the checkpoint fill no parameter, text.projektion among them"]
+    assert cause.evidence[1:] == (told if unused else [])
+    assert cause.repair == "map a tensor of the checkpoint to net.a"
