@@ -25,7 +25,7 @@ def sameness(reference: Trace, candidates: Sequence[Trace], pairs: Sequence[Pair
         are_equal = all(map(_has_equal_values, pairs))
         return "all values that were read are equal" if are_equal else ""
     made = frozenset[str]().union(*map(attrgetter("output_digests"), candidates))
-    if made and made <= reference.output_digests:
+    if frozenset() < made <= reference.output_digests:
         return "all tensors are equal bit for bit, as those of one program are"
     return ""
 
