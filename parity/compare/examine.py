@@ -51,7 +51,8 @@ class _Item(msgspec.Struct, frozen=True, gc=False):
     def limit(self) -> float:
         """The limit beyond which an element is outside: that of the maximum unless only the rms fails."""
         limits, pair = self.limits, self.pair
-        if measured(pair.error_rms) > limits.rms and measured(pair.error_max) <= limits.max:
+        is_rms_alone = measured(pair.error_max) <= limits.max and measured(pair.error_rms) > limits.rms
+        if is_rms_alone:
             return limits.rms
         return limits.max
 
@@ -59,7 +60,9 @@ class _Item(msgspec.Struct, frozen=True, gc=False):
     def cosine(self) -> float | None:
         """The cosine where the first pass knows it."""
         cosine = self.pair.cosine
-        return None if cosine is None else measured(cosine)
+        if cosine is None:
+            return None
+        return measured(cosine)
 
     @property
     def output_type(self) -> str:
@@ -106,7 +109,9 @@ def _needs(pair: Pair, limits: Limits) -> bool:
     """Tell whether a pair with numbers fails or comes near its limit."""
     if pair.ground == "exact":
         return bool(pair.outside)
-    return bool(pair.hard) or not limits.allow(measured(pair.error_rms), measured(pair.error_max), share=NEAR)
+    if pair.hard:
+        return True
+    return not limits.allow(measured(pair.error_rms), measured(pair.error_max), share=NEAR)
 
 
 def _is_asked(pair: Pair, book: RuleBook) -> bool:
@@ -187,7 +192,8 @@ def _settle_place(item: _Item, place: Place, read: Callable[[], Tensors]) -> Non
 def _only_large_elements(item: _Item, place: Place, read: Callable[[], Tensors]) -> bool:
     """Tell whether elements are beyond the modelled limit, but each by a few ulp of its own; the worst one first."""
     pair, worst = item.pair, place.reference
-    if not place.outside or pair.ground != "model" or pair.hard or isinstance(worst, complex):
+    has_model_alone = (pair.ground, pair.hard) == ("model", "")
+    if not has_model_alone or not place.outside or isinstance(worst, complex):
         return False
     limit = item.limits.max
     allowed = MODEL_ULPS * ulp(item.output_type, worst)

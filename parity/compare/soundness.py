@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from parity.compare.ceiling import Model, working_type
 from parity.compare.judge import is_within, limits_of
 from parity.compare.limits import NEARER
+from parity.compare.work import Held
 from parity.distance.measure import measure
 from parity.distance.sums import NOTHING
-from parity.distance.tensor import Tensor
 from parity.result import OF_REFERENCE, measured
 
 if TYPE_CHECKING:
@@ -70,9 +70,12 @@ def _is_open(item: Work) -> bool:
 def _hand_on(item: Work, off: Mapping[int, Flag]) -> None:
     """Flag a pair if it rests on a tensor that is off."""
     expected = off.get(id(item.job.expected))
-    if "reference-error" in {expected, off.get(id(item.job.working))}:
+    working = off.get(id(item.job.working))
+    if "reference-error" in {expected, working}:
         item.flag("reference-error", _WORKING)
-    elif expected is not None and (is_within(item.pair) or _agrees_with_working(item)):
+        return
+    # A twin that is off says nothing against a candidate that agrees with it, or else with the working run.
+    if expected == "twin-error" and (is_within(item.pair) or _agrees_with_working(item)):
         item.flag("twin-error", _TWIN)
 
 
@@ -99,7 +102,8 @@ def _off_by_semantics(work: Sequence[Work], policy: str) -> dict[int, Flag]:
     # What the free run shows of the twin spares a look at tensors of which it is right.
     apart = {item.job.address: measured(item.pair.reference_max) for item in filter(_holds_twin, work)}
     for item in filter(_fails_in_float64, work):
-        may_be = 2 * apart.get(item.job.address, math.inf) > measured(item.pair.error_max)
+        seen = apart.get(item.job.address, math.inf)
+        may_be = 2 * seen > measured(item.pair.error_max)
         if may_be and _is_twin_off(item.job, policy):
             item.flag("twin-error", _TWIN)
             off[id(item.job.expected)] = "twin-error"
@@ -107,14 +111,16 @@ def _off_by_semantics(work: Sequence[Work], policy: str) -> dict[int, Flag]:
 
 
 def _fails_in_float64(item: Work) -> bool:
-    """Tell whether a pair of float64 runs is beyond its limits."""
+    """Tell whether a pair of float64 runs is beyond its limits, by these alone."""
     pair = item.pair
-    return pair.ground == "float64" and not pair.hard and not is_within(pair)
+    if (pair.ground, pair.hard) != ("float64", ""):
+        return False
+    return not is_within(pair)
 
 
 def _holds_twin(item: Work) -> bool:
     """Tell whether a pair holds the working run against the twin itself."""
-    return item.pair.ground == "floor" and item.job.run.mode == "free"
+    return (item.pair.ground, item.job.run.mode) == ("floor", "free")
 
 
 def _is_twin_off(job: Job, policy: str) -> bool:
@@ -124,27 +130,34 @@ def _is_twin_off(job: Job, policy: str) -> bool:
         return False
     # Since the candidate is so near to it the working run errs by little, however deep its tensor lies.
     dtype = working_type(job.run.working_dtype, policy)
-    is_explained = Model.of(dtype).ceiling(found).covers(found.working_rms, found.working_max)
-    return not is_explained and Model.of_run(dtype).ceiling(found).covers(found.error_rms, found.error_max)
+    of_rounding = Model.of(dtype).ceiling(found)
+    if of_rounding.covers(found.working_rms, found.working_max):
+        return False
+    of_run = Model.of_run(dtype).ceiling(found)
+    return of_run.covers(found.error_rms, found.error_max)
 
 
 def _agrees_with_working(item: Work) -> bool:
     """Tell whether a candidate agrees with the working run, and the float64 run does not."""
     found = _around_working(item.job)
-    return _is_nearer(found) and limits_of(item.pair).allow(found.error_rms, found.error_max)
+    if not _is_nearer(found):
+        return False
+    return limits_of(item.pair).allow(found.error_rms, found.error_max)
 
 
 def _is_nearer(found: Distances) -> bool:
     """Tell whether the candidate is much nearer to the working run than the float64 run is."""
-    return not found.problem and NEARER * found.error_max < found.working_max
+    if found.problem:
+        return False
+    return NEARER * found.error_max < found.working_max
 
 
 def _around_working(job: Job) -> Distances:
     """Measure how far the candidate (`error`) and the float64 run (`working`) are from the working run, if there is one."""
-    if job.witness is None or job.run.working is None:
+    run = job.run
+    if job.witness is None or run.working is None:
         return NOTHING
-    return measure(
-        Tensor(job.run.working.tensor(job.address), job.witness.dtype),
-        Tensor(job.run.candidate.tensor(job.address), job.candidate.dtype),
-        Tensor(job.expected_run.tensor(job.address), job.expected.dtype),
-    )
+    working = Held(run.working, job.witness)
+    candidate = Held(run.candidate, job.candidate)
+    expected = Held(job.expected_run, job.expected)
+    return measure(working.read(), candidate.read(), expected.read())

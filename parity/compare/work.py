@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from parity.distance.tensor import Array
     from parity.result import Verdict
     from parity.trace import Record, RunReader
+    from parity.trace.files import Borrowed
 
 __all__ = [
     "Found",
+    "Held",
     "Obstacle",
     "Tensors",
     "each",
@@ -248,16 +250,31 @@ def _flat(run: RunReader, records: Sequence[Record], layout: Layout) -> Tensor:
     return Tensor(run.flat(records, layout.sizes), records[0].dtype)
 
 
+class Held(NamedTuple):
+    """The record of a tensor, and the run that holds it."""
+
+    run: RunReader
+    record: Record
+
+    def read(self) -> Tensor:
+        """Return the tensor."""
+        return Tensor(self.run.tensor(self.record.address), self.record.dtype)
+
+    def borrow(self) -> Borrowed:
+        """Return the tensor for somebody who reads all of it, and settles it then."""
+        return self.run.borrow(self.record.address)
+
+
 def tensors(job: Job) -> Tensors:
     """Read the tensors of a job."""
-    return Tensors(*[Tensor(run.tensor(record.address), record.dtype) for run, record in _held(job)])
+    return Tensors(*map(Held.read, _held(job)))
 
 
-def _held(job: Job) -> list[tuple[RunReader, Record]]:
-    """Return the records of a job's tensors, and the runs that hold them."""
-    held = [(job.expected_run, job.expected), (job.run.candidate, job.candidate)]
+def _held(job: Job) -> list[Held]:
+    """Return where a job's tensors are."""
+    held = [Held(job.expected_run, job.expected), Held(job.run.candidate, job.candidate)]
     if job.working is not None and job.run.working is not None:
-        held.append((job.run.working, job.working))
+        held.append(Held(job.run.working, job.working))
     return held
 
 
@@ -272,15 +289,18 @@ def _measure_one(job: Job, *, compiled: bool) -> Found:
 
 def _measure_borrowed(job: Job, *, compiled: bool) -> Found:
     """Measure a large pair, whose tensors are compared with their digests on the way."""
-    held = _held(job)
-    borrowed = [run.borrow(record.address) for run, record in held]
-    types = [record.dtype for _, record in held]
+    borrowed: list[Borrowed] = []
+    lent: list[Tensor] = []
+    for held in _held(job):
+        tensor = held.borrow()
+        borrowed.append(tensor)
+        lent.append(Tensor(tensor.array, held.record.dtype))
 
     def watch(stretches: Sequence[Array]) -> None:
         for tensor, stretch in zip(borrowed, stretches, strict=True):
             tensor.see(stretch)
 
-    found = measure(*map(Tensor, [each.array for each in borrowed], types), compiled=compiled, watch=watch)
+    found = measure(*lent, compiled=compiled, watch=watch)
     for tensor in borrowed:
         tensor.settle()
     return found
