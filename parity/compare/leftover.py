@@ -7,6 +7,7 @@ one, with its reason, by a pattern on its name.
 
 from __future__ import annotations
 
+from itertools import filterfalse
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from parity.trace.equal import unread_and_equal
@@ -35,9 +36,9 @@ def left_over(reference: Trace, candidates: Sequence[Trace], excludes: Excludes)
     unread: dict[str, str] = {}
     notes: list[str] = []
     for trace in (reference, *candidates):
-        for name, reason in trace.unread.items():
-            if name not in equal and excludes.reason(name) is None:
-                unread[f"{trace.folder}/{name}"] = reason
+        unsettled = filterfalse(equal.__contains__, trace.unread)
+        for name in filterfalse(excludes.reason, unsettled):
+            unread[f"{trace.folder}/{name}"] = trace.unread[name]
         notes += map(f"{trace.folder}: ".__add__, trace.notes)
     if equal:
         first = ", ".join(list(equal)[:_NAMED])

@@ -93,6 +93,7 @@ def _several(result: Result, console: Console) -> None:
         for found in view.causes:
             cause(console, found)
         _section(console, f"not read, {label}", facts.unread(view))
+        _section(console, f"read, {label}", map(visible, view.coverage.notes))
         gaps += [f"{label}: {gap}" for gap in facts.not_measured(view)]
     console.print()
     table(console, _stages_side_by_side(result, views))

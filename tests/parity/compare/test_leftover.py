@@ -142,3 +142,17 @@ def test_the_note_on_equal_files_names_three(sides, amount):
     (note,) = compared(*sides).coverage.notes
     names = ", ".join(f"c{number}.json" for number in range(min(amount, 3)))
     assert note == f"not read, but equal byte for byte on all sides: {amount}, such as {names}"
+
+
+def test_of_several_candidates_each_says_what_it_did_not_read(sides, tmp_path):
+    a, b = sides
+    (tmp_path / "c").mkdir()
+    np.save(tmp_path / "c" / "x.npy", X)
+    (b / "y.pkl").write_bytes(b"x")
+    (tmp_path / "c" / "README.md").write_text("a note")
+    finished = run_parity(tmp_path, "compare", a, b, tmp_path / "c", "--out", tmp_path / "out")
+    assert finished.code == 1, finished.stderr
+    page = (tmp_path / "out" / "report.html").read_text()
+    for told in (f"{b}/y.pkl is of no known format", "passed over, since no tensor can be in such files: README.md"):
+        assert told in finished.stdout
+        assert told in page
