@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from parity.compare.plan import is_same_tensor
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from parity.compare.plan import Job, Kind
-    from parity.distance.tensor import Array
     from parity.result import Verdict
     from parity.trace import Record, RunReader
     from parity.trace.files import Borrowed
@@ -289,18 +289,12 @@ def _measure_one(job: Job, *, compiled: bool) -> Found:
 
 def _measure_borrowed(job: Job, *, compiled: bool) -> Found:
     """Measure a large pair, whose tensors are compared with their digests on the way."""
-    borrowed: list[Borrowed] = []
-    lent: list[Tensor] = []
-    for held in _held(job):
-        tensor = held.borrow()
-        borrowed.append(tensor)
-        lent.append(Tensor(tensor.array, held.record.dtype))
-
-    def watch(stretches: Sequence[Array]) -> None:
-        for tensor, stretch in zip(borrowed, stretches, strict=True):
-            tensor.see(stretch)
-
-    found = measure(*lent, compiled=compiled, watch=watch)
+    borrowed = list(map(Held.borrow, _held(job)))
+    found = measure(
+        *map(attrgetter("tensor"), borrowed),
+        compiled=compiled,
+        watch=list(map(attrgetter("see"), borrowed)),
+    )
     for tensor in borrowed:
         tensor.settle()
     return found

@@ -86,7 +86,7 @@ def scratch() -> Scratch:
     return _local.scratch
 
 
-def blocks(arrays: Sequence[Array], size: int = BLOCK, watch: Watch | None = None) -> Iterator[tuple[Array, ...]]:
+def blocks(arrays: Sequence[Array], size: int = BLOCK, watch: Watch = ()) -> Iterator[tuple[Array, ...]]:
     """Yield the same stretch of every array, flat and in native byte order, at most `size` elements.
 
     Arrays that lie contiguous in native order are sliced without a copy, and `watch` hears the slices; others go through
@@ -99,8 +99,8 @@ def blocks(arrays: Sequence[Array], size: int = BLOCK, watch: Watch | None = Non
             stop = min(start + size, end)
             reading.note(start, stop)
             group = tuple([array[start:stop] for array in flat])
-            if watch is not None:
-                watch(group)
+            for hear, stretch in zip(watch, group, strict=False):
+                hear(stretch)
             yield group
     else:
         yield from _buffered(arrays, size)
@@ -123,7 +123,7 @@ def _buffered(arrays: Sequence[Array], size: int) -> Iterator[tuple[Array, ...]]
             yield (chunk,)  # numpy leaves out the tuple around one array
 
 
-def blocks_of(tensors: Sequence[Tensor], size: int, watch: Watch | None = None) -> Iterator[list[Tensor]]:
+def blocks_of(tensors: Sequence[Tensor], size: int, watch: Watch = ()) -> Iterator[list[Tensor]]:
     """Yield the same stretch of every tensor, as `blocks` does of arrays."""
     names = [tensor.dtype for tensor in tensors]
     for group in blocks([tensor.array for tensor in tensors], size, watch):

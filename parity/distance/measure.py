@@ -52,7 +52,7 @@ def measure(
     working: Tensor | None = None,
     *,
     compiled: bool = False,
-    watch: Watch | None = None,
+    watch: Watch = (),
 ) -> Distances:
     """Measure a pair of floating tensors of one shape, with at least one element; both real or both complex.
 
@@ -75,7 +75,7 @@ def measure(
     return careful(*tensors)
 
 
-def _sum_up(tensors: tuple[Tensor, ...], kernels: Any | None, watch: Watch | None) -> Distances:
+def _sum_up(tensors: tuple[Tensor, ...], kernels: Any | None, watch: Watch) -> Distances:
     """Add up what the blocks of real tensors hold, until one is not finite: such tensors `careful` reads anew."""
     total = NOTHING
     for part in _parts(tensors, kernels, watch):
@@ -85,7 +85,7 @@ def _sum_up(tensors: tuple[Tensor, ...], kernels: Any | None, watch: Watch | Non
     return total
 
 
-def _parts(tensors: tuple[Tensor, ...], kernels: Any | None, watch: Watch | None) -> Iterator[Distances]:
+def _parts(tensors: tuple[Tensor, ...], kernels: Any | None, watch: Watch) -> Iterator[Distances]:
     """Choose a way through real tensors."""
     if kernels is not None:
         return _compiled(kernels.LOOPS[len(tensors)], tensors, watch)
@@ -95,7 +95,7 @@ def _parts(tensors: tuple[Tensor, ...], kernels: Any | None, watch: Watch | None
     return _single(expected, candidate, watch)
 
 
-def _compiled(loop: Any, tensors: tuple[Tensor, ...], watch: Watch | None) -> Iterator[Distances]:
+def _compiled(loop: Any, tensors: tuple[Tensor, ...], watch: Watch) -> Iterator[Distances]:
     """Measure by a compiled loop."""
     arrays = [raw(tensor.array, tensor.dtype) for tensor in tensors]
     for group in blocks(arrays, _COMPILED_BLOCK, watch):
@@ -103,7 +103,7 @@ def _compiled(loop: Any, tensors: tuple[Tensor, ...], watch: Watch | None) -> It
         yield Distances.of(group[0].size, [Moments(*each) for each in kept])
 
 
-def _single(expected: Tensor, candidate: Tensor, watch: Watch | None) -> Iterator[Distances]:
+def _single(expected: Tensor, candidate: Tensor, watch: Watch) -> Iterator[Distances]:
     """Measure in float32."""
     room = scratch()
     are_bfloat16 = expected.dtype == candidate.dtype == "bfloat16"
@@ -142,7 +142,7 @@ def _largest(block: Array, name: str, room: Scratch) -> float:
     return float(widen(np.array([bits], np.uint16).view(storage(name)), name)[0])
 
 
-def _double(tensors: tuple[Tensor, ...], watch: Watch | None) -> Iterator[Distances]:
+def _double(tensors: tuple[Tensor, ...], watch: Watch) -> Iterator[Distances]:
     """Measure in float64."""
     room = scratch().double
     for first, *others in blocks_of(tensors, BLOCK64, watch):

@@ -20,8 +20,8 @@ __all__ = ["Array", "Layout", "Tensor", "Watch", "present"]
 
 Array: TypeAlias = NDArray[Any]
 
-Watch: TypeAlias = Callable[[Sequence[Array]], None]
-"""Hears the next stretch of every array, once it is read and before it is worked on: while it is in the cache."""
+Watch: TypeAlias = Sequence[Callable[[Array], None]]
+"""One for each array: it hears the next stretch, once that is read and before it is worked on, while it is in the cache."""
 
 
 class Tensor(NamedTuple):

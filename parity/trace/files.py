@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
+from parity.distance.tensor import Tensor
 from parity.dtypes import storage
 from parity.errors import TraceError
 from parity.trace.names import open_inside
@@ -45,9 +46,9 @@ Opener: TypeAlias = Callable[["Record", "Files"], "NDArray[Any]"]
 class Borrowed:
     """A tensor for somebody who reads all of it, a stretch at a time, and says so: what is to be checked is checked so."""
 
-    def __init__(self, array: NDArray[Any]) -> None:
-        """Lend an array of which nothing is to be checked."""
-        self.array = array
+    def __init__(self, tensor: Tensor) -> None:
+        """Lend a tensor of which nothing is to be checked."""
+        self.tensor = tensor
 
     def see(self, stretch: NDArray[Any]) -> None:
         """Hear the next elements."""
@@ -68,7 +69,7 @@ class Tensors(ABC):
 
     def borrow(self, record: Record) -> Borrowed:
         """Return a tensor whose check, where it has one, may wait until it has been read."""
-        return Borrowed(self.read(record))
+        return Borrowed(Tensor(self.read(record), record.dtype))
 
     def joined(self, records: Sequence[Record], sizes: NDArray[np.intp]) -> NDArray[Any]:
         """Return the elements of tensors of one type, none empty, end to end; `sizes` says how many each has."""

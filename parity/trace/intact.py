@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from parity.distance.tensor import Tensor
 from parity.errors import TraceError
 from parity.trace.digests import RunningMark, mark, marks
 from parity.trace.files import Borrowed, Tensors
@@ -31,9 +32,9 @@ __all__ = ["Intact"]
 class _Unchecked(Borrowed):
     """A tensor whose digest is worked out of the stretches that are heard, or of all of it where some are not."""
 
-    def __init__(self, array: NDArray[Any], record: Record, owner: Intact) -> None:
+    def __init__(self, tensor: Tensor, record: Record, owner: Intact) -> None:
         """Begin before the first stretch."""
-        super().__init__(array)
+        super().__init__(tensor)
         self._record = record
         self._owner = owner
         self._seen = RunningMark(record.dtype, record.shape)
@@ -44,7 +45,7 @@ class _Unchecked(Borrowed):
 
     def settle(self) -> None:
         """Compare; TraceError where the bytes are not the recorded ones."""
-        found = mark(self.array, self._record.dtype) if self._seen.missing else self._seen.hexdigest()
+        found = mark(*self.tensor) if self._seen.missing else self._seen.hexdigest()
         self._owner.settle(self._record, found)
 
 
@@ -94,10 +95,10 @@ class Intact(Tensors):
         Raises:
             TraceError: its elements cannot be read.
         """
-        array = self._tensors.read(record)
+        tensor = Tensor(self._tensors.read(record), record.dtype)
         if self._key(record) in self._intact:
-            return Borrowed(array)
-        return _Unchecked(array, record, self)
+            return Borrowed(tensor)
+        return _Unchecked(tensor, record, self)
 
     def settle(self, record: Record, found: str) -> None:
         """Note that a tensor is the recorded one.

@@ -115,7 +115,7 @@ def test_a_borrowed_tensor_is_compared_by_what_is_seen_of_it(folder):
     run = Trace.open(folder).run("float32")
     for address in ("unet.b.14:output", DAMAGED):
         borrowed = run.borrow(address)
-        for stretch in stretches(borrowed.array):
+        for stretch in stretches(borrowed.tensor.array):
             borrowed.see(stretch)
         if address == DAMAGED:
             with pytest.raises(TraceError, match=f"'{DAMAGED}' is damaged or was changed"):
@@ -129,7 +129,7 @@ def test_what_was_not_seen_of_a_borrowed_tensor_is_read_in_the_end(folder, seen)
     run = Trace.open(folder).run("float32")
     for address in ("unet.b.14:output", DAMAGED):
         borrowed = run.borrow(address)
-        for stretch in stretches(borrowed.array)[:seen]:
+        for stretch in stretches(borrowed.tensor.array)[:seen]:
             borrowed.see(stretch)
         if address == DAMAGED:
             with pytest.raises(TraceError, match=f"'{DAMAGED}' is damaged or was changed"):
