@@ -27,7 +27,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from functools import cache, cached_property
-from itertools import chain, filterfalse
+from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -163,8 +163,10 @@ class _Program:
         self._is_local = run.mode == "layers"
         self._containers = reference.program.containers
         self._around = set(chain.from_iterable(map(self._containers, paths)))
-        single = filterfalse(self._around.__contains__, paths)
+        single = set(paths) - self._around
         self._amounts = Counter(chain.from_iterable(map(self._containers, single)))
+        # Only where modules start from the reference's own inputs do their errors say something of what they are in.
+        self._noted = {"layers": single}.get(run.mode, set())
         self._worst: defaultdict[tuple[str, int | None], Floor] = defaultdict(lambda: Floor(0.0, 0.0))
 
     def ceiling(self, job: Job, found: Distances) -> Ceiling:
@@ -177,7 +179,7 @@ class _Program:
         floor = model.ceiling(found)
         if not own.is_below(floor) and path not in self._around:
             floor = model.ceiling(found, self._reach(job.address))
-        if self._is_local and path not in self._around:
+        if path in self._noted:
             self._note(job.address, own, floor)
         if own.is_below(floor):
             return Ceiling(floor)
