@@ -55,7 +55,6 @@ _FUNCTION = re.compile(r"(?P<path>.+)\.(?P<call>[0-9]{1,9})\.(?P<way>forward|bac
 _VALUES: Final = frozenset({"bool", "int", "float", "str"})
 _PORTS: Final = {"input_args": "input", "input_kwargs": "input", "input": "input", "output": "output"}
 _NOT_SAVED: Final = "-1"
-_TENSOR: Final = "Tensor"
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -238,7 +237,7 @@ class _Reader:
                 yield self._tensor(text, stage, file)
             elif leaf.get("type") in _VALUES and type(value).__name__ in _VALUES:
                 yield Record(address=text, stage=stage, kind="value", value=plain_value(value))
-            elif _TENSOR in str(leaf.get("type")):
+            elif "shape" in leaf:
                 self.unsaved[f"{self._part.folder}{FILE}: {text}"] = "was not saved, only its statistics were"
 
     def _tensor(self, address: str, stage: str, file: str) -> Record:
