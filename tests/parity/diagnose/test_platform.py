@@ -140,6 +140,12 @@ def test_an_excess_that_remains_in_float64_is_the_ports(program, tmp_path, here)
     assert [arguments for arguments in here if "float64-gelu" in " ".join(arguments)]
 
 
+def test_where_no_operator_is_suspected_nothing_is_replayed_for_the_platform(program, tmp_path, here):
+    _, result = diagnosed(program, tmp_path, "def model(port):\n" + OFF, only=ATTENTION)
+    assert (result.verdict, flagged(result)) == ("MISMATCH", set())
+    assert [arguments for arguments in here if "platform" in " ".join(arguments)] == []
+
+
 def test_a_wrong_formula_is_no_matter_of_precision(program, tmp_path, here):
     plant = coarse("softmax") + "    port.settings['unet.attn']['scale'] = 0.25\n"
     _, result = diagnosed(program, tmp_path, plant)
