@@ -181,3 +181,20 @@ def test_a_plain_float_is_rounded_as_the_runs_type_rounds(tmp_path: Path) -> Non
     runs = {"layers-float32": ("layers", "float32", values), "layers-float64": ("layers", "float64", values)}
     result = compare(trace, [write(tmp_path / "c", manifest("candidate", reference_digest=trace.digest), runs)])
     assert {each.dtype: each.verdict for each in result.pairs} == {"float32": "MATCH", "float64": "MISMATCH"}
+
+
+def test_a_rows_operator_has_its_platforms_own_error_in_the_floor(tmp_path: Path) -> None:
+    """The rms in the rms, the largest in the largest, each relative to the tensor's rms."""
+    exact = 2.0 * np.where(np.arange(64) % 2, 1.0, -1.0)
+    runs = {"float32": ("run", "float32", {CONV: exact.astype("float32")})}
+    runs |= {name: (mode, "float64", {CONV: exact}) for name, mode in (("float64", "run"), ("forced", "forced"))}
+    trace = write(tmp_path / "r", manifest("reference"), runs)
+    described = manifest(
+        "candidate",
+        reference_digest=trace.digest,
+        alignment=[Row(path="unet.conv_in", native="conv", kind="conv2d")],
+        floors={"conv2d": {"float32": {"rel_l2": 1e-6, "rel_max": 5e-6}}},
+    )
+    ours = {"layers-float32": ("layers", "float32", {CONV: exact.astype("float32")})}
+    found = pair(compare(trace, [write(tmp_path / "c", described, ours)]), CONV, "precision", "layers")
+    assert (found.floor_rms, found.floor_max) == pytest.approx((2e-6, 1e-5))

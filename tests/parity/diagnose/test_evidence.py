@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from parity.address import Address
+from parity.address import Address, path_of
 from parity.compare import compare
 from parity.diagnose.evidence import Evidence, Recordings
 from tests.parity.compare.traces import manifest, write
@@ -110,3 +110,8 @@ def test_of_two_recordings_the_working_runs_are_held_side_by_side(tmp_path, name
     recordings = Recordings.of(trace, trace)
     assert [each.info.dtype for each in recordings] == [min(names)] * 2
     assert (recordings.hold("unet.a@step=0:output"), recordings.hold("unet.a@step=1:output")) == (True, False)
+
+
+def test_a_pair_has_the_candidates_own_name_of_its_place(found):
+    natives = {path_of(pair.address): pair.native for pair in found.layers}
+    assert (natives["unet.norm"], natives["unet.attn.to_q"]) == ("net.ln", "net.attn.qkv")
