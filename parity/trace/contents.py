@@ -60,7 +60,7 @@ class Holding(NamedTuple):
 def holding(records: Sequence[Record], tool: str) -> Holding:
     """Return what files of a tool hold, by the names of their tensors and of the files."""
     addresses = [record.address for record in records if record.kind == "tensor"]
-    files = {record.shard or "": None for record in records}
+    files = {record.file: None for record in records}
     calls = list(filter(_is_of_call, addresses))
     parameters = list(filter(is_parameter, map(_name_of, addresses)))
     checkpoints = list(filter(_CHECKPOINT.fullmatch, files))

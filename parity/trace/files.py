@@ -159,6 +159,19 @@ class Files(Tensors):
             self._mapped[name] = mapped
         return mapped
 
+    def content_up_to(self, record: Record, end: int) -> Content:
+        """Return the file of a record, whose bytes end at `end` there.
+
+        Raises:
+            TraceError: as `content`, or the file ends before.
+        """
+        data = self.content(record.file)
+        if end > len(data):
+            where = self._folder / record.file
+            message = f"{where} has {len(data)} bytes; {record.address!r} ends at byte {end}"
+            raise TraceError(message)
+        return data
+
     def _as_numbers(self, shard: str, dtype: str) -> NDArray[Any]:
         """Return a whole file as numbers of a type, its last bytes left out if they are none."""
         kind = storage(dtype)
@@ -170,14 +183,9 @@ class Files(Tensors):
 
     def _read_unaligned(self, record: Record, count: int) -> NDArray[Any]:
         """Read numbers that do not begin at a multiple of their width, or say where the file ends."""
-        data = self.content(record.shard or "")
         kind = storage(record.dtype)
         offset = record.offset or 0
-        end = offset + count * kind.itemsize
-        if end > len(data):
-            where = self._folder / (record.shard or "")
-            message = f"{where} has {len(data)} bytes; {record.address!r} ends at byte {end}"
-            raise TraceError(message)
+        data = self.content_up_to(record, offset + count * kind.itemsize)
         return np.frombuffer(data, kind, count, offset).reshape(record.shape)
 
 

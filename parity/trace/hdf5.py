@@ -133,7 +133,7 @@ def read_dataset(folder: Path, record: Record, first: str) -> NDArray[Any]:
     Raises:
         TraceError: it is not there, lies behind a link that leaves the file, or is not as the record says.
     """
-    shard = record.shard or ""
+    shard = record.file
     os.close(open_inside(folder, shard))
     group, name = tree_name(first)
     where = f"{folder / shard}: {record.address!r}"

@@ -118,7 +118,7 @@ class Intact(Tensors):
         """Refuse bytes that have another digest than the recorded ones."""
         if found != record.digest:
             message = (
-                f"{self._folder / (record.shard or '')}: {record.address!r} is damaged or was changed: its bytes have digest "
+                f"{self._folder / record.file}: {record.address!r} is damaged or was changed: its bytes have digest "
                 f"{found}; expected {record.digest}; `parity verify {self._folder.parent}` reads all of the trace, a whole "
                 "copy or a new recording repairs it"
             )

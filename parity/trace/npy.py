@@ -129,7 +129,7 @@ def npy_files(folder: Path) -> Files:
     """Return what reads the tensors of `.npy` files: at their records' offsets, else where their headers say."""
 
     def opener(record: Record, files: Files) -> NDArray[Any]:
-        shard = record.shard or ""
+        shard = record.file
         return array_of(files.content(shard), record, f"{folder}/{shard}: {record.address!r}")
 
     return Files(folder, one_tensor_each=True, opener=opener)

@@ -57,6 +57,16 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Whether it is of a tensor that was returned."""
         return self.kind == "tensor" and is_output(self.address)
 
+    @property
+    def file(self) -> str:
+        """The file that holds its bytes; empty where none does."""
+        return self.shard or ""
+
+    @property
+    def name_in_file(self) -> str:
+        """What it is called in a file of several, whose own name `native` begins with; empty where nothing is known of that."""
+        return (self.native or "").removeprefix(f"{self.file}/")
+
 
 class RunInfo(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One run of a trace; `mode` is `run`, `forced` or `steps` on the reference's side, else the replay mode.

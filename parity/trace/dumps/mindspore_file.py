@@ -255,9 +255,9 @@ class _Reader:
         Raises:
             TraceError: the file has become shorter since.
         """
-        file = record.shard or ""
+        file = record.file
         data = files.content(file)
-        pieces = self._pieces[file, (record.native or "").removeprefix(f"{file}/")]
+        pieces = self._pieces[file, record.name_in_file]
         content = b"".join(data[piece.start : piece.end] for piece in pieces)
         kind = storage(record.dtype)
         if len(content) != kind.itemsize * math.prod(record.shape):

@@ -23,7 +23,7 @@ import msgspec
 from parity.trace.dumps.dump import is_step, place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from parity.trace.schema import Record
 
@@ -38,9 +38,13 @@ _SHARD: Final = re.compile(r"-of-#\.")
 def named_by_files(records: Sequence[Record]) -> list[Record]:
     """Return the records of files in a folder, with the file in the address where its name says more than the tensor's."""
     files = _telling(records)
-    if not files:
-        return list(records)
-    return [_with_file(record) if record.shard in files else record for record in records]
+    named: list[Record] = []
+    for record in records:
+        if record.shard in files:
+            named.append(_with_file(record))
+        else:
+            named.append(record)
+    return named
 
 
 def without_file(records: Sequence[Record]) -> list[Record]:
@@ -60,13 +64,20 @@ def _telling(records: Sequence[Record]) -> set[str]:
     """Return the files whose names belong into the addresses of their tensors."""
     holders: defaultdict[str, set[str]] = defaultdict(set)
     for record in filter(_has_name, records):
-        holders[record.address].add(record.shard or "")
+        holders[record.address].add(record.file)
     found: set[str] = set()
     for files in holders.values():
         found.update(filter(_is_of_step, files))
-        if len(files) > 1 and (_is_series(files) or _are_parts(files)):
+        if _belong_together(files):
             found |= files
     return found
+
+
+def _belong_together(files: Collection[str]) -> bool:
+    """Tell whether several files that hold one name are parts of one dump, and no variants of each other."""
+    if len(files) == 1:
+        return False
+    return _is_series(files) or _are_parts(files)
 
 
 def _is_of_step(file: str) -> bool:
@@ -76,16 +87,19 @@ def _is_of_step(file: str) -> bool:
 
 def _is_series(files: Iterable[str]) -> bool:
     """Tell whether the names of files differ in their numbers alone, and these are neither of shards nor of types."""
-    alike = {_NUMBERED.sub(_numberless, file) for file in files}
-    return len(alike) == 1 and not _SHARD.search(min(alike))
+    first, *others = {_NUMBERED.sub(_numberless, file) for file in files}
+    if others:
+        return False
+    return not _SHARD.search(first)
 
 
 def _are_parts(files: Iterable[str]) -> bool:
     """Tell whether archives of arrays are called so that none is another one with a number or a word more."""
     stems = sorted(file.removesuffix(_ARRAYS) for file in files if file.endswith(_ARRAYS))
     words = {_NUMBERED.sub("", stem) for stem in stems}
-    variants = [each for each, further in pairwise(stems) if further.startswith(each)]
-    return len(words) == len(stems) > 1 and not variants
+    if not 1 < len(stems) == len(words):
+        return False
+    return not any(further.startswith(each) for each, further in pairwise(stems))
 
 
 def _numberless(found: re.Match[str]) -> str:
@@ -98,7 +112,6 @@ def _numberless(found: re.Match[str]) -> str:
 
 def _with_file(record: Record) -> Record:
     """Return a record whose file is a part of its address."""
-    file = record.shard or ""
-    own = (record.native or "").removeprefix(f"{file}/")
-    address, stage = place(f"{file.rpartition('.')[0]}/{own}")
+    stem = record.file.rpartition(".")[0]
+    address, stage = place(f"{stem}/{record.name_in_file}")
     return msgspec.structs.replace(record, address=address, stage=stage)

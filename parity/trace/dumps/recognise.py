@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
+from operator import attrgetter
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -45,9 +46,12 @@ _RECORDS: Final = "records.jsonl"
 @cache
 def formats() -> tuple[Format, ...]:
     """Return all formats, in the order in which they are asked."""
-    modules = [import_module(info.name) for info in iter_modules(dumps.__path__, f"{dumps.__name__}.")]
-    found: list[Format] = [module.FORMAT for module in modules if hasattr(module, "FORMAT")]
-    return tuple(sorted(found, key=lambda each: each.asked))
+    found: list[Format] = []
+    for info in iter_modules(dumps.__path__, f"{dumps.__name__}."):
+        module = import_module(info.name)
+        if hasattr(module, "FORMAT"):
+            found.append(module.FORMAT)
+    return tuple(sorted(found, key=attrgetter("asked")))
 
 
 def read_foreign(path: Path) -> Dump:
@@ -56,7 +60,9 @@ def read_foreign(path: Path) -> Dump:
     Raises:
         TraceError: nothing in it can be read, two files hold one address, or it holds both sides of a comparison.
     """
-    return _in_folder(path) if path.is_dir() else _alone(path)
+    if path.is_dir():
+        return _in_folder(path)
+    return _alone(path)
 
 
 def _in_folder(path: Path) -> Dump:
@@ -105,7 +111,11 @@ def _refuse_both_sides(path: Path, tree: Tree) -> None:
         TraceError: it does.
     """
     names = (*tree.files, *tree.unread)
-    folders = {name.partition("/")[0].lower(): name.partition("/")[0] for name in names if "/" in name}
+    folders: dict[str, str] = {}
+    for name in names:
+        folder, slash, _ = name.partition("/")
+        if slash:
+            folders[folder.lower()] = folder
     references, candidates = _REFERENCES & folders.keys(), _CANDIDATES & folders.keys()
     if references and candidates:
         reference, candidate = folders[min(references)], folders[min(candidates)]
@@ -206,7 +216,7 @@ def _by_name(item: tuple[str, str]) -> tuple[tuple[int, int, str], ...]:
 
 def _by_folder(record: Record) -> tuple[tuple[int, int, str], ...]:
     """Return the natural order of the folder that a record's file lies in."""
-    return natural((record.shard or "").rpartition("/")[0])
+    return natural(record.file.rpartition("/")[0])
 
 
 def _refuse(path: Path, unread: dict[str, str]) -> NoReturn:
@@ -230,8 +240,9 @@ def _of_result(path: Path) -> TraceError:
 
 def _why(unread: dict[str, str]) -> str:
     """Return behind a semicolon what was not read of some files and why, or nothing."""
-    told = [f"{name} {reason}" for name, reason in unread.items()]
-    return f"; {count_of(told)}" if told else ""
+    if not unread:
+        return ""
+    return f"; {count_of(list(map(' '.join, unread.items())))}"
 
 
 def _tensors(found: Sequence[Dump]) -> Tensors:
@@ -283,8 +294,10 @@ def _alone(path: Path) -> Dump:
         TraceError: it is of no known format, is not there, or cannot be read.
     """
     fitting = [each for each in formats() if each.alone and path.name.endswith(each.suffix)]
+    if not fitting and path.name == _RESULT:
+        raise _of_result(path)
     if not fitting:
-        raise _of_result(path) if path.name == _RESULT else TraceError(_unknown(path))
+        raise TraceError(_unknown(path))
     if not path.is_file():
         message = f"{path} is not there; give a trace's folder or a {fitting[0].name} file"
         raise TraceError(message)

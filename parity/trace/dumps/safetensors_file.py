@@ -106,7 +106,7 @@ FORMAT: Final = Format(
 
 def _by_name(record: Record) -> tuple[tuple[tuple[int, int, str], ...], ...]:
     """Return the natural order of a tensor's folder and name."""
-    folder, _, _ = (record.shard or "").rpartition("/")
+    folder, _, _ = record.file.rpartition("/")
     return natural(folder), natural(record.native or "")
 
 
@@ -187,11 +187,8 @@ class _Reader:
             TraceError: the file has become shorter since.
         """
         dtype, start = self.packed[record.shard, record.native]
-        data = files.content(record.shard or "")
         count = math.prod(record.shape)
-        if start + count > len(data):
-            message = f"{self.folder / (record.shard or '')} has {len(data)} bytes; {record.address!r} ends at byte {start + count}"
-            raise TraceError(message)
+        data = files.content_up_to(record, start + count)
         return widened(np.frombuffer(data, np.uint8, count, start).reshape(record.shape), dtype)
 
     def check(self, index: str) -> None:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from parity.trace.files import Content
+
 __all__ = ["FORMAT", "Layout", "read_layout"]
 
 _SUFFIXES: Final = (".pt", ".pth", ".bin", ".ckpt")
@@ -298,31 +300,30 @@ class _Reader:
     def _add(self, archive: _Archive, file: str, name: str, value: Any) -> None:
         """Make the record of one value, or note why there is none."""
         own = name.removeprefix(_WRAPPING)
-        native, path = file, file.rpartition(".")[0]
+        native, path, told = file, file.rpartition(".")[0], file
         if own:
-            native, path = f"{file}/{own}", beside(file, own)
+            native, path, told = f"{file}/{own}", beside(file, own), f"{file}: {own}"
         address, stage = place(path)
         record = Record(address=address, stage=stage, shard=file, native=native)
         if isinstance(value, Tensor):
-            self._add_tensor(archive, record, value)
+            self._add_tensor(archive, record, value, told)
         elif isinstance(value, Unknown):
-            self.unread[_told(file, own)] = value.reason
+            self.unread[told] = value.reason
         elif _is_number(value):
             self.records.append(msgspec.structs.replace(record, kind="value", value=plain_value(value)))
         elif isinstance(value, int):
-            self.unread[_told(file, own)] = "is no number of 64 bits"
+            self.unread[told] = "is no number of 64 bits"
         else:
-            self.texts.append(_told(file, own))
+            self.texts.append(told)
 
-    def _add_tensor(self, archive: _Archive, record: Record, tensor: Tensor) -> None:
-        """Make the record of a tensor."""
+    def _add_tensor(self, archive: _Archive, record: Record, tensor: Tensor, told: str) -> None:
+        """Make the record of a tensor, which is `told` so where it cannot be."""
         try:
             found = archive.place(tensor)
             made = _record(record, found)
-            checked_size(made, f"{self.folder / (record.shard or '')}")
+            checked_size(made, f"{self.folder / record.file}")
         except (ValueError, KeyError) as error:
-            name = (record.native or "").removeprefix(record.shard or "").removeprefix("/")
-            self.unread[_told(record.shard or "", name)] = f"cannot be read: {error!s:.300}"
+            self.unread[told] = f"cannot be read: {error!s:.300}"
             return
         self._places[record.native] = found
         self.records.append(made)
@@ -334,19 +335,22 @@ class _Reader:
         Raises:
             TraceError: the file has become shorter since.
         """
-        start, size, tensor = self._places[record.native]
-        data = files.content(record.shard or "")
-        if start + size > len(data):
-            message = f"{self.folder / (record.shard or '')} has {len(data)} bytes; {record.address!r} ends at byte {start + size}"
-            raise TraceError(message)
-        dtype = tensor.storage.dtype
-        kind = np.dtype(np.uint8) if dtype in FLOAT8 else storage(dtype)
-        whole = np.frombuffer(data, kind, size // kind.itemsize, start)[tensor.offset :]
-        steps = [stride * kind.itemsize for stride in tensor.strides]
-        elements = np.ascontiguousarray(np.lib.stride_tricks.as_strided(whole, tensor.shape, steps)).reshape(
-            tensor.shape
-        )
-        return widened(elements, dtype) if dtype in FLOAT8 else elements
+        place = self._places[record.native]
+        data = files.content_up_to(record, place.start + place.size)
+        dtype = place.tensor.storage.dtype
+        if dtype in FLOAT8:
+            return widened(_elements(data, np.dtype(np.uint8), place), dtype)
+        return _elements(data, storage(dtype), place)
+
+
+def _elements(data: Content, kind: np.dtype[Any], place: _Place) -> NDArray[Any]:
+    """Return the elements of a tensor in C order, out of the file that holds its storage."""
+    tensor = place.tensor
+    count = place.size // kind.itemsize
+    whole = np.frombuffer(data, kind, count, place.start)[tensor.offset :]
+    steps = [stride * kind.itemsize for stride in tensor.strides]
+    laid = np.lib.stride_tricks.as_strided(whole, tensor.shape, steps)
+    return np.ascontiguousarray(laid).reshape(tensor.shape)
 
 
 def _check_zip(file: BinaryIO) -> None:
@@ -381,8 +385,3 @@ def _is_number(value: object) -> bool:
     if isinstance(value, int):
         return abs(value) < _LARGEST_NUMBER
     return isinstance(value, float)
-
-
-def _told(file: str, name: str) -> str:
-    """Return how a part of a file is called."""
-    return f"{file}: {name}" if name else file
