@@ -73,7 +73,7 @@ def refuse_rules(rules: Sequence[object]) -> None:
         ToleranceError: there are any.
     """
     if rules:
-        message = f"these are weights, which are equal or not, and {len(rules)} rules of tolerance were given; say --as activations"
+        message = f"these are weights, which are equal or not, and tolerances were given ({len(rules)}); leave them out, or say --as activations"
         raise ToleranceError(message)
 
 
