@@ -138,12 +138,13 @@ def test_the_transposed_projection_is_named_located_and_proven(least_model, tmp_
         assert old in case
         case = case.replace(old, new)
     (tmp_path / "one.toml").write_text(case)
+    out = tmp_path / "out"
     finished = run_parity(
-        tmp_path, "run", tmp_path / "one.toml", "--out", tmp_path, "--plant", "text-projection-untransposed"
+        tmp_path, "run", tmp_path / "one.toml", "--out", out, "--plant", "text-projection-untransposed"
     )
     assert finished.code == 1, finished.stderr
     assert finished.stdout.startswith("text_encoder_2.text_projection")
-    result = results.read(tmp_path)
+    result = results.read(out)
     (cause,) = result.causes
     assert (cause.slug, cause.address, cause.confirmed) == ("transposed-weight", "text_encoder_2.text_projection", True)
     assert "transpose, exactly" in cause.evidence[0]
