@@ -84,6 +84,8 @@ def _roundings(left: int, dtype: str) -> Iterator[_Rounding]:
     for name, form in _EIGHT_BITS.items():
         yield _Rounding(f"rounded to {name}", partial(_to_eight_bits, form=form))
     lost = bits(dtype) - left
+    if not lost:
+        return  # some element that was not sampled uses every bit
     yield _Rounding(f"cut to {left} mantissa bits", partial(_cut, lost=lost))
     yield _Rounding(f"rounded to {left} mantissa bits", partial(_to_nearest, lost=lost))
 

@@ -56,3 +56,12 @@ def test_what_is_no_rounding_is_not_called_one():
 def test_float64_may_have_been_float32():
     wide = np.random.default_rng(2).standard_normal(300)
     assert rounding(wide, wide.astype(np.float32).astype(np.float64)) == "rounded to 23 mantissa bits"
+
+
+def test_a_tensor_whose_sample_alone_is_rounder_is_not_rounded():
+    for seed in range(50):
+        wide = np.random.default_rng(seed).standard_normal(4)
+        other = wide.copy()
+        other[seed % 4] = np.float32(other[seed % 4])
+        other[(seed + 1) % 4] = np.float32(other[(seed + 1) % 4])
+        assert rounding(wide, other) == ""
