@@ -281,9 +281,11 @@ def test_only_an_excess_that_an_operator_in_float64_takes_away_is_the_platforms(
     anonymous.write_text((FAULTS / f"{plant}.py").read_text())
     chosen = ("--dtype", "float64", "--dtype", "float32", "--mode", "layers", "--mode", "steps", "--only", PARTS)
     replay = ("replay", recorded, "--out", tmp_path / "candidate", "--plant", anonymous, *chosen)
-    for code, arguments in ((0, replay), (1, ("compare", recorded, tmp_path / "candidate", "--out", tmp_path))):
+    compared = ("compare", recorded, tmp_path / "candidate", "--out", tmp_path)
+    # Comparing alone tells a coarse exponential from a fault only where the fault is off by more than it explains.
+    for codes, arguments in (({0}, replay), ({4} if explained else {1, 4}, compared)):
         finished = run_parity(tmp_path, *arguments)
-        assert finished.code == code, finished.stderr
+        assert finished.code in codes, finished.stderr
     before = results.read(tmp_path)
     failing = [pair.address for pair in pairs_of(before, mode="layers") if pair.verdict == "MISMATCH"]
     assert {Address.parse(address).path for address in failing} == {"unet", "unet.time_proj"}
