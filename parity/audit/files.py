@@ -64,6 +64,12 @@ class _Parameter(NamedTuple):
     record: Record
     run: RunReader
 
+    @property
+    def cuts(self) -> list[int]:
+        """Into how many equal parts it can be cut along its first axis, as fused projections are."""
+        length = next(iter(self.record.shape), 1)
+        return [count for count in _PARTS if length % count == 0]
+
     def read(self, place: int = 0, count: int = 1) -> Tensor:
         """Return its tensor, or one of so many equal parts along its first axis."""
         array = self.run.tensor(self.record.address)
@@ -150,17 +156,16 @@ class _Comparison:
 
     def _one_sided(self) -> Iterator[Pair]:
         """Yield the pairs of parameters that one side lacks, with what the other one calls their values."""
-        missing = {address: self._expected[address] for address in self._expected if address not in self._found}
-        yield from _absent(missing, "MISSING", "candidate", self._found)
-        unexpected = {address: self._found[address] for address in self._found if address not in self._expected}
-        yield from _absent(unexpected, "UNEXPECTED", "reference", self._expected)
+        yield from _absent(self._expected, self._found, "MISSING", "candidate")
+        yield from _absent(self._found, self._expected, "UNEXPECTED", "reference")
 
 
-def _absent(parameters: Parameters, verdict: Verdict, lacking: str, others: Parameters) -> Iterator[Pair]:
-    """Yield the pairs of tensors that one side lacks, with the name under which it has their values.
+def _absent(having: Parameters, others: Parameters, verdict: Verdict, lacking: str) -> Iterator[Pair]:
+    """Yield the pairs of tensors of one side that the other one lacks, with the name under which that has their values.
 
     A plain value beside tensors (an epoch) is no weight, nor is a counter: `compare` notes those that one side lacks.
     """
+    parameters = {address: each for address, each in having.items() if address not in others}
     index = _index(others, set(map(_size, parameters.values())))
     for address, each in parameters.items():
         if is_counted(each.record):
@@ -181,10 +186,11 @@ def _index(parameters: Parameters, sizes: Collection[int]) -> Elsewhere:
     for address, each in tensors.items():
         if _size(each) in sizes:
             index.add(address, each.read)
-        for count in _PARTS:
-            if each.record.shape[:1] and each.record.shape[0] % count == 0 and _size(each) // count in sizes:
-                for place in range(count):
-                    index.add(f"{address}, part {place + 1} of {count}", partial(each.read, place, count))
+        for count in each.cuts:
+            if _size(each) // count not in sizes:
+                continue
+            for place in range(count):
+                index.add(f"{address}, part {place + 1} of {count}", partial(each.read, place, count))
     return index
 
 
@@ -196,7 +202,9 @@ def _size(parameter: _Parameter) -> int:
 def _value(parameter: _Parameter) -> object:
     """Return a plain value, or the type of a tensor where the other side has a plain value."""
     record = parameter.record
-    return parameter.run.value(record.address) if record.kind == "value" else f"a {record.dtype} tensor"
+    if record.kind == "value":
+        return parameter.run.value(record.address)
+    return f"a {record.dtype} tensor"
 
 
 def _pair(address: str, record: Record, verdict: Verdict) -> Pair:
@@ -217,14 +225,20 @@ def _compare_tensors(pair: Pair, expected: Tensor, candidate: Tensor) -> None:
     obstacle = _obstacle(expected, candidate)
     if obstacle:
         pair.verdict, pair.detail = "INCOMPARABLE", obstacle
-        proven = exact_change(expected, candidate) if pair.size else None
-        if proven is not None:
-            pair.change = proven.kind
-            pair.detail += f"; {proven.words}"
+        if pair.size:
+            _say_what_is_proven(pair, expected, candidate)
     elif not pair.size:
         pair.verdict, pair.detail = "MISSING", "empty on both sides; nothing was compared"
     elif not _are_equal(expected, candidate):
         _say_difference(pair, expected, candidate)
+
+
+def _say_what_is_proven(pair: Pair, expected: Tensor, candidate: Tensor) -> None:
+    """Say what became of a tensor that cannot be measured against the other one, where equality proves it."""
+    proven = exact_change(expected, candidate)
+    if proven is not None:
+        pair.change = proven.kind
+        pair.detail += f"; {proven.words}"
 
 
 def _obstacle(expected: Tensor, candidate: Tensor) -> str:

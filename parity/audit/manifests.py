@@ -12,7 +12,8 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from itertools import filterfalse
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -30,6 +31,9 @@ __all__ = ["audit_attributes", "audit_weights", "same_attribute", "weight_addres
 
 _INITIAL: Final = frozenset({"float64", "float32", "float16"})
 _FLOAT32_EPS: Final = 2.0**-23
+
+_LACKING: Final = {"MISSING": "candidate", "UNEXPECTED": "reference"}
+"""Which side has no such parameter, by the verdict."""
 
 
 class _Found(NamedTuple):
@@ -65,13 +69,16 @@ def audit_weights(reference: Manifest, candidate: Manifest) -> list[Pair]:
         if address in theirs:
             pairs.append(_weight_pair(address, order, wanted, theirs[address], index))
         elif place_of(address) not in candidate.not_compared:
-            detail = "the candidate has no such parameter"
-            pairs.append(_pair(address, "MISSING", order, detail, native=wanted.native, shape=wanted.shape))
-    for address, found in theirs.items():
-        if address not in ours:
-            detail = "the reference has no such parameter"
-            pairs.append(_pair(address, "UNEXPECTED", len(ours), detail, native=found.native, shape=found.shape))
+            pairs.append(_one_sided(address, "MISSING", order, wanted))
+    unexpected = filterfalse(ours.__contains__, theirs)
+    pairs += [_one_sided(address, "UNEXPECTED", len(ours), theirs[address]) for address in unexpected]
     return pairs
+
+
+def _one_sided(address: str, verdict: Literal["MISSING", "UNEXPECTED"], order: int, weight: WeightDigests) -> Pair:
+    """Return the pair of a parameter that one side lacks."""
+    detail = f"the {_LACKING[verdict]} has no such parameter"
+    return _pair(address, verdict, order, detail, native=weight.native, shape=weight.shape)
 
 
 def _by_address(weights: Mapping[str, WeightDigests]) -> dict[str, WeightDigests]:
@@ -90,16 +97,15 @@ def _index(weights: Mapping[str, WeightDigests]) -> Index:
 
 def _weight_pair(address: str, order: int, wanted: WeightDigests, found: WeightDigests, index: Index) -> Pair:
     """Compare one parameter."""
-    change = _difference(address, wanted, found, index)
-    verdict: Verdict = "MATCH" if change is None else "MISMATCH"
-    detail = "" if change is None else change.words
-    if found.shape != wanted.shape:
-        verdict = "INCOMPARABLE"
-        shapes = f"shape {list(found.shape)}; the reference has {list(wanted.shape)}"
-        detail = "; ".join(filter(None, (shapes, detail)))
-    pair = _pair(address, verdict, order, detail, native=found.native, shape=wanted.shape)
+    pair = _pair(address, "MATCH", order, "", native=found.native, shape=wanted.shape)
     pair.basis, pair.limit = "exact", "equal digests"
-    pair.change = "" if change is None else change.kind
+    change = _difference(address, wanted, found, index)
+    if change is not None:
+        pair.verdict, pair.change, pair.detail = "MISMATCH", change.kind, change.words
+    if found.shape != wanted.shape:
+        pair.verdict = "INCOMPARABLE"
+        shapes = f"shape {list(found.shape)}; the reference has {list(wanted.shape)}"
+        pair.detail = "; ".join(filter(None, (shapes, pair.detail)))
     return pair
 
 
@@ -115,8 +121,11 @@ def _difference(address: str, wanted: WeightDigests, found: WeightDigests, index
 
 def _initial(found: WeightDigests, unknown: str) -> Change | None:
     """Say that all elements of a parameter are zeros or ones, where they are."""
+    if found.dtype not in _INITIAL:
+        return None
+    dtype = storage(found.dtype)
     for value, words in ((0, "all zeros"), (1, "all ones")):
-        if found.dtype in _INITIAL and digest(np.full(found.shape, value, storage(found.dtype))) == unknown:
+        if digest(np.full(found.shape, value, dtype)) == unknown:
             return Change("initial", words)
     return None
 
@@ -134,8 +143,10 @@ def explain(address: str, loaded: str, index: Index) -> Change:
     said = f"equals the reference's {told.address}"
     if told.form != UNCHANGED:
         said += f", {variant.words}"
-    more = len({each.address for each in found}) - 1
-    return Change("another tensor", f"{said} and {more} others" if more else said)
+    others = {each.address for each in found} - {told.address}
+    if others:
+        said += f" and {len(others)} others"
+    return Change("another tensor", said)
 
 
 def audit_attributes(reference: Manifest, candidate: Manifest) -> list[Pair]:

@@ -21,7 +21,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections import defaultdict
 from dataclasses import replace
+from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -97,11 +100,7 @@ def read_msprobe(folder: Path, names: Sequence[str]) -> Dump | None:
     for part in parts:
         content = _read(folder, f"{part.folder}{FILE}")
         reader = _Reader(folder, part)
-        try:
-            records += reader.records(content.data)
-        except RecursionError as error:
-            message = f"{folder / part.folder / FILE} is no dump.json of msprobe: it is nested too deeply"
-            raise TraceError(message) from error
+        records += reader.read(content.data)
         unread |= reader.unsaved
     if not any(record.kind == "tensor" for record in records):
         message = f"{folder}: the dump has no tensors (task {content.task!r}); dump with task 'tensor'"
@@ -166,19 +165,26 @@ def _parts(folder: Path, written: Sequence[str]) -> list[_Part]:
     """
     if FILE in written:
         return [_Part(None, "")]
-    found = list(filter(None, map(_PLACE.fullmatch, written)))
-    in_steps = [match for match in found if match["step"] is not None]
-    ranks: dict[int | None, list[str]] = {}
-    for match in in_steps or found:  # step1 and step01 are one step
-        number = int(match["step"]) if in_steps else None
-        ranks.setdefault(number, []).append(match[0].removesuffix(FILE))
-    parts = []
-    for step, folders in ranks.items():
-        if len(folders) > 1:
-            message = f"{folder} holds the dumps {', '.join(folders)}; a trace is of one rank, give its own folder"
+    ranks: defaultdict[int | None, list[_Part]] = defaultdict(list)
+    for match in filter(None, map(_PLACE.fullmatch, written)):
+        part = _part(match)
+        ranks[part.step].append(part)
+    if len(ranks) > 1:
+        ranks.pop(None, None)  # beside the dumps of steps one without a step is none of them
+    for parts in ranks.values():
+        if len(parts) > 1:
+            names = ", ".join(map(attrgetter("folder"), parts))
+            message = f"{folder} holds the dumps {names}; a trace is of one rank, give its own folder"
             raise TraceError(message)
-        parts += [_Part(step, rank) for rank in folders]
-    return parts
+    return list(chain.from_iterable(ranks.values()))
+
+
+def _part(match: re.Match[str]) -> _Part:
+    """Return the dump of a rank by the place of its dump.json; step1 and step01 are one step."""
+    folder = match[0].removesuffix(FILE)
+    if match["step"] is None:
+        return _Part(None, folder)
+    return _Part(int(match["step"]), folder)
 
 
 def _read(folder: Path, name: str) -> _File:
@@ -210,8 +216,21 @@ class _Reader:
         self._folder, self._part = folder, part
         self.unsaved: dict[str, str] = {}
 
-    def records(self, data: dict[str, Any]) -> Iterator[Record]:
-        """Yield the records of every call, in order."""
+    def read(self, data: dict[str, Any]) -> list[Record]:
+        """Return the records of every call, in order.
+
+        Raises:
+            TraceError: an entry is no call, is nested too deeply, or names a file that cannot be read.
+        """
+        try:
+            return list(self._records(data))
+        except RecursionError as error:
+            where = self._folder / self._part.folder / FILE
+            message = f"{where} is no dump.json of msprobe: it is nested too deeply"
+            raise TraceError(message) from error
+
+    def _records(self, data: dict[str, Any]) -> Iterator[Record]:
+        """Yield the records of every call."""
         calls = {name: _parsed(name) for name in data}
         numbered = {call.path for call in calls.values() if call.number}
         for name, call in calls.items():
@@ -220,25 +239,30 @@ class _Reader:
                 where = self._folder / self._part.folder / FILE
                 message = f"{where}: {name!r} is {entry!r:.40}; expected an object"
                 raise TraceError(message)
-            index = call.number if call.path in numbered else None
-            place = Address(path=call.path, step=self._part.step, call=index, port="output")
+            place = Address(path=call.path, step=self._part.step, port="output")
+            if call.path in numbered:
+                place = replace(place, call=call.number)
             for port, leaf in _leaves(entry, call.way):
-                yield from self._record(replace(place, port=port), leaf, call.way)
+                record = self._record(replace(place, port=port), leaf, call.way)
+                if record is not None:
+                    yield record
 
-    def _record(self, address: Address, leaf: Any, way: str) -> Iterator[Record]:
-        """Yield the record of one leaf; nothing where it was not saved or is no value of ours."""
+    def _record(self, address: Address, leaf: Any, way: str) -> Record | None:
+        """Return the record of one leaf; None where it was not saved or is no value of ours."""
         text = str(replace(address, port=quoted(address.port)))
         stage = _stage(address, way)
         if leaf is None and address.port.startswith("input"):
-            yield Record(address=text, stage=stage, kind="value")
-        elif isinstance(leaf, dict):
-            file, value = leaf.get("data_name"), leaf.get("value")
-            if isinstance(file, str) and file != _NOT_SAVED:
-                yield self._tensor(text, stage, file)
-            elif leaf.get("type") in _VALUES and type(value).__name__ in _VALUES:
-                yield Record(address=text, stage=stage, kind="value", value=plain_value(value))
-            elif "shape" in leaf:
-                self.unsaved[f"{self._part.folder}{FILE}: {text}"] = "was not saved, only its statistics were"
+            return Record(address=text, stage=stage, kind="value")
+        if not isinstance(leaf, dict):
+            return None
+        file, value = leaf.get("data_name"), leaf.get("value")
+        if isinstance(file, str) and file != _NOT_SAVED:
+            return self._tensor(text, stage, file)
+        if {leaf.get("type"), type(value).__name__} <= _VALUES:
+            return Record(address=text, stage=stage, kind="value", value=plain_value(value))
+        if "shape" in leaf:
+            self.unsaved[f"{self._part.folder}{FILE}: {text}"] = "was not saved, only its statistics were"
+        return None
 
     def _tensor(self, address: str, stage: str, file: str) -> Record:
         """Return the record of a tensor's file."""
@@ -258,8 +282,8 @@ class _Reader:
             offset=layout.offset,
             native=file,
         )
-        is_empty = checked_end(record, layout.offset, size, where) == layout.offset
-        if is_empty:
+        end = checked_end(record, layout.offset, size, where)
+        if end == layout.offset:  # it is empty
             return msgspec.structs.replace(record, offset=None)
         return record
 
@@ -276,17 +300,23 @@ def _stage(address: Address, way: str) -> str:
 def _leaves(entry: dict[str, Any], way: str) -> Iterator[tuple[str, Any]]:
     """Yield port and description of everything in one entry."""
     for section, content in entry.items():
-        listed = content if isinstance(content, list) else []
         if way == "parameters_grad":
-            yield from _flat(next(iter(listed), content), f"grad.{section}")
-        elif section == "output" and len(listed) == 1:
+            yield from _flat(_first_of(content), f"grad.{section}")
+        elif section == "output" and isinstance(content, list) and len(content) == 1:
             # A single output has no number; a single input keeps its own, since another call may have several.
-            yield from _flat(listed[0], "output")
+            yield from _flat(content[0], "output")
         elif section in _PORTS:
             yield from _flat(content, _PORTS[section])
         elif section == "parameters" and isinstance(content, dict):
             for parameter, each in content.items():
                 yield from _flat(each, parameter)
+
+
+def _first_of(content: Any) -> Any:
+    """Return the first of several descriptions; anything else as it is."""
+    if isinstance(content, list):
+        return next(iter(content), content)
+    return content
 
 
 def _flat(content: Any, port: str) -> Iterator[tuple[str, Any]]:

@@ -231,11 +231,12 @@ class _Machine:
     def call(self, _argument: Any) -> None:
         """Put on the stack what one of the functions that make tensors would return, or that it would be another one."""
         arguments, function = self.stack.pop(), self.stack.pop()
-        maker = _MAKERS.get(function) if isinstance(function, _Name) else None
-        made = maker(arguments) if maker is not None else None
+        made = None
+        if isinstance(function, _Name):
+            maker: Callable[[Any], Any] = _MAKERS.get(function, _no_maker)
+            made = maker(arguments)
         if made is None:
-            called = f"{function.module}.{function.name}"[:80] if isinstance(function, _Name) else shown(function)
-            made = Unknown(f"its pickle would call {called}; only tensors are read and nothing is unpickled")
+            made = Unknown(f"its pickle would call {_called(function)}; only tensors are read and nothing is unpickled")
         self.push(made)
 
     def _marked(self) -> list[Any]:
@@ -269,9 +270,22 @@ class _Machine:
             raise TypeError(message)
 
 
+def _called(function: object) -> str:
+    """Return how a function is called that the pickle would call."""
+    if isinstance(function, _Name):
+        return f"{function.module}.{function.name}"[:80]
+    return shown(function)
+
+
+def _no_maker(_arguments: Any) -> None:
+    """Make nothing of the arguments of a function that is not known."""
+
+
 def _dictionary(arguments: Any) -> dict[Any, Any] | None:
     """Return an empty ordered dictionary; as torch makes them, they are filled afterwards."""
-    return {} if arguments == () else None
+    if arguments != ():
+        return None
+    return {}
 
 
 def _tensor(arguments: Any) -> Tensor | Unknown | None:
@@ -296,7 +310,10 @@ def _typed_tensor(arguments: Any) -> Tensor | Unknown | None:
 
 def _parameter(arguments: Any) -> Any:
     """Return the tensor that a parameter is made of, as it is."""
-    return arguments[0] if isinstance(arguments[0], Tensor | Unknown) else None
+    of = arguments[0]
+    if not isinstance(of, Tensor | Unknown):
+        return None
+    return of
 
 
 def _is_size(number: object) -> bool:

@@ -94,10 +94,10 @@ def _sort(folder: Path, entry: os.DirEntry[str], prefix: str, found: Tree) -> st
         found.unread[os.fsencode(name).decode("utf-8", "backslashreplace")] = "has a name that is no UTF-8"
     elif entry.is_symlink():
         found.unread[name] = "is a symbolic link, which is not followed; give the file itself"
-    elif entry.is_dir(follow_symlinks=False):
-        if entry.name not in _FOLDERS_LEFT_BEHIND:
-            return f"{name}/"
+    elif entry.is_dir(follow_symlinks=False) and entry.name in _FOLDERS_LEFT_BEHIND:
         found.passed_over.append(f"{name}/")
+    elif entry.is_dir(follow_symlinks=False):
+        return f"{name}/"
     elif not entry.is_file(follow_symlinks=False):
         found.unread[name] = "is no regular file"
     elif _is_left_behind(folder, name):
@@ -115,7 +115,9 @@ def _is_text(name: str) -> bool:
 def _is_left_behind(folder: Path, name: str) -> bool:
     """Tell whether a program that knows nothing of tensors put a file there."""
     last = name.rpartition("/")[2]
-    return last in _LEFT_BEHIND or (last.startswith("._") and _start(folder, name).startswith(_OF_MAC))
+    if last.startswith("._"):
+        return _start(folder, name).startswith(_OF_MAC)
+    return last in _LEFT_BEHIND
 
 
 def is_note(folder: Path, name: str) -> bool:
