@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from parity.align import Alignment, Calls, transform, transformed
+from parity.align import NAMED_TRANSFORMS, Alignment, Calls, transform, transformed
 from parity.errors import AlignmentError
 from parity.trace import Row
 from tests.parity.compare.traces import manifest, write
@@ -171,3 +171,8 @@ def test_the_calls_of_a_reference_are_numbered_where_there_are_several(tmp_path)
     assert calls.ports("unet.a", 1, None) == []
     assert ("unet.act", 1, None) in calls
     assert ("unet.act", 1, 0) not in calls
+
+
+def test_every_transform_of_the_list_that_an_error_tells_is_one():
+    for name in NAMED_TRANSFORMS:
+        assert transformed(name.replace("I/N", "0/1"), (2, 2, 2), (2, 2, 2)) is not None

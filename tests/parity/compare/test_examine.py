@@ -50,6 +50,7 @@ def test_only_the_rms_fails_where_every_element_is_off_by_a_little(tmp_path: Pat
     result = compare(trace, [write(tmp_path / "c", manifest("candidate", reference_digest=trace.digest), ours)])
     found = pair(result, OUT, "precision", "layers")
     assert (found.verdict, found.outside) == ("MISMATCH", 256)
+    assert found.max_ulp > 10_000
 
 
 def test_what_is_equal_and_has_to_be_has_no_worst_element(tmp_path: Path) -> None:

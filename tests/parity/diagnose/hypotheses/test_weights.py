@@ -108,3 +108,11 @@ def test_tensors_of_the_checkpoint_that_fill_nothing_are_told_beside_what_nothin
     told = ["2 tensors of the checkpoint fill no parameter, text.projektion among them"]
     assert cause.evidence[1:] == (told if unused else [])
     assert cause.repair == "map a tensor of the checkpoint to net.a"
+
+
+def test_a_parameter_in_another_shape_is_not_said_to_be_swapped_with_itself(tmp_path):
+    ours = {"unet.a:weight": WeightDigests(shape=(4, 4), dtype="float32", digests={"identity/own": "a"})}
+    theirs = {"unet.a:weight": WeightDigests(shape=(2, 8), dtype="float32", digests={"identity/own": "a"})}
+    outputs = {"unet.a@step=0:output": IMAGE}
+    (cause,) = causes(*traces(tmp_path, {}, {}, {}, outputs, outputs, (ours, theirs)))
+    assert (cause.slug, cause.address) == ("different-weight", "unet.a")
