@@ -16,8 +16,8 @@ import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from parity.compare.ceiling import Model, working_type
-from parity.compare.judge import is_within, limits_of
-from parity.compare.limits import NEARER
+from parity.compare.judge import Limits, is_within, limits_of
+from parity.compare.limits import MAX_FACTOR, NEARER, RMS_FACTOR
 from parity.compare.work import Held
 from parity.distance.measure import measure
 from parity.distance.sums import NOTHING
@@ -56,10 +56,10 @@ def find_errors(work: Sequence[Work], policy: str) -> None:
         work: All pairs of a candidate; those beyond their ceiling are flagged `reference-error`.
         policy: What the working run computes with (`Manifest.policy`).
     """
-    off = dict(_off_by_ceiling(work)) | _off_by_semantics(work, policy)
+    off = dict(_off_by_ceiling(work, policy)) | _off_by_semantics(work, policy)
     if off:
         for item in filter(_is_open, work):
-            _hand_on(item, off)
+            _hand_on(item, off, policy)
 
 
 def _is_open(item: Work) -> bool:
@@ -67,7 +67,7 @@ def _is_open(item: Work) -> bool:
     return bool(item.pair.ground) and _OFF.isdisjoint(item.pair.flags)
 
 
-def _hand_on(item: Work, off: Mapping[int, Flag]) -> None:
+def _hand_on(item: Work, off: Mapping[int, Flag], policy: str) -> None:
     """Flag a pair if it rests on a tensor that is off."""
     expected = off.get(id(item.job.expected))
     working = off.get(id(item.job.working))
@@ -75,14 +75,14 @@ def _hand_on(item: Work, off: Mapping[int, Flag]) -> None:
         item.flag("reference-error", _WORKING)
         return
     # A twin that is off says nothing against a candidate that agrees with it, or else with the working run.
-    if expected == "twin-error" and (is_within(item.pair) or _agrees_with_working(item)):
+    if expected == "twin-error" and (is_within(item.pair) or _agrees_with_working(item, policy)):
         item.flag("twin-error", _TWIN)
 
 
-def _off_by_ceiling(work: Sequence[Work]) -> Iterator[tuple[int, Flag]]:
+def _off_by_ceiling(work: Sequence[Work], policy: str) -> Iterator[tuple[int, Flag]]:
     """Yield the records that are off of pairs beyond their ceiling; flag those anew of which the float64 run's is."""
     for item in filter(_is_beyond, work):
-        if _agrees_with_working(item):
+        if _agrees_with_working(item, policy):
             item.pair.flags.remove("reference-error")
             item.flag("twin-error", _TWIN)
             yield id(item.job.expected), "twin-error"
@@ -137,12 +137,21 @@ def _is_twin_off(job: Job, policy: str) -> bool:
     return of_run.covers(found.error_rms, found.error_max)
 
 
-def _agrees_with_working(item: Work) -> bool:
+def _agrees_with_working(item: Work, policy: str) -> bool:
     """Tell whether a candidate agrees with the working run, and the float64 run does not."""
     found = _around_working(item.job)
     if not _is_nearer(found):
         return False
-    return limits_of(item.pair).allow(found.error_rms, found.error_max)
+    within = limits_of(item.pair).allow(found.error_rms, found.error_max)
+    return within or _limits_around_working(item.job, found, policy).allow(found.error_rms, found.error_max)
+
+
+def _limits_around_working(job: Job, found: Distances, policy: str) -> Limits:
+    """Return the limits that a pair would have if its float64 run were as large as the working run: one that is off may be zero."""
+    dtype = working_type(job.run.working_dtype, policy)
+    model = Model.of(dtype) if job.run.mode == "layers" else Model.of_run(dtype)
+    floor = model.ceiling(found)
+    return Limits(RMS_FACTOR * floor.rms, MAX_FACTOR * floor.max)
 
 
 def _is_nearer(found: Distances) -> bool:

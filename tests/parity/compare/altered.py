@@ -90,5 +90,7 @@ KINDS: dict[str, Change] = {
     "float16": lambda array: array.astype(np.float16).astype(float),
     "bfloat16": lambda array: widen(narrow(array, "bfloat16"), "bfloat16"),
     "cut to 10 bits": _cut,
+    "zeros": np.zeros_like,
+    "vanishing": lambda array: array * 1e-42,
 }
 """What may be wrong with a run, by name."""

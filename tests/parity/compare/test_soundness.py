@@ -50,7 +50,9 @@ def test_a_healthy_port_is_not_blamed_for_a_working_run_that_is_off(kind: str, p
     assert headline(result).startswith("INCOMPLETE: the reference's working run is off, first at ")
 
 
-@pytest.mark.parametrize("kind", ["scaled", "doubled and shifted", "negated", "shifted", "noise", "one element"])
+@pytest.mark.parametrize(
+    "kind", ["scaled", "doubled and shifted", "negated", "shifted", "noise", "one element", "zeros", "vanishing"]
+)
 @pytest.mark.parametrize("place", ["forced", "steps", "twin", "all of float64"])
 def test_a_healthy_port_is_not_blamed_for_a_float64_run_that_is_off(
     kind: str, place: str, program: Trace, port: Trace
