@@ -102,7 +102,7 @@ def _proofs(expected: Tensor, candidate: Tensor) -> Iterator[Change]:
     """Yield what is proven, what says most first."""
     floats = _floats(expected, candidate)
     if expected.array.shape == candidate.array.shape and _are_same_values(expected, candidate, floats):
-        yield _same_values(expected.dtype, candidate.dtype)
+        yield _same_values(expected.dtype, candidate.dtype, floats)
     yield from _initial(candidate)
     if floats is not None:
         yield from _of_floats(floats, _stored(expected.dtype, candidate.dtype))
@@ -138,11 +138,21 @@ def _equal(first: Array, second: Array) -> bool:
     return np.array_equal(first, second, equal_nan=True)
 
 
-def _same_values(expected: str, candidate: str) -> Change:
+def _same_values(expected: str, candidate: str, floats: _Floats | None) -> Change:
     """Say how tensors of equal values differ."""
-    if expected != candidate:
-        return Change("stored type", f"equal, but stored as {candidate}; the reference has {expected}")
-    return Change("signs of zero", "equal but for signs of zeros or the bits of NaN")
+    stored = f"stored as {candidate}; the reference has {expected}"
+    if expected == candidate:
+        return Change("signs of zero", "equal but for signs of zeros or the bits of NaN")
+    if floats is not None and _differ_in_zeros(floats):
+        return Change("signs of zero", f"equal but for signs of zeros, {stored}")
+    return Change("stored type", f"equal, but {stored}")
+
+
+def _differ_in_zeros(floats: _Floats) -> bool:
+    """Tell whether zeros of tensors of equal values have other signs; that of a NaN says nothing in another type."""
+    zeros = floats.expected == 0
+    signs = np.signbit(floats.expected[zeros]), np.signbit(floats.candidate[zeros])
+    return not np.array_equal(*signs)
 
 
 def _stored(expected: str, candidate: str) -> str:

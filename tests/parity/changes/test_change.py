@@ -34,6 +34,8 @@ def tensor(array: np.ndarray, dtype: str = "") -> Tensor:
         (IDS, tensor(IDS.astype("i4")), "stored type", "equal, but stored as int32; the reference has int64"),
         (IDS.astype("f4"), tensor(IDS), "stored type", "equal, but stored as int64; the reference has float32"),
         (Z, tensor(np.where(Z == 0, -Z, Z)), "signs of zero", "equal but for signs of zeros or the bits of NaN"),
+        (Z.astype("f2"), tensor(np.where(Z == 0, -Z, Z).astype("f2").astype("f4")), "signs of zero",
+         "equal but for signs of zeros, stored as float32; the reference has float16"),
         (X, tensor(X.T.copy()), "transposed", "equals the reference's transpose"),
         (X, tensor(X.T.astype("f2").copy()), "transposed", "equals the reference's transpose, rounded to float16"),
         (X, tensor(X[:, ::-1].astype("f2").astype("f4")), "flipped",

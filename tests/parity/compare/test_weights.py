@@ -127,6 +127,17 @@ def test_equal_values_in_another_type_match_and_say_so(compared, to):
     assert result.pairs[0].detail == f"equal, but stored as {to}; the reference has float16"
 
 
+@pytest.mark.parametrize(("first", "second"), [("f4", "f4"), ("f2", "f4"), ("f4", "f2"), ("f8", "f4")])
+def test_the_sign_of_a_zero_is_a_difference_in_any_two_types(tmp_path, first, second):
+    array = np.array([[0.0, 1.0, -2.0]], first)
+    reference = write(tmp_path / "a.safetensors", {"a.weight": array})
+    result = compare(reference, [write(tmp_path / "b.safetensors", {"a.weight": array.astype(second)})])
+    assert result.verdict == "MATCH"
+    array[0, 0] = -0.0
+    result = compare(reference, [write(tmp_path / "c.safetensors", {"a.weight": array.astype(second)})])
+    assert (result.verdict, result.pairs[0].change) == ("MISMATCH", "signs of zero")
+
+
 def test_bfloat16_is_told_from_float16(compared):
     result = compared({name: narrow(array, "bfloat16") for name, array in weights().items()}, "bfloat16")
     assert {pair.detail for pair in result.pairs} == {"the reference's value rounded to bfloat16, stored as bfloat16"}
