@@ -8,6 +8,8 @@ import random
 import numpy as np
 import pytest
 
+pytest.importorskip("yaml", reason="needs the extra [mindspore]")
+
 from mindone_sdxl import files
 from mindone_sdxl.config import read_json
 from mindone_sdxl.config_yaml import from_yaml

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from mindone_sdxl.config import SDXLConfig, TextEncoderConfig, UNetConfig
 
@@ -128,12 +127,13 @@ def unet(state, mindspore):
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory):
     """A folder of three pictures of different shapes, with a table."""
+    image = pytest.importorskip("PIL.Image", reason="needs the extra [mindspore]")
     folder = tmp_path_factory.mktemp("photographs")
     random = np.random.default_rng(0)
     rows = []
     for index, size in enumerate(((90, 80), (64, 100), (70, 70))):
-        coarse = Image.fromarray(random.integers(0, 255, (6, 7, 3)).astype(np.uint8))
-        coarse.resize(size, Image.Resampling.BICUBIC).save(folder / f"{index}.png")
+        coarse = image.fromarray(random.integers(0, 255, (6, 7, 3)).astype(np.uint8))
+        coarse.resize(size, image.Resampling.BICUBIC).save(folder / f"{index}.png")
         rows.append((f"{index}.png", f"a cat, number {index}"))
     write_table(folder / "table.csv", rows)
     return folder

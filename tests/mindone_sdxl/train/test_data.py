@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
+pytest.importorskip("PIL", reason="needs the extra [mindspore]")
+
 from PIL import Image
 
 from mindone_sdxl.errors import InputError

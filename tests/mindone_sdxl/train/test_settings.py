@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytest.importorskip("PIL", reason="needs the extra [mindspore]")
+
 from mindone_sdxl.errors import ConfigError, InputError, SDXLError
 from mindone_sdxl.train.flags import FLAGS, parse
 from mindone_sdxl.train.recipe import Clip, Ema, LossScale, Optimizer, Rate
