@@ -23,7 +23,8 @@ import sysconfig
 import traceback
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, Final, Literal
+from itertools import starmap
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from parity.errors import FrameworkMissingError, InputError, ParityError, nearest
 
@@ -81,16 +82,20 @@ def _check_adapter(kind: Kind, what: str, found: object) -> None:
     Raises:
         InputError: it lacks something that every adapter has.
     """
-    is_class = isinstance(found, type)
-    if is_class or not all(hasattr(found, each) for each in _NEEDED[kind]):
-        it_is = f"the class {found.__name__}" if isinstance(found, type) else f"of type {type(found).__name__}"
-        message = f"{what} is {it_is} and no adapter; give an object with {', '.join(_NEEDED[kind])} (docs/adapters.md)"
-        raise InputError(message)
+    it_is = f"of type {type(found).__name__}"
+    if isinstance(found, type):
+        it_is = f"the class {found.__name__}"
+    elif all(hasattr(found, each) for each in _NEEDED[kind]):
+        return
+    message = f"{what} is {it_is} and no adapter; give an object with {', '.join(_NEEDED[kind])} (docs/adapters.md)"
+    raise InputError(message)
 
 
 def guarded_adapter(kind: Kind, name: str) -> AbstractContextManager[None]:
     """Guard what somebody's own adapter does; one of this distribution fails like any other part of it."""
-    return nullcontext() if _is_ours(_point(kind, name)) else guarded(f"the {kind} {name}")
+    if _is_ours(_point(kind, name)):
+        return nullcontext()
+    return guarded(f"the {kind} {name}")
 
 
 @contextmanager
@@ -119,45 +124,73 @@ def guarded(what: str) -> Iterator[None]:
 def _failure(what: str, error: BaseException) -> InputError:
     """Return the error about what was raised: where in their Python, or else what of ours could not use what they gave."""
     frame = _frame_of_theirs(error)
-    file, line, function = _place(error, frame or _frames(error)[-1])
-    said = f"{type(error).__name__}: {error.msg}" if isinstance(error, SyntaxError) else _text(error)
+    place = _place(error, frame or _frames(error)[-1])
+    said = _text(error)
     if frame is None:
         said = f"it was given what it cannot use: {said}"
-    return InputError(
-        f"{what} fails at {file}, line {line}, in {function}: {said}; PARITY_TRACEBACK=1 shows every call"
-    )
+    return InputError(f"{what} fails at {place}: {said}; PARITY_TRACEBACK=1 shows every call")
 
 
 def _text(error: BaseException) -> str:
-    """Return type and text of an error, whatever its text is."""
+    """Return type and text of an error, whatever its text is; the line of a syntax error is told with its place."""
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg}"
     return traceback.format_exception_only(error)[0].strip()
 
 
-def _place(error: BaseException, frame: tuple[FrameType, int]) -> tuple[str, int, str]:
+def _place(error: BaseException, frame: _Frame) -> str:
     """Return file, line and function of a frame, or of what is no Python."""
-    code = frame[0].f_code
     if isinstance(error, SyntaxError) and error.filename:
-        return error.filename, error.lineno or 0, "<module>"
-    return code.co_filename, frame[1], code.co_name
+        return f"{error.filename}, line {error.lineno or 0}, in <module>"
+    return f"{frame.file}, line {frame.line}, in {frame.frame.f_code.co_name}"
 
 
-def _frames(error: BaseException) -> list[tuple[FrameType, int]]:
-    """Return the frames that an error went through, with their lines, the innermost last."""
-    return list(traceback.walk_tb(error.__traceback__))
+class _Frame(NamedTuple):
+    """A frame that an error went through, and the line that it was at."""
+
+    frame: FrameType
+    line: int
+
+    @property
+    def file(self) -> str:
+        """The file of its code."""
+        return self.frame.f_code.co_filename
+
+    @property
+    def package(self) -> str:
+        """The package that its code is of."""
+        return _package(str(self.frame.f_globals.get("__name__")))
 
 
-def _frame_of_theirs(error: BaseException) -> tuple[FrameType, int] | None:
+def _package(module: str) -> str:
+    """Return the package that a module is in, or is."""
+    return module.partition(".")[0]
+
+
+def _frames(error: BaseException) -> list[_Frame]:
+    """Return the frames that an error went through, the innermost last."""
+    return list(starmap(_Frame, traceback.walk_tb(error.__traceback__)))
+
+
+def _frame_of_theirs(error: BaseException) -> _Frame | None:
     """Return the innermost frame that is of nobody's package, or None; a syntax error is theirs too."""
-    points = (*metadata.entry_points(group="parity.references"), *metadata.entry_points(group="parity.candidates"))
-    ours = {"parity", *(point.module.partition(".")[0] for point in points if _is_ours(point))}
-    found = None
-    for frame in _frames(error):
-        module = str(frame[0].f_globals.get("__name__")).partition(".")[0]
-        if module not in ours and not frame[0].f_code.co_filename.startswith(_INSTALLED):
-            found = frame
-    if found is None and isinstance(error, SyntaxError) and error.filename:
+    ours = _packages_of_ours()
+    for frame in reversed(_frames(error)):
+        is_installed = frame.file.startswith(_INSTALLED)
+        if not is_installed and frame.package not in ours:
+            return frame
+    if isinstance(error, SyntaxError) and error.filename:
         return _frames(error)[-1]
-    return found
+    return None
+
+
+def _packages_of_ours() -> set[str]:
+    """Return the packages of this distribution that an error may go through."""
+    ours = {"parity"}
+    for group in ("parity.references", "parity.candidates"):
+        points = filter(_is_ours, metadata.entry_points(group=group))
+        ours.update(_package(point.module) for point in points)
+    return ours
 
 
 def _point(kind: Kind, name: str) -> metadata.EntryPoint:

@@ -100,7 +100,14 @@ def arrangement(original: Array, other: Array) -> Arrangement | None:
     """
     if original.size != other.size or not original.size:
         return None
-    return _by_axes(original, other) or next(filter(None, along(original, other)), None) or _mirrored(original, other)
+    return next(filter(None, _looked_for(original, other)), None)
+
+
+def _looked_for(original: Array, other: Array) -> Iterator[Arrangement | None]:
+    """Yield one after the other how the elements may lie, None where they do not lie so."""
+    yield _by_axes(original, other)
+    yield from along(original, other)
+    yield _mirrored(original, other)
 
 
 def _by_axes(original: Array, other: Array) -> Arrangement | None:
@@ -129,7 +136,9 @@ def _reads_as(view: Array, flat: Array) -> bool:
     """Tell whether the elements of a view in C order are those of a flat array; a few of them mostly tell."""
     places = sampled(flat.size)
     some = view[np.unravel_index(places, view.shape)]
-    return np.array_equal(some, flat[places]) and np.array_equal(view.reshape(-1), flat)
+    if not np.array_equal(some, flat[places]):
+        return False
+    return np.array_equal(view.reshape(-1), flat)
 
 
 def _in_shape(found: Arrangement, shape: tuple[int, ...], wanted: tuple[int, ...]) -> Arrangement:
@@ -143,10 +152,11 @@ def _in_shape(found: Arrangement, shape: tuple[int, ...], wanted: tuple[int, ...
 
 def along(original: Array, other: Array) -> Iterator[Arrangement | None]:
     """Yield for each axis how the slices of `original` along it are ordered in `other`, None where they are others."""
-    if original.shape == other.shape:
-        for axis, length in enumerate(original.shape):
-            if length > 1:
-                yield _along(original, other, axis)
+    if original.shape != other.shape:
+        return
+    for axis, length in enumerate(original.shape):
+        if length > 1:
+            yield _along(original, other, axis)
 
 
 def _along(original: Array, other: Array, axis: int) -> Arrangement | None:
@@ -203,7 +213,8 @@ def _of_parts(parts: Array, axis: int) -> Iterator[_Order]:
     """Yield the orders of halves, thirds or quarters, as fused projections have them (q, k, v; the two of a gate)."""
     name = _PARTS[len(parts)]
     for order in islice(permutations(range(len(parts))), 1, None):
-        words = f"with the {name} of axis {axis} in the order {_listed([place + 1 for place in order])}"
+        counted_from_one = [place + 1 for place in order]
+        words = f"with the {name} of axis {axis} in the order {_listed(counted_from_one)}"
         if len(parts) == _FEW:
             words = f"with the {name} of axis {axis} exchanged"
         yield _Order(Arrangement("rearranged", words), parts[list(order)].reshape(-1))

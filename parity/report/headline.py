@@ -10,7 +10,7 @@ from parity.address import path_of
 from parity.report.differences import of_weights, taken_as
 from parity.report.grouping import column_of, dtype_of, grouped, rank
 from parity.report.verdicts import FAILING, GRAVITY, fails, shown, worst
-from parity.report.words import SURE, after, as_table, count, joined, some, sure, visible
+from parity.report.words import SURE, after, as_table, count, joined, some, some_of, sure, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -44,8 +44,10 @@ def headline(result: Result) -> str:
 
 def _with_sameness(result: Result) -> str:
     """Return the outcome, and how both sides are the same where they are: of a match that comes first."""
-    parts = visible(str(result.checks.get("same", ""))), _outcome(result)
-    return joined(*(parts if result.verdict == "MATCH" else reversed(parts)), by="; ")
+    same, outcome = visible(str(result.checks.get("same", ""))), _outcome(result)
+    if result.verdict == "MATCH":
+        return joined(same, outcome, by="; ")
+    return joined(outcome, same, by="; ")
 
 
 def _diverges(result: Result, found: FirstDivergence) -> str:
@@ -78,14 +80,11 @@ def _outcome(result: Result) -> str:
         return f"{_agreement(result.pairs)}: {scope(result)}"
     if not result.pairs:
         return "nothing was compared"
-    unexplained = len(result.coverage.unexplained)
+    wrong = some_of(result.counts.get("findings", 0), "pair", "differ")
     records = joined(_told(result.counts, "MISSING"), _told(result.counts, "UNEXPECTED"))
-    paths = f"{count(unexplained, 'path')} not compared without a reason" if unexplained else ""
-    wrong = f"{count(result.counts.get('findings', 0), 'pair')} differ" if result.counts.get("findings") else ""
-    return (
-        joined(*reference_is_off(result), wrong, records, paths, _unread(result), _platform(result), by="; ")
-        or "see the pairs that fail"
-    )
+    paths = some_of(len(result.coverage.unexplained), "path", "not compared without a reason")
+    told = joined(*reference_is_off(result), wrong, records, paths, _unread(result), _platform(result), by="; ")
+    return told or "see the pairs that fail"
 
 
 def _platform(result: Result) -> str:
@@ -102,8 +101,9 @@ def _platform(result: Result) -> str:
 
 def _unread(result: Result) -> str:
     """Return how much under the sides was not read, and what first, or nothing."""
-    names = list(result.coverage.unread)
-    return f"{count(len(names), 'file')} not read, such as {visible(names[0])}" if names else ""
+    unread = result.coverage.unread
+    first = visible(next(iter(unread), ""))
+    return some_of(len(unread), "file", f"not read, such as {first}")
 
 
 def _told(counts: dict[str, int], verdict: str) -> str:

@@ -104,7 +104,9 @@ def _times(value: Number | None, limit: float) -> float | None:
     if value is None or not limit > 0:
         return None
     found = float(value) / limit
-    return math.inf if math.isnan(found) else found
+    if math.isnan(found):
+        return math.inf
+    return found
 
 
 def worst(pairs: Iterable[Pair]) -> str:

@@ -37,6 +37,7 @@ __all__ = [
     "plain",
     "ratio",
     "some",
+    "some_of",
     "sure",
     "visible",
 ]
@@ -51,7 +52,9 @@ _WHOLE: Final = (100, 1e4)
 
 def sure(cause: Cause) -> str:
     """Return how sure a cause is, or that it is none of the candidate's."""
-    return "about the reference" if cause.is_about_reference else SURE[cause.confirmed]
+    if cause.is_about_reference:
+        return "about the reference"
+    return SURE[cause.confirmed]
 
 
 def joined(*parts: str, by: str = ", ") -> str:
@@ -75,14 +78,25 @@ def some(amount: int, what: str) -> str:
     return f"{amount:,} {what}" if amount else ""
 
 
+def some_of(amount: int, noun: str, what: str) -> str:
+    """Return `12 pairs differ`, or nothing for none, as a part for `joined`."""
+    if not amount:
+        return ""
+    return f"{count(amount, noun)} {what}"
+
+
 def as_table(value: Any) -> dict[str, Any]:
     """Return a table of a result; an empty one where a result that was edited by hand holds something else."""
-    return value if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        return {}
+    return value
 
 
 def as_float(value: Number | None) -> float | None:
     """Return a stored number as a float: "nan", "inf" and "-inf" become themselves, None stays."""
-    return None if value is None else float(value)
+    if value is None:
+        return None
+    return float(value)
 
 
 def largest(values: Iterable[Number | None]) -> float | None:
@@ -175,12 +189,16 @@ def compact(value: Number | None) -> str:
 
 def _digits(value: Number | None) -> str:
     """Return a number that is near one: `0.999987`."""
-    return NOTHING if value is None else f"{float(value):.6g}"
+    if value is None:
+        return NOTHING
+    return f"{float(value):.6g}"
 
 
 def _amount(value: Number | None) -> str:
     """Return a count: `12,000`."""
-    return NOTHING if value is None else f"{value:,}"
+    if value is None:
+        return NOTHING
+    return f"{value:,}"
 
 
 FORMATS: Final[dict[str, Callable[[Number | None], str]]] = {

@@ -138,7 +138,7 @@ def checked_size(record: Record, where: str) -> int:
         raise TraceError(message) from error
     shape = record.shape
     size = item * math.prod(shape)
-    extent = size or item * math.prod(length or 1 for length in shape)
+    extent = item * math.prod(filter(None, shape))  # of an empty tensor too
     if min(shape, default=0) < 0 or extent > _LARGEST or len(shape) > _MOST_DIMENSIONS:
         message = f"{where}: {record.address!r} has shape {list(shape)}, which no {record.dtype} tensor can have"
         raise TraceError(message)
