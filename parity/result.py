@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -79,6 +79,18 @@ class Worst(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     index: tuple[int, ...]
     reference: Number | str
     candidate: Number | str
+
+    @classmethod
+    def of(cls, index: tuple[int, ...], reference: complex, candidate: complex) -> Self:
+        """Make it of two numbers of tensors."""
+        return cls(index=index, reference=_shown(reference), candidate=_shown(candidate))
+
+
+def _shown(value: complex) -> Number | str:
+    """Return a number of a tensor as a result can hold it."""
+    if isinstance(value, complex):
+        return str(value)
+    return number(float(value)) or 0.0
 
 
 class Pair(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):

@@ -30,7 +30,6 @@ from parity.trace.contents import is_counted, parameter_address
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
-    from parity.distance.place import Place
     from parity.result import Verdict
     from parity.trace import Record, RunReader, Trace
 
@@ -111,7 +110,7 @@ class _Comparison:
 
     def pairs(self, threads: int, progress: Callable[[int, int], None] | None) -> list[Pair]:
         """Return the pairs of all parameters: the reference's in its order, then those that it has not."""
-        common = [address for address in self._expected if address in self._found]
+        common = list(filter(self._found.__contains__, self._expected))
         pairs: list[Pair] = []
         with ThreadPoolExecutor(threads) as pool:
             for pair in pool.map(self._compared, common):
@@ -146,13 +145,11 @@ class _Comparison:
         others, own = _index(self._expected, sizes), _index(self._found, sizes)
         for pair in unknown:
             tensor = self._found[pair.address].read()
-            place = others.find(tensor)
+            place, whose = others.find(tensor), "the reference's"
+            if not place:
+                place, whose = own.find(tensor, besides=pair.address), "the candidate's own"
             if place:
-                pair.change, pair.detail = "another tensor", f"equals the reference's {place}"
-                continue
-            place = own.find(tensor, besides=pair.address)
-            if place:
-                pair.change, pair.detail = "another tensor", f"equals the candidate's own {place}"
+                pair.change, pair.detail = "another tensor", f"equals {whose} {place}"
 
     def _one_sided(self) -> Iterator[Pair]:
         """Yield the pairs of parameters that one side lacks, with what the other one calls their values."""
@@ -254,8 +251,8 @@ def _are_equal(expected: Tensor, candidate: Tensor) -> bool:
     """Tell whether two tensors of one shape have the same type and bits."""
     if expected.dtype != candidate.dtype:
         return False
+    words = f"u{min(expected.array.itemsize, 8)}"
     for first, second in blocks((expected.array, candidate.array)):
-        words = f"u{min(first.itemsize, 8)}"
         if not np.array_equal(first.view(words), second.view(words)):
             return False
     return True
@@ -272,18 +269,7 @@ def _say_difference(pair: Pair, expected: Tensor, candidate: Tensor) -> None:
     told = proven or measured
     pair.verdict, pair.change, pair.detail = "MISMATCH", told.kind, told.words
     pair.rel_l2 = number(measured.rel_l2)
-    if measured.place is not None:
-        pair.outside = measured.place.outside
-        pair.worst = _worst(measured.place)
-
-
-def _worst(place: Place) -> Worst:
-    """Return the element that is furthest off as a result can hold it."""
-    return Worst(index=place.at, reference=_shown(place.reference), candidate=_shown(place.candidate))
-
-
-def _shown(value: complex) -> float | str:
-    """Return an element as a result can hold it."""
-    if isinstance(value, complex):
-        return str(value)
-    return number(float(value)) or 0.0
+    place = measured.place
+    if place is not None:
+        pair.outside = place.outside
+        pair.worst = Worst.of(place.at, place.reference, place.candidate)

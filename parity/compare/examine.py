@@ -130,7 +130,7 @@ def _examine(item: _Item) -> None:
     expected, candidate, _ = group
     if pair.ground == "exact":
         place = locate_exact(expected, candidate)
-        pair.worst = _worst(place)
+        pair.worst = Worst.of(place.at, place.reference, place.candidate)
         pair.detail = place.words
         return
     place = locate(
@@ -178,7 +178,7 @@ def _settle(item: _Item, found: _Findings, read: Callable[[], Tensors]) -> None:
 def _settle_place(item: _Item, place: Place, read: Callable[[], Tensors]) -> None:
     """Fill in where the error is, and raise the floor where only elements are outside that are large themselves."""
     pair = item.pair
-    pair.worst = _worst(place)
+    pair.worst = Worst.of(place.at, place.reference, place.candidate)
     pair.cosine = number(place.cosine)
     pair.outside = place.outside
     if _only_large_elements(item, place, read):
@@ -208,18 +208,6 @@ def _only_large_elements(item: _Item, place: Place, read: Callable[[], Tensors])
         allowed=MODEL_ULPS,
         compiled=item.compiled,
     )
-
-
-def _worst(place: Place) -> Worst:
-    """Return the worst element as a result can hold it."""
-    return Worst(index=place.at, reference=_shown(place.reference), candidate=_shown(place.candidate))
-
-
-def _shown(value: complex) -> float | str:
-    """Return a number of a tensor as a result can hold it."""
-    if isinstance(value, complex):
-        return str(value)
-    return number(float(value)) or 0.0
 
 
 def _grid_shows(pair: Pair, job: Job) -> bool:

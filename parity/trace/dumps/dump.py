@@ -141,14 +141,19 @@ def place(name: str) -> tuple[str, str]:
     try:
         found = Address.parse(unquote(last, errors="strict"))
     except ValueError:
-        found = Address(path=quoted(last) or "%", port="output")
+        found = Address(path=_path_part(last), port="output")
     for folder in reversed(folders):
         step = _STEP.fullmatch(folder)
         if step is not None and found.step is None:
             found = replace(found, step=int(step[1]))
         else:
-            found = replace(found, path=f"{quoted(folder) or '%'}.{found.path}")
+            found = replace(found, path=f"{_path_part(folder)}.{found.path}")
     return str(found), stage_or_unet(found.path, found.port)
+
+
+def _path_part(name: str) -> str:
+    """Return a name as a part of a path, which is never empty."""
+    return quoted(name) or "%"
 
 
 def beside(file: str, name: str) -> str:
@@ -172,8 +177,10 @@ def count_of(names: Sequence[str]) -> str:
     >>> count_of(["a", "b"]), count_of(["a", "b", "c", "d", "e"])
     ('a, b', 'a, b, c and 2 more')
     """
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    told = ", ".join(names[:_NAMED])
+    if len(names) <= _NAMED:
+        return told
+    return f"{told} and {len(names) - _NAMED} more"
 
 
 def quoted(name: str) -> str:

@@ -58,6 +58,8 @@ _FUNCTION = re.compile(r"(?P<path>.+)\.(?P<call>[0-9]{1,9})\.(?P<way>forward|bac
 _VALUES: Final = frozenset({"bool", "int", "float", "str"})
 _PORTS: Final = {"input_args": "input", "input_kwargs": "input", "input": "input", "output": "output"}
 _NOT_SAVED: Final = "-1"
+_ENDING: Final = {"forward": "", "backward": ".backward", "parameters_grad": ""}
+"""What the path of a call ends in, by its direction."""
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -203,9 +205,7 @@ def _parsed(name: str) -> _Call:
     if match is None:
         return _Call(quoted(name), "forward", 0)
     path, way = quoted(match["path"]), match["way"]
-    if way == "backward":
-        path += ".backward"
-    return _Call(path, way, int(match["call"]))
+    return _Call(f"{path}{_ENDING[way]}", way, int(match["call"]))
 
 
 class _Reader:
@@ -255,8 +255,9 @@ class _Reader:
             return Record(address=text, stage=stage, kind="value")
         if not isinstance(leaf, dict):
             return None
-        file, value = leaf.get("data_name"), leaf.get("value")
-        if isinstance(file, str) and file != _NOT_SAVED:
+        file, value = leaf.get("data_name", _NOT_SAVED), leaf.get("value")
+        is_saved = isinstance(file, str) and file != _NOT_SAVED
+        if is_saved:
             return self._tensor(text, stage, file)
         if {leaf.get("type"), type(value).__name__} <= _VALUES:
             return Record(address=text, stage=stage, kind="value", value=plain_value(value))
@@ -307,9 +308,16 @@ def _leaves(entry: dict[str, Any], way: str) -> Iterator[tuple[str, Any]]:
             yield from _flat(content[0], "output")
         elif section in _PORTS:
             yield from _flat(content, _PORTS[section])
-        elif section == "parameters" and isinstance(content, dict):
-            for parameter, each in content.items():
+        elif section == "parameters":
+            for parameter, each in _by_name(content).items():
                 yield from _flat(each, parameter)
+
+
+def _by_name(content: Any) -> dict[str, Any]:
+    """Return the parameters of a call by their names; none where they are not listed so."""
+    if not isinstance(content, dict):
+        return {}
+    return content
 
 
 def _first_of(content: Any) -> Any:
@@ -321,10 +329,20 @@ def _first_of(content: Any) -> Any:
 
 def _flat(content: Any, port: str) -> Iterator[tuple[str, Any]]:
     """Yield (port, description) of every leaf of nested lists and objects."""
-    if isinstance(content, list):
-        content = dict(enumerate(content))
-    elif not isinstance(content, dict) or isinstance(content.get("type"), str):
+    inner = _inner(content)
+    if inner is None:
         yield port, content
         return
-    for key, each in content.items():
+    for key, each in inner.items():
         yield from _flat(each, f"{port}.{key}")
+
+
+def _inner(content: Any) -> dict[Any, Any] | None:
+    """Return what a list or an object of descriptions holds by its keys; None for a description, which has a type."""
+    if isinstance(content, list):
+        return dict(enumerate(content))
+    if not isinstance(content, dict):
+        return None
+    if isinstance(content.get("type"), str):
+        return None
+    return content

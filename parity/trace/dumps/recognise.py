@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
+from itertools import filterfalse
 from operator import attrgetter
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -74,7 +75,9 @@ def _in_folder(path: Path) -> Dump:
     left = dict.fromkeys(tree.files)
     for each in formats():
         files = _ending(left, each.suffix)
-        dump = _read(each, path, files) if files else None
+        if not files:
+            continue
+        dump = _read(each, path, files)
         if dump is None:
             continue
         for name in _accounted(dump):
@@ -140,10 +143,11 @@ def _read(each: Format, path: Path, files: Sequence[str]) -> Dump | None:
         unread = _damaged(each, path, files)
         if not unread:
             raise
-    whole = [name for name in files if name not in unread]
-    dump = each.read(path, whole) if whole else None
-    if dump is None:
-        return Dump(folder=path, records=[], tensors=_Several({}), ordered=True, tool="", unread=unread)
+    nothing = Dump(folder=path, records=[], tensors=_Several({}), ordered=True, tool="")
+    dump = nothing
+    whole = list(filterfalse(unread.__contains__, files))
+    if whole:
+        dump = each.read(path, whole) or nothing
     dump.unread.update(unread)
     return dump
 
@@ -249,7 +253,11 @@ def _tensors(found: Sequence[Dump]) -> Tensors:
     """Return what reads the tensors of several dumps."""
     if len(found) == 1:
         return found[0].tensors
-    return _Several({record.shard: dump.tensors for dump in found for record in dump.records})
+    by_file: dict[str | None, Tensors] = {}
+    for dump in found:
+        files = map(attrgetter("shard"), dump.records)
+        by_file |= dict.fromkeys(files, dump.tensors)
+    return _Several(by_file)
 
 
 class _Several(Tensors):
@@ -273,10 +281,10 @@ class _Several(Tensors):
         Raises:
             TraceError: as `read`.
         """
-        first = self._by_file[records[0].shard]
-        if all(self._by_file[record.shard] is first for record in records):
-            return first.joined(records, sizes)
-        return super().joined(records, sizes)
+        readers = {id(self._by_file[record.shard]) for record in records}
+        if len(readers) > 1:
+            return super().joined(records, sizes)
+        return self._by_file[records[0].shard].joined(records, sizes)
 
 
 def _unknown(path: Path) -> str:

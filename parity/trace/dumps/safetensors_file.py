@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, field
+from itertools import filterfalse
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -73,15 +74,16 @@ def read_safetensors(folder: Path, files: Sequence[str]) -> Dump:
     """
     reader = _Reader(folder)
     indexes = [file for file in files if file.endswith(_INDEX)]
-    for file in files:
-        if file not in indexes:
-            reader.read(file)
+    for file in filterfalse(indexes.__contains__, files):
+        reader.read(file)
     for file in indexes:
         reader.check(file)
     if not reader.records and not reader.unread:
         message = f"{folder / files[0]} holds no tensor"
         raise TraceError(message)
-    wide = len(reader.packed)
+    notes = []
+    if reader.packed:
+        notes.append(f"float8 is read as {WIDENED}, which is exact: {len(reader.packed)} tensors")
     return Dump(
         folder=folder,
         records=sorted(reader.records, key=_by_name),
@@ -90,7 +92,7 @@ def read_safetensors(folder: Path, files: Sequence[str]) -> Dump:
         tool="safetensors",
         unread=reader.unread,
         known=indexes,
-        notes=(f"float8 is read as {WIDENED}, which is exact: {wide} tensors",) if wide else (),
+        notes=tuple(notes),
     )
 
 
@@ -166,7 +168,7 @@ class _Reader:
         )
         packed = _PACKED.get(entry.dtype)
         needed = checked_size(record, where)
-        if packed is not None:
+        if packed is not None:  # one byte each
             needed = math.prod(entry.shape)
         first, end = entry.data_offsets
         if not 0 <= first <= end <= size - start or end - first != needed:
@@ -178,7 +180,9 @@ class _Reader:
         if packed is not None:
             self.packed[name, tensor] = packed, start + first
             return record
-        return msgspec.structs.replace(record, offset=start + first if needed else None)
+        if not needed:
+            return record
+        return msgspec.structs.replace(record, offset=start + first)
 
     def opened(self, record: Record, files: Files) -> NDArray[Any]:
         """Return a tensor whose type numpy lacks, in a wider one.

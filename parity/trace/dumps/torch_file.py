@@ -194,7 +194,9 @@ def _item_size(dtype: str) -> int:
     Raises:
         ValueError: tensors of this type are not read.
     """
-    return 1 if dtype in FLOAT8 else storage(dtype).itemsize
+    if dtype in FLOAT8:
+        return 1
+    return storage(dtype).itemsize
 
 
 def _contiguous(tensor: Tensor) -> bool:
