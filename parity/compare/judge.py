@@ -47,6 +47,9 @@ _FIRST_PASS: Final = [
 _ALWAYS: Final = f"{', '.join(_FIRST_PASS[:-1])} or {_FIRST_PASS[-1]}"
 
 
+_OF_FLOOR: Final = "ratio_to_floor"
+_HAVE_FLOOR: Final = ("floor", "model")
+
 _VERDICT: Final[dict[bool, Verdict]] = {True: "MATCH", False: "MISMATCH"}
 
 _NO_MATCH: Final[dict[Verdict, frozenset[str]]] = {
@@ -146,8 +149,16 @@ def _by_floor(pair: Pair) -> None:
     pair.basis = pair.ground
     pair.limit = _FLOOR_LIMIT % (floor_rms, floor_max)
     pair.verdict = _VERDICT[limits.allow(error, peak)]
-    multiple = max(ratio(error, floor_rms), ratio(peak, floor_max) / BETWEEN_PEAKS)
-    pair.ratio_to_floor = number(multiple)
+    pair.ratio_to_floor = number(_multiple_of_floor(pair))
+
+
+def _multiple_of_floor(pair: Pair) -> float:
+    """Return how many times its floor a pair errs by; NaN where it has none."""
+    if pair.ground not in _HAVE_FLOOR:
+        return math.nan
+    of_rms = ratio(measured(pair.error_rms), measured(pair.floor_rms))
+    of_max = ratio(measured(pair.error_max), measured(pair.floor_max))
+    return max(of_rms, of_max / BETWEEN_PEAKS)
 
 
 _JUDGES: Final = {"exact": _by_equality, "float64": _by_twin, "floor": _by_floor, "model": _by_floor}
@@ -156,18 +167,25 @@ _JUDGES: Final = {"exact": _by_equality, "float64": _by_twin, "floor": _by_floor
 
 def _by_rule(pair: Pair, rule: Rule, predicate: Predicate) -> None:
     """Judge by a rule of the case or of a file."""
-    values = {name: measured(BOUNDABLE[name].read(pair)) for name in sorted(predicate.names)}
+    values = {name: _value(pair, name) for name in sorted(predicate.names)}
     unknown = [name for name, value in values.items() if math.isnan(value)]
     # Where the error itself is no number, neither is what follows from it: that fails its rule and misses nothing.
     if unknown and pair.error_max != "nan":
-        message = (
-            f"the rule {rule.address!r} asks for {', '.join(unknown)}, which was not measured at {pair.address}; "
-            f"use {_ALWAYS}, or compare the traces again with this rule"
-        )
+        way_out = f"use {_ALWAYS}, or compare the traces again with this rule"
+        if _OF_FLOOR in unknown:
+            way_out = f'pairs of float64 runs and of integers have no floor: use {_ALWAYS}, or give the rule question = "precision"'
+        message = f"the rule {rule.address!r} asks for {', '.join(unknown)}, which was not measured at {pair.address}; {way_out}"
         raise ToleranceError(message)
     pair.basis = f"case: {rule.reason}"
     pair.limit = predicate.text
     pair.verdict = _VERDICT[predicate.holds(values)]
+
+
+def _value(pair: Pair, name: str) -> float:
+    """Return the number of a pair that a rule names; what the judge works out himself may not stand in the pair yet."""
+    if name == _OF_FLOOR:
+        return _multiple_of_floor(pair)
+    return measured(BOUNDABLE[name].read(pair))
 
 
 def judge(result: Result, tolerances: Sequence[Rule | ToleranceRule]) -> Result:

@@ -75,7 +75,10 @@ def npy_record(folder: Path, name: str, address: str, stage: str) -> Record:
         shard=name,
         native=name,
     )
-    checked_end(record, offset, size, where)
+    behind = size - checked_end(record, offset, size, where)
+    if behind:
+        message = f"{where} has {behind} bytes behind its tensor, another one perhaps; save one tensor a file"
+        raise TraceError(message)
     return record
 
 

@@ -37,8 +37,8 @@ _LOOKED_AT: Final = 1 << 12
 _LINE: Final = re.compile(rb"^[^\S\n]*[^\s#].*$", re.MULTILINE)
 """A line that says something and is no comment."""
 
-_NUMBERS: Final = re.compile(rb"(?:[-+0-9.,;()\s]|[eEjJ]|nan|inf)+", re.IGNORECASE)
-"""A line of which `numpy.loadtxt` might make numbers."""
+_NUMBERS: Final = re.compile(rb"(?:[-+0-9.,;()\[\]\s]|[eEjJ]|nan|inf)+", re.IGNORECASE)
+"""A line of which `numpy.loadtxt` might make numbers, or that a printed array has."""
 
 
 @dataclass(frozen=True, kw_only=True)

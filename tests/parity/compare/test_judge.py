@@ -12,6 +12,8 @@ from parity.result import read, write
 from tests.parity.compare.traces import Run, candidate, reference
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from parity.result import Result
 
 CONV = "unet.conv_in@step=1:output"
@@ -54,6 +56,34 @@ def test_a_rule_changes_the_pairs_that_it_matches_and_the_whole_follows(saved: R
     strict = judge(saved, [Rule(address=r".*:output", require="max_abs <= 0", reason="equal", mode="free")])
     assert strict.counts["MISMATCH"] > saved.counts["MISMATCH"]
     assert judge(strict, []).counts == saved.counts
+
+
+@pytest.mark.parametrize(("most", "verdict"), [(3.5, "MISMATCH"), (1e6, "MATCH")])
+def test_a_rule_may_give_the_multiple_of_the_floor(tmp_path: Path, saved: Result, most: float, verdict: str) -> None:
+    rule = Rule(
+        address=r"unet\.conv_in@.*:output", require=f"ratio_to_floor <= {most}", reason="x", question="precision"
+    )
+    assert {pair.verdict for pair in judge(saved, [rule]).pairs if pair.address == CONV and pair.mode == "layers"} == {
+        "MATCH",
+        verdict,
+    }
+
+    def plant(name: str, tensors: Run) -> None:
+        if name == "layers-float32":
+            tensors[CONV] = tensors[CONV] * 1.001
+
+    trace = reference(tmp_path / "r")
+    result = compare(trace, [candidate(tmp_path / "c", trace, plant)], tolerances=[rule])
+    assert {pair.verdict for pair in result.pairs if pair.basis == "case: x" and pair.mode == "layers"} == {
+        "MATCH",
+        verdict,
+    }
+
+
+def test_a_rule_on_a_multiple_of_the_floor_says_which_pairs_have_none(saved: Result) -> None:
+    rule = Rule(address=r"unet\.conv_in@.*:output", require="ratio_to_floor <= 4", reason="x")
+    with pytest.raises(ToleranceError, match=r'pairs of float64 runs .* have no floor: .* question = "precision"'):
+        judge(saved, [rule])
 
 
 def test_flags_between_pairs_are_set_anew(saved: Result) -> None:

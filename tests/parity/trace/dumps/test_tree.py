@@ -274,6 +274,26 @@ def test_numbers_in_a_text_are_not_passed_over(tmp_path):
     assert verdict(a, b) == ("INCOMPLETE", ["w.log", "y.txt", "z.md"])
 
 
+def test_printed_arrays_in_a_text_are_not_passed_over(tmp_path):
+    a, b = two(tmp_path)
+    array = np.linspace(-1, 1, 24).reshape(4, 6)
+    (b / "x.txt").write_text(str(array))
+    (b / "y.log").write_text(str(array.tolist()))
+    (b / "z.txt").write_text("- [notes](of a person)\n[1] a footnote\n")
+    assert verdict(a, b) == ("INCOMPLETE", ["x.txt", "y.log"])
+
+
+def test_a_second_tensor_in_a_file_of_one_is_not_passed_over(tmp_path):
+    a, b = two(tmp_path)
+    for folder, second in ((a, 1.0), (b, 2.0)):
+        with (folder / "twice.npy").open("wb") as file:
+            np.save(file, np.ones(3))
+            np.save(file, np.full(3, second))
+    assert verdict(a, b) == ("INCOMPLETE", ["twice.npy"])
+    with pytest.raises(TraceError, match=r"twice.npy has 152 bytes behind its tensor, another one perhaps"):
+        Trace.open(a / "twice.npy")
+
+
 def test_a_shard_that_no_record_names_is_named(tmp_path):
     folder = write(tmp_path / "t")
     assert Trace.open(folder).unread == {}
