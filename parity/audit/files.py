@@ -179,8 +179,9 @@ def _absent(having: Parameters, others: Parameters, verdict: Verdict, lacking: s
 def _index(parameters: Parameters, sizes: Collection[int]) -> Elsewhere:
     """Return where values of these sizes are: tensors, and equal parts of larger ones, as fused projections have them."""
     index = Elsewhere()
-    tensors = {address: each for address, each in parameters.items() if each.record.kind == "tensor" and _size(each)}
-    for address, each in tensors.items():
+    for address, each in parameters.items():
+        if each.record.kind == "value" or not _size(each):
+            continue
         if _size(each) in sizes:
             index.add(address, each.read)
         for count in each.cuts:

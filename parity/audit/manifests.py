@@ -116,7 +116,10 @@ def _difference(address: str, wanted: WeightDigests, found: WeightDigests, index
     loaded = found.digests.get(UNCHANGED, "")
     if loaded == wanted.digests.get(UNCHANGED):
         return None
-    return _initial(found, loaded) or explain(address, loaded, index)
+    initial = _initial(found, loaded)
+    if initial is not None:
+        return initial
+    return explain(address, loaded, index)
 
 
 def _initial(found: WeightDigests, unknown: str) -> Change | None:
@@ -177,7 +180,9 @@ def same_attribute(first: Any, second: Any) -> bool:
     """Tell whether two attribute values are equal, floats up to the rounding of float32."""
     match first, second:
         case (list() | tuple(), list() | tuple()):
-            return len(first) == len(second) and all(map(same_attribute, first, second))
+            if len(first) != len(second):
+                return False
+            return all(map(same_attribute, first, second))
         case (bool(), _) | (_, bool()) | (None, _) | (_, None):
             return first is second  # True is no 1, and None no 0
         case (int() | float(), int() | float()):

@@ -157,7 +157,9 @@ def _differ_in_zeros(floats: _Floats) -> bool:
 
 def _stored(expected: str, candidate: str) -> str:
     """Say in which type the candidate is stored, where that is a coarser one."""
-    return f", stored as {candidate}" if is_coarser(candidate, expected) else ""
+    if not is_coarser(candidate, expected):
+        return ""
+    return f", stored as {candidate}"
 
 
 def _initial(candidate: Tensor) -> Iterator[Change]:
@@ -166,7 +168,9 @@ def _initial(candidate: Tensor) -> Iterator[Change]:
     some = flat[sampled(flat.size)]
     is_one_number = flat.size > 1 and np.all(some == flat[0]) and np.all(flat == flat[0])
     if is_one_number:
-        value = widen(flat[:1], candidate.dtype, "float64")[0] if is_float(candidate.dtype) else flat[0]
+        value = flat[0]
+        if is_float(candidate.dtype):
+            value = widen(flat[:1], candidate.dtype, "float64")[0]
         yield Change("initial", _INITIAL.get(value, f"all {value}"))
 
 
@@ -259,11 +263,18 @@ def _linear(floats: _Floats) -> str:
         whole = floats.wide()
         factor = float(np.vdot(whole.expected, whole.candidate) / np.vdot(whole.expected, whole.expected))
         if _is_scaled(whole, factor):
-            return "the reference's negated" if factor == -1 else f"the reference's times {factor:.7g}"
+            return _times(factor)
     constant = float(np.median(some.candidate - some.expected))
     if _is_shifted(some, constant) and _is_shifted(floats.wide(), constant):
         return f"the reference's plus {constant:.7g}"
     return ""
+
+
+def _times(factor: float) -> str:
+    """Say by which factor a tensor differs."""
+    if factor == -1:
+        return "the reference's negated"
+    return f"the reference's times {factor:.7g}"
 
 
 def _factor(some: _Floats) -> float:
@@ -300,4 +311,6 @@ def variant_of(form: str) -> Change:
     if found.kind == "identity":
         return Change("rounded", f"the reference's value rounded to {name}")
     said = f"equals the reference's {found.words}"
-    return Change(found.kind, said if name == "own" else f"{said}, rounded to {name}")
+    if name != "own":
+        said += f", rounded to {name}"
+    return Change(found.kind, said)

@@ -210,7 +210,9 @@ def describe_run(reference: Trace, candidate: Trace, name: str) -> RunPlan:
 def _mode_of(run: RunReader) -> PairMode:
     """Return the mode of a replay; a run that is none was left to itself."""
     mode = run.info.mode
-    return mode if mode in {"steps", "layers"} else "free"
+    if mode in {"steps", "layers"}:
+        return mode
+    return "free"
 
 
 def _working_run(reference: Trace, dtype: str) -> RunReader | None:
@@ -264,7 +266,9 @@ def _job(run: RunPlan, record: Record, places: Mapping[str, int]) -> Job | None:
     if expected is None:
         return _job_of_working(run, record, order=len(places))
     witness = _working_record(run, expected)
-    working = witness if run.ground == "floor" else None
+    working, ground = None, _GROUND_ALONE[run.ground]
+    if run.ground == "floor" and witness is not None:
+        working, ground = witness, run.ground
     return Job(
         address=record.address,
         order=places[record.address],
@@ -274,13 +278,15 @@ def _job(run: RunPlan, record: Record, places: Mapping[str, int]) -> Job | None:
         witness=witness,
         run=run,
         expected_run=run.expected,
-        ground=run.ground if working is not None else _GROUND_ALONE[run.ground],
+        ground=ground,
     )
 
 
 def _working_record(run: RunPlan, expected: Record) -> Record | None:
     """Return the working run's record of the expected tensor, where it has one of the same shape."""
-    working = None if run.working is None else run.working.find(expected.address)
+    if run.working is None:
+        return None
+    working = run.working.find(expected.address)
     if working is None or not is_same_tensor(working, expected):
         return None
     return working

@@ -47,7 +47,9 @@ class Suspect(NamedTuple):
     @property
     def excess(self) -> float:
         """How many times the candidate's error is the reference's."""
-        return self.candidate / self.reference if self.reference else math.inf
+        if not self.reference:
+            return math.inf
+        return self.candidate / self.reference
 
     def __str__(self) -> str:
         """Say both errors."""

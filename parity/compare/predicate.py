@@ -102,7 +102,9 @@ def _check_can_fail(text: str, test: Test, bounds: Bounds) -> None:
 def _worst(name: str, numbers: Iterable[float]) -> list[float]:
     """Return what a measure is of a pair that is wrong beyond doubt; all that it may be, where it says nothing of errors."""
     worst = BOUNDABLE[name].worst
-    return _around(name, numbers) if worst is None else [worst]
+    if worst is None:
+        return _around(name, numbers)
+    return [worst]
 
 
 def _check_can_hold(text: str, test: Test, bounds: Bounds) -> None:
@@ -148,7 +150,9 @@ class _Term(NamedTuple):
 
     def of(self, values: Values) -> float:
         """Return its number for a pair."""
-        return self.factor * values[self.name] if self.name else self.factor
+        if not self.name:
+            return self.factor
+        return self.factor * values[self.name]
 
 
 class _Reader:

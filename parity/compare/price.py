@@ -85,7 +85,9 @@ def _distance(expected: RunReader, other: RunReader, address: str) -> dict[str, 
     )
     if found.problem == "nan":
         return None
-    relative = found.error_max / found.largest if found.largest else found.max_rel
+    relative = found.max_rel
+    if found.largest:
+        relative = found.error_max / found.largest
     return {
         "max_over_largest": number(relative),
         "rel_l2": number(found.rel_l2),

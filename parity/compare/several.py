@@ -60,7 +60,9 @@ def _name_of(name: str, command: Sequence[str], shared: set[str]) -> str:
     """Return the name of a candidate with the options that tell it apart from others of its name."""
     told = filterfalse(shared.__contains__, command)
     words = ", ".join(map(_in_words, told))
-    return f"{name} ({words})" if words else name
+    if not words:
+        return name
+    return f"{name} ({words})"
 
 
 def _in_words(option: str) -> str:

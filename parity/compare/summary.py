@@ -112,7 +112,9 @@ def _standing(pair: Pair) -> str:
 
 def first_of(result: Result) -> FirstDivergence | None:
     """Return the first divergence of a result; pairs of plain folders have no order, and so no first."""
-    return first_divergence(result.pairs) if result.checks.get("ordered", True) else None
+    if not result.checks.get("ordered", True):
+        return None
+    return first_divergence(result.pairs)
 
 
 def first_divergence(pairs: Iterable[Pair]) -> FirstDivergence | None:

@@ -116,7 +116,9 @@ class Occurrence:
     def mark(self, port: str) -> str:
         """Return the digest of an output; empty where it is not known."""
         record = self.ports.get(port)
-        return "" if record is None else record.digest
+        if record is None:
+            return ""
+        return record.digest
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -213,8 +215,10 @@ def units_of(trace: Trace, run: RunReader) -> list[Unit]:
     weights = owners(trace)
     grouped: defaultdict[tuple[str, int | None], list[Occurrence]] = defaultdict(list)
     for each in _occurrences(run):
-        is_one_unit = each.path in weights or each.step is None
-        grouped[each.path, None if is_one_unit else each.call].append(each)
+        number: int | None = each.call
+        if each.path in weights or each.step is None:
+            number = None  # all its calls are one unit
+        grouped[each.path, number].append(each)
     often = Counter(path for path, _ in grouped)
     units = []
     for (path, number), occurrences in grouped.items():

@@ -93,7 +93,9 @@ def _is_of_call(address: str) -> bool:
 def _name_of(address: str) -> str:
     """Return the name of a tensor whose address was made from it."""
     path, port = path_of(address), port_of(address)
-    return path if port == "output" else f"{path}.{port}"
+    if port == "output":
+        return path
+    return f"{path}.{port}"
 
 
 def parameter_address(address: str) -> str:

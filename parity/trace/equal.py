@@ -21,9 +21,12 @@ _READ: Final = 1 << 20
 
 def unread_and_equal(first: Trace, others: Sequence[Trace]) -> list[str]:
     """Return what traces do not read and all of them have, in files of the same bytes; nothing for one trace alone."""
-    equal = list(first.unread) if others else []
+    if not others:
+        return []
+    equal = list(first.unread)
     for other in others:
-        equal = [name for name in equal if name in other.unread and _is_equal(first.folder, other.folder, name)]
+        on_both = filter(other.unread.__contains__, equal)
+        equal = [name for name in on_both if _is_equal(first.folder, other.folder, name)]
     return equal
 
 
@@ -41,7 +44,7 @@ def _same_content(one: IO[bytes], other: IO[bytes]) -> bool:
     """Tell whether two files are equal; neither is held in memory."""
     if os.fstat(one.fileno()).st_size != os.fstat(other.fileno()).st_size:
         return False
-    piece = one.read(_READ)
-    while piece and piece == other.read(len(piece)):
-        piece = one.read(_READ)
-    return not piece
+    while piece := one.read(_READ):
+        if piece != other.read(len(piece)):
+            return False
+    return True

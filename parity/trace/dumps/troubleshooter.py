@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 import stat
 from collections import Counter, defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, get_args
 
 from parity.address import Address
@@ -45,17 +46,20 @@ def read_saved(folder: Path, files: Sequence[str]) -> Dump | None:
         TraceError: a file is no plain tensor.
     """
     files = [file for file in files if "/" not in file]
+    if not files:
+        return None
     named = _in_order(files)
-    if not files or named is None or _one_is_writable(folder, files):
+    if named is None or _one_is_writable(folder, files):
         return None
     often = Counter(named.values())
     calls: defaultdict[str, int] = defaultdict(int)
     records: list[Record] = []
     for file, name in named.items():
         path = quoted(name)
-        call = calls[name] if often[name] > 1 else None
+        address = Address(path=path, port="output")
+        if often[name] > 1:
+            address = replace(address, call=calls[name])
         calls[name] += 1
-        address = Address(path=path, call=call, port="output")
         records.append(npy_record(folder, file, str(address), stage_or_unet(path)))
     return Dump(
         folder=folder,
