@@ -23,7 +23,8 @@ import os
 import re
 from collections import defaultdict
 from dataclasses import replace
-from itertools import chain
+from functools import partial
+from itertools import chain, filterfalse
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -107,12 +108,10 @@ def read_msprobe(folder: Path, names: Sequence[str]) -> Dump | None:
     if not any(record.kind == "tensor" for record in records):
         message = f"{folder}: the dump has no tensors (task {content.task!r}); dump with task 'tensor'"
         raise TraceError(message)
-    known: list[str] = []
-    for name in _beside(records, names, parts):
-        if _is_known(folder, name):
-            known.append(name)
-        else:
-            unread[name] = "is not named by its dump.json"
+    beside = _beside(records, names, parts)
+    known = list(filter(partial(_is_known, folder), beside))
+    unnamed = filterfalse(set(known).__contains__, beside)
+    unread |= dict.fromkeys(unnamed, "is not named by its dump.json")
     return Dump(
         folder=folder,
         records=unique(records, folder),
@@ -135,14 +134,16 @@ def _is_description(name: str) -> bool:
 
 def _is_known(folder: Path, name: str) -> bool:
     """Tell whether a file of a dump is one that msprobe writes beside the tensors, or a note."""
-    return name.rpartition("/")[2] in _KNOWN or is_note(folder, name)
+    if name.rpartition("/")[2] in _KNOWN:
+        return True
+    return is_note(folder, name)
 
 
 def _beside(records: Sequence[Record], names: Sequence[str], parts: Sequence[_Part]) -> list[str]:
     """Return the files in the folders of dumps that hold none of their tensors."""
-    holding = {record.shard for record in records}
-    folders = tuple(part.folder for part in parts)
-    return [name for name in names if name.startswith(folders) and name not in holding]
+    holding = set(map(attrgetter("shard"), records))
+    folders = tuple(map(attrgetter("folder"), parts))
+    return [name for name in filterfalse(holding.__contains__, names) if name.startswith(folders)]
 
 
 def _elsewhere(folder: Path, names: Sequence[str], written: Sequence[str]) -> Dump:

@@ -38,12 +38,10 @@ _SHARD: Final = re.compile(r"-of-#\.")
 def named_by_files(records: Sequence[Record]) -> list[Record]:
     """Return the records of files in a folder, with the file in the address where its name says more than the tensor's."""
     files = _telling(records)
-    named: list[Record] = []
-    for record in records:
+    named = list(records)
+    for position, record in enumerate(records):
         if record.shard in files:
-            named.append(_with_file(record))
-        else:
-            named.append(record)
+            named[position] = _with_file(record)
     return named
 
 
