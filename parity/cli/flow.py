@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from parity import children, disk, points
@@ -16,7 +18,6 @@ from parity.errors import ChildError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     import numpy as np
 
@@ -84,11 +85,25 @@ def compare(
     )
     if out is None:
         return judged()
+    _check_apart(out, [trace, *candidates])
     with disk.claimed(out):
         _check_earlier(out)
         result = judged()
         write(result, out)
     return result
+
+
+def _check_apart(out: Path, sides: Sequence[Path]) -> None:
+    """Refuse to write among the files of a side, of which the next comparison would read the result.
+
+    Raises:
+        InputError: the folder is a side's, or lies in it.
+    """
+    folder = Path(os.path.realpath(out))
+    for side in sides:
+        if Path(os.path.realpath(side)) in (folder, *folder.parents):
+            message = f"{out} is of {side}, which is compared, and a result is none of its files; give another --out"
+            raise InputError(message)
 
 
 def _check_earlier(out: Path) -> None:

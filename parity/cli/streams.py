@@ -35,6 +35,14 @@ class _Outlet(io.FileIO):
         return len(data)
 
 
+class _Stream(io.TextIOWrapper):
+    """The text of an outlet, which stays open: a module of the user's that closes it takes no error and no verdict with it."""
+
+    def close(self) -> None:
+        """Write what is left."""
+        self.flush()
+
+
 def install() -> None:
     """Put the outlets in the place of the streams, unless someone else has put theirs there."""
     for number in range(3):
@@ -54,7 +62,7 @@ def _opened(number: int, before: TextIO | None) -> TextIO:
     outlet: io.RawIOBase = _Outlet(number, "w", closefd=False)
     by_line = number == _STREAMS["stderr"] or outlet.isatty()
     # What an encoding lacks is written by its number: no name of anyone's file ends a command.
-    return io.TextIOWrapper(io.BufferedWriter(outlet), encoding, "backslashreplace", line_buffering=by_line)
+    return _Stream(io.BufferedWriter(outlet), encoding, "backslashreplace", line_buffering=by_line)
 
 
 def finish() -> OSError | None:

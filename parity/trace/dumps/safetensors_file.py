@@ -153,6 +153,7 @@ class _Reader:
                 self.records.append(self._record(name, tensor, entry, 8 + length, size))
             else:
                 self.unread[f"{name}: {tensor}"] = f"is {entry.dtype}; read are {', '.join(_READ)}"
+        _check_covered([entry.data_offsets for entry in entries.values()], size - 8 - length, where)
 
     def _record(self, name: str, tensor: str, entry: _Entry, start: int, size: int) -> Record:
         """Return the record of one tensor; the tensors' bytes begin at `start` of the file."""
@@ -214,3 +215,21 @@ class _Reader:
                 self.unread[f"{index}: {file}"] = "is named there and holds nothing that was read"
             elif (shard, tensor) not in held and f"{shard}: {tensor}" not in self.unread:
                 self.unread[f"{index}: {tensor}"] = f"is not in {file}, as is said there"
+
+
+def _check_covered(places: Sequence[tuple[int, int]], size: int, where: str) -> None:
+    """Refuse bytes that belong to no tensor, or to two: the format has none, and nobody would read them.
+
+    Raises:
+        TraceError: there are some.
+    """
+    reached = 0
+    for first, end in sorted(places):
+        if first != reached:
+            whose = "two tensors" if first < reached else "no tensor"
+            message = f"{where} is damaged: bytes {min(first, reached)} to {max(first, reached)} belong to {whose}"
+            raise TraceError(message)
+        reached = end
+    if reached != size:
+        message = f"{where} is damaged: it has {size} bytes of tensors; its header names {reached}"
+        raise TraceError(message)

@@ -65,11 +65,29 @@ def test_files_of_these_names_that_no_comparison_wrote_are_not_replaced(tmp_path
     assert files(tmp_path) == {f"out/{name}": b'{"mine": true}'}
 
 
-def test_no_result_is_written_into_a_trace(sides):
+@pytest.mark.parametrize("inside", ["", "float32", "result/new"])
+def test_no_result_is_written_into_a_side(sides, tmp_path, inside):
+    trace, others = sides
+    (tmp_path / "link").symlink_to(trace)
+    before = files(trace)
+    for out in (trace / inside, tmp_path / "link" / inside):
+        with pytest.raises(
+            InputError, match=r"is of .*reference, which is compared, and a result is none of its files"
+        ):
+            flow.compare(trace, others, out=out, **GIVEN)
+        with pytest.raises(
+            InputError, match=r"is of .*reference, which is compared, and a result is none of its files"
+        ):
+            flow.compare(others[0], [trace], out=out, **GIVEN)
+    assert files(trace) == before
+    assert not (trace / "result").exists()
+
+
+def test_no_result_is_written_into_another_trace(sides, tmp_path):
     trace, others = sides
     before = files(trace)
     with pytest.raises(InputError, match="reference is a trace, and a result is none of its files"):
-        flow.compare(trace, others, out=trace, **GIVEN)
+        flow.compare(tmp_path / "none", others, out=trace, **GIVEN)
     assert files(trace) == before
 
 

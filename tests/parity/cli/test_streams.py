@@ -64,3 +64,13 @@ def test_what_an_encoding_lacks_is_written_by_its_number(tmp_path):
     assert done.returncode == 2
     assert b"n\\xf6ne\\udcff is not a folder" in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_a_module_that_closes_the_streams_takes_neither_error_nor_exit_code_with_it(tmp_path):
+    (tmp_path / "closing.py").write_text("import sys\nsys.stdout.close()\nsys.stderr.close()\nreference = None\n")
+    (tmp_path / "case.toml").write_text('schema = 1\n[model]\nfolder = "."\n')
+    script = [sys.executable, "-m", "parity", "record", "case.toml", "--reference", "closing:reference", "--out", "out"]
+    path = {"PYTHONPATH": f"{ROOT}:{tmp_path}"}
+    done = subprocess.run(script, cwd=tmp_path, env=path, capture_output=True, text=True, check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert done.stderr.startswith("error: the reference closing:reference is of type NoneType")

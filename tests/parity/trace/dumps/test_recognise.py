@@ -340,6 +340,23 @@ def test_a_damaged_safetensors_header_is_one_error(tmp_path, entry, message):
         Trace.open(tmp_path / "x.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("more", "behind", "message"),
+    [
+        ({}, b"12345678", "has 16 bytes of tensors; its header names 8"),
+        ({"v": {"dtype": "F32", "shape": [1], "data_offsets": [12, 16]}}, b"12345678", "bytes 8 to 12 belong to no tensor"),
+        ({"v": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}, b"", "bytes 4 to 8 belong to two tensors"),
+        ({"w": {"dtype": "F32", "shape": [2], "data_offsets": [8, 16]}}, b"12345678", "bytes 0 to 8 belong to no tensor"),
+    ],
+)  # fmt: skip
+def test_bytes_of_no_tensor_or_of_two_are_one_error(tmp_path, more, behind, message):
+    write_safetensors(tmp_path / "x.safetensors", {"w": (np.ones(2, np.float32), "float32")}, **more)
+    with (tmp_path / "x.safetensors").open("ab") as file:
+        file.write(behind)
+    with pytest.raises(TraceError, match=message):
+        Trace.open(tmp_path / "x.safetensors")
+
+
 def test_a_file_that_is_not_there_or_no_safetensors_is_one_error(tmp_path):
     with pytest.raises(TraceError, match="is not there"):
         Trace.open(tmp_path / "x.safetensors")
@@ -364,6 +381,8 @@ def test_float8_is_read_exactly_as_float16_with_a_word_on_it(tmp_path, dtype, ki
 def test_a_type_without_a_name_is_told_and_the_rest_is_read(tmp_path):
     entry = {"dtype": "F4", "shape": [2], "data_offsets": [8, 9]}
     write_safetensors(tmp_path / "x.safetensors", {"w": (np.ones(2, np.float32), "float32")}, fourth=entry)
+    with (tmp_path / "x.safetensors").open("ab") as file:
+        file.write(b"\x12")
     trace = Trace.open(tmp_path / "x.safetensors")
     assert list(trace.run("plain")) == ["w:output"]
     assert trace.unread["x.safetensors: fourth"].startswith("is F4; read are BOOL")
