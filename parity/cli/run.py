@@ -15,7 +15,7 @@ from parity.cli import flow
 from parity.cli.options import named, planted
 from parity.cli.processes import Child, finish, start, start_beside, stop
 from parity.cli.progress import say
-from parity.errors import TraceError
+from parity.errors import ChildError, TraceError
 from parity.replay import modes_of
 from parity.trace.manifest import read_manifest
 
@@ -52,6 +52,7 @@ def run(
         _take_over(out, resume=recording.resume)
         with _resumable(out):
             wall_s = _both_sides(
+                trace,
                 ["record", *recording.words(trace)],
                 [["replay", *part.words(trace, folder)] for folder, part in replays.items()],
                 beside=beside,
@@ -157,7 +158,9 @@ def _timed(wall_s: dict[str, float], name: str) -> Iterator[None]:
     wall_s[name] = time.perf_counter() - started
 
 
-def _both_sides(recording: Sequence[str], replaying: Sequence[Sequence[str]], *, beside: bool) -> dict[str, float]:
+def _both_sides(
+    trace: Path, recording: Sequence[str], replaying: Sequence[Sequence[str]], *, beside: bool
+) -> dict[str, float]:
     """Run the recorder and the replays, and return how long each took, in seconds; a replay's begins where the recorder ends.
 
     With `beside` the replays start with the recorder: they wait until they have all that they need, and work while
@@ -172,9 +175,22 @@ def _both_sides(recording: Sequence[str], replaying: Sequence[Sequence[str]], *,
     try:
         with _timed(wall_s, "record"):
             finish([start_beside(recording, replaying, waiting) if beside else start(recording)])
+        _check_recorded(trace)
         with _timed(wall_s, "replay"):
             finish(waiting or [start(each) for each in replaying])
     except BaseException:
         stop(waiting)
         raise
     return wall_s
+
+
+def _check_recorded(trace: Path) -> None:
+    """Refuse to go on without a whole trace, for which the replays would wait for ever.
+
+    Raises:
+        ChildError: the recorder ended well and left none, as one does whose reference leaves the process.
+    """
+    if (trace / "manifest.json").exists() and read_manifest(trace).status == "complete":
+        return
+    message = f"`parity record` ended with exit code 0 and no whole trace is in {trace}; something in the reference ends the process"
+    raise ChildError(message)

@@ -97,6 +97,18 @@ def test_nothing_runs_in_a_folder_of_someones_own_or_of_another_run(case, tmp_pa
     )
 
 
+@pytest.mark.timeout(120)
+def test_a_reference_that_ends_the_process_is_said_and_not_waited_for(case, tmp_path, monkeypatch):
+    (tmp_path / "leaving.py").write_text("import os\nos._exit(0)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    done = run_parity(
+        tmp_path / "out", "run", case, "--reference", "leaving:reference", *SIDES[2:], "--out", tmp_path / "out"
+    )
+    assert done.code == 3
+    (error,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert "ended with exit code 0 and no whole trace is in" in error
+
+
 def test_a_candidate_that_lacks_a_cell_is_refused_in_one_line(case, tmp_path):
     recorded = run_parity(tmp_path / "trace", "record", case, *SIDES[:2], "--out", tmp_path / "trace")
     assert recorded.code == 0, recorded.stderr
