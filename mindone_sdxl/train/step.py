@@ -99,7 +99,8 @@ class Trainer:
         self._unet, self._watch = unet, watch
         self.used: dict[str, Parameter] = dict(unet.parameters_and_names())
         for parameter in self.used.values():
-            parameter.set_data(parameter.copy())  # loaded weights may share the memory of a file
+            # Loaded weights may share the memory of a file; a parameter's own `copy` forgets them.
+            parameter.set_data(parameter.value().copy())
         self.kept = self.used if masters is None else {name: _master(masters[name], name) for name in self.used}
         self.type = arithmetic_type(unet.dtype)
         self.adam = Adam(self.kept, recipe.optimizer)

@@ -37,9 +37,22 @@ def replay(recorded, out, *options):
     return Trace.open(out)
 
 
+CASE = {
+    "prompt": {"positive": ["a cat"], "negative": []},
+    "sampling": {
+        "sampler": "EulerAncestral",
+        "discretization": "DiffusersDDPM",
+        "steps": 1,
+        "guidance": 5.0,
+        "seed": 0,
+    },
+    "size": {"height": 64, "width": 64, "original": [64, 64], "crop": [0, 0], "target": [64, 64]},
+}
+
+
 def test_it_is_an_entry_point_and_its_alignment_needs_no_framework(tiny_model, tmp_path):
     candidate = find("mindone")
-    manifest = Manifest(side="reference", name="x", case={"sampling": {"guidance": 5.0}}, case_digest="")
+    manifest = Manifest(side="reference", name="x", case=CASE, case_digest="")
     request = Request(model=tiny_model, weights=None, folder=tmp_path, dtype="float32", device="CPU", manifest=manifest)
     rows, reasons = candidate.alignment(request)
     assert {row.function for row in rows} == {True}
@@ -47,7 +60,7 @@ def test_it_is_an_entry_point_and_its_alignment_needs_no_framework(tiny_model, t
 
 
 def test_a_model_that_is_no_diffusers_folder_is_refused(tmp_path):
-    manifest = Manifest(side="reference", name="x", case={"sampling": {"guidance": 5.0}}, case_digest="")
+    manifest = Manifest(side="reference", name="x", case=CASE, case_digest="")
     request = Request(model=tmp_path, weights=None, folder=tmp_path, dtype="float32", device="CPU", manifest=manifest)
     with pytest.raises(InputError, match="mindone loads diffusers folders only"):
         find("mindone").alignment(request)
