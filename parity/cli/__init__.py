@@ -23,7 +23,7 @@ from parity.cli.commands import app
 from parity.errors import ChildInputError, InputError, ParityError, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = ["app", "main"]
 
@@ -52,6 +52,7 @@ def _run(was_interrupted: Callable[[], bool]) -> int:
     A library may raise an error of its own where it is interrupted: that is an interruption all the same.
     """
     try:
+        _refuse_empty(sys.argv[1:])
         return int(app(standalone_mode=False) or 0)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -59,6 +60,22 @@ def _run(was_interrupted: Callable[[], bool]) -> int:
         return INTERRUPTED if was_interrupted() else _left(ended)
     except Exception as error:  # noqa: BLE001 - Python would leave with 1, which says MISMATCH
         return INTERRUPTED if was_interrupted() else _failed(error)
+
+
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """Refuse an argument without text: as a path it would be the folder in which the command runs.
+
+    Raises:
+        InputError: there is one; it is named by what stands before it.
+    """
+    before = "parity"
+    for argument in arguments:
+        option, is_given, value = argument.partition("=")
+        if not argument or (is_given and not value and option.startswith("--")):
+            after = option if is_given else before
+            message = f"there is an empty argument after {after}; is a variable of the shell unset?"
+            raise InputError(message)
+        before = argument
 
 
 def _left(ended: SystemExit) -> int:

@@ -87,6 +87,9 @@ REFUSED = [
     ([*REPLAY, "--dtype", "float31"], "--dtype float31 is not a type"),
     ([*REPLAY, "--store", "zip"], "Invalid value for '--store'"),
     (["compare", "x" * 300, "trace"], "cannot be used: File name too long; give another path"),
+    ([*RECORD[:-1], ""], "there is an empty argument after --out; is a variable of the shell unset?"),
+    (["replay", "trace", "--out="], "there is an empty argument after --out; is a variable of the shell unset?"),
+    (["compare", "", "trace"], "there is an empty argument after compare; is a variable of the shell unset?"),
     (["compare", "trace"], "Missing argument 'candidates'; `parity compare --help` lists what there is"),
     (["run", "case.toml", "--out", "new", "--mode", "layer"], "--mode layer is not a mode, did you mean 'layers'?"),
 ]
