@@ -17,11 +17,11 @@ from mindone_sdxl import attention
 
 
 def rounded(x):
-    """Keep {bits} bits of a float32 tensor."""
-    if not isinstance(x, ms.Tensor) or x.dtype != ms.float32:
+    """Keep {bits} bits of a tensor in the working type; float16 has 10."""
+    if not isinstance(x, ms.Tensor) or x.dtype not in (ms.float32, ms.float16):
         return x
     mantissa, exponent = np.frexp(x.asnumpy())
-    return ms.Tensor(np.ldexp(np.round(mantissa * 2.0**{kept}) / 2.0**{kept}, exponent).astype(np.float32))
+    return ms.Tensor(np.ldexp(np.round(mantissa * 2.0**{kept}) / 2.0**{kept}, exponent).astype(x.asnumpy().dtype))
 
 
 def inputs(cell):
