@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mindone_sdxl.disk import whole
 from mindone_sdxl.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,21 +59,16 @@ def write_cached(cache: Path, name: str, cached: Cached) -> None:
     """Keep what was worked out for an image."""
     for kind, folder in _FOLDERS.items():
         path = cache / folder / f"{name}.npy"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
+        with whole(path) as partial, partial.open("wb") as file:
             np.save(file, getattr(cached, kind).astype(np.float32), allow_pickle=False)
-        partial.replace(path)
 
 
 def write_table(cache: Path, names: Sequence[str], entries: Sequence[Entry]) -> None:
     """Keep the names and texts; the table comes last, so that a cache with one is whole."""
-    partial = cache / f"{_TABLE}.partial"
-    with partial.open("w", encoding="utf-8", newline="") as file:
+    with whole(cache / _TABLE) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("dir", "text"))
         writer.writerows((name, entry.text) for name, entry in zip(names, entries, strict=True))
-    partial.replace(cache / _TABLE)
 
 
 def read_names(cache: Path) -> list[str]:

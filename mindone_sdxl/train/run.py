@@ -15,6 +15,7 @@ import numpy as np
 from mindspore import Tensor
 
 from mindone_sdxl.device import prepare
+from mindone_sdxl.disk import check_folder, explained, whole
 from mindone_sdxl.errors import InputError
 from mindone_sdxl.files import write
 from mindone_sdxl.models import find_model, read_weights, tokenizers
@@ -224,6 +225,12 @@ def _save(folder: Path, stem: str, trainer: Trainer, weights: Mapping[str, Array
         write(path.with_stem(f"{path.stem}_ema"), checkpoint(trainer.average.values))
 
 
+def _step_of(line: str) -> int:
+    """The step of a row of the log; 0 for what is none."""
+    number = line.partition(",")[0]
+    return int(number) if number.isdecimal() else 0
+
+
 class _Journal:
     """Says how the run goes: a line on the terminal, and a row of `log.csv` for every so many rounds."""
 
@@ -231,11 +238,10 @@ class _Journal:
         self._path, self._trainer, self._interval = folder / "log.csv", trainer, interval
         self._progress = Progress(max(1, total - trainer.rounds))
         lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
-        kept = [line for line in lines[1:] if int(line.partition(",")[0]) <= trainer.rounds]
-        folder.mkdir(parents=True, exist_ok=True)
-        self._path.write_text(
-            "\n".join(["step,loss,gradient_norm,learning_rate,loss_scale,updated", *kept, ""]), encoding="utf-8"
-        )
+        kept = [line for line in lines if _step_of(line) in range(1, trainer.rounds + 1)]
+        with whole(self._path) as partial:
+            head = "step,loss,gradient_norm,learning_rate,loss_scale,updated"
+            partial.write_text("\n".join([head, *kept, ""]), encoding="utf-8")
 
     def note(self, outcome: Outcome) -> None:
         """Take notice of a round."""
@@ -244,7 +250,7 @@ class _Journal:
         if self._trainer.rounds % self._interval:
             return
         numbers = (outcome.loss, outcome.norm, outcome.rate, outcome.scale)
-        with self._path.open("a", encoding="utf-8") as file:
+        with explained(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(f"{self._trainer.rounds},{','.join(map(repr, numbers))},{int(outcome.updated)}\n")
 
 
@@ -262,11 +268,7 @@ def _folder(values: SimpleNamespace, found: YamlConfig) -> Path:
     if state.steps_of(folder):
         message = f"{folder} holds a run already; go on with it by --resume {folder}, or give another --save_path"
         raise InputError(message)
-    try:
-        (folder / "weights").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        message = f"{folder} cannot be written to: {error}"
-        raise InputError(message) from error
+    check_folder(folder)
     return folder
 
 
@@ -291,11 +293,7 @@ def _write_cache(values: SimpleNamespace, found: YamlConfig, settings: Settings)
     photographs = _photographs(values, found, settings)
     folder, entries = Path(values.cache_path), photographs.entries
     names = cache.names_of(entries)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        message = f"{folder} cannot be written to: {error}"
-        raise InputError(message) from error
+    check_folder(folder)
     _prepare(values)
     recipe = settings.recipe
     pipeline, _ = _build(values, found, recipe, encoders=True)

@@ -111,12 +111,13 @@ def write_state(run: Path, trainer: Trainer, fingerprint: int) -> None:
 
 
 def remove_old(run: Path, keep: int | None) -> None:
-    """Remove all checkpoints but the last `keep`, their states first."""
-    old = steps_of(run)[: -keep if keep else None] if keep is not None else []
-    for step in old:
+    """Remove all checkpoints but the last `keep`, their states first; None keeps all."""
+    if keep is None:
+        return
+    for step in steps_of(run)[:-keep]:
         state_path(run, step).unlink()
-        for path in (run / "weights").glob(f"*_{step}*.ckpt"):
-            if path.stem.removesuffix("_ema").rpartition("_")[2] == str(step):
+        for ending in (f"_{step}.ckpt", f"_{step}_ema.ckpt"):
+            for path in (run / "weights").glob(f"*{ending}"):
                 path.unlink()
 
 
